@@ -1,0 +1,150 @@
+//! What a trace expects: of an exchange as its client and its upstream see it, of a configuration.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+
+use super::text::{Span, Text};
+
+/// What should come of an exchange; everything left out is not looked at.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect<'a> {
+    /// The status that the client gets.
+    pub status: Option<u16>,
+    /// The route that the filter reports; `""` where it should report none.
+    #[serde(borrow)]
+    pub route: Option<Text<'a>>,
+    /// Response headers that the client gets, each with this value.
+    #[serde(borrow, default)]
+    pub headers: BTreeMap<Text<'a>, Text<'a>>,
+    /// Response headers that the client does not get.
+    #[serde(borrow, default)]
+    pub absent: Vec<Text<'a>>,
+    /// Whether the proxy closes the client's connection with this exchange: `connection: close` on
+    /// HTTP/1, GOAWAY on HTTP/2.
+    pub closed: Option<bool>,
+    /// When the client gets the body's first byte, or the headers where there is no body, from the
+    /// moment that it sent the request.
+    pub first_byte: Option<Bound>,
+    /// When the exchange ends for the client, from the moment that it sent the request.
+    pub last_byte: Option<Bound>,
+    /// The length of the body that the client gets.
+    pub body_bytes: Option<u64>,
+    /// The SHA-256 of the body that the client gets, in hexadecimal.
+    #[serde(borrow)]
+    pub body_sha256: Option<Text<'a>>,
+    /// How the exchange ends for the client.
+    pub end: Option<Outcome>,
+    /// What the upstream gets.
+    #[serde(borrow)]
+    pub upstream: Option<UpstreamExpect<'a>>,
+}
+
+/// What the upstream should get of an exchange.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamExpect<'a> {
+    /// How many times the request is tried.
+    pub attempts: Option<u32>,
+    /// When the request's headers reach the upstream for the first time, from the moment that the
+    /// client sent the request.
+    pub start: Option<Bound>,
+    /// Request headers that the upstream gets, each with this value.
+    #[serde(borrow, default)]
+    pub headers: BTreeMap<Text<'a>, Text<'a>>,
+    /// Request headers that the upstream does not get.
+    #[serde(borrow, default)]
+    pub absent: Vec<Text<'a>>,
+    /// The length of the request's body as the last attempt gets it.
+    pub body_bytes: Option<u64>,
+    /// The SHA-256 of that body, in hexadecimal.
+    #[serde(borrow)]
+    pub body_sha256: Option<Text<'a>>,
+}
+
+/// How an exchange ends for its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The response is complete.
+    Complete,
+    /// The response is cut, so that the client can tell: no last chunk, or RST_STREAM.
+    Cut,
+    /// The client went away first.
+    Client,
+    /// Nothing ended it while the trace ran.
+    Open,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Complete => "complete",
+            Self::Cut => "cut",
+            Self::Client => "client",
+            Self::Open => "open",
+        })
+    }
+}
+
+/// What should come of a configuration.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigureExpect {
+    /// Whether the filter takes it.
+    pub accepted: bool,
+}
+
+/// A bound on a time: `"<=30ms"`, `">=2s"`, or a range such as `"15s..16s"` that includes both ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The shortest time that holds.
+    pub least: Duration,
+    /// The longest time that holds.
+    pub most: Duration,
+}
+
+impl Bound {
+    /// Whether `span` holds.
+    pub fn holds(&self, span: Duration) -> bool {
+        (self.least..=self.most).contains(&span)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let span = |part: &str| Span::parse(part).map(|span| span.0);
+        if let Some(most) = text.strip_prefix("<=") {
+            Ok(Self { least: Duration::ZERO, most: span(most)? })
+        } else if let Some(least) = text.strip_prefix(">=") {
+            Ok(Self { least: span(least)?, most: Duration::MAX })
+        } else if let Some((least, most)) = text.split_once("..") {
+            let bound = Self { least: span(least)?, most: span(most)? };
+            if bound.least > bound.most {
+                return Err(format!("{text:?} is empty; expected the shorter time first"));
+            }
+            Ok(bound)
+        } else {
+            Err(format!("{text:?} is no bound; expected \"<=30ms\", \">=2s\" or \"1s..2s\""))
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { least, most } = self;
+        match (least.is_zero(), *most == Duration::MAX) {
+            (_, true) => write!(f, ">={least:?}"),
+            (true, false) => write!(f, "<={most:?}"),
+            (false, false) => write!(f, "{least:?}..{most:?}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Bound::parse(&Text::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

@@ -1,1 +1,13 @@
-//! Placeholder.
+//! What Sluice decides about a request, as plain Rust: values in, effects out, no host call.
+//!
+//! The same rules run in three places: compiled to wasm32 inside a proxy (the shell in `shell`, the only
+//! code that knows `proxy-wasm`), in the simulator through that same module, and natively behind `sluice check` and `sluice explain`.
+//! Keeping every decision here is what makes those three agree.
+
+pub mod config;
+pub mod explain;
+pub mod request;
+
+pub use config::{Config, ConfigError, Parsed, Warning};
+pub use explain::{Effect, Explanation, FailedCondition, Summary, SummaryRow, Tried};
+pub use request::RequestView;

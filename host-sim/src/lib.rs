@@ -1,3 +1,39 @@
-//! Placeholder.
-#[allow(missing_docs)]
-pub mod trace;
+//! A proxy-wasm host as a library: it loads any HTTP or TCP filter built for ABI 0.2.0 or 0.2.1 and
+//! runs it in virtual time, without a proxy.
+//!
+//! ```text
+//! Module   the filter, compiled and checked; shared by all workers
+//! Process  what virtual machines share: clock, shared data, queues, metrics, foreign functions
+//! Vm       one worker's instance; takes events (headers, bodies, ticks, answers to calls) …
+//! Effect   … and gives back what a proxy would do next
+//! ```
+//!
+//! The library performs nothing itself: no socket, no thread, no wall clock, no chance. The same
+//! events in the same order give the same effects, byte for byte. It knows nothing of any particular
+//! filter, and what is particular to Envoy is in [`profile`] alone.
+
+pub mod abi;
+pub mod effect;
+pub mod headers;
+pub mod limits;
+pub mod module;
+pub mod process;
+pub mod profile;
+pub mod properties;
+pub mod stream;
+pub mod trap;
+pub mod vm;
+
+pub use abi::{AbiVersion, LogLevel, MetricKind, Peer, Status};
+pub use effect::{Direction, Effect, GrpcOpen, HttpCall, Part, ReplySource, ResetCause, Side};
+pub use headers::HeaderMap;
+pub use limits::Limits;
+pub use module::{Module, ModuleError};
+pub use process::{ForeignCall, Metric, Process, QueueEvent};
+pub use profile::{Profile, Rules};
+pub use properties::Properties;
+pub use stream::{
+    CallId, ConnectionInfo, PluginId, PluginOptions, QueueId, StreamId, StreamInfo, TlsInfo,
+};
+pub use trap::{Trap, TrapReason};
+pub use vm::{CallFailure, StartError, Vm, VmError, VmOptions};

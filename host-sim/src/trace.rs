@@ -16,8 +16,8 @@ mod text;
 pub use body::{Body, Chunk, Content, fill_pattern};
 pub use check::TraceError;
 pub use event::{
-    Close, ConnectionIndex, End, Event, Exchange, Kind, Open, Request, Respond, SharedData,
-    Upstream, body_len,
+    Close, ConnectionIndex, End, Event, Exchange, Headers, Kind, Open, Protocol, Request, Respond,
+    SharedData, Upstream, body_len,
 };
 pub use expect::{Bound, ConfigureExpect, Expect, Outcome, UpstreamExpect};
 pub use text::{Span, Text};

@@ -1,0 +1,444 @@
+//! The filter's side of the engine: virtual machines, configurations, ticks, calls, and the effects
+//! that come out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::trace::{End, Exchange, Outcome, Respond};
+use crate::{
+    CallFailure, Effect, HeaderMap, LogLevel, Module, Part, PluginOptions, Properties, StartError,
+    StreamInfo, Vm, VmOptions,
+};
+
+use super::super::ReplayError;
+use super::super::exchange::Live;
+use super::super::outcome::LogLine;
+use super::super::schedule::Wake;
+use super::super::worker::{Answer, PendingCall};
+use super::{Engine, header_map};
+
+/// The worker that log lines of the main thread carry.
+const MAIN_THREAD: u32 = u32::MAX;
+
+impl<'t> Engine<'t> {
+    /// A new virtual machine for a worker.
+    pub(super) fn new_vm(&self, module: &Module, worker: u32) -> Result<Vm, ReplayError> {
+        let options = VmOptions {
+            worker,
+            vm_id: self.options.vm_id.clone(),
+            log_level: self.options.log_level,
+            ..VmOptions::default()
+        };
+        Vm::new(module, &self.process, options).map_err(ReplayError::Vm)
+    }
+
+    /// Gives a configuration to all workers, as a proxy does: it is tried on the main thread first, and
+    /// where that refuses it the workers never see it. Returns the reason of a refusal.
+    pub(super) fn configure(&mut self, text: &[u8]) -> Result<Option<String>, ReplayError> {
+        let Some(module) = self.module else { return Ok(None) };
+        let mut trial = self.new_vm(module, MAIN_THREAD)?;
+        let tried = trial.start_plugin(self.plugin_options(text));
+        let refusal = self.refusal(&mut trial, tried.as_ref().err());
+        if refusal.is_some() {
+            return Ok(refusal);
+        }
+        self.configuration = Some(text.into());
+        for worker in 0..self.workers.len() {
+            self.start_plugin(worker)?;
+        }
+        Ok(None)
+    }
+
+    /// Starts the plugin with the configuration in force on a worker, and stops the one before it.
+    fn start_plugin(&mut self, worker: usize) -> Result<(), ReplayError> {
+        let Some(configuration) = self.configuration.clone() else { return Ok(()) };
+        let options = self.plugin_options(&configuration);
+        let state = &mut self.workers[worker];
+        let Some(vm) = state.vm.as_mut() else { return Ok(()) };
+        if let Ok(plugin) = vm.start_plugin(options) {
+            if let Some(old) = state.plugin.replace(plugin) {
+                vm.stop_plugin(old);
+            }
+            state.period = None;
+        }
+        self.settle(worker)?;
+        self.schedule_tick(worker);
+        Ok(())
+    }
+
+    fn plugin_options(&self, text: &[u8]) -> PluginOptions {
+        PluginOptions {
+            name: self.options.plugin_name.clone(),
+            configuration: text.to_vec(),
+            properties: self.options.properties.clone(),
+            ..PluginOptions::default()
+        }
+    }
+
+    /// Why a plugin did not start: the guest's own words where it logged some.
+    fn refusal(&mut self, vm: &mut Vm, error: Option<&StartError>) -> Option<String> {
+        let mut effects = Vec::new();
+        vm.drain_effects(&mut effects);
+        let mut words = None;
+        for effect in effects {
+            if let Effect::Log { level, text } = effect {
+                if level >= LogLevel::Error {
+                    words = Some(text.clone());
+                }
+                self.report.log.push(LogLine { at: self.now, worker: None, level, text });
+            }
+        }
+        error.map(|error| words.unwrap_or_else(|| error.to_string()))
+    }
+
+    /// A tick of a worker's plugin.
+    pub(super) fn tick(&mut self, worker: usize) -> Result<(), ReplayError> {
+        let state = &mut self.workers[worker];
+        if let (Some(vm), Some(plugin)) = (state.vm.as_mut(), state.plugin) {
+            vm.tick(plugin);
+        }
+        let period = self.period_of(worker);
+        self.workers[worker].period = period;
+        if let Some(period) = period {
+            let entry = self.schedule.push(self.now + period, Wake::Tick(worker as u32));
+            self.workers[worker].tick = entry;
+        }
+        self.settle(worker)
+    }
+
+    fn period_of(&self, worker: usize) -> Option<Duration> {
+        let state = &self.workers[worker];
+        state.vm.as_ref()?.tick_period(state.plugin?)
+    }
+
+    /// Schedules the first tick after a configuration. Workers get theirs one after the other in a
+    /// proxy, so where within its first period a worker ticks is left to the seed.
+    fn schedule_tick(&mut self, worker: usize) {
+        let period = self.period_of(worker);
+        if period == self.workers[worker].period {
+            return;
+        }
+        self.workers[worker].period = period;
+        if let Some(period) = period {
+            let first = Duration::from_nanos(self.rng.u64(1..=period.as_nanos().max(1) as u64));
+            let entry = self.schedule.push(self.now + first, Wake::Tick(worker as u32));
+            self.workers[worker].tick = entry;
+        }
+    }
+
+    /// Opens the filter's stream for an exchange.
+    pub(super) fn open_stream(&mut self, slot: u32) -> Result<(), ReplayError> {
+        let Some(live) = self.live[slot as usize].as_deref_mut() else { return Ok(()) };
+        let worker = &mut self.workers[live.worker];
+        let connection = self.connections[live.connection].info.clone();
+        if let (Some(vm), Some(plugin), Some(connection)) =
+            (worker.vm.as_mut(), worker.plugin, connection)
+        {
+            let properties = stream_properties(live.spec);
+            let stream = vm.open_http(plugin, StreamInfo { connection, properties });
+            worker.bind(stream, slot);
+            live.stream = Some(stream);
+        }
+        Ok(())
+    }
+
+    /// Ends the filter's stream of an exchange that is over.
+    pub(super) fn close_stream(&mut self, live: &mut Live<'t>) -> Result<(), ReplayError> {
+        let Some(stream) = live.stream.take() else { return Ok(()) };
+        if let Some(vm) = self.workers[live.worker].vm.as_mut() {
+            vm.close_http(stream);
+        }
+        self.drain(live.worker)
+    }
+
+    /// A part of the request reaches the filter, or passes where there is none.
+    pub(super) fn request_in(&mut self, slot: u32, part: Part) -> Result<(), ReplayError> {
+        let Some(live) = self.live[slot as usize].as_deref() else { return Ok(()) };
+        let (worker, stream) = (live.worker, live.stream);
+        if live.orphaned {
+            return self.fail_orphan(slot);
+        }
+        if let (Some(stream), Some(vm)) = (stream, self.workers[worker].vm.as_mut()) {
+            match part {
+                Part::Headers { map, end } => vm.request_headers(stream, map, end),
+                Part::Body { bytes, end } => vm.request_body(stream, &bytes, end),
+                Part::Trailers(trailers) => vm.request_trailers(stream, trailers),
+            }
+            return self.settle(worker);
+        }
+        self.request_out(slot, part);
+        self.touch(slot);
+        self.end_exchanges()
+    }
+
+    /// A part of the response reaches the filter, or passes where there is none.
+    pub(super) fn response_in(&mut self, slot: u32, part: Part) -> Result<(), ReplayError> {
+        let Some(live) = self.live[slot as usize].as_deref() else { return Ok(()) };
+        let (worker, stream) = (live.worker, live.stream);
+        if live.orphaned {
+            return self.fail_orphan(slot);
+        }
+        if let (Some(stream), Some(vm)) = (stream, self.workers[worker].vm.as_mut()) {
+            match part {
+                Part::Headers { map, end } => vm.response_headers(stream, map, end),
+                Part::Body { bytes, end } => vm.response_body(stream, &bytes, end),
+                Part::Trailers(trailers) => vm.response_trailers(stream, trailers),
+            }
+            return self.settle(worker);
+        }
+        self.response_out(slot, part);
+        self.end_exchanges()
+    }
+
+    /// Carries out what came out of a worker's filter, until nothing more comes.
+    pub(super) fn settle(&mut self, worker: usize) -> Result<(), ReplayError> {
+        self.drain(worker)?;
+        self.end_exchanges()?;
+        self.deliver_queues()
+    }
+
+    fn drain(&mut self, worker: usize) -> Result<(), ReplayError> {
+        let Some(vm) = self.workers[worker].vm.as_mut() else { return Ok(()) };
+        let mut effects = std::mem::take(&mut self.effects);
+        vm.drain_effects(&mut effects);
+        self.take_decisions();
+        let mut trapped = false;
+        for effect in effects.drain(..) {
+            trapped |= matches!(effect, Effect::Trap(_));
+            self.effect(worker, effect);
+        }
+        self.effects = effects;
+        if trapped {
+            self.replace_vm(worker)?;
+        }
+        Ok(())
+    }
+
+    fn effect(&mut self, worker: usize, effect: Effect) {
+        match effect {
+            Effect::Request { stream, part } => {
+                if let Some(slot) = self.workers[worker].exchange_of(stream) {
+                    self.request_out(slot, part);
+                    self.touch(slot);
+                }
+            }
+            Effect::Response { stream, part } => {
+                if let Some(slot) = self.workers[worker].exchange_of(stream) {
+                    self.response_out(slot, part);
+                }
+            }
+            Effect::LocalReply { stream, .. } => {
+                let slot = self.workers[worker].exchange_of(stream);
+                if let Some(live) = slot.and_then(|slot| self.at(slot)) {
+                    live.abandon_attempt();
+                    live.deadline = None;
+                    live.answered = true;
+                }
+            }
+            Effect::Reset { stream, .. } => {
+                if let Some(slot) = self.workers[worker].exchange_of(stream) {
+                    self.ended.push((slot, Outcome::Cut));
+                }
+            }
+            Effect::HttpCall(call) => {
+                let answer = self.call_answer(&call.upstream, call.timeout, Answer::Http);
+                self.await_call(worker, call.call, call.upstream, answer);
+            }
+            Effect::GrpcOpen(call) => {
+                let cluster = String::from_utf8_lossy(&call.upstream).into_owned();
+                let answer = self.call_answer(&cluster, call.timeout, Answer::Grpc);
+                self.await_call(worker, call.call, cluster, answer);
+            }
+            Effect::Log { level, text } => {
+                let worker = Some(worker as u32);
+                self.report.log.push(LogLine { at: self.now, worker, level, text });
+            }
+            Effect::Trap(trap) => {
+                self.report.log.push(LogLine {
+                    at: self.now,
+                    worker: Some(worker as u32),
+                    level: LogLevel::Critical,
+                    text: trap.to_string(),
+                });
+                self.report.traps += 1;
+            }
+            // What a trace cannot answer: the messages of a stream that the plugin feeds, and TCP,
+            // which has no exchanges.
+            Effect::GrpcSend { .. }
+            | Effect::GrpcClose { .. }
+            | Effect::GrpcCancel { .. }
+            | Effect::BodyOverflow { .. }
+            | Effect::ToUpstream { .. }
+            | Effect::ToDownstream { .. }
+            | Effect::Connected { .. }
+            | Effect::CloseConnection { .. } => {}
+        }
+    }
+
+    /// A broken virtual machine is replaced by a new one with the configuration in force. The exchange
+    /// that broke it has been ended by its last effects; the others fail when their next part comes.
+    fn replace_vm(&mut self, worker: usize) -> Result<(), ReplayError> {
+        let Some(module) = self.module else { return Ok(()) };
+        let vm = self.new_vm(module, worker as u32)?;
+        let state = &mut self.workers[worker];
+        state.vm = Some(vm);
+        state.plugin = None;
+        state.period = None;
+        for live in self.live.iter_mut().flatten().filter(|live| live.worker == worker) {
+            live.orphaned |= live.stream.take().is_some();
+        }
+        self.start_plugin(worker)
+    }
+
+    /// An exchange whose virtual machine broke under another one gets no further.
+    fn fail_orphan(&mut self, slot: u32) -> Result<(), ReplayError> {
+        let status = self.options.profile.rules().trap_status;
+        let Some(live) = self.at(slot) else { return Ok(()) };
+        live.abandon_attempt();
+        live.deadline = None;
+        let outcome = match (live.client.status, status) {
+            (None, Some(status)) => {
+                live.client.status = u16::try_from(status).ok();
+                Outcome::Complete
+            }
+            _ => Outcome::Cut,
+        };
+        self.ended.push((slot, outcome));
+        self.end_exchanges()
+    }
+
+    fn take_decisions(&mut self) {
+        let (workers, live) = (&self.workers, &mut self.live);
+        self.decisions.take(|worker, stream, text| {
+            let slot = workers.get(worker as usize).and_then(|worker| worker.exchange_of(stream));
+            if let Some(Some(live)) = slot.map(|slot| &mut live[slot as usize]) {
+                live.decisions.push(text);
+            }
+        });
+    }
+
+    fn deliver_queues(&mut self) -> Result<(), ReplayError> {
+        for event in self.process.take_queue_events() {
+            let worker = self
+                .workers
+                .iter_mut()
+                .position(|worker| worker.vm.as_ref().is_some_and(|vm| vm.id() == event.vm));
+            if let Some(worker) = worker {
+                if let Some(vm) = self.workers[worker].vm.as_mut() {
+                    vm.queue_ready(event.plugin, event.queue);
+                }
+                self.drain(worker)?;
+                self.end_exchanges()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When a call to `cluster` is answered, and how.
+    fn call_answer(
+        &self,
+        cluster: &str,
+        limit: Option<Duration>,
+        answer: Answer,
+    ) -> Option<(Duration, Answer)> {
+        let respond = self.clusters.get(cluster);
+        let after = match respond {
+            Some(respond) if respond.end == End::Never => None,
+            Some(respond) => Some(respond.after),
+            // Nobody listens there.
+            None => Some(Duration::ZERO),
+        };
+        match (after, limit) {
+            (Some(after), Some(limit)) if after > limit => Some((limit, Answer::Timeout)),
+            (Some(after), _) => Some((after, answer)),
+            (None, Some(limit)) => Some((limit, Answer::Timeout)),
+            (None, None) => None,
+        }
+    }
+
+    fn await_call(
+        &mut self,
+        worker: usize,
+        call: crate::CallId,
+        cluster: String,
+        answer: Option<(Duration, Answer)>,
+    ) {
+        let Some((after, answer)) = answer else { return };
+        let Some(vm) = self.workers[worker].vm.as_ref().map(Vm::id) else { return };
+        let pending = PendingCall { worker, vm, call, cluster, answer };
+        let index = match self.calls.iter().position(Option::is_none) {
+            Some(index) => {
+                self.calls[index] = Some(pending);
+                index
+            }
+            None => {
+                self.calls.push(Some(pending));
+                self.calls.len() - 1
+            }
+        };
+        self.schedule.push(self.now + after, Wake::Call(index as u32));
+    }
+
+    /// The answer to a call arrives at the plugin.
+    pub(super) fn answer_call(&mut self, index: usize) -> Result<(), ReplayError> {
+        let Some(pending) = self.calls[index].take() else { return Ok(()) };
+        let Some(vm) = self.workers[pending.worker].vm.as_mut() else { return Ok(()) };
+        if vm.id() != pending.vm {
+            return Ok(());
+        }
+        let respond = self.clusters.get(pending.cluster.as_str()).copied();
+        match (pending.answer, respond) {
+            (Answer::Http, Some(respond)) if respond.end == End::Complete => {
+                let body = respond.body.as_deref().unwrap_or_default();
+                let trailers = header_map(&respond.trailers);
+                vm.http_call_response(
+                    pending.call,
+                    call_headers(respond),
+                    body.as_bytes(),
+                    trailers,
+                );
+            }
+            (Answer::Grpc, Some(respond)) if respond.end == End::Complete => {
+                vm.grpc_initial_metadata(pending.call, header_map(&respond.headers));
+                vm.grpc_message(
+                    pending.call,
+                    respond.body.as_deref().unwrap_or_default().as_bytes(),
+                );
+            }
+            (Answer::Timeout, _) => vm.http_call_failed(pending.call, CallFailure::Timeout),
+            (Answer::Http, _) => vm.http_call_failed(pending.call, CallFailure::Reset),
+            (Answer::Grpc, _) => vm.grpc_close(pending.call, 14, ""),
+        }
+        self.settle(pending.worker)?;
+        self.schedule_tick(pending.worker);
+        Ok(())
+    }
+}
+
+fn call_headers(respond: &Respond<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.push(":status", respond.status.unwrap_or(200).to_string());
+    for (name, value) in &respond.headers {
+        headers.push(&**name, &**value);
+    }
+    headers
+}
+
+/// What the trace says of the route that the proxy itself chose.
+fn stream_properties(exchange: &Exchange<'_>) -> Option<Arc<Properties>> {
+    let request = &exchange.request;
+    if request.route_name.is_none() && request.route_metadata.is_empty() {
+        return None;
+    }
+    let mut properties = Properties::new();
+    if let Some(name) = &request.route_name {
+        properties = properties.with(&["xds", "route_name"], name.as_bytes());
+    }
+    for (filter, values) in &request.route_metadata {
+        for (key, value) in values {
+            let path = ["xds", "route_metadata", "filter_metadata", filter, key];
+            properties = properties.with(&path, value.as_bytes());
+        }
+    }
+    Some(Arc::new(properties))
+}

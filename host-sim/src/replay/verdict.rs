@@ -1,0 +1,147 @@
+//! Expectations against what happened.
+
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+
+use crate::HeaderMap;
+use crate::trace::{Bound, Expect, Text, UpstreamExpect};
+
+use super::exchange::Forwarded;
+use super::outcome::ExchangeReport;
+
+/// An expectation that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mismatch {
+    /// The field of the expectation, such as `status` or `headers.x-a`.
+    pub field: String,
+    /// What was expected.
+    pub want: String,
+    /// What came of it.
+    pub got: String,
+}
+
+impl Mismatch {
+    /// A mismatch, unless the two are equal.
+    pub(super) fn check<T: PartialEq + Display>(field: &str, want: &T, got: &T) -> Option<Self> {
+        (want != got).then(|| Self {
+            field: field.to_owned(),
+            want: want.to_string(),
+            got: got.to_string(),
+        })
+    }
+}
+
+/// The route of the last decision that names one.
+///
+/// A decision without a route is no mistake: no route matched.
+pub(super) fn route(decisions: &[Box<str>]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Decision<'a> {
+        #[serde(borrow)]
+        route: Option<Text<'a>>,
+    }
+    decisions.iter().rev().find_map(|text| {
+        serde_json::from_str::<Decision>(text).ok()?.route.map(|route| route.to_string())
+    })
+}
+
+/// Compares an exchange with what the trace expects of it.
+pub(super) fn judge(report: &mut ExchangeReport<'_>, forwarded: &Forwarded, expect: &Expect<'_>) {
+    let mut judge = Judge { expected: 0, failures: Vec::new(), prefix: "" };
+    judge.equal("status", expect.status, report.status);
+    judge.equal(
+        "route",
+        expect.route.as_deref(),
+        Some(report.route.as_deref().unwrap_or_default()),
+    );
+    judge.fields(&expect.headers, &expect.absent, Some(&report.headers));
+    judge.equal("closed", expect.closed, Some(report.closed));
+    judge.bound("first_byte", expect.first_byte, report.first_byte);
+    judge.bound("last_byte", expect.last_byte, Some(report.last_byte));
+    judge.equal("body_bytes", expect.body_bytes, Some(report.body_bytes));
+    judge.equal("body_sha256", expect.body_sha256.as_deref(), report.body_sha256.as_deref());
+    judge.equal("end", expect.end, Some(report.end));
+    if let Some(upstream) = &expect.upstream {
+        judge.upstream(upstream, report, forwarded);
+    }
+    report.expected = judge.expected;
+    report.failures = judge.failures;
+}
+
+struct Judge {
+    expected: usize,
+    failures: Vec<Mismatch>,
+    prefix: &'static str,
+}
+
+impl Judge {
+    fn upstream(
+        &mut self,
+        expect: &UpstreamExpect<'_>,
+        report: &ExchangeReport<'_>,
+        forwarded: &Forwarded,
+    ) {
+        self.prefix = "upstream.";
+        self.equal("attempts", expect.attempts, Some(report.upstream.attempts));
+        self.bound("start", expect.start, report.upstream.start);
+        self.fields(&expect.headers, &expect.absent, forwarded.headers.as_ref());
+        self.equal("body_bytes", expect.body_bytes, Some(forwarded.body.bytes));
+        let hash = forwarded.body.sha256();
+        self.equal("body_sha256", expect.body_sha256.as_deref(), hash.as_deref());
+    }
+
+    fn equal<T: PartialEq + Display>(&mut self, field: &str, want: Option<T>, got: Option<T>) {
+        let Some(want) = want else { return };
+        self.expected += 1;
+        if got.as_ref() != Some(&want) {
+            self.fail(field, &want, got.map(|got| got.to_string()));
+        }
+    }
+
+    fn bound(&mut self, field: &str, want: Option<Bound>, got: Option<std::time::Duration>) {
+        let Some(want) = want else { return };
+        self.expected += 1;
+        if !got.is_some_and(|got| want.holds(got)) {
+            self.fail(field, &want, got.map(|got| format!("{got:?}")));
+        }
+    }
+
+    fn fields(
+        &mut self,
+        present: &std::collections::BTreeMap<Text<'_>, Text<'_>>,
+        absent: &[Text<'_>],
+        got: Option<&HeaderMap>,
+    ) {
+        for (name, want) in present {
+            self.expected += 1;
+            let values = got.map(|got| values(got, name)).unwrap_or_default();
+            if !values.iter().any(|value| value == &**want) {
+                let got = (!values.is_empty()).then(|| values.join(", "));
+                self.fail(&format!("headers.{name}"), want, got);
+            }
+        }
+        for name in absent {
+            self.expected += 1;
+            let values = got.map(|got| values(got, name)).unwrap_or_default();
+            if !values.is_empty() {
+                self.fail(&format!("absent.{name}"), &"no such header", Some(values.join(", ")));
+            }
+        }
+    }
+
+    fn fail(&mut self, field: &str, want: &dyn Display, got: Option<String>) {
+        self.failures.push(Mismatch {
+            field: format!("{}{field}", self.prefix),
+            want: want.to_string(),
+            got: got.unwrap_or_else(|| "nothing".to_owned()),
+        });
+    }
+}
+
+fn values(map: &HeaderMap, name: &str) -> Vec<String> {
+    map.iter()
+        .filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()))
+        .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+        .collect()
+}

@@ -4,9 +4,20 @@
 //! code that knows `proxy-wasm`), in the simulator through that same module, and natively behind `sluice check` and `sluice explain`.
 //! Keeping every decision here is what makes those three agree.
 
+pub mod buffering;
 pub mod config;
+pub mod decision;
+pub mod drain;
 pub mod explain;
+pub mod health;
+pub mod hygiene;
+pub mod matching;
+pub mod metrics;
+pub mod policy;
 pub mod request;
+#[cfg(target_arch = "wasm32")]
+mod shell;
+pub mod stream;
 
 pub use config::{Config, ConfigError, Parsed, Warning};
 pub use explain::{Effect, Explanation, FailedCondition, Summary, SummaryRow, Tried};

@@ -1,0 +1,286 @@
+//! How typed values are read from a JSON tree: each type reads itself at a place, and every refusal carries that place.
+//!
+//! A derive of serde would lose the place and turn every problem into a string; walking the tree costs less code in the
+//! module, too. [`record`] declares a type, the fields it knows and the way it is read in one go, so the three cannot differ,
+//! and the JSON Schema is generated from that same type.
+
+use std::fmt;
+
+use super::error::{ConfigError, Problem};
+use super::json::Node;
+
+/// Where a value stands in the document.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    Root,
+    Field(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, usize),
+}
+
+impl Place<'_> {
+    pub(crate) fn refuse<T>(&self, problem: Problem) -> Result<T, ConfigError> {
+        Err(ConfigError { place: self.to_string(), problem })
+    }
+
+    pub(crate) fn unexpected<T>(
+        &self,
+        found: impl fmt::Display,
+        expected: &'static str,
+    ) -> Result<T, ConfigError> {
+        self.refuse(Problem::Unexpected { found: found.to_string(), expected })
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("configuration"),
+            Self::Field(Place::Root, name) => f.write_str(name),
+            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// A type that reads itself from a JSON value.
+pub(crate) trait Read: Sized {
+    /// What belongs there, for the error of a missing field.
+    const EXPECTED: &'static str;
+
+    fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError>;
+}
+
+impl Read for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+        match node {
+            Node::Bool(value) => Ok(*value),
+            other => at.unexpected(other, Self::EXPECTED),
+        }
+    }
+}
+
+/// A list that is either absent or says something.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(transparent)]
+pub struct OneOrMore<T>(Vec<T>);
+
+impl<T> std::ops::Deref for OneOrMore<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T: Read> Read for OneOrMore<T> {
+    const EXPECTED: &'static str = "an array with at least one item";
+
+    fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+        match node {
+            Node::Array(items) if items.is_empty() => {
+                at.unexpected("an empty array", Self::EXPECTED)
+            }
+            Node::Array(_) => Vec::read(node, at).map(Self),
+            other => at.unexpected(other, Self::EXPECTED),
+        }
+    }
+}
+
+impl<T: Read> Read for Vec<T> {
+    const EXPECTED: &'static str = "an array";
+
+    fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+        let Node::Array(items) = node else { return at.unexpected(node, Self::EXPECTED) };
+        items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| T::read(item, &Place::Item(at, index)))
+            .collect()
+    }
+}
+
+pub(crate) fn text<'n>(
+    node: &'n Node,
+    at: &Place<'_>,
+    expected: &'static str,
+) -> Result<&'n str, ConfigError> {
+    match node {
+        Node::Text(text) => Ok(text),
+        other => at.unexpected(other, expected),
+    }
+}
+
+/// How many fields of a foreign object are looked at for repetition, which takes the square of it.
+const TOLERATED: usize = 64;
+
+/// The fields of an object whose keys are known and stand there once.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'n, 'p> {
+    entries: &'n [(String, Node)],
+    at: &'p Place<'p>,
+}
+
+impl<'n, 'p> Fields<'n, 'p> {
+    pub(crate) fn of(
+        node: &'n Node,
+        at: &'p Place<'p>,
+        known: &'static [&'static str],
+        not_ours: &[(&str, &'static str)],
+    ) -> Result<Self, ConfigError> {
+        let Node::Object(entries) = node else { return at.unexpected(node, "an object") };
+        for (index, (key, _)) in entries.iter().enumerate() {
+            let place = Place::Field(at, key);
+            if let Some((_, reason)) = not_ours.iter().find(|(name, _)| name == key) {
+                return place.refuse(Problem::NotOurs { reason });
+            }
+            if !known.contains(&key.as_str()) {
+                let key = super::json::quoted(key);
+                let shown = key.trim_matches('"');
+                return Place::Field(at, shown).refuse(Problem::UnknownField { known });
+            }
+            if entries[..index].iter().any(|(earlier, _)| earlier == key) {
+                return place.refuse(Problem::RepeatedField);
+            }
+        }
+        Ok(Self { entries, at })
+    }
+
+    /// The fields of an object of somebody else's, who may have added some that we do not know.
+    pub(crate) fn tolerant(node: &'n Node, at: &'p Place<'p>) -> Result<Self, ConfigError> {
+        let Node::Object(entries) = node else { return at.unexpected(node, "an object") };
+        for (index, (key, _)) in entries.iter().enumerate().take(TOLERATED) {
+            if entries[..index].iter().any(|(earlier, _)| earlier == key) {
+                return Place::Field(at, key).refuse(Problem::RepeatedField);
+            }
+        }
+        Ok(Self { entries, at })
+    }
+
+    pub(crate) fn optional<T: Read>(&self, name: &str) -> Result<Option<T>, ConfigError> {
+        let node = self.entries.iter().find(|(key, _)| key == name).map(|(_, node)| node);
+        node.map(|node| T::read(node, &Place::Field(self.at, name))).transpose()
+    }
+
+    pub(crate) fn required<T: Read>(&self, name: &str) -> Result<T, ConfigError> {
+        match self.optional(name)? {
+            Some(value) => Ok(value),
+            None => Place::Field(self.at, name).refuse(Problem::Missing { expected: T::EXPECTED }),
+        }
+    }
+
+    /// How many of `names` are there.
+    pub(crate) fn count(&self, names: &[&str]) -> usize {
+        self.entries.iter().filter(|(key, _)| names.contains(&key.as_str())).count()
+    }
+}
+
+/// The name of a field as JSON has it: `r#match` is `match`.
+pub(crate) const fn field_name(identifier: &'static str) -> &'static str {
+    match identifier.as_bytes() {
+        [b'r', b'#', ..] => identifier.split_at(2).1,
+        _ => identifier,
+    }
+}
+
+/// Declares a JSON object: its type, its fields, and how it is read. `not_ours` names fields that deserve a better refusal
+/// than "unknown"; `word FIELD` lets a string alone stand for an object with that field.
+macro_rules! record {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            required { $( $(#[$required_meta:meta])* $required:ident : $required_type:ty, )* }
+            optional { $( $(#[$optional_meta:meta])* $optional:ident : $optional_type:ty, )* }
+            $( not_ours { $( $not_ours:ident : $reason:literal, )* } )?
+        }
+        $( word $word:ident )?
+    ) => {
+        #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+        $(#[$meta])*
+        pub struct $name {
+            $( $(#[$required_meta])* pub $required: $required_type, )*
+            $(
+                $(#[$optional_meta])*
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $optional: Option<$optional_type>,
+            )*
+        }
+
+        impl $crate::config::read::Read for $name {
+            const EXPECTED: &'static str = "an object";
+
+            fn read(
+                node: &$crate::config::json::Node,
+                at: &$crate::config::read::Place<'_>,
+            ) -> Result<Self, $crate::config::ConfigError> {
+                use $crate::config::read::field_name;
+                const KNOWN: &[&str] = &[
+                    $( field_name(stringify!($required)), )*
+                    $( field_name(stringify!($optional)), )*
+                ];
+                $(
+                    if let $crate::config::json::Node::Text(_) = node {
+                        let $word = Some($crate::config::read::Read::read(node, at)?);
+                        return Ok(Self { $word, ..Self::default() });
+                    }
+                )?
+                let fields = $crate::config::read::Fields::of(
+                    node,
+                    at,
+                    KNOWN,
+                    &[ $( $( (stringify!($not_ours), $reason), )* )? ],
+                )?;
+                Ok(Self {
+                    $( $required: fields.required(field_name(stringify!($required)))?, )*
+                    $( $optional: fields.optional(field_name(stringify!($optional)))?, )*
+                })
+            }
+        }
+    };
+}
+
+/// Declares a closed set of words: the type, and how it is read from a JSON string.
+macro_rules! words {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident { $( $(#[$variant_meta:meta])* $variant:ident = $word:literal, )* }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        pub enum $name {
+            $( $(#[$variant_meta])* #[serde(rename = $word)] $variant, )*
+        }
+
+        impl $name {
+            /// Every word of the set.
+            pub const WORDS: &'static [&'static str] = &[ $( $word, )* ];
+
+            /// The word as the configuration writes it.
+            pub const fn word(self) -> &'static str {
+                match self { $( Self::$variant => $word, )* }
+            }
+        }
+
+        impl $crate::config::read::Read for $name {
+            const EXPECTED: &'static str = concat!("one of" $( , " ", $word )* );
+
+            fn read(
+                node: &$crate::config::json::Node,
+                at: &$crate::config::read::Place<'_>,
+            ) -> Result<Self, $crate::config::ConfigError> {
+                match node {
+                    $( $crate::config::json::Node::Text(text) if text == $word => Ok(Self::$variant), )*
+                    other => at.refuse($crate::config::Problem::UnknownWord {
+                        found: other.to_string(),
+                        known: Self::WORDS,
+                    }),
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use {record, words};

@@ -1,0 +1,285 @@
+//! The small values of a configuration, each a type that can only hold what is legal: whoever has a `RouteName` need not ask
+//! again whether it is one.
+
+use serde::Serialize;
+
+use super::error::{ConfigError, Problem};
+use super::json::{Node, quoted};
+use super::read::{Place, Read, text};
+
+/// Declares a string with a rule: `$legal` decides over the text, `$expected` says what is legal.
+macro_rules! text_type {
+    ($(#[$meta:meta])* pub struct $name:ident, $expected:literal, $legal:expr) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        #[serde(transparent)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Read for $name {
+            const EXPECTED: &'static str = $expected;
+
+            fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+                let written = text(node, at, Self::EXPECTED)?;
+                let legal: fn(&str) -> bool = $legal;
+                if legal(written) {
+                    Ok(Self(written.into()))
+                } else {
+                    at.unexpected(quoted(written), Self::EXPECTED)
+                }
+            }
+        }
+    };
+}
+
+text_type!(
+    /// The name of a route. It becomes a part of metric names, which hosts split on dots, hence the small alphabet.
+    pub struct RouteName,
+    "a name of 1 to 64 letters, digits, - or _ (and not default, which stands for requests that no route matches)",
+    |text| {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && text != "default"
+    }
+);
+
+text_type!(
+    /// A path or the beginning of one.
+    pub struct PathText,
+    "a path that starts with / and has no query, fragment, space or control character",
+    |text| text.starts_with('/') && !text.contains(['?', '#', ' ']) && !text.contains(char::is_control)
+);
+
+text_type!(
+    /// The name of a header field, in lower case as hosts deliver it.
+    pub struct HeaderName,
+    "the name of a header field in lower case (letters, digits and !#$%&'*+-.^_`|~)",
+    |text| !text.is_empty() && text.bytes().all(|b| is_token(b) && !b.is_ascii_uppercase())
+);
+
+text_type!(
+    /// A request method, compared letter by letter: HTTP's methods are case-sensitive.
+    pub struct Method,
+    "a method such as \"GET\" (capital letters, digits, - or _)",
+    |text| {
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+    }
+);
+
+text_type!(
+    /// What a header field's value is compared with.
+    pub struct HeaderText,
+    "text of at least one character without control characters",
+    |text| !text.is_empty() && !text.contains(char::is_control)
+);
+
+text_type!(
+    /// A name that somebody else gave: a control plane's route, a policy in a route's metadata.
+    pub struct ForeignName,
+    "a name that is not empty",
+    |text| !text.is_empty()
+);
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A host to compare with, in lower case: a name, or `*.` and a suffix that stands for every name below it, or `*` for all.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct HostPattern(Box<str>);
+
+impl HostPattern {
+    /// The pattern as compared, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// For `*.example.com` the `.example.com` that a host must end with; for `*` the empty suffix.
+    pub(crate) fn suffix(&self) -> Option<&str> {
+        self.0.strip_prefix('*')
+    }
+}
+
+impl Read for HostPattern {
+    const EXPECTED: &'static str =
+        "a host name without port, or * or *. before its end, such as \"*.example.com\"";
+
+    fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+        let written = text(node, at, Self::EXPECTED)?;
+        let name = written.strip_prefix("*.").unwrap_or(written);
+        let plain = !name.is_empty()
+            && !name.starts_with('.')
+            && name.len() <= 253
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        let address = written.starts_with('[')
+            && written.ends_with(']')
+            && written[1..written.len() - 1].parse::<std::net::Ipv6Addr>().is_ok();
+        if plain || address || written == "*" {
+            Ok(Self(written.to_ascii_lowercase().into()))
+        } else {
+            at.unexpected(quoted(written), Self::EXPECTED)
+        }
+    }
+}
+
+/// Declares a whole number with limits.
+macro_rules! number_type {
+    ($(#[$meta:meta])* pub struct $name:ident, $min:literal ..= $max:literal, $expected:literal) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[cfg_attr(
+            feature = "schema",
+            derive(schemars::JsonSchema),
+            schemars(transparent, extend("minimum" = $min as u64, "maximum" = $max as u64))
+        )]
+        #[serde(transparent)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// The number.
+            pub const fn value(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl Read for $name {
+            const EXPECTED: &'static str = $expected;
+
+            fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+                match node {
+                    Node::Unsigned(value) if ($min..=$max).contains(value) => Ok(Self(*value)),
+                    Node::Unsigned(_) | Node::Negative(_) => at.refuse(Problem::OutOfRange {
+                        found: node.to_string(),
+                        expected: Self::EXPECTED,
+                    }),
+                    other => at.unexpected(other, Self::EXPECTED),
+                }
+            }
+        }
+    };
+}
+
+number_type!(
+    /// The version of the configuration's format.
+    pub struct Version, 1..=1, "version 1, the only one so far"
+);
+number_type!(
+    /// The number of a drain. Counts up; up to 2^53 - 1, the last whole number that every JSON reader keeps.
+    pub struct Epoch, 1..=9_007_199_254_740_991, "a whole number from 1 to 2^53 - 1"
+);
+number_type!(
+    /// A moment in milliseconds since the Unix epoch.
+    pub struct UnixMs, 0..=9_007_199_254_740_991, "milliseconds since 1970 from 0 to 2^53 - 1"
+);
+number_type!(
+    /// A span of a drain in milliseconds.
+    pub struct WindowMs, 0..=86_400_000, "0 to 86400000 milliseconds (a day)"
+);
+number_type!(
+    /// The share of connections that a rebalance closes.
+    pub struct Percent, 1..=100, "a whole number from 1 to 100"
+);
+number_type!(
+    /// How often a request is tried in all; 1 is no retry.
+    pub struct Attempts, 1..=10, "1 to 10 tries in all"
+);
+number_type!(
+    /// The largest body that is held, in bytes.
+    pub struct MaxBytes, 1..=16_777_216, "1 to 16777216 bytes (16 MiB)"
+);
+number_type!(
+    /// The status that the health path answers during a terminate.
+    pub struct DrainStatus, 400..=599, "a status from 400 to 599"
+);
+
+/// A regular expression over a whole value. Matching takes time linear in the value (there is no backtracking), and patterns that
+/// would need much memory are refused.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Pattern {
+    written: Box<str>,
+    #[serde(skip)]
+    whole: regex_lite::Regex,
+}
+
+/// Bytes that one compiled pattern may take; a bounded repetition of a bounded repetition asks for much more.
+const PATTERN_BYTES: usize = 256 * 1024;
+/// Characters of one pattern.
+const PATTERN_LENGTH: usize = 1024;
+
+impl Pattern {
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.written
+    }
+
+    /// Whether the pattern describes the whole of `value`. Bytes that are not UTF-8 match nothing.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        std::str::from_utf8(value).is_ok_and(|value| self.whole.is_match(value))
+    }
+
+    /// The text that every match begins with, as far as that is plain to see.
+    pub(crate) fn literal_prefix(&self) -> &str {
+        if self.written.contains('|') {
+            return "";
+        }
+        let literal = |c: char| c.is_ascii_alphanumeric() || "/_-~,;:=@%".contains(c);
+        let end = self.written.find(|c| !literal(c)).unwrap_or(self.written.len());
+        // What a repetition follows may be missing.
+        let repeated = self.written[end..].starts_with(['?', '*', '{']);
+        &self.written[..end - usize::from(repeated && end > 0)]
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
+}
+
+impl Read for Pattern {
+    const EXPECTED: &'static str = "a regular expression";
+
+    fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+        let written = text(node, at, Self::EXPECTED)?;
+        let bad = |reason: String| Problem::BadRegex { found: quoted(written), reason };
+        if written.is_empty() || written.len() > PATTERN_LENGTH {
+            return at.unexpected(quoted(written), "a regular expression of 1 to 1024 bytes");
+        }
+        let compile = |pattern: &str| {
+            regex_lite::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build()
+        };
+        // Alone first: `a)|(b` would compile inside the parentheses that make it match the whole value.
+        let whole = compile(written).and_then(|_| compile(&format!("^(?:{written})$")));
+        match whole {
+            Ok(whole) => Ok(Self { written: written.into(), whole }),
+            Err(error) => at.refuse(bad(error.to_string())),
+        }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Pattern {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Pattern".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A regular expression over the whole value.",
+            "minLength": 1,
+            "maxLength": PATTERN_LENGTH
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! What the filter counts, and under which names.
+//!
+//! Counting happens in the VM's memory; the sums go to the host on the tick, because a host call for each request would cost more than the
+//! request's whole decision. Names are fixed here, in one place; `docs/metrics.md` describes each of them.
+
+use std::collections::HashMap;
+
+/// What kind of number a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only goes up.
+    Counter,
+    /// It goes up and down; its value is that of the whole process.
+    Gauge,
+}
+
+/// Metrics of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum General {
+    /// Requests between their head and their end, health checks that the filter answers left out.
+    InFlight,
+    /// The epoch of the drain record in force.
+    DrainEpoch,
+    /// Drain records that were ignored: no record, or an epoch below the known one.
+    DrainStale,
+    /// Streams whose closing marker nobody took off: Envoy runs without the drain bridge.
+    BridgeMissing,
+    /// Configurations that were refused.
+    ConfigRejected,
+}
+
+/// Metrics of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PerRoute {
+    /// Requests.
+    Requests,
+    /// Responses that closed their connection for a drain.
+    DrainClosed,
+    /// Responses whose body was held.
+    Buffered,
+    /// Requests whose body was held.
+    RequestBuffered,
+    /// Requests refused with 413 because their body is declared larger than what is held.
+    RequestTooLarge,
+}
+
+impl General {
+    /// Every one of them.
+    pub const ALL: [Self; 5] = [
+        Self::InFlight,
+        Self::DrainEpoch,
+        Self::DrainStale,
+        Self::BridgeMissing,
+        Self::ConfigRejected,
+    ];
+
+    /// The name and the kind.
+    pub const fn name(self) -> (&'static str, Kind) {
+        match self {
+            Self::InFlight => ("sluice.in_flight", Kind::Gauge),
+            Self::DrainEpoch => ("sluice.drain.epoch", Kind::Gauge),
+            Self::DrainStale => ("sluice.drain.stale", Kind::Counter),
+            Self::BridgeMissing => ("sluice.drain.bridge_missing", Kind::Counter),
+            Self::ConfigRejected => ("sluice.config.rejected", Kind::Counter),
+        }
+    }
+}
+
+impl PerRoute {
+    /// Every one of them.
+    pub const ALL: [Self; 5] = [
+        Self::Requests,
+        Self::DrainClosed,
+        Self::Buffered,
+        Self::RequestBuffered,
+        Self::RequestTooLarge,
+    ];
+
+    /// The last part of the name, after `sluice.route.NAME.`; all of them are counters.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::DrainClosed => "drain_closed",
+            Self::Buffered => "buffered",
+            Self::RequestBuffered => "request_buffered",
+            Self::RequestTooLarge => "request_too_large",
+        }
+    }
+
+    /// The whole name for a route.
+    pub fn name(self, route: &str) -> String {
+        format!("sluice.route.{route}.{}", self.suffix())
+    }
+}
+
+/// Where sums go.
+pub trait Sink {
+    /// Adds to a metric.
+    fn add(&mut self, kind: Kind, name: &str, change: i64);
+}
+
+/// The counters of a route in [`Metrics`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteSlot(usize);
+
+/// What was counted since the last flush. One for each VM; routes of the same name share their counters across configurations.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    general: [i64; General::ALL.len()],
+    slots: HashMap<Box<str>, usize>,
+    routes: Vec<RouteCounts>,
+    /// The routes that counted something since the last flush.
+    touched: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct RouteCounts {
+    name: Box<str>,
+    counts: [u32; PerRoute::ALL.len()],
+    touched: bool,
+}
+
+impl Metrics {
+    /// The counters of the route `name`.
+    pub fn slot(&mut self, name: &str) -> RouteSlot {
+        if let Some(slot) = self.slots.get(name) {
+            return RouteSlot(*slot);
+        }
+        let slot = self.routes.len();
+        self.slots.insert(name.into(), slot);
+        let counts = [0; PerRoute::ALL.len()];
+        self.routes.push(RouteCounts { name: name.into(), counts, touched: false });
+        RouteSlot(slot)
+    }
+
+    /// Adds to a metric of the process.
+    pub fn add(&mut self, metric: General, change: i64) {
+        self.general[metric as usize] += change;
+    }
+
+    /// Adds one to a metric of a route.
+    pub fn count(&mut self, slot: RouteSlot, metric: PerRoute) {
+        let route = &mut self.routes[slot.0];
+        // A flush comes long before four thousand million.
+        route.counts[metric as usize] = route.counts[metric as usize].saturating_add(1);
+        if !route.touched {
+            route.touched = true;
+            self.touched.push(slot.0);
+        }
+    }
+
+    /// Hands over what was counted since the last time.
+    pub fn flush(&mut self, sink: &mut impl Sink) {
+        for metric in General::ALL {
+            let change = std::mem::take(&mut self.general[metric as usize]);
+            if change != 0 {
+                let (name, kind) = metric.name();
+                sink.add(kind, name, change);
+            }
+        }
+        for slot in self.touched.drain(..) {
+            let route = &mut self.routes[slot];
+            route.touched = false;
+            for metric in PerRoute::ALL {
+                let count = std::mem::take(&mut route.counts[metric as usize]);
+                if count != 0 {
+                    sink.add(Kind::Counter, &metric.name(&route.name), i64::from(count));
+                }
+            }
+        }
+    }
+}

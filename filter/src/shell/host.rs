@@ -1,0 +1,126 @@
+//! The host calls that the filter makes, each reduced to what the filter wants to know.
+
+use std::time::UNIX_EPOCH;
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
+
+use crate::hygiene::MARKER;
+use crate::metrics::Kind;
+use crate::stream::Reply;
+
+/// A value in shared data, and the number under which it may be replaced.
+pub(super) type Shared = (Option<Vec<u8>>, Option<u32>);
+
+/// A write lost against another one: read again.
+pub(super) struct Outdated;
+
+pub(super) fn log(level: LogLevel, message: &str) {
+    // A host that cannot log cannot be told so either.
+    let _ = hostcalls::log(level, message);
+}
+
+pub(super) fn now_ms() -> Option<u64> {
+    let now = hostcalls::get_current_time().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(now.as_millis()).ok()
+}
+
+pub(super) fn configuration(size: usize) -> Vec<u8> {
+    if size == 0 {
+        return Vec::new();
+    }
+    hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+pub(super) fn property(path: &[&str]) -> Option<Vec<u8>> {
+    hostcalls::get_property(path.to_vec()).ok().flatten()
+}
+
+/// Envoy counts connections in 8 bytes, least first; a host that has no such thing has no drain by connections.
+pub(super) fn connection_id() -> Option<u64> {
+    Some(u64::from_le_bytes(property(&["connection", "id"])?.try_into().ok()?))
+}
+
+pub(super) fn request_headers() -> Vec<(String, Vec<u8>)> {
+    hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
+}
+
+pub(super) fn response_headers() -> Vec<(String, Vec<u8>)> {
+    hostcalls::get_map_bytes(MapType::HttpResponseHeaders).unwrap_or_default()
+}
+
+pub(super) fn set_request_header(name: &str, value: Option<&str>) {
+    report(hostcalls::set_map_value(MapType::HttpRequestHeaders, name, value), name);
+}
+
+pub(super) fn set_response_header(name: &str, value: Option<&str>) {
+    report(hostcalls::set_map_value(MapType::HttpResponseHeaders, name, value), name);
+}
+
+/// Whether the response still carries the closing marker. Only for a response whose head the filter has seen.
+pub(super) fn is_marked() -> bool {
+    matches!(hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, MARKER), Ok(Some(_)))
+}
+
+pub(super) fn reply(reply: &Reply) {
+    let headers = vec![("content-type", reply.content_type)];
+    let sent = hostcalls::send_http_response(
+        u32::from(reply.status),
+        headers,
+        Some(reply.body.as_bytes()),
+    );
+    report(sent, "local response");
+}
+
+pub(super) fn shared(key: &str) -> Shared {
+    hostcalls::get_shared_data(key).unwrap_or_default()
+}
+
+pub(super) fn set_shared(key: &str, value: &str, cas: Option<u32>) -> Result<(), Outdated> {
+    match hostcalls::set_shared_data(key, Some(value.as_bytes()), cas) {
+        Err(Status::CasMismatch) => Err(Outdated),
+        other => {
+            report(other, key);
+            Ok(())
+        }
+    }
+}
+
+pub(super) fn define_metric(kind: Kind, name: &str) -> Option<u32> {
+    let kind = match kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+    };
+    hostcalls::define_metric(kind, name).ok()
+}
+
+pub(super) fn add_to_metric(id: u32, change: i64) {
+    report(hostcalls::increment_metric(id, change), "metric");
+}
+
+pub(super) fn set_metric(id: u32, value: u64) {
+    report(hostcalls::record_metric(id, value), "metric");
+}
+
+pub(super) fn metric(id: u32) -> Option<u64> {
+    hostcalls::get_metric(id).ok()
+}
+
+/// Whether the host knows the function and took the argument.
+pub(super) fn tell(function: &str, argument: &[u8]) -> bool {
+    hostcalls::call_foreign_function(function, Some(argument)).is_ok()
+}
+
+pub(super) fn tick_every(ms: u64) {
+    report(hostcalls::set_tick_period(std::time::Duration::from_millis(ms)), "tick period");
+}
+
+/// What a refusal of the host leaves undone is logged; the stream goes on without it.
+fn report(result: Result<(), Status>, what: &str) {
+    if let Err(status) = result {
+        log(LogLevel::Warn, &format!("the host refused {what}: status {}", status as u32));
+    }
+}

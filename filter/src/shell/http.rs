@@ -1,0 +1,194 @@
+//! A stream: one request and its response in the host's callbacks.
+
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use super::host;
+use super::root::Active;
+use super::vm;
+use crate::buffering::{ACCEL, ResponseView};
+use crate::decision;
+use crate::health::{self, Report};
+use crate::hygiene::MARKER;
+use crate::metrics::{General, PerRoute};
+use crate::request::RequestView;
+use crate::stream::{Passage, Reply, Stream};
+
+pub(super) struct Http {
+    /// `None` before the first configuration was accepted: everything passes untouched.
+    active: Option<Rc<Active>>,
+    stream: Stream,
+    /// It counts as in flight.
+    counted: bool,
+    /// The closing marker went out on its response.
+    marked: bool,
+}
+
+impl Http {
+    pub(super) fn new(active: Option<Rc<Active>>) -> Self {
+        Self { active, stream: Stream::default(), counted: false, marked: false }
+    }
+
+    fn request(&mut self, active: &Active, ended: bool) -> Action {
+        let config = &active.config;
+        let headers = host::request_headers();
+        let mut request = RequestView::new(&headers);
+        let connection = config.drain.as_ref().and_then(|_| host::connection_id());
+        if let Some(connection) = connection {
+            vm::with(|vm| vm.worker.saw(connection));
+        }
+        if let Some(answer) = health_answer(active, &request) {
+            self.stream = Stream::answered(connection);
+            host::reply(&answer);
+            return Action::Pause;
+        }
+        let route_name =
+            config.needs_route_name().then(|| host::property(&["xds", "route_name"])).flatten();
+        let policy = config.needs_policy().then(route_policy).flatten();
+        request.route_name = route_name.as_deref();
+        request.policy = policy.as_deref();
+        let effects = self.stream.request(config, &request, connection, ended);
+        self.counted = true;
+        vm::with(|vm| {
+            let slot = active.slot(self.stream.route());
+            vm.metrics.add(General::InFlight, 1);
+            vm.metrics.count(slot, PerRoute::Requests);
+            if effects.reply.is_some() {
+                vm.metrics.count(slot, PerRoute::RequestTooLarge);
+            }
+            if self.stream.holds_request() {
+                vm.metrics.count(slot, PerRoute::RequestBuffered);
+            }
+        });
+        if active.tells_decisions {
+            host::tell(decision::FUNCTION, self.stream.request_decision(config).as_bytes());
+        }
+        if let Some(reply) = effects.reply {
+            host::reply(&reply);
+            return Action::Pause;
+        }
+        for name in &effects.remove {
+            host::set_request_header(name, None);
+        }
+        for (name, value) in effects.set {
+            host::set_request_header(name, Some(value));
+        }
+        Action::Continue
+    }
+
+    fn response(&mut self, active: &Active, ended: bool) {
+        let config = &active.config;
+        let route = self.stream.route();
+        let due = self.stream.connection().is_some_and(|connection| {
+            let name = route.and_then(|index| config.route_label(index));
+            vm::with(|vm| vm.worker.closes(connection, name, host::now_ms))
+        });
+        let closing = due && (active.marks || speaks_http_1());
+        let headers = self.stream.needs_response(config, closing).then(host::response_headers);
+        let view = headers.as_deref().map(ResponseView::new);
+        let effects = self.stream.response(config, view.as_ref(), ended, closing);
+        if effects.interim {
+            return;
+        }
+        if effects.ask_to_stream {
+            host::set_response_header(ACCEL, Some("no"));
+        }
+        if effects.remove_marker {
+            host::set_response_header(MARKER, None);
+        }
+        if effects.close {
+            self.marked = active.marks;
+            let (name, value) =
+                if active.marks { (MARKER, "close") } else { ("connection", "close") };
+            host::set_response_header(name, Some(value));
+        }
+        if effects.close || effects.hold {
+            vm::with(|vm| {
+                let slot = active.slot(route);
+                if effects.close {
+                    vm.metrics.count(slot, PerRoute::DrainClosed);
+                }
+                if effects.hold {
+                    vm.metrics.count(slot, PerRoute::Buffered);
+                }
+            });
+        }
+        if active.tells_decisions {
+            host::tell(decision::FUNCTION, self.stream.response_decision(effects.close).as_bytes());
+        }
+    }
+}
+
+fn health_answer(active: &Active, request: &RequestView<'_>) -> Option<Reply> {
+    vm::with(|vm| {
+        health::is_asked(&active.config, &vm.worker, request)?;
+        let in_flight = vm.in_flight();
+        let (health, record) = health::is_asked(&active.config, &vm.worker, request)?;
+        let now_ms = host::now_ms().unwrap_or(0);
+        let report = Report { record, instance: &active.instance, in_flight, now_ms };
+        Some(health::answer(health, &report))
+    })
+}
+
+/// The policy that the proxy's route carries, or else its virtual host.
+fn route_policy() -> Option<Vec<u8>> {
+    let of = |part: &str| host::property(&["xds", part, "filter_metadata", "sluice", "policy"]);
+    of("route_metadata").or_else(|| of("virtual_host_metadata"))
+}
+
+/// `connection` is a header of HTTP/1.x; later versions forbid it.
+fn speaks_http_1() -> bool {
+    host::property(&["request", "protocol"]).is_some_and(|protocol| protocol.starts_with(b"HTTP/1"))
+}
+
+fn action(passage: Passage) -> Action {
+    match passage {
+        Passage::Pass => Action::Continue,
+        Passage::Hold => Action::Pause,
+    }
+}
+
+impl Context for Http {}
+
+impl HttpContext for Http {
+    fn on_http_request_headers(&mut self, _: usize, ended: bool) -> Action {
+        match self.active.clone() {
+            Some(active) => self.request(&active, ended),
+            None => Action::Continue,
+        }
+    }
+
+    fn on_http_request_body(&mut self, held: usize, ended: bool) -> Action {
+        let Some(active) = &self.active else { return Action::Continue };
+        action(self.stream.request_body(&active.config, held, ended))
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, ended: bool) -> Action {
+        if let Some(active) = self.active.clone() {
+            self.response(&active, ended);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, held: usize, ended: bool) -> Action {
+        let Some(active) = &self.active else { return Action::Continue };
+        action(self.stream.response_body(&active.config, held, ended))
+    }
+
+    fn on_log(&mut self) {
+        if self.marked && host::is_marked() {
+            vm::with(vm::Vm::bridge_is_missing);
+        }
+    }
+}
+
+impl Drop for Http {
+    /// However a stream ends, it is no longer in flight.
+    fn drop(&mut self) {
+        if self.counted {
+            vm::with(|vm| vm.metrics.add(General::InFlight, -1));
+        }
+    }
+}

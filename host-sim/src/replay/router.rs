@@ -50,6 +50,8 @@ pub(super) enum TryFailure {
     RefusedStream,
     /// The upstream closed the connection.
     Reset,
+    /// What the upstream sent is no response.
+    Protocol,
     /// The try took longer than `per_try`.
     PerTry,
 }
@@ -61,6 +63,7 @@ impl TryFailure {
             End::Refused => Some(Self::Connect),
             End::RefusedStream => Some(Self::RefusedStream),
             End::Reset => Some(Self::Reset),
+            End::ResetInHeader => Some(Self::Protocol),
             End::Complete | End::Never => None,
         }
     }
@@ -103,7 +106,7 @@ impl RoutePolicy {
             || match failure {
                 TryFailure::Connect => on.connect_failure,
                 TryFailure::RefusedStream => on.refused_stream,
-                TryFailure::Reset | TryFailure::PerTry => false,
+                TryFailure::Reset | TryFailure::Protocol | TryFailure::PerTry => false,
             };
         covered && tries <= self.retries
     }

@@ -157,10 +157,10 @@ impl<'a> Reader<'a> {
             return Ok(Kind::SharedData(write));
         }
         if let Some(respond) = line.respond {
-            if respond.end == End::RefusedStream {
+            if matches!(respond.end, End::RefusedStream | End::ResetInHeader) {
                 return Err(FieldError::new(
                     "respond.end",
-                    "found refused_stream; expected complete, reset, refused or never",
+                    "has no meaning for a call; expected complete, reset, refused or never",
                 ));
             }
             check_status("respond.status", respond.status)?;
@@ -268,21 +268,27 @@ pub(super) fn json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FieldErro
             }
             Err(error) => {
                 let path = error.path().to_string();
-                let field = if path == "." { "line" } else { &path };
-                FieldError::new(field, sentence(&error.into_inner()))
+                located(&path, &error.into_inner())
             }
         }
     })
 }
 
-/// serde's words without the position within the line, which means nothing to whoever wrote the trace
-/// by hand and is wrong for parts that were cut out of it.
-fn sentence(error: &serde_json::Error) -> String {
+/// The mistake with its field, in serde's words but for the position within the line, which means
+/// nothing to whoever wrote the trace by hand and is wrong for parts that were cut out of it.
+fn located(path: &str, error: &serde_json::Error) -> FieldError {
     let text = error.to_string();
     let text = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
-    match error.classify() {
-        serde_json::error::Category::Data => text.to_owned(),
-        _ => format!("not JSON: {text}"),
+    if error.classify() != serde_json::error::Category::Data {
+        return FieldError::new("line", format!("not JSON: {text}"));
+    }
+    let path = if path == "." { "" } else { path };
+    let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    match (missing, path) {
+        (Some(field), "") => FieldError::new(field, "is missing"),
+        (Some(field), path) => FieldError::new(&format!("{path}.{field}"), "is missing"),
+        (None, "") => FieldError::new("line", text),
+        (None, path) => FieldError::new(path, text),
     }
 }
 
@@ -318,9 +324,9 @@ fn check_attempt(attempt: &Upstream<'_>) -> Result<(), FieldError> {
     }
     let sends = attempt.status.is_some() || !attempt.headers.is_empty() || !attempt.body.is_empty();
     match attempt.end {
-        End::Refused | End::RefusedStream if sends => Err(FieldError::new(
+        End::Refused | End::RefusedStream | End::ResetInHeader if sends => Err(FieldError::new(
             "upstream.end",
-            "a refused attempt sends nothing; expected no status, headers or body beside it",
+            "such an attempt sends no response; expected no status, headers or body beside it",
         )),
         End::Reset | End::Never if sends && attempt.status.is_none() => Err(FieldError::new(
             "upstream.status",

@@ -206,6 +206,8 @@ pub enum End {
     Complete,
     /// The upstream resets the connection after what it sent; before any header if there is no status.
     Reset,
+    /// The upstream closes the connection in the middle of a header: what came is no response.
+    ResetInHeader,
     /// The upstream sends nothing more and leaves the connection open.
     Never,
     /// The connection is refused.
@@ -259,7 +261,7 @@ pub enum Close {
 
 /// A line as it stands in the file, before it is known which event it is.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an event, which is a JSON object")]
 pub(super) struct Line<'a> {
     #[serde(deserialize_with = "span")]
     pub(super) at: Duration,

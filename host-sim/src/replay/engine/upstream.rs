@@ -48,7 +48,7 @@ impl Engine<'_> {
         live.download = Default::default();
         live.attempt = Attempt::Reading;
         live.attempt_at = None;
-        if TryFailure::of(live.script().end).is_some_and(|failure| failure != TryFailure::Reset) {
+        if matches!(live.script().end, End::Refused | End::RefusedStream) {
             live.attempt = Attempt::Headers;
             live.attempt_at = Some(now + live.script().after);
         } else if live.forwarded.complete {
@@ -61,10 +61,8 @@ impl Engine<'_> {
         let now = self.now;
         let Some(live) = self.at(slot) else { return };
         live.attempt = Attempt::Headers;
-        live.attempt_at = match (live.script().response_status(), live.script().end) {
-            (None, End::Never) => None,
-            _ => Some(now + live.script().after),
-        };
+        let silent = live.script().response_status().is_none() && live.script().end == End::Never;
+        live.attempt_at = (!silent).then(|| now + live.script().after);
         live.try_deadline = live.policy.per_try.map(|limit| now + limit);
     }
 
@@ -145,7 +143,7 @@ impl Engine<'_> {
                 self.response_in(slot, part)
             }
             End::Never => Ok(()),
-            End::Reset | End::Refused | End::RefusedStream => self.cut(slot),
+            _ => self.cut(slot),
         }
     }
 
@@ -158,7 +156,7 @@ impl Engine<'_> {
         let retried = live.tries > 1;
         live.abandon_attempt();
         let (status, text) = proxy_reply(self.options.profile, failure, retried);
-        self.reply(slot, status, text)
+        self.reply(slot, status, &text)
     }
 
     fn try_again(&mut self, slot: u32) {
@@ -250,38 +248,22 @@ impl super::super::exchange::Live<'_> {
     }
 }
 
-/// What the proxy answers where the last try failed before a response.
-fn proxy_reply(profile: Profile, failure: TryFailure, retried: bool) -> (u16, &'static str) {
+/// What the proxy answers where the last try failed before a response: Envoy's own words, measured.
+fn proxy_reply(profile: Profile, failure: TryFailure, retried: bool) -> (u16, String) {
     if profile == Profile::Generic {
-        return (502, "");
+        let status = if failure == TryFailure::PerTry { 504 } else { 502 };
+        return (status, String::new());
     }
-    match (failure, retried) {
-        (TryFailure::PerTry, _) => (504, "upstream request timeout"),
-        (TryFailure::Connect, false) => (
-            503,
-            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused",
-        ),
-        (TryFailure::Connect, true) => (
-            503,
-            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused",
-        ),
-        (TryFailure::Reset, false) => (
-            503,
-            "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
-        ),
-        (TryFailure::Reset, true) => (
-            503,
-            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: connection termination",
-        ),
-        (TryFailure::RefusedStream, false) => (
-            503,
-            "upstream connect error or disconnect/reset before headers. reset reason: remote refused stream reset",
-        ),
-        (TryFailure::RefusedStream, true) => (
-            503,
-            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote refused stream reset",
-        ),
-    }
+    let (status, reason) = match failure {
+        TryFailure::PerTry => return (504, "upstream request timeout".to_owned()),
+        TryFailure::Connect => (503, "remote connection failure"),
+        TryFailure::RefusedStream => (503, "remote refused stream reset"),
+        TryFailure::Reset => (503, "connection termination"),
+        TryFailure::Protocol => (502, "protocol error"),
+    };
+    let which = if retried { "retried and the latest reset reason" } else { "reset reason" };
+    let text = format!("upstream connect error or disconnect/reset before headers. {which}: {reason}");
+    (status, text)
 }
 
 fn has_length(headers: &crate::trace::Headers<'_>) -> bool {

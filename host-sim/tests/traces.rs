@@ -7,7 +7,9 @@ const GOOD: &str = r#"{"at":"1s","id":"x","connection":"c","request":{}}"#;
 /// A trace of ten lines whose seventh is `line`.
 fn seventh(line: &str) -> String {
     let mut lines: Vec<String> = (0..10)
-        .map(|index| format!(r#"{{"at":"{index}s","id":"r{index}","connection":"c","request":{{}}}}"#))
+        .map(|index| {
+            format!(r#"{{"at":"{index}s","id":"r{index}","connection":"c","request":{{}}}}"#)
+        })
         .collect();
     lines[6] = line.to_owned();
     lines.join("\n")
@@ -17,45 +19,138 @@ fn seventh(line: &str) -> String {
 fn a_mistake_names_its_line_field_and_what_was_expected() {
     let mistakes = [
         ("{", "line: not JSON: EOF while parsing an object"),
-        ("[]", "line: invalid type: sequence, expected an event, which is a JSON object"),
+        ("[]", "line: found a list; expected an event, which is a JSON object"),
         ("42", "line: invalid type: integer `42`, expected an event, which is a JSON object"),
         (r#"{"request":{}}"#, "at: is missing"),
-        (r#"{"at":"6s"}"#, "line: no event; expected one of configure, open, request, shared_data, respond, close, metrics"),
-        (r#"{"at":6,"request":{}}"#, "at: invalid type: integer `6`, expected a duration with a unit, such as \"250ms\""),
+        (
+            r#"{"at":"6s"}"#,
+            "line: no event; expected one of configure, open, request, shared_data, respond, close, metrics",
+        ),
+        (
+            r#"{"at":6,"request":{}}"#,
+            "at: invalid type: integer `6`, expected a duration with a unit, such as \"250ms\"",
+        ),
         (r#"{"at":"6","request":{}}"#, "at: \"6\" has no unit; write \"6s\" or \"6ms\""),
-        (r#"{"at":"-6s","request":{}}"#, "at: \"-6s\" is negative; expected a duration such as \"250ms\""),
-        (r#"{"at":"soon","request":{}}"#, "at: \"soon\" is no duration; expected one such as \"250ms\" or \"1m30s\""),
-        (r#"{"at":"99999999999999999999s","request":{}}"#, "at: \"99999999999999999999s\" is no duration; expected one such as \"250ms\" or \"1m30s\""),
-        (r#"{"at":"4s","request":{}}"#, "at: 4s is before the line above; expected events in the order of their time, here 5s or later"),
+        (
+            r#"{"at":"-6s","request":{}}"#,
+            "at: \"-6s\" is negative; expected a duration such as \"250ms\"",
+        ),
+        (
+            r#"{"at":"soon","request":{}}"#,
+            "at: \"soon\" is no duration; expected one such as \"250ms\" or \"1m30s\"",
+        ),
+        (
+            r#"{"at":"99999999999999999999s","request":{}}"#,
+            "at: \"99999999999999999999s\" is no duration; expected one such as \"250ms\" or \"1m30s\"",
+        ),
+        (
+            r#"{"at":"4s","request":{}}"#,
+            "at: 4s is before the line above; expected events in the order of their time, here 5s or later",
+        ),
         (r#"{"at":"6s","requets":{}}"#, "requets: unknown field `requets`"),
-        (r#"{"at":"6s","request":{"headers":[["a"]]}}"#, "request.headers[0]: invalid length 1, expected a tuple of size 2"),
-        (r#"{"at":"6s","request":{"body":[{"after":"1s"}]}}"#, "request.body[0]: expected either \"text\" or \"bytes\""),
-        (r#"{"at":"6s","request":{"body":[{"bytes":1,"text":"x"}]}}"#, "request.body[0]: expected either \"text\" or \"bytes\""),
-        (r#"{"at":"6s","request":{"body":[{"bytes":0}]}}"#, "request.body: a chunk is empty; expected at least 1 byte"),
-        (r#"{"at":"6s","request":{"body":[{"bytes":2000000000}]}}"#, "request.body[0]: bytes is 2000000000; expected at most 1073741824"),
-        (r#"{"at":"6s","request":{"body":[{"bytes":-1}]}}"#, "request.body[0].bytes: invalid value: integer `-1`, expected u64"),
-        (r#"{"at":"6s","request":{"body":[{"text":"x","times":0}]}}"#, "request.body[0]: times is 0; expected at least 1, and at most 1073741824 bytes in all"),
-        (r#"{"at":"6s","request":{"path":""}}"#, "request.path: is empty; leave it out for the default"),
-        (r#"{"at":"6s","request":{},"upstream":{"status":42}}"#, "upstream.status: found 42; expected a final status from 200 to 599"),
-        (r#"{"at":"6s","request":{},"upstream":{"end":"explode"}}"#, "upstream.end: unknown variant `explode`"),
-        (r#"{"at":"6s","request":{},"upstream":[]}"#, "upstream: the list is empty; expected at least one attempt"),
-        (r#"{"at":"6s","request":{},"upstream":{"end":"refused","status":200}}"#, "upstream.end: such an attempt sends no response"),
-        (r#"{"at":"6s","request":{},"upstream":{"end":"reset","body":[{"text":"x"}]}}"#, "upstream.status: is missing"),
-        (r#"{"at":"6s","request":{},"expect":{"first_byte":"30ms"}}"#, "expect.first_byte: \"30ms\" is no bound"),
-        (r#"{"at":"6s","request":{},"expect":{"stauts":200}}"#, "expect.stauts: unknown field `stauts`"),
-        (r#"{"at":"6s","request":{},"expect":{"upstream":{"attempts":"two"}}}"#, "expect.upstream.attempts: invalid type: string \"two\", expected u32"),
-        (r#"{"at":"6s","request":{},"close":"client"}"#, "close: stands beside request; expected one event a line"),
-        (r#"{"at":"6s","id":"r0","request":{}}"#, "id: \"r0\" stands on line 1 already; expected an id of its own"),
-        (r#"{"at":"6s","connection":"nobody","close":"client"}"#, "connection: \"nobody\" is unknown"),
-        (r#"{"at":"6s","close":"client"}"#, "connection: is missing; expected the connection to close"),
+        (
+            r#"{"at":"6s","request":{"headers":[["a"]]}}"#,
+            "request.headers[0]: invalid length 1, expected a tuple of size 2",
+        ),
+        (
+            r#"{"at":"6s","request":{"body":[{"after":"1s"}]}}"#,
+            "request.body[0]: expected either \"text\" or \"bytes\"",
+        ),
+        (
+            r#"{"at":"6s","request":{"body":[{"bytes":1,"text":"x"}]}}"#,
+            "request.body[0]: expected either \"text\" or \"bytes\"",
+        ),
+        (
+            r#"{"at":"6s","request":{"body":[{"bytes":0}]}}"#,
+            "request.body: a chunk is empty; expected at least 1 byte",
+        ),
+        (
+            r#"{"at":"6s","request":{"body":[{"bytes":2000000000}]}}"#,
+            "request.body[0]: bytes is 2000000000; expected at most 1073741824",
+        ),
+        (
+            r#"{"at":"6s","request":{"body":[{"bytes":-1}]}}"#,
+            "request.body[0].bytes: invalid value: integer `-1`, expected u64",
+        ),
+        (
+            r#"{"at":"6s","request":{"body":[{"text":"x","times":0}]}}"#,
+            "request.body[0]: times is 0; expected at least 1, and at most 1073741824 bytes in all",
+        ),
+        (
+            r#"{"at":"6s","request":{"path":""}}"#,
+            "request.path: is empty; leave it out for the default",
+        ),
+        (
+            r#"{"at":"6s","request":{},"upstream":{"status":42}}"#,
+            "upstream.status: found 42; expected a final status from 200 to 599",
+        ),
+        (
+            r#"{"at":"6s","request":{},"upstream":{"end":"explode"}}"#,
+            "upstream.end: unknown variant `explode`",
+        ),
+        (
+            r#"{"at":"6s","request":{},"upstream":[]}"#,
+            "upstream: the list is empty; expected at least one attempt",
+        ),
+        (
+            r#"{"at":"6s","request":{},"upstream":{"end":"refused","status":200}}"#,
+            "upstream.end: such an attempt sends no response",
+        ),
+        (
+            r#"{"at":"6s","request":{},"upstream":{"end":"reset","body":[{"text":"x"}]}}"#,
+            "upstream.status: is missing",
+        ),
+        (
+            r#"{"at":"6s","request":{},"expect":{"first_byte":"30ms"}}"#,
+            "expect.first_byte: \"30ms\" is no bound",
+        ),
+        (
+            r#"{"at":"6s","request":{},"expect":{"stauts":200}}"#,
+            "expect.stauts: unknown field `stauts`",
+        ),
+        (
+            r#"{"at":"6s","request":{},"expect":{"upstream":{"attempts":"two"}}}"#,
+            "expect.upstream.attempts: invalid type: string \"two\", expected u32",
+        ),
+        (
+            r#"{"at":"6s","request":{},"close":"client"}"#,
+            "close: stands beside request; expected one event a line",
+        ),
+        (
+            r#"{"at":"6s","id":"r0","request":{}}"#,
+            "id: \"r0\" stands on line 1 already; expected an id of its own",
+        ),
+        (
+            r#"{"at":"6s","connection":"nobody","close":"client"}"#,
+            "connection: \"nobody\" is unknown",
+        ),
+        (
+            r#"{"at":"6s","close":"client"}"#,
+            "connection: is missing; expected the connection to close",
+        ),
         (r#"{"at":"6s","connection":"c","open":{}}"#, "connection: \"c\" is open already"),
-        (r#"{"at":"6s","connection":"d","open":{"protocol":"SPDY"}}"#, "open.protocol: unknown variant `SPDY`"),
+        (
+            r#"{"at":"6s","connection":"d","open":{"protocol":"SPDY"}}"#,
+            "open.protocol: unknown variant `SPDY`",
+        ),
         (r#"{"at":"6s","respond":{}}"#, "cluster: is missing"),
-        (r#"{"at":"6s","cluster":"etcd","respond":{"end":"refused_stream"}}"#, "respond.end: has no meaning for a call"),
-        (r#"{"at":"6s","configure":{},"upstream":{}}"#, "upstream: has no meaning beside configure; expected it beside request"),
-        (r#"{"at":"6s","configure":{},"expect":{"accepted":"yes"}}"#, "expect.accepted: invalid type: string \"yes\", expected a boolean"),
+        (
+            r#"{"at":"6s","cluster":"etcd","respond":{"end":"refused_stream"}}"#,
+            "respond.end: has no meaning for a call",
+        ),
+        (
+            r#"{"at":"6s","configure":{},"upstream":{}}"#,
+            "upstream: has no meaning beside configure; expected it beside request",
+        ),
+        (
+            r#"{"at":"6s","configure":{},"expect":{"accepted":"yes"}}"#,
+            "expect.accepted: invalid type: string \"yes\", expected a boolean",
+        ),
         (r#"{"at":"6s","shared_data":{"key":"k"}}"#, "shared_data.value: is missing"),
-        (r#"{"at":"6s","request":{}} {"at":"7s"}"#, "line: something stands behind the event; expected one a line"),
+        (
+            r#"{"at":"6s","request":{}} {"at":"7s"}"#,
+            "line: something stands behind the event; expected one a line",
+        ),
     ];
     let mut wrong = Vec::new();
     for (line, expected) in mistakes {
@@ -71,19 +166,26 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
 
 #[test]
 fn a_request_on_a_closed_connection_is_refused() {
-    let text = format!("{GOOD}\n{}\n{}",
+    let text = format!(
+        "{GOOD}\n{}\n{}",
         r#"{"at":"2s","connection":"c","close":"client"}"#,
-        r#"{"at":"3s","connection":"c","request":{}}"#);
+        r#"{"at":"3s","connection":"c","request":{}}"#
+    );
     let error = Trace::parse("t", &text).expect_err("closed");
-    assert_eq!(error.to_string(), "t:3: connection: \"c\" was closed on line 2; expected an open one");
+    assert_eq!(
+        error.to_string(),
+        "t:3: connection: \"c\" was closed on line 2; expected an open one"
+    );
 }
 
 #[test]
 fn a_closed_connection_can_be_opened_again_under_its_name() {
-    let text = format!("{GOOD}\n{}\n{}\n{}",
+    let text = format!(
+        "{GOOD}\n{}\n{}\n{}",
         r#"{"at":"2s","connection":"c","close":"client"}"#,
         r#"{"at":"3s","connection":"c","open":{}}"#,
-        r#"{"at":"3s","connection":"c","request":{}}"#);
+        r#"{"at":"3s","connection":"c","request":{}}"#
+    );
     let trace = Trace::parse("t", &text).expect("a good trace");
     assert_eq!(trace.connections, ["c", "c"]);
 }

@@ -83,6 +83,13 @@ struct Known {
 
 impl<'a> Reader<'a> {
     fn line(&mut self, number: u32, text: &'a str) -> Result<(), FieldError> {
+        // serde would take a list for the fields in their order.
+        if text.trim_start().starts_with('[') {
+            return Err(FieldError::new(
+                "line",
+                "found a list; expected an event, which is a JSON object",
+            ));
+        }
         let line: Line<'a> = json(text)?;
         if line.at < self.last {
             return Err(FieldError::new(

@@ -34,8 +34,8 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
     let text = files::read(&arguments.config).map_err(|error| error.to_string())?;
-    let parsed = Config::parse(&text)
-        .map_err(|error| format!("{}: {error}", arguments.config.display()))?;
+    let parsed =
+        Config::parse(&text).map_err(|error| format!("{}: {error}", arguments.config.display()))?;
     let headers = headers(arguments)?;
     let mut request = RequestView::new(&headers);
     request.route_name = arguments.route_name.as_deref().map(str::as_bytes);
@@ -85,7 +85,9 @@ fn headers(arguments: &Arguments) -> Result<Vec<(String, Vec<u8>)>, String> {
     ];
     for header in &arguments.headers {
         let (name, value) = header.split_once(':').ok_or_else(|| {
-            format!("-H {header:?} has no colon; expected a header such as 'accept: application/json'")
+            format!(
+                "-H {header:?} has no colon; expected a header such as 'accept: application/json'"
+            )
         })?;
         let name = name.trim().to_ascii_lowercase();
         let value = value.trim().as_bytes().to_vec();

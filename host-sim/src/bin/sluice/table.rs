@@ -16,8 +16,17 @@ const MOST_ROWS: usize = 100;
 /// The longest request that is printed whole.
 const WIDEST_REQUEST: usize = 44;
 
-const TITLES: [&str; 9] =
-    ["time", "connection", "request", "route", "decision", "status", "first byte", "close", "expected"];
+const TITLES: [&str; 9] = [
+    "time",
+    "connection",
+    "request",
+    "route",
+    "decision",
+    "status",
+    "first byte",
+    "close",
+    "expected",
+];
 
 /// Prints the tables of all replays.
 pub(crate) fn write(
@@ -79,9 +88,10 @@ fn one(out: &mut dyn Write, report: &Report<'_>, style: Style, all: bool) -> io:
         writeln!(out, "{} {at} {}", style.bad("log"), log.text.trim_end())?;
     }
     let (expected, failed) = (report.expected(), report.failures().count());
-    let closed = report.connections.iter().filter(|connection| {
-        connection.by == Some(sluice_sim::replay::ClosedBy::Proxy)
-    });
+    let closed = report
+        .connections
+        .iter()
+        .filter(|connection| connection.by == Some(sluice_sim::replay::ClosedBy::Proxy));
     writeln!(
         out,
         "{} exchange{}, {} connection{}, {} closed by the proxy: {}",
@@ -114,7 +124,8 @@ struct Row<'r> {
 }
 
 fn rows<'r>(report: &'r Report<'_>, all: bool) -> Vec<Row<'r>> {
-    let shown = |index: usize, failures: &[Mismatch]| all || index < MOST_ROWS || !failures.is_empty();
+    let shown =
+        |index: usize, failures: &[Mismatch]| all || index < MOST_ROWS || !failures.is_empty();
     let exchanges = report
         .exchanges
         .iter()

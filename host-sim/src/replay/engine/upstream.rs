@@ -262,7 +262,8 @@ fn proxy_reply(profile: Profile, failure: TryFailure, retried: bool) -> (u16, St
         TryFailure::Protocol => (502, "protocol error"),
     };
     let which = if retried { "retried and the latest reset reason" } else { "reset reason" };
-    let text = format!("upstream connect error or disconnect/reset before headers. {which}: {reason}");
+    let text =
+        format!("upstream connect error or disconnect/reset before headers. {which}: {reason}");
     (status, text)
 }
 

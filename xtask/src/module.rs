@@ -84,20 +84,27 @@ fn build_with_debian(artefacts: &Path) -> Result<()> {
     run(build)
 }
 
+/// Whether Debian's compiler is there with its sources and new enough for the filter.
 fn has_debian(compiler: &Path) -> bool {
-    let Some(sysroot) = ask(command(&compiler.display().to_string(), ["--print", "sysroot"]))
-    else {
+    let compiler = compiler.display().to_string();
+    let Some(sysroot) = ask(command(&compiler, ["--print", "sysroot"])) else {
         return false;
     };
-    Path::new(&sysroot).join("lib/rustlib/src/rust/library/std").is_dir()
+    let version = ask(command(&compiler, ["--version"])).unwrap_or_default();
+    let version = version.split_whitespace().nth(1).unwrap_or_default();
+    numbers(version) >= numbers(env!("CARGO_PKG_RUST_VERSION"))
+        && Path::new(&sysroot).join("lib/rustlib/src/rust/library/std").is_dir()
         && Path::new("/usr/bin/cargo").is_file()
+}
+
+fn numbers(version: &str) -> Vec<u32> {
+    version.split('.').map_while(|number| number.parse().ok()).collect()
 }
 
 fn install_debian() -> Result<()> {
     announce(&format!("installing Debian's packages {} (apt-get)", DEBIAN.join(", ")));
-    let options = ["install", "--yes", "--no-install-recommends"];
-    let install = || run(command("apt-get", options.into_iter().chain(DEBIAN)));
-    install().or_else(|_| run(command("apt-get", ["update"])).and_then(|()| install()))
+    run(command("apt-get", ["update", "-qq"]))?;
+    run(command("apt-get", ["install", "-qq", "--no-install-recommends"].into_iter().chain(DEBIAN)))
 }
 
 /// The linker that comes with rustup's toolchain, else Debian's.

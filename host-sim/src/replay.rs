@@ -148,15 +148,14 @@ pub fn replay<'t>(
     observe: &mut dyn FnMut(Progress),
 ) -> Result<Report<'t>, ReplayError> {
     for event in &trace.events {
-        if let Kind::Open { open, .. } = &event.kind {
-            if let Some(worker) = open.worker.filter(|worker| *worker >= options.workers.get()) {
-                return Err(ReplayError::Worker {
-                    trace: trace.name.clone(),
-                    line: event.line,
-                    worker,
-                    workers: options.workers,
-                });
-            }
+        let Kind::Open { open, .. } = &event.kind else { continue };
+        if let Some(worker) = open.worker.filter(|worker| *worker >= options.workers.get()) {
+            return Err(ReplayError::Worker {
+                trace: trace.name.clone(),
+                line: event.line,
+                worker,
+                workers: options.workers,
+            });
         }
     }
     engine::Engine::new(module, trace, options)?.run(observe)

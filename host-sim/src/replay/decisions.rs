@@ -11,7 +11,13 @@ use crate::{Process, Status, StreamId};
 
 /// Decisions that were reported and not yet taken.
 #[derive(Clone, Default)]
-pub(super) struct Decisions(Arc<Mutex<Vec<(u32, StreamId, Box<str>)>>>);
+pub(super) struct Decisions(Arc<Mutex<Vec<Decision>>>);
+
+struct Decision {
+    worker: u32,
+    stream: StreamId,
+    text: Box<str>,
+}
 
 impl Decisions {
     /// Offers the function `name` to the guests of `process`; without a name nobody is told.
@@ -24,7 +30,7 @@ impl Decisions {
                 let Some(stream) = call.stream else { return Ok(Vec::new()) };
                 let text = std::str::from_utf8(arguments).map_err(|_| Status::ParseFailure)?;
                 let mut taken = sink.0.lock().unwrap_or_else(PoisonError::into_inner);
-                taken.push((call.worker, stream, text.into()));
+                taken.push(Decision { worker: call.worker, stream, text: text.into() });
                 Ok(Vec::new())
             });
         }
@@ -34,7 +40,7 @@ impl Decisions {
     /// Takes what was reported since the last call.
     pub(super) fn take(&self, mut each: impl FnMut(u32, StreamId, Box<str>)) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (worker, stream, text) in waiting.drain(..) {
+        for Decision { worker, stream, text } in waiting.drain(..) {
             each(worker, stream, text);
         }
     }

@@ -302,9 +302,7 @@ impl<'t> Engine<'t> {
     fn progress(&mut self, slot: u32) -> Result<(), ReplayError> {
         let now = self.now;
         if let Some(live) = self.at(slot) {
-            if live.scheduled.is_some_and(|at| at <= now) {
-                live.scheduled = None;
-            }
+            live.scheduled = live.scheduled.filter(|at| *at > now);
         }
         let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         while self.at(slot).is_some_and(|live| is_due(live.upload_at)) {

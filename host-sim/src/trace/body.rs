@@ -43,6 +43,11 @@ impl Content<'_> {
         }
     }
 
+    /// Whether the chunk has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Appends the chunk's bytes to `out`, for a chunk that begins `offset` bytes into its body.
     pub fn write_to(&self, offset: u64, out: &mut Vec<u8>) {
         match self {

@@ -230,13 +230,15 @@ impl<'a> Reader<'a> {
     }
 
     fn open(&mut self, name: &str, open: Open<'a>) -> Result<Kind<'a>, FieldError> {
-        if let Some(connection) = self.by_name.get(name) {
-            if self.connections[connection.0].closed_on.is_none() {
-                return Err(FieldError::new(
-                    "connection",
-                    format!("{name:?} is open already; expected a name that is not in use"),
-                ));
-            }
+        let open_already = self
+            .by_name
+            .get(name)
+            .is_some_and(|connection| self.connections[connection.0].closed_on.is_none());
+        if open_already {
+            return Err(FieldError::new(
+                "connection",
+                format!("{name:?} is open already; expected a name that is not in use"),
+            ));
         }
         Ok(Kind::Open { connection: self.insert(name), open })
     }

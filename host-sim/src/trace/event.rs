@@ -9,7 +9,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::body::{Body, Chunk, Content};
+use super::body::{Body, Chunk};
 use super::expect::{ConfigureExpect, Expect};
 use super::text::{Span, Text};
 
@@ -346,10 +346,7 @@ pub fn body_len(body: &[Chunk<'_>]) -> u64 {
 
 /// Whether a body has an empty chunk, which no HTTP message can carry.
 pub(super) fn has_empty_chunk(body: &[Chunk<'_>]) -> bool {
-    body.iter().any(|chunk| match &chunk.content {
-        Content::Text(text) => text.is_empty(),
-        Content::Bytes(count) => *count == 0,
-    })
+    body.iter().any(|chunk| chunk.content.is_empty())
 }
 
 pub(super) fn parse_expect(raw: &RawValue) -> Result<Expect<'_>, super::check::FieldError> {

@@ -181,7 +181,7 @@ pub enum Peer {
 }
 
 /// What a metric counts (`proxy_metric_type_t`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MetricKind {
     /// Only ever grows.
     Counter,

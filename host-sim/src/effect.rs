@@ -19,6 +19,16 @@ pub enum Direction {
     Response,
 }
 
+impl Direction {
+    /// Where the direction's headers are among the four maps of an exchange; its trailers follow.
+    pub(crate) fn headers_index(self) -> usize {
+        match self {
+            Direction::Request => 0,
+            Direction::Response => 2,
+        }
+    }
+}
+
 /// One piece of a message as it left the filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {

@@ -6,12 +6,13 @@
 //! its own. The price is paid where it is rare: removing a header moves the bytes behind it.
 
 use std::fmt;
+use std::ops::Range;
 
 /// Names and values of HTTP headers, trailers or gRPC metadata, in the order in which they came.
 ///
 /// Names are compared without regard to ASCII case. Pseudo-headers (`:path`, `:status`, …) are
 /// entries like all others. Values are bytes; HTTP does not promise UTF-8.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct HeaderMap {
     /// Length of name and value of each entry.
     lengths: Vec<[u32; 2]>,
@@ -71,8 +72,18 @@ impl HeaderMap {
 
     /// The first value under this name.
     pub fn find(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
-        let (_, entry) = self.position(name.as_ref(), 0, 0)?;
-        Some(&self.bytes[entry.value..entry.end])
+        self.place_of(name.as_ref()).map(|place| self.at(place))
+    }
+
+    /// Where the first value under this name lies; see [`at`](Self::at).
+    pub(crate) fn place_of(&self, name: &[u8]) -> Option<Range<usize>> {
+        let (_, entry) = self.position(name, 0, 0)?;
+        Some(entry.value..entry.end)
+    }
+
+    /// The value in a place that [`place_of`](Self::place_of) gave.
+    pub(crate) fn at(&self, place: Range<usize>) -> &[u8] {
+        &self.bytes[place]
     }
 
     /// The first value under this name, if it is text.
@@ -198,6 +209,29 @@ impl Entry {
     fn at(start: usize, [name, value]: [u32; 2]) -> Entry {
         let value_start = start + name as usize + 1;
         Entry { start, value: value_start, end: value_start + value as usize }
+    }
+}
+
+/// Two maps are equal if they hold the same names, letter case included, and values in the same order.
+impl PartialEq for HeaderMap {
+    fn eq(&self, other: &HeaderMap) -> bool {
+        self.lengths == other.lengths && self.bytes == other.bytes
+    }
+}
+
+impl Eq for HeaderMap {}
+
+/// By hand, so that copying over an old map uses its memory.
+impl Clone for HeaderMap {
+    fn clone(&self) -> HeaderMap {
+        let HeaderMap { lengths, bytes, upper } = self;
+        HeaderMap { lengths: lengths.clone(), bytes: bytes.clone(), upper: *upper }
+    }
+
+    fn clone_from(&mut self, source: &HeaderMap) {
+        self.lengths.clone_from(&source.lengths);
+        self.bytes.clone_from(&source.bytes);
+        self.upper = source.upper;
     }
 }
 

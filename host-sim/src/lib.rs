@@ -13,14 +13,22 @@
 //! filter, and what is particular to Envoy is in [`profile`] alone.
 
 pub mod abi;
+mod attributes;
+mod context;
 pub mod effect;
+mod exports;
+mod flow;
 pub mod headers;
+mod host;
 pub mod limits;
 pub mod module;
 pub mod process;
 pub mod profile;
 pub mod properties;
+pub mod replay;
+mod state;
 pub mod stream;
+pub mod trace;
 pub mod trap;
 pub mod vm;
 

@@ -33,7 +33,8 @@ impl Profile {
 /// What a host does where hosts differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// `on_log` comes before `on_done`, instead of between it and `on_delete`.
+    /// At the end of an HTTP exchange `on_log` comes before `on_done`, instead of between it and
+    /// `on_delete`.
     pub log_before_done: bool,
     /// A stream whose `on_done` returned false stays until the guest calls `proxy_done`; otherwise
     /// the answer is ignored. Plugins are always waited for.
@@ -61,6 +62,8 @@ pub struct Rules {
     /// `proxy_get_header_map_pairs` on a map that is not there answers with an empty map, instead of
     /// `BAD_ARGUMENT`.
     pub missing_map_is_empty: bool,
+    /// Serialized pairs that contradict themselves count as none, instead of as `BAD_ARGUMENT`.
+    pub malformed_pairs_are_empty: bool,
     /// `proxy_get_header_map_size` counts the bytes of names and values alone, instead of the
     /// serialized form.
     pub map_size_is_text: bool,
@@ -91,10 +94,19 @@ pub struct Rules {
     /// HTTP calls that fail are delivered as a response that the host made up, instead of as one
     /// without headers.
     pub failed_call_is_response: bool,
+    /// HTTP calls with a body get a `content-length`.
+    pub http_call_adds_length: bool,
     /// `proxy_get_status` knows the HTTP status inside `on_http_call_response`.
     pub status_of_http_call: bool,
     /// The upstream of a gRPC call is a serialized `GrpcService`, instead of a name.
     pub grpc_upstream_is_message: bool,
+    /// A TCP stream ends, with its last callbacks, when its client's connection closes, instead of
+    /// when the embedder says so.
+    pub tcp_ends_with_downstream: bool,
+    /// The end of an upstream's data counts as the close of its connection.
+    pub upstream_end_is_close: bool,
+    /// WASI's monotonic clock is there beside the real-time one.
+    pub monotonic_clock: bool,
     /// A trap is answered with this status where the response has not begun; otherwise, and with
     /// `None`, the stream is cut.
     pub trap_status: Option<u32>,
@@ -113,6 +125,7 @@ const ENVOY: Rules = Rules {
     trailers_from_body: false,
     request_trailers_in_log: false,
     missing_map_is_empty: true,
+    malformed_pairs_are_empty: true,
     map_size_is_text: true,
     buffer_parts_fixed: true,
     buffer_range_wraps: true,
@@ -125,8 +138,12 @@ const ENVOY: Rules = Rules {
     upstream_continues: false,
     late_reply_resets: true,
     failed_call_is_response: true,
+    http_call_adds_length: true,
     status_of_http_call: false,
     grpc_upstream_is_message: true,
+    tcp_ends_with_downstream: true,
+    upstream_end_is_close: true,
+    monotonic_clock: false,
     trap_status: Some(503),
 };
 
@@ -143,6 +160,7 @@ const GENERIC: Rules = Rules {
     trailers_from_body: true,
     request_trailers_in_log: true,
     missing_map_is_empty: false,
+    malformed_pairs_are_empty: false,
     map_size_is_text: false,
     buffer_parts_fixed: false,
     buffer_range_wraps: false,
@@ -155,7 +173,11 @@ const GENERIC: Rules = Rules {
     upstream_continues: true,
     late_reply_resets: false,
     failed_call_is_response: false,
+    http_call_adds_length: false,
     status_of_http_call: true,
     grpc_upstream_is_message: false,
+    tcp_ends_with_downstream: false,
+    upstream_end_is_close: false,
+    monotonic_clock: true,
     trap_status: None,
 };

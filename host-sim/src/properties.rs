@@ -62,7 +62,8 @@ impl Properties {
     }
 }
 
-fn join<S: AsRef<[u8]>>(path: &[S]) -> Vec<u8> {
+/// A path as guests send it.
+pub(crate) fn join<S: AsRef<[u8]>>(path: &[S]) -> Vec<u8> {
     let mut joined = Vec::new();
     for (index, name) in path.iter().enumerate() {
         if index > 0 {

@@ -6,12 +6,15 @@ use crate::properties::Properties;
 
 /// A plugin context of one virtual machine: one configuration of the module at work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PluginId(pub(crate) u32);
+pub struct PluginId {
+    pub(crate) context: u32,
+    pub(crate) slot: u32,
+}
 
 impl PluginId {
     /// The number by which the guest knows this context.
     pub fn context(self) -> u32 {
-        self.0
+        self.context
     }
 }
 
@@ -53,6 +56,9 @@ pub struct PluginOptions {
     /// headers alone and the body callbacks go on. Without it, everything behind the headers waits
     /// until the guest continues. Hosts that follow the ABI's text always do the former.
     pub allow_on_headers_stop_iteration: bool,
+    /// Under Envoy, the failure policy `FAIL_OPEN`: when the guest has trapped, its streams go on
+    /// without it, instead of being answered or cut.
+    pub fail_open: bool,
 }
 
 /// What the streams of one connection have in common.

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::limits::Limits;
 use crate::stream::StreamId;
 
 /// A callback that did not return.
@@ -37,10 +38,39 @@ pub enum TrapReason {
     /// Memory or table accessed outside of its bounds, division by zero and the like.
     #[error("{0}")]
     Fault(String),
-    /// The allocator, called by the host, called the host.
-    #[error("its allocator called the host function {0}")]
-    Reentered(&'static str),
+    /// It called the host where the host cannot answer: while the module starts, or from its
+    /// allocator, which the host itself had called.
+    #[error("it called {call} while {during}")]
+    Forbidden {
+        /// The host function.
+        call: &'static str,
+        /// What was going on.
+        during: &'static str,
+    },
     /// `proc_exit` was called.
     #[error("it called proc_exit({0})")]
     Exit(u32),
+}
+
+/// Why a host function ends the callback instead of answering it.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub(crate) struct HostTrap(pub(crate) TrapReason);
+
+impl TrapReason {
+    /// What the runtime's error means.
+    pub(crate) fn from_error(error: &wasmtime::Error, limits: &Limits) -> TrapReason {
+        if let Some(HostTrap(reason)) = error.downcast_ref() {
+            return reason.clone();
+        }
+        match error.downcast_ref::<wasmtime::Trap>() {
+            Some(wasmtime::Trap::OutOfFuel) => {
+                TrapReason::Budget { budget: limits.callback_budget }
+            }
+            Some(wasmtime::Trap::StackOverflow) => TrapReason::Stack { bytes: limits.stack_bytes },
+            Some(wasmtime::Trap::UnreachableCodeReached) => TrapReason::Unreachable,
+            Some(trap) => TrapReason::Fault(trap.to_string()),
+            None => TrapReason::Fault(format!("{error:#}")),
+        }
+    }
 }

@@ -1,23 +1,36 @@
 //! One worker's instance of a module: events go in, effects come out.
 
-use std::time::Duration;
+mod calls;
+mod http;
+mod plugins;
+mod reply;
+mod run;
+mod tcp;
 
 use thiserror::Error;
+use wasmtime::Store;
 
-use crate::abi::{LogLevel, Peer};
+use crate::abi::LogLevel;
+use crate::attributes;
 use crate::effect::Effect;
-use crate::headers::HeaderMap;
+use crate::exports::Exports;
 use crate::module::Module;
 use crate::process::Process;
-use crate::stream::{CallId, PluginId, PluginOptions, QueueId, StreamId, StreamInfo};
-use crate::trap::Trap;
+use crate::state::{Mode, State};
+use crate::stream::StreamId;
+use crate::trap::{HostTrap, Trap, TrapReason};
 
 /// A running instance of a module, with its plugin contexts and streams.
 ///
 /// An event that names a stream or plugin which has ended does nothing: after a local reply or a
 /// reset, what the upstream still sends may simply be passed on.
 pub struct Vm {
-    effects: Vec<Effect>,
+    store: Store<State>,
+    exports: Exports,
+    /// Why no guest code runs any more.
+    trap: Option<Trap>,
+    /// `proxy_on_vm_start` has been called.
+    started: bool,
 }
 
 /// What a virtual machine is made with.
@@ -91,187 +104,89 @@ impl Vm {
     /// # Errors
     /// [`VmError`] if it traps or wants more than its limits at once.
     pub fn new(module: &Module, process: &Process, options: VmOptions) -> Result<Vm, VmError> {
-        let _ = (module, process, options);
-        Ok(Vm { effects: Vec::new() })
+        let ready = module.ready();
+        let state = State::new(process, options, module.limits().clone());
+        let mut store = Store::new(ready.module().engine(), state);
+        store.limiter(|state| &mut state.growth);
+        run::refuel(&mut store);
+        let instance = ready.instantiate(&mut store).map_err(|error| {
+            match error.downcast_ref::<wasmtime::Trap>() {
+                Some(_) => VmError::Trap(trap_in("start", &error, &store)),
+                None => VmError::Instantiate { reason: format!("{error:#}") },
+            }
+        })?;
+        let exports = Exports::of(&instance, &mut store);
+        let memory = instance.get_memory(&mut store, "memory");
+        let state = store.data_mut();
+        state.memory = memory;
+        state.allocate = exports.allocate.clone().or_else(|| exports.malloc.clone());
+        start(&mut store, &exports).map_err(|trap| VmError::Trap(Box::new(trap)))?;
+        store.data_mut().mode = Mode::Running;
+        Ok(Vm { store, exports, trap: None, started: false })
     }
 
     /// A number that no other virtual machine of the process has.
     pub fn id(&self) -> u64 {
-        0
+        self.store.data().vm
     }
 
-    /// The trap that ended the virtual machine, if one did.
+    /// The trap that ended the virtual machine, if one did. Its streams are then answered or cut, as
+    /// the profile has it, at the next event that names them.
     pub fn trap(&self) -> Option<&Trap> {
-        None
-    }
-
-    /// Creates a plugin context and configures it. A new configuration of a plugin that runs is a
-    /// new context in the same virtual machine; the embedder then stops the old one.
-    ///
-    /// # Errors
-    /// [`StartError::Refused`] if the guest does not accept its configuration,
-    /// [`StartError::Trap`] if it breaks.
-    pub fn start_plugin(&mut self, options: PluginOptions) -> Result<PluginId, StartError> {
-        let _ = options;
-        Ok(PluginId(1))
-    }
-
-    /// Ends a plugin context as soon as its last stream has ended, with the guest's consent
-    /// (`proxy_on_done`, `proxy_done`).
-    pub fn stop_plugin(&mut self, plugin: PluginId) {
-        let _ = plugin;
-    }
-
-    /// Calls `proxy_on_tick`. When is the embedder's business; see [`tick_period`](Self::tick_period).
-    pub fn tick(&mut self, plugin: PluginId) {
-        let _ = plugin;
-    }
-
-    /// How often the plugin wants its tick; `None` for never. May change in any callback.
-    pub fn tick_period(&self, plugin: PluginId) -> Option<Duration> {
-        let _ = plugin;
-        None
-    }
-
-    /// Opens an HTTP stream of a plugin.
-    pub fn open_http(&mut self, plugin: PluginId, info: StreamInfo) -> StreamId {
-        let _ = (plugin, info);
-        StreamId { context: 0, slot: 0 }
-    }
-
-    /// The request's headers arrived; `end` if it has neither body nor trailers.
-    pub fn request_headers(&mut self, stream: StreamId, headers: HeaderMap, end: bool) {
-        let _ = (stream, headers, end);
-    }
-
-    /// A piece of the request's body arrived.
-    pub fn request_body(&mut self, stream: StreamId, bytes: &[u8], end: bool) {
-        let _ = (stream, bytes, end);
-    }
-
-    /// The request's trailers arrived.
-    pub fn request_trailers(&mut self, stream: StreamId, trailers: HeaderMap) {
-        let _ = (stream, trailers);
-    }
-
-    /// The final response's headers arrived (1xx responses do not go through filters).
-    pub fn response_headers(&mut self, stream: StreamId, headers: HeaderMap, end: bool) {
-        let _ = (stream, headers, end);
-    }
-
-    /// A piece of the response's body arrived.
-    pub fn response_body(&mut self, stream: StreamId, bytes: &[u8], end: bool) {
-        let _ = (stream, bytes, end);
-    }
-
-    /// The response's trailers arrived.
-    pub fn response_trailers(&mut self, stream: StreamId, trailers: HeaderMap) {
-        let _ = (stream, trailers);
-    }
-
-    /// The response headers as `on_log` will see them, once they have left. An embedder whose later
-    /// filters change headers changes them here as well.
-    pub fn logged_response_headers(&mut self, stream: StreamId) -> Option<&mut HeaderMap> {
-        let _ = stream;
-        None
-    }
-
-    /// The exchange is over, however it went: last callbacks in the profile's order.
-    pub fn close_http(&mut self, stream: StreamId) {
-        let _ = stream;
-    }
-
-    /// Opens a TCP stream of a plugin and calls `proxy_on_new_connection`.
-    pub fn open_tcp(&mut self, plugin: PluginId, info: StreamInfo) -> StreamId {
-        let _ = (plugin, info);
-        StreamId { context: 0, slot: 0 }
-    }
-
-    /// Data arrived from the client; `end` if it sends no more.
-    pub fn downstream_data(&mut self, stream: StreamId, bytes: &[u8], end: bool) {
-        let _ = (stream, bytes, end);
-    }
-
-    /// Data arrived from the upstream; `end` if it sends no more.
-    pub fn upstream_data(&mut self, stream: StreamId, bytes: &[u8], end: bool) {
-        let _ = (stream, bytes, end);
-    }
-
-    /// The client's connection was closed.
-    pub fn downstream_close(&mut self, stream: StreamId, by: Peer) {
-        let _ = (stream, by);
-    }
-
-    /// The upstream's connection was closed.
-    pub fn upstream_close(&mut self, stream: StreamId, by: Peer) {
-        let _ = (stream, by);
-    }
-
-    /// The connection is over: last callbacks in the profile's order.
-    pub fn close_tcp(&mut self, stream: StreamId) {
-        let _ = stream;
-    }
-
-    /// The answer to an HTTP call arrived.
-    pub fn http_call_response(
-        &mut self,
-        call: CallId,
-        headers: HeaderMap,
-        body: &[u8],
-        trailers: HeaderMap,
-    ) {
-        let _ = (call, headers, body, trailers);
-    }
-
-    /// An HTTP call came to nothing; the guest learns it as the profile has it.
-    pub fn http_call_failed(&mut self, call: CallId, failure: CallFailure) {
-        let _ = (call, failure);
-    }
-
-    /// Initial metadata of a gRPC call arrived.
-    pub fn grpc_initial_metadata(&mut self, call: CallId, metadata: HeaderMap) {
-        let _ = (call, metadata);
-    }
-
-    /// A message of a gRPC call arrived; it ends a unary call.
-    pub fn grpc_message(&mut self, call: CallId, message: &[u8]) {
-        let _ = (call, message);
-    }
-
-    /// Trailing metadata of a gRPC call arrived.
-    pub fn grpc_trailing_metadata(&mut self, call: CallId, metadata: HeaderMap) {
-        let _ = (call, metadata);
-    }
-
-    /// A gRPC call ended with this status (0 is success, 14 a call that could not be made or timed out).
-    pub fn grpc_close(&mut self, call: CallId, status: u32, message: &str) {
-        let _ = (call, status, message);
-    }
-
-    /// A queue that the plugin registered has an item; see
-    /// [`Process::take_queue_events`].
-    pub fn queue_ready(&mut self, plugin: PluginId, queue: QueueId) {
-        let _ = (plugin, queue);
-    }
-
-    /// Calls the plugin's `proxy_on_foreign_function`.
-    pub fn call_guest_function(&mut self, plugin: PluginId, function: u32, arguments: &[u8]) {
-        let _ = (plugin, function, arguments);
+        self.trap.as_ref()
     }
 
     /// A property as the stream's guest would read it: one that it stored, or one that the host knows.
     pub fn property<S: AsRef<[u8]>>(&self, stream: StreamId, path: &[S]) -> Option<Vec<u8>> {
-        let _ = (stream, path);
-        None
+        let state = self.store.data();
+        let slot = state.contexts.stream_slot(stream)?;
+        let value = attributes::read(state, slot, &crate::properties::join(path)).ok()?;
+        Some(value.into_owned())
     }
 
     /// Moves what came out since the last call to the end of `into`, in order.
     pub fn drain_effects(&mut self, into: &mut Vec<Effect>) {
-        into.append(&mut self.effects);
+        self.store.data_mut().drain_effects(into);
     }
 
     /// Log lines that were dropped because [`Limits::log_bytes`](crate::Limits::log_bytes) was used up.
     pub fn dropped_logs(&self) -> u64 {
-        0
+        self.store.data().dropped_logs
     }
+
+    fn state(&mut self) -> &mut State {
+        self.store.data_mut()
+    }
+}
+
+/// Runs the module's start functions: a reactor's, or else a command's.
+fn start(store: &mut Store<State>, exports: &Exports) -> Result<(), Trap> {
+    let trapped =
+        |callback, store: &Store<State>, error: &wasmtime::Error| *trap_in(callback, error, store);
+    if let Some(initialize) = &exports.initialize {
+        run::refuel(store);
+        initialize.call(&mut *store, ()).map_err(|error| trapped("_initialize", store, &error))?;
+        if let Some(main) = &exports.main {
+            run::refuel(store);
+            main.call(&mut *store, (0, 0)).map_err(|error| trapped("main", store, &error))?;
+        }
+    } else if let Some(command) = &exports.start {
+        run::refuel(store);
+        match command.call(&mut *store, ()) {
+            Ok(()) => {}
+            // A command that ends well may say so.
+            Err(error) if is_clean_exit(&error) => {}
+            Err(error) => return Err(trapped("_start", store, &error)),
+        }
+    }
+    Ok(())
+}
+
+fn is_clean_exit(error: &wasmtime::Error) -> bool {
+    matches!(error.downcast_ref(), Some(HostTrap(TrapReason::Exit(0))))
+}
+
+fn trap_in(callback: &'static str, error: &wasmtime::Error, store: &Store<State>) -> Box<Trap> {
+    let reason = TrapReason::from_error(error, &store.data().limits);
+    Box::new(Trap { stream: None, callback, reason })
 }

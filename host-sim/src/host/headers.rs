@@ -1,0 +1,165 @@
+//! Header maps: which of them the guest can see, read and write, and when.
+
+use super::memory::{bytes, give, map, parts, pay, put_u32};
+use super::{Done, Fail, Guest};
+use crate::abi::{MapType, Status};
+use crate::context::{Http, Kind};
+use crate::headers::HeaderMap;
+use crate::state::{State, Subject};
+
+pub(super) fn size(guest: &mut Guest<'_>, kind: u32, out: u32) -> Done {
+    let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
+    let (memory, state) = parts(guest)?;
+    let map = readable(state, kind).ok_or(Status::BadArgument)?;
+    let size = if state.rules.map_size_is_text { map.byte_size() } else { map.serialized_len() };
+    put_u32(memory, out, size as u32)
+}
+
+pub(super) fn pairs(guest: &mut Guest<'_>, kind: u32, data: u32, size: u32) -> Done {
+    let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
+    let state = guest.data();
+    let len = match readable(state, kind) {
+        Some(map) => map.serialized_len(),
+        None if state.rules.missing_map_is_empty => 0,
+        None => return Err(Status::BadArgument.into()),
+    };
+    give(guest, len, data, size, |state, out| {
+        // Nothing can have changed the map in between: the allocator cannot call the host.
+        if let Some(map) = readable(state, kind) {
+            map.serialize_into(out);
+        }
+    })
+}
+
+pub(super) fn set_pairs(guest: &mut Guest<'_>, kind: u32, data: u32, size: u32) -> Done {
+    let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
+    pay(guest, size as usize)?;
+    let (memory, state) = parts(guest)?;
+    let new = map(memory, state, data, size)?;
+    *writable(state, kind)? = new;
+    Ok(())
+}
+
+pub(super) fn value(
+    guest: &mut Guest<'_>,
+    kind: u32,
+    key: u32,
+    key_size: u32,
+    data: u32,
+    size: u32,
+) -> Done {
+    let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
+    let (memory, state) = parts(guest)?;
+    let name = bytes(memory, key, key_size)?;
+    let map = readable(state, kind).ok_or(Status::BadArgument)?;
+    let place = map.place_of(name).ok_or(Status::NotFound)?;
+    give(guest, place.len(), data, size, |state, out| {
+        if let Some(map) = readable(state, kind) {
+            out.copy_from_slice(map.at(place));
+        }
+    })
+}
+
+pub(super) fn add(
+    guest: &mut Guest<'_>,
+    kind: u32,
+    key: u32,
+    key_size: u32,
+    data: u32,
+    size: u32,
+) -> Done {
+    change(guest, kind, (key, key_size), (data, size), |map, name, value| map.push(name, value))
+}
+
+pub(super) fn replace(
+    guest: &mut Guest<'_>,
+    kind: u32,
+    key: u32,
+    key_size: u32,
+    data: u32,
+    size: u32,
+) -> Done {
+    change(guest, kind, (key, key_size), (data, size), |map, name, value| map.set(name, value))
+}
+
+pub(super) fn remove(guest: &mut Guest<'_>, kind: u32, key: u32, key_size: u32) -> Done {
+    change(guest, kind, (key, key_size), (0, 0), |map, name, _| {
+        map.remove(name);
+    })
+}
+
+fn change(
+    guest: &mut Guest<'_>,
+    kind: u32,
+    (key, key_size): (u32, u32),
+    (data, size): (u32, u32),
+    change: impl FnOnce(&mut HeaderMap, &[u8], &[u8]),
+) -> Done {
+    let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
+    // Moving the entries of a large map is work that the guest causes.
+    let cost = readable(guest.data(), kind).map_or(0, HeaderMap::byte_size);
+    pay(guest, cost)?;
+    let (memory, state) = parts(guest)?;
+    let (name, value) = (bytes(memory, key, key_size)?, bytes(memory, data, size)?);
+    let (limit, lower) = (state.limits.header_bytes, state.rules.lower_case_names);
+    let map = writable(state, kind)?;
+    if map.serialized_len() + name.len() + value.len() > limit {
+        return Err(Status::InternalFailure.into());
+    }
+    change(map, name, value);
+    if lower {
+        map.lower_names();
+    }
+    Ok(())
+}
+
+/// The map, if the guest can see it now.
+fn readable(state: &State, kind: MapType) -> Option<&HeaderMap> {
+    match (kind, &state.subject) {
+        (MapType::HttpCallResponseHeaders, Subject::HttpCall { headers, .. }) => Some(headers),
+        (MapType::HttpCallResponseTrailers, Subject::HttpCall { trailers, .. }) => Some(trailers),
+        (MapType::GrpcCallInitialMetadata, Subject::GrpcInitialMetadata(map))
+        | (MapType::GrpcCallTrailingMetadata, Subject::GrpcTrailingMetadata(map)) => Some(map),
+        _ => match &state.contexts.at(state.current?).kind {
+            Kind::Http(http) if http.closing => logged(http, kind, state),
+            Kind::Http(http) => http.open_map(kind),
+            Kind::Plugin(_) | Kind::Tcp(_) | Kind::Free => None,
+        },
+    }
+}
+
+/// The map as `on_log` sees it: what left, or what would have left.
+fn logged<'a>(http: &'a Http, kind: MapType, state: &State) -> Option<&'a HeaderMap> {
+    let [request, request_trailers, response, response_trailers] = &http.logged;
+    match kind {
+        MapType::HttpRequestHeaders => Some(request),
+        MapType::HttpRequestTrailers => {
+            Some(request_trailers).filter(|_| state.rules.request_trailers_in_log)
+        }
+        MapType::HttpResponseHeaders => Some(response),
+        MapType::HttpResponseTrailers => Some(response_trailers),
+        _ => None,
+    }
+    .filter(|map| !map.is_empty())
+}
+
+/// The map, if the guest can change it now. What a plugin's callbacks are called about is read-only.
+fn writable(state: &mut State, kind: MapType) -> Result<&mut HeaderMap, Fail> {
+    let from_body = state.rules.trailers_from_body;
+    let slot = state.current.ok_or(Status::BadArgument)?;
+    let http = state.contexts.http(slot).filter(|http| !http.closing);
+    let http = http.ok_or(Status::BadArgument)?;
+    let (flow, trailers) = match kind {
+        MapType::HttpRequestHeaders => (&mut http.request, false),
+        MapType::HttpRequestTrailers => (&mut http.request, true),
+        MapType::HttpResponseHeaders => (&mut http.response, false),
+        MapType::HttpResponseTrailers => (&mut http.response, true),
+        _ => return Err(Status::BadArgument.into()),
+    };
+    let map = match trailers {
+        false => flow.open_headers(),
+        true if from_body => flow.trailers_to_write(),
+        true => flow.open_trailers(),
+    };
+    Ok(map.ok_or(Status::BadArgument)?)
+}

@@ -1,0 +1,111 @@
+//! The metrics of a process: every virtual machine that defines a name means the same metric.
+
+use std::collections::HashMap;
+
+use crate::abi::{MetricKind, Status};
+use crate::limits::Limits;
+use crate::profile::Rules;
+
+/// One metric of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// What it counts.
+    pub kind: MetricKind,
+    /// Its name, as the guest defined it.
+    pub name: String,
+    /// A counter's or gauge's value, or the sum of what a histogram recorded.
+    pub value: u64,
+    /// How many values a histogram recorded; 0 for the others.
+    pub recorded: u64,
+}
+
+/// All metrics of a process; a metric's number is its place, starting at 1.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    metrics: Vec<Metric>,
+    ids: HashMap<(MetricKind, String), u32>,
+    limit: usize,
+    name_limit: usize,
+    rules: &'static Rules,
+}
+
+impl Metrics {
+    pub(crate) fn new(limits: &Limits, rules: &'static Rules) -> Metrics {
+        Metrics {
+            metrics: Vec::new(),
+            ids: HashMap::new(),
+            limit: limits.metrics,
+            name_limit: limits.metric_name_bytes,
+            rules,
+        }
+    }
+
+    pub(crate) fn define(&mut self, kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
+        if name.len() > self.name_limit {
+            return Err(Status::InternalFailure);
+        }
+        let name = String::from_utf8_lossy(name).into_owned();
+        if let Some(&id) = self.ids.get(&(kind, name.clone())) {
+            return Ok(id);
+        }
+        if self.metrics.len() >= self.limit {
+            return Err(Status::InternalFailure);
+        }
+        self.metrics.push(Metric { kind, name: name.clone(), value: 0, recorded: 0 });
+        let id = self.metrics.len() as u32;
+        self.ids.insert((kind, name), id);
+        Ok(id)
+    }
+
+    pub(crate) fn record(&mut self, id: u32, value: u64) -> Result<(), Status> {
+        let adds = self.rules.record_adds_to_counter;
+        let metric = self.find_mut(id)?;
+        match metric.kind {
+            MetricKind::Counter if adds => metric.value = metric.value.wrapping_add(value),
+            MetricKind::Counter | MetricKind::Gauge => metric.value = value,
+            MetricKind::Histogram => {
+                metric.value = metric.value.wrapping_add(value);
+                metric.recorded += 1;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn increment(&mut self, id: u32, delta: i64) -> Result<(), Status> {
+        let refuses_zero = self.rules.counter_refuses_zero;
+        let metric = self.find_mut(id)?;
+        match metric.kind {
+            MetricKind::Counter if delta < 0 || (delta == 0 && refuses_zero) => {
+                return Err(Status::BadArgument);
+            }
+            MetricKind::Counter | MetricKind::Gauge => {
+                metric.value = metric.value.wrapping_add_signed(delta);
+            }
+            MetricKind::Histogram => return Err(Status::BadArgument),
+        }
+        Ok(())
+    }
+
+    /// The value of a counter or gauge; a histogram has none.
+    pub(crate) fn value(&self, id: u32) -> Result<u64, Status> {
+        let index = (id as usize).checked_sub(1).ok_or(Status::NotFound)?;
+        let metric = self.metrics.get(index).ok_or(Status::NotFound)?;
+        match metric.kind {
+            MetricKind::Counter | MetricKind::Gauge => Ok(metric.value),
+            MetricKind::Histogram => Err(Status::BadArgument),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Metric> {
+        self.metrics.iter()
+    }
+
+    pub(crate) fn snapshot(&self) -> Vec<Metric> {
+        self.metrics.clone()
+    }
+
+    fn find_mut(&mut self, id: u32) -> Result<&mut Metric, Status> {
+        let index = (id as usize).checked_sub(1).ok_or(Status::NotFound)?;
+        self.metrics.get_mut(index).ok_or(Status::NotFound)
+    }
+}

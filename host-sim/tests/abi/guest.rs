@@ -1,0 +1,251 @@
+//! Small guests, written by hand in WebAssembly text, and a host around them.
+//!
+//! A test writes only the callbacks that it is about. Around them come the imports, named after the
+//! host functions without `proxy_`, an allocator that only ever moves forward, and `$say`, which
+//! logs a number. In the text, `@"abc"` is the place and length of these bytes, `@{a: 1, b: 2}` that
+//! of a serialized map, `@p` and `@n` are two places for results, and `$told` logs the bytes that
+//! they describe.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sluice_sim::{
+    ConnectionInfo, Effect, HeaderMap, Limits, LogLevel, Module, ModuleError, PluginId,
+    PluginOptions, Process, Profile, StreamId, StreamInfo, Vm, VmOptions,
+};
+
+/// Number of parameters of each host function; `L` marks one of 64 bits.
+const IMPORTS: &[(&str, &str)] = &[
+    ("log", "iii"),
+    ("get_log_level", "i"),
+    ("get_current_time_nanoseconds", "i"),
+    ("set_tick_period_milliseconds", "i"),
+    ("get_buffer_bytes", "iiiii"),
+    ("set_buffer_bytes", "iiiii"),
+    ("get_buffer_status", "iii"),
+    ("get_header_map_size", "ii"),
+    ("get_header_map_pairs", "iii"),
+    ("set_header_map_pairs", "iii"),
+    ("get_header_map_value", "iiiii"),
+    ("add_header_map_value", "iiiii"),
+    ("replace_header_map_value", "iiiii"),
+    ("remove_header_map_value", "iii"),
+    ("continue_stream", "i"),
+    ("close_stream", "i"),
+    ("get_status", "iii"),
+    ("send_local_response", "iiiiiiii"),
+    ("set_effective_context", "i"),
+    ("done", ""),
+    ("http_call", "iiiiiiiiii"),
+    ("grpc_call", "iiiiiiiiiiii"),
+    ("grpc_stream", "iiiiiiiii"),
+    ("grpc_send", "iiii"),
+    ("grpc_cancel", "i"),
+    ("grpc_close", "i"),
+    ("set_shared_data", "iiiii"),
+    ("get_shared_data", "iiiii"),
+    ("register_shared_queue", "iii"),
+    ("resolve_shared_queue", "iiiii"),
+    ("enqueue_shared_queue", "iii"),
+    ("dequeue_shared_queue", "iii"),
+    ("define_metric", "iiii"),
+    ("record_metric", "iL"),
+    ("increment_metric", "iL"),
+    ("get_metric", "ii"),
+    ("get_property", "iiii"),
+    ("set_property", "iiii"),
+    ("call_foreign_function", "iiiiii"),
+];
+
+const PRELUDE: &str = r#"
+  (memory (export "memory") 4)
+  (global $heap (mut i32) (i32.const 65536))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func $allocate (export "proxy_on_memory_allocate") (param $n i32) (result i32)
+    (local $at i32)
+    (local.set $at (global.get $heap))
+    (global.set $heap (i32.add (global.get $heap) (local.get $n)))
+    (local.get $at))
+  ;; Logs a number in decimal.
+  (func $say (param $v i32)
+    (local $at i32)
+    (local.set $at (i32.const 64))
+    (loop $digit
+      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+      (i32.store8 (local.get $at)
+        (i32.add (i32.const 48) (i32.rem_u (local.get $v) (i32.const 10))))
+      (local.set $v (i32.div_u (local.get $v) (i32.const 10)))
+      (br_if $digit (local.get $v)))
+    (drop (call $log (i32.const 2) (local.get $at)
+      (i32.sub (i32.const 64) (local.get $at)))))
+  ;; Logs the bytes that a host function gave.
+  (func $told
+    (drop (call $log (i32.const 2) (i32.load (i32.const 16)) (i32.load (i32.const 20)))))
+"#;
+
+/// The module's text with the prelude around the callbacks.
+pub(crate) fn text(callbacks: &str) -> String {
+    let mut module = String::from("(module\n");
+    for (name, params) in IMPORTS {
+        let params: Vec<&str> =
+            params.chars().map(|kind| if kind == 'L' { "i64" } else { "i32" }).collect();
+        let params = params.join(" ");
+        writeln!(
+            module,
+            r#"  (import "env" "proxy_{name}" (func ${name} (param {params}) (result i32)))"#
+        )
+        .unwrap();
+    }
+    let (callbacks, data) = expand(callbacks);
+    module + PRELUDE + &callbacks + &data + ")"
+}
+
+/// Replaces `@…` by places, and gives the data that belongs there.
+fn expand(callbacks: &str) -> (String, String) {
+    let (mut out, mut data, mut at) = (String::new(), String::new(), 1024);
+    let mut rest = callbacks;
+    while let Some(mark) = rest.find('@') {
+        out.push_str(&rest[..mark]);
+        rest = &rest[mark + 1..];
+        if let Some(tail) = rest.strip_prefix('p') {
+            out.push_str("(i32.const 16)");
+            rest = tail;
+            continue;
+        }
+        if let Some(tail) = rest.strip_prefix('n') {
+            out.push_str("(i32.const 20)");
+            rest = tail;
+            continue;
+        }
+        let close = if rest.starts_with('"') { '"' } else { '}' };
+        let end = 1 + rest[1..].find(close).expect("a test closes what it opens");
+        let inner = &rest[1..end];
+        let bytes = if close == '"' { unescape(inner) } else { serialize(inner) };
+        rest = &rest[end + 1..];
+        write!(out, "(i32.const {at}) (i32.const {})", bytes.len()).unwrap();
+        let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+        writeln!(data, "  (data (i32.const {at}) \"{escaped}\")").unwrap();
+        at += bytes.len() + 1;
+    }
+    out.push_str(rest);
+    (out, data)
+}
+
+/// A zero byte is written `\0`.
+fn unescape(text: &str) -> Vec<u8> {
+    text.replace("\\0", "\0").into_bytes()
+}
+
+fn serialize(text: &str) -> Vec<u8> {
+    let pairs: Vec<(&str, &str)> = text
+        .split(',')
+        .filter(|pair| !pair.trim().is_empty())
+        .map(|pair| pair.trim().split_once(": ").expect("a test writes `name: value`"))
+        .collect();
+    let mut bytes = (pairs.len() as u32).to_le_bytes().to_vec();
+    for (name, value) in &pairs {
+        bytes.extend((name.len() as u32).to_le_bytes());
+        bytes.extend((value.len() as u32).to_le_bytes());
+    }
+    for (name, value) in &pairs {
+        for part in [name, value] {
+            bytes.extend(part.as_bytes());
+            bytes.push(0);
+        }
+    }
+    bytes
+}
+
+pub(crate) fn compile(callbacks: &str) -> Module {
+    Module::new(&wat::parse_str(text(callbacks)).unwrap(), &Limits::default()).unwrap()
+}
+
+/// Compiles a whole module, prelude not included.
+pub(crate) fn compile_raw(text: &str) -> Result<Module, ModuleError> {
+    Module::new(&wat::parse_str(text).unwrap(), &Limits::default())
+}
+
+/// A guest with one plugin, in a process of its own.
+pub(crate) struct Run {
+    pub(crate) process: Process,
+    pub(crate) vm: Vm,
+    pub(crate) plugin: PluginId,
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Run {
+    pub(crate) fn new(profile: Profile, callbacks: &str) -> Run {
+        Run::with(&Process::new(profile, 1), &compile(callbacks), PluginOptions::default())
+    }
+
+    pub(crate) fn with(process: &Process, module: &Module, plugin: PluginOptions) -> Run {
+        let options = VmOptions { log_level: LogLevel::Trace, ..VmOptions::default() };
+        let mut vm = Vm::new(module, process, options).unwrap();
+        let plugin = vm.start_plugin(plugin).unwrap();
+        Run { process: process.clone(), vm, plugin, effects: Vec::new() }
+    }
+
+    /// Opens an exchange on connection 7.
+    pub(crate) fn open(&mut self) -> StreamId {
+        let connection = ConnectionInfo {
+            id: 7,
+            source: "10.0.0.1:4711".into(),
+            destination: "10.0.0.2:443".into(),
+            protocol: "HTTP/1.1".into(),
+            tls: None,
+        };
+        let info = StreamInfo { connection: Arc::new(connection), properties: None };
+        self.vm.open_http(self.plugin, info)
+    }
+
+    /// Opens an exchange and sends request headers.
+    pub(crate) fn get(&mut self, end: bool) -> StreamId {
+        let stream = self.open();
+        self.vm.request_headers(stream, request(), end);
+        stream
+    }
+
+    /// What came out since the last time.
+    pub(crate) fn out(&mut self) -> Vec<Effect> {
+        self.effects.clear();
+        self.vm.drain_effects(&mut self.effects);
+        self.effects.clone()
+    }
+
+    /// The lines that were logged since the last time.
+    pub(crate) fn said(&mut self) -> Vec<String> {
+        let line = |effect| match effect {
+            Effect::Log { text, .. } => Some(text),
+            _ => None,
+        };
+        self.out().into_iter().filter_map(line).collect()
+    }
+
+    /// What came out since the last time, logged lines left out.
+    pub(crate) fn moved(&mut self) -> Vec<Effect> {
+        let mut effects = self.out();
+        effects.retain(|effect| !matches!(effect, Effect::Log { .. }));
+        effects
+    }
+}
+
+/// The headers of an ordinary request.
+pub(crate) fn request() -> HeaderMap {
+    [
+        (":method", "GET"),
+        (":path", "/a?b=c"),
+        (":authority", "a.example.com"),
+        ("x-a", "1"),
+        ("x-a", "2"),
+    ]
+    .into_iter()
+    .collect()
+}
+
+/// The headers of an ordinary response.
+pub(crate) fn response() -> HeaderMap {
+    [(":status", "200"), ("content-type", "text/html")].into_iter().collect()
+}
+
+/// Both profiles, for what does not differ.
+pub(crate) const BOTH: [Profile; 2] = [Profile::Envoy, Profile::Generic];

@@ -25,6 +25,7 @@ pub use scalar::{
 pub use schema::schema;
 pub use warning::{Oddity, Warning};
 
+use crate::hash::Map;
 use crate::matching::Router;
 use crate::policy::Policy;
 use crate::request::RequestView;
@@ -101,8 +102,7 @@ impl Config {
     /// The first mistake, with its place.
     pub fn parse(document: &[u8]) -> Result<Parsed, ConfigError> {
         let spec = ConfigSpec::parse(document)?;
-        check_names(&spec)?;
-        check_drain(&spec)?;
+        check_drain(&spec, &check_names(&spec)?)?;
         let config = Self::compile(spec);
         let warnings = warning::warnings(&config);
         Ok(Parsed { config, warnings })
@@ -223,10 +223,11 @@ pub(crate) fn parse_json(text: &str) -> Result<Node, Problem> {
     })
 }
 
-fn check_names(spec: &ConfigSpec) -> Result<(), ConfigError> {
-    let mut places = std::collections::HashMap::new();
+/// The routes by name, each name once.
+fn check_names(spec: &ConfigSpec) -> Result<Map<&str, usize>, ConfigError> {
+    let mut names = Map::default();
     for (index, route) in spec.routes.iter().flatten().enumerate() {
-        if let Some(first) = places.insert(route.name.as_str(), index) {
+        if let Some(first) = names.insert(route.name.as_str(), index) {
             let found = format!("{:?}", route.name.as_str());
             let first = format!("routes[{first}]");
             return Place::Field(
@@ -236,10 +237,10 @@ fn check_names(spec: &ConfigSpec) -> Result<(), ConfigError> {
             .refuse(Problem::DuplicateName { found, first });
         }
     }
-    Ok(())
+    Ok(names)
 }
 
-fn check_drain(spec: &ConfigSpec) -> Result<(), ConfigError> {
+fn check_drain(spec: &ConfigSpec, names: &Map<&str, usize>) -> Result<(), ConfigError> {
     let root = &Place::Root;
     if spec.health.is_some() && spec.drain.is_none() {
         let reason = "answers only while a drain terminates the proxy, and this configuration takes part in none; \
@@ -268,10 +269,8 @@ fn check_drain(spec: &ConfigSpec) -> Result<(), ConfigError> {
         let reason = "mode off closes nothing; leave it out";
         return Place::Field(&at, name).refuse(Problem::NotOurs { reason });
     }
-    let known: std::collections::HashSet<&str> =
-        spec.routes.iter().flatten().map(|route| route.name.as_str()).collect();
     for (index, name) in state.routes.iter().flat_map(|routes| routes.iter()).enumerate() {
-        if !known.contains(name.as_str()) {
+        if !names.contains_key(name.as_str()) {
             let found = format!("{:?}", name.as_str());
             return Place::Item(&Place::Field(&at, "routes"), index)
                 .refuse(Problem::NoSuchRoute { found });

@@ -1,6 +1,8 @@
 //! The answer to a load balancer's health check while the proxy terminates: a status that takes the instance out, and a body
 //! from which a terminate hook reads when nothing is in flight any more.
 
+use std::fmt::Write as _;
+
 use crate::config::{Config, Health};
 use crate::drain::{Record, Worker};
 use crate::request::RequestView;
@@ -32,13 +34,12 @@ pub fn is_asked<'w>(
 
 /// The answer.
 pub fn answer(health: &Health, report: &Report<'_>) -> Reply {
-    // The node id comes from the proxy's operator: it may hold anything.
-    let instance = serde_json::Value::from(report.instance);
+    let instance = json_text(report.instance);
     Reply {
         status: health.drain_status,
         content_type: "application/json",
         body: format!(
-            "{{\"status\":\"draining\",\"instance\":{instance},\"epoch\":{},\"mode\":\"{}\",\"in_flight\":{},\
+            "{{\"status\":\"draining\",\"instance\":\"{instance}\",\"epoch\":{},\"mode\":\"{}\",\"in_flight\":{},\
              \"timestamp\":\"{}\"}}\n",
             report.record.epoch,
             report.record.mode.word(),
@@ -46,6 +47,21 @@ pub fn answer(health: &Health, report: &Report<'_>) -> Reply {
             rfc3339(report.now_ms)
         ),
     }
+}
+
+/// Text inside a JSON string. The node id comes from the proxy's operator: it may hold anything.
+fn json_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => escaped.extend(['\\', c]),
+            '\0'..='\x1f' => {
+                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+            }
+            _ => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// A moment as RFC 3339 has it, in UTC with milliseconds.

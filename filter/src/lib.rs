@@ -9,6 +9,7 @@ pub mod config;
 pub mod decision;
 pub mod drain;
 pub mod explain;
+mod hash;
 pub mod health;
 pub mod hygiene;
 pub mod matching;

@@ -3,7 +3,7 @@
 //! Counting happens in the VM's memory; the sums go to the host on the tick, because a host call for each request would cost more than the
 //! request's whole decision. Names are fixed here, in one place; `docs/metrics.md` describes each of them.
 
-use std::collections::HashMap;
+use crate::hash::Map;
 
 /// What kind of number a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub struct RouteSlot(usize);
 #[derive(Debug, Default)]
 pub struct Metrics {
     general: [i64; General::ALL.len()],
-    slots: HashMap<Box<str>, usize>,
+    slots: Map<Box<str>, usize>,
     routes: Vec<RouteCounts>,
     /// The routes that counted something since the last flush.
     touched: Vec<usize>,

@@ -210,15 +210,12 @@ impl Body {
 }
 
 fn overstepping(request: &RequestView<'_>, set: &[(&str, String)]) -> Vec<String> {
-    let mut names: Vec<String> = request
-        .headers
-        .iter()
-        .map(|(name, _)| name)
-        .filter(|name| hygiene::is_reserved(name) && !set.iter().any(|(own, _)| own == name))
-        .cloned()
-        .collect();
-    names.sort_unstable();
-    names.dedup();
+    let mut names = Vec::new();
+    for (name, _) in request.headers.iter().filter(|(name, _)| hygiene::is_reserved(name)) {
+        if !set.iter().any(|(own, _)| own == name) && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
     names
 }
 

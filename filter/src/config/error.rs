@@ -140,7 +140,7 @@ pub enum Problem {
         found: String,
     },
     /// An object that must have exactly one of some fields.
-    #[error("found {found} of them, expected exactly one of {}", Listed(.known))]
+    #[error("{found} conditions given; expected exactly one of {}", Listed(.known))]
     NotExactlyOne {
         /// How many are there.
         found: usize,

@@ -13,8 +13,8 @@ pub(crate) enum Node {
     Unsigned(u64),
     /// Below zero.
     Negative(i64),
-    /// With a fraction, an exponent, or outside the integers above.
-    Float(f64),
+    /// With a fraction, an exponent, or outside the integers above: nothing here takes such a number, so its value is not kept.
+    Fraction,
     Text(String),
     Array(Vec<Node>),
     Object(Vec<(String, Node)>),
@@ -31,7 +31,7 @@ impl fmt::Display for Node {
             Self::Bool(value) => write!(f, "{value}"),
             Self::Unsigned(value) => write!(f, "{value}"),
             Self::Negative(value) => write!(f, "{value}"),
-            Self::Float(value) => write!(f, "{value}"),
+            Self::Fraction => f.write_str("a number that is not whole or too large"),
             Self::Text(text) => f.write_str(&quoted(text)),
             Self::Array(_) => f.write_str("an array"),
             Self::Object(_) => f.write_str("an object"),
@@ -78,8 +78,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(u64::try_from(value).map_or(Node::Negative(value), Node::Unsigned))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Float(value))
+    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
+        Ok(Node::Fraction)
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {

@@ -54,7 +54,7 @@ text_type!(
     /// A path or the beginning of one.
     pub struct PathText,
     "a path that starts with / and has no query, fragment, space or control character",
-    |text| text.starts_with('/') && !text.contains(['?', '#', ' ']) && !text.contains(char::is_control)
+    |text| text.starts_with('/') && !text.contains(['?', '#', ' ']) && !text.contains(|c: char| c.is_ascii_control())
 );
 
 text_type!(
@@ -78,7 +78,7 @@ text_type!(
     /// What a header field's value is compared with.
     pub struct HeaderText,
     "text of at least one character without control characters",
-    |text| !text.is_empty() && !text.contains(char::is_control)
+    |text| !text.is_empty() && !text.contains(|c: char| c.is_ascii_control())
 );
 
 text_type!(
@@ -123,7 +123,10 @@ impl Read for HostPattern {
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
         let address = written.starts_with('[')
             && written.ends_with(']')
-            && written[1..written.len() - 1].parse::<std::net::Ipv6Addr>().is_ok();
+            && written.len() > 4
+            && written[1..written.len() - 1]
+                .bytes()
+                .all(|b| b.is_ascii_hexdigit() || b":.".contains(&b));
         if plain || address || written == "*" {
             Ok(Self(written.to_ascii_lowercase().into()))
         } else {

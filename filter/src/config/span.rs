@@ -72,7 +72,8 @@ impl Read for Span {
                 return at.unexpected(found(), Self::EXPECTED);
             }
             let (number, tail) = rest.split_at(digits);
-            let letters = tail.len() - tail.trim_start_matches(|c: char| c.is_alphabetic()).len();
+            let letters =
+                tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
             let (unit, tail) = tail.split_at(letters);
             if unit.is_empty() && tail.is_empty() {
                 return at.refuse(Problem::NoUnit { found: found(), digits: number.to_owned() });

@@ -9,20 +9,17 @@
 //! linear is what no index of this kind separates: routes of the same scope and path that differ in methods or headers only, and regular
 //! expressions that begin alike.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
-
 use crate::config::spec::{MatchSpec, PathCondition};
+use crate::hash::{Map, SEED, extend};
 use crate::request::RequestView;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
-    scopes: HashMap<u64, Scope, Hashed>,
+    scopes: Map<u64, Scope>,
     /// Routes by scope and the beginning of their path, in ascending order.
-    candidates: HashMap<u64, Vec<usize>, Hashed>,
-    /// The hosts and suffixes that some scope has.
-    hosts: HashSet<u64, Hashed>,
+    candidates: Map<u64, Vec<usize>>,
+    uses_hosts: bool,
     uses_route_name: bool,
     uses_policy: bool,
 }
@@ -45,10 +42,6 @@ impl Router {
         for (index, conditions) in routes.enumerate() {
             router.insert(index, conditions);
         }
-        for scope in router.scopes.values_mut() {
-            scope.lengths.sort_unstable();
-            scope.lengths.dedup();
-        }
         router
     }
 
@@ -58,14 +51,10 @@ impl Router {
         let policy = name_hash(conditions.policy.as_ref().map(|name| name.as_str().as_bytes()));
         self.uses_route_name |= route_name != ANY;
         self.uses_policy |= policy != ANY;
-        let mut hosts: Vec<u64> =
-            conditions.hosts.iter().flat_map(|hosts| hosts.iter()).map(host_hash).collect();
-        if hosts.is_empty() {
-            hosts.push(ANY);
-        }
-        hosts.sort_unstable();
-        hosts.dedup();
-        for host in hosts {
+        self.uses_hosts |= conditions.hosts.is_some();
+        let hosts = conditions.hosts.iter().flat_map(|hosts| hosts.iter()).map(host_hash);
+        let any = conditions.hosts.is_none().then_some(ANY);
+        for host in hosts.chain(any) {
             let key = scope_hash(host, route_name, policy);
             let scope = self.scopes.entry(key).or_default();
             let literal = literal(conditions.path.as_ref());
@@ -75,16 +64,16 @@ impl Router {
                     exact_hash(key, path_hash(literal))
                 }
                 _ => {
-                    scope.lengths.push(literal.len());
+                    if let Err(place) = scope.lengths.binary_search(&literal.len()) {
+                        scope.lengths.insert(place, literal.len());
+                    }
                     prefix_hash(key, literal.len(), path_hash(literal))
                 }
             };
             let list = self.candidates.entry(under).or_default();
+            // Two hosts of one route may share a hash.
             if list.last() != Some(&index) {
                 list.push(index);
-            }
-            if host != ANY {
-                self.hosts.insert(host);
             }
         }
     }
@@ -151,27 +140,22 @@ impl Router {
         }
     }
 
-    /// Calls `visit` with "any" and with each known host or suffix that covers `host`.
+    /// Calls `visit` with "any" and with the host and each of its suffixes, if some route asks for hosts at all.
     fn each_host(&self, host: &[u8], mut visit: impl FnMut(u64)) {
         visit(ANY);
-        if self.hosts.is_empty() {
+        if !self.uses_hosts {
             return;
         }
-        let mut known = |hash: u64| {
-            if self.hosts.contains(&hash) {
-                visit(hash);
-            }
-        };
         // From the end, because that is where suffixes agree.
         let mut hash = HOST_SEED;
-        known(suffix_hash(hash));
+        visit(suffix_hash(hash));
         for (index, byte) in host.iter().enumerate().rev() {
             hash = extend(hash, &[byte.to_ascii_lowercase()]);
             if *byte == b'.' && index > 0 {
-                known(suffix_hash(hash));
+                visit(suffix_hash(hash));
             }
         }
-        known(whole_host_hash(hash));
+        visit(whole_host_hash(hash));
     }
 }
 
@@ -188,14 +172,8 @@ pub(crate) fn literal(path: Option<&PathCondition>) -> &[u8] {
     }
 }
 
-const PATH_SEED: u64 = 0xcbf2_9ce4_8422_2325;
+const PATH_SEED: u64 = SEED;
 const HOST_SEED: u64 = 0x9ae1_6a3b_2f90_404f;
-
-/// FNV-1a: a multiplication a byte, good for short keys, and it extends. Nobody but the author of the configuration chooses what lies in
-/// the index, so it need not resist an attacker.
-fn extend(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
 
 fn mix(hash: u64, with: u64) -> u64 {
     let mixed = (hash.rotate_left(23) ^ with).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -237,24 +215,4 @@ fn prefix_hash(scope: u64, length: usize, path: u64) -> u64 {
 
 fn exact_hash(scope: u64, path: u64) -> u64 {
     mix(mix(scope, path), u64::MAX)
-}
-
-/// The keys are hashes already.
-type Hashed = BuildHasherDefault<Identity>;
-
-#[derive(Default)]
-struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = extend(self.0, bytes);
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
 }

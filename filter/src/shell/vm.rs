@@ -1,7 +1,6 @@
 //! What outlives a configuration: the VM's knowledge of drains, its counters, and what it found out about its host.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use proxy_wasm::types::LogLevel;
 
@@ -9,6 +8,7 @@ use super::host;
 use crate::config::spec::DrainStateSpec;
 use crate::decision;
 use crate::drain::{Look, RECORD_KEY, Record, WATERMARK_KEY, Worker};
+use crate::hash::Map;
 use crate::metrics::{General, Kind, Metrics, Sink};
 
 /// How often a write to shared data is repeated when others write too; the next tick tries again anyway.
@@ -122,7 +122,7 @@ impl Vm {
 
 /// The host's numbers of the metrics that were used. Defining one again would give it a second number.
 #[derive(Default)]
-struct MetricIds(HashMap<Box<str>, u32>);
+struct MetricIds(Map<Box<str>, u32>);
 
 impl MetricIds {
     fn of(&mut self, kind: Kind, name: &str) -> Option<u32> {

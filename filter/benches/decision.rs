@@ -1,0 +1,76 @@
+//! What deciding costs natively: finding the route among few and many, and the whole decision over a request.
+
+mod inputs;
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use sluice_filter::stream::Stream;
+use sluice_filter::{Config, RequestView};
+
+/// As many requests for each configuration, so that only the routes differ in what they ask of the caches.
+const REQUESTS: usize = 1000;
+
+type Headers = Vec<(String, Vec<u8>)>;
+
+fn configuration(routes: usize) -> Config {
+    let parsed = Config::parse(inputs::configuration(routes).as_bytes());
+    let parsed = parsed.expect("the made-up configuration is a good one");
+    assert!(parsed.warnings.is_empty(), "the first warning: {}", parsed.warnings[0]);
+    parsed.config
+}
+
+fn headers(request: Vec<(String, String)>) -> Headers {
+    request.into_iter().map(|(name, value)| (name, value.into_bytes())).collect()
+}
+
+/// Requests spread over all routes, each of which is known to find its own.
+fn requests(config: &Config, routes: usize) -> Vec<Headers> {
+    (0..REQUESTS)
+        .map(|number| {
+            let index = inputs::target(number, routes);
+            let request = headers(inputs::request(index));
+            assert_eq!(config.route(&RequestView::new(&request)), Some(index));
+            request
+        })
+        .collect()
+}
+
+fn matching(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("matching");
+    for routes in [10, 1_000, 10_000] {
+        let config = configuration(routes);
+        let requests = requests(&config, routes);
+        let views: Vec<_> = requests.iter().map(|request| RequestView::new(request)).collect();
+        let mut views = views.iter().cycle();
+        group.bench_function(BenchmarkId::new("found", routes), |bencher| {
+            bencher.iter(|| config.route(views.next().expect("a cycle has no end")));
+        });
+
+        let stray = headers(inputs::stray());
+        let stray = RequestView::new(&stray);
+        assert_eq!(config.route(&stray), None);
+        group.bench_function(BenchmarkId::new("none", routes), |bencher| {
+            bencher.iter(|| config.route(black_box(&stray)));
+        });
+    }
+    group.finish();
+}
+
+/// From the header list as the SDK hands it over to the headers to set.
+fn decision(criterion: &mut Criterion) {
+    let config = configuration(inputs::ROUTES);
+    let requests = requests(&config, inputs::ROUTES);
+    let mut next = requests.iter().cycle();
+    criterion.bench_function("decision", |bencher| {
+        bencher.iter(|| {
+            let view = RequestView::new(next.next().expect("a cycle has no end"));
+            let mut stream = Stream::default();
+            let effects = stream.request(&config, &view, None, true);
+            black_box((effects.set.len(), stream.route()))
+        });
+    });
+}
+
+criterion_group!(benches, matching, decision);
+criterion_main!(benches);

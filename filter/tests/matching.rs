@@ -1,0 +1,286 @@
+//! Which route a request gets: examples of each condition, and the index against the plain rule "ask every route in order".
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sluice_filter::{Config, RequestView};
+
+type Headers = Vec<(String, Vec<u8>)>;
+
+fn config(routes: &[Value]) -> Config {
+    let named = routes
+        .iter()
+        .enumerate()
+        .map(|(index, conditions)| json!({ "name": format!("r{index}"), "match": conditions }));
+    let document = json!({ "version": 1, "routes": named.collect::<Vec<_>>() }).to_string();
+    Config::parse(document.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{document}")).config
+}
+
+fn headers(method: &str, authority: &str, path: &str, more: &[(&str, &str)]) -> Headers {
+    let pseudo = [(":method", method), (":authority", authority), (":path", path)];
+    pseudo
+        .iter()
+        .chain(more)
+        .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+        .collect()
+}
+
+/// Whether a request meets `conditions` alone.
+fn matches(conditions: Value, request: &Headers) -> bool {
+    config(&[conditions]).route(&RequestView::new(request)).is_some()
+}
+
+#[test]
+fn hosts_are_compared_without_case_and_port() {
+    let to = |authority: &str| headers("GET", authority, "/", &[]);
+    let exact = json!({ "hosts": ["Api.Example.com"] });
+    for authority in ["api.example.com", "API.example.COM", "api.example.com:8443"] {
+        assert!(matches(exact.clone(), &to(authority)), "{authority}");
+    }
+    for authority in ["example.com", "xapi.example.com", "api.example.com.", "", ":80"] {
+        assert!(!matches(exact.clone(), &to(authority)), "{authority}");
+    }
+    let below = json!({ "hosts": ["*.example.com"] });
+    for authority in ["a.example.com", "a.b.EXAMPLE.com:80"] {
+        assert!(matches(below.clone(), &to(authority)), "{authority}");
+    }
+    for authority in ["example.com", ".example.com", "aexample.com", "a.example.com.org"] {
+        assert!(!matches(below.clone(), &to(authority)), "{authority}");
+    }
+    assert!(matches(json!({ "hosts": ["[::1]"] }), &to("[::1]:8080")));
+    assert!(matches(json!({ "hosts": ["[::1]"] }), &to("[::1]")));
+    assert!(!matches(json!({ "hosts": ["[::1]"] }), &to("[::2]:8080")));
+    assert!(matches(json!({ "hosts": ["*"] }), &to("")));
+}
+
+#[test]
+fn http_1_0_names_its_host_in_a_header() {
+    let request: Headers = vec![("host".into(), b"a.example.com".to_vec())];
+    assert!(matches(json!({ "hosts": ["a.example.com"] }), &request));
+}
+
+#[test]
+fn paths_are_compared_without_the_query() {
+    let to = |path: &str| headers("GET", "a", path, &[]);
+    let cases = [
+        (json!({ "exact": "/a" }), vec!["/a", "/a?b=/c", "/a?"], vec!["/a/", "/A", "/", "", "*"]),
+        (json!({ "prefix": "/a" }), vec!["/a", "/ab", "/a/b?c"], vec!["/", "/b/a", "/?/a"]),
+        (json!({ "regex": "/a/[0-9]+" }), vec!["/a/1", "/a/12?x"], vec!["/a/", "/a/1/b", "x/a/1"]),
+        (json!({ "regex": "/a|/b" }), vec!["/a", "/b"], vec!["/ab", "/a/b"]),
+        (json!({ "regex": "/ab?" }), vec!["/a", "/ab"], vec!["/abb"]),
+        (json!({ "regex": "(?i)/a" }), vec!["/a", "/A"], vec!["/b"]),
+    ];
+    for (path, met, missed) in cases {
+        for request in met {
+            assert!(matches(json!({ "path": path }), &to(request)), "{path} is met by {request}");
+        }
+        for request in missed {
+            assert!(
+                !matches(json!({ "path": path }), &to(request)),
+                "{path} is not met by {request}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_path_that_is_not_text_meets_no_regex_and_still_has_its_bytes() {
+    let mut request = headers("GET", "a", "/", &[]);
+    request[2].1 = b"/a/\xff".to_vec();
+    assert!(!matches(json!({ "path": { "regex": "/a/.*" } }), &request));
+    assert!(matches(json!({ "path": { "prefix": "/a/" } }), &request));
+}
+
+#[test]
+fn a_tunnel_has_no_path() {
+    let request: Headers =
+        vec![(":method".into(), b"CONNECT".to_vec()), (":authority".into(), b"a:443".to_vec())];
+    assert!(!matches(json!({ "path": { "prefix": "/" } }), &request));
+    assert!(matches(json!({ "methods": ["CONNECT"], "hosts": ["a"] }), &request));
+}
+
+#[test]
+fn headers_meet_a_condition_with_any_of_their_values() {
+    let request = headers("GET", "a", "/", &[("x", "one"), ("x", "two"), ("empty", "")]);
+    let met = [
+        json!({ "name": "x", "exact": "two" }),
+        json!({ "name": "x", "prefix": "on" }),
+        json!({ "name": "x", "contains": "w" }),
+        json!({ "name": "x", "regex": "t.o" }),
+        json!({ "name": "x", "present": true }),
+        json!({ "name": "empty", "present": true }),
+        json!({ "name": "y", "present": false }),
+    ];
+    for header in met {
+        assert!(matches(json!({ "headers": [header] }), &request), "{header}");
+    }
+    let missed = [
+        json!({ "name": "x", "exact": "One" }),
+        json!({ "name": "x", "prefix": "ne" }),
+        json!({ "name": "x", "contains": "onetwo" }),
+        json!({ "name": "x", "regex": "t" }),
+        json!({ "name": "x", "present": false }),
+        json!({ "name": "y", "present": true }),
+        json!({ "name": "y", "exact": "one" }),
+    ];
+    for header in missed {
+        assert!(!matches(json!({ "headers": [header] }), &request), "{header}");
+    }
+    let both =
+        json!({ "headers": [{ "name": "x", "exact": "one" }, { "name": "x", "exact": "three" }] });
+    assert!(!matches(both, &request), "all conditions must hold");
+}
+
+#[test]
+fn names_of_the_control_plane_are_compared_when_some_route_asks() {
+    let config = config(&[json!({ "route_name": "r" }), json!({ "policy": "p" }), json!({})]);
+    assert!(config.needs_route_name() && config.needs_policy());
+    let list = headers("GET", "a", "/", &[]);
+    let route = |route_name: Option<&str>, policy: Option<&str>| {
+        let mut request = RequestView::new(&list);
+        request.route_name = route_name.map(str::as_bytes);
+        request.policy = policy.map(str::as_bytes);
+        config.route(&request)
+    };
+    assert_eq!(route(Some("r"), Some("p")), Some(0));
+    assert_eq!(route(Some("x"), Some("p")), Some(1));
+    assert_eq!(route(Some("p"), Some("r")), Some(2));
+    assert_eq!(route(None, None), Some(2));
+}
+
+#[test]
+fn properties_that_no_route_asks_for_are_not_needed() {
+    let config = config(&[json!({ "path": { "prefix": "/" }, "hosts": ["a"] })]);
+    assert!(!config.needs_route_name() && !config.needs_policy());
+}
+
+/// A small world, so that routes and requests meet often.
+fn conditions() -> impl Strategy<Value = Value> {
+    let host = prop::sample::select(vec!["a.x", "b.x", "a.b.x", "*.x", "*.b.x", "*", "x", "[::1]"]);
+    let text = "/[ab]{0,2}(/[ab]{0,2}){0,2}";
+    let path = prop_oneof![
+        text.prop_map(|path| json!({ "exact": path })),
+        text.prop_map(|path| json!({ "prefix": path })),
+        prop::sample::select(vec!["/a.*", "/a/?b*", "/(a|b)+", "/a|/b/.*", "/ab{2}/a", ".*"])
+            .prop_map(|path| json!({ "regex": path })),
+    ];
+    let method = prop::sample::select(vec!["GET", "POST", "CONNECT"]);
+    let header = prop_oneof![
+        Just(json!({ "name": "h", "exact": "v" })),
+        Just(json!({ "name": "h", "contains": "w" })),
+        Just(json!({ "name": "h", "present": false })),
+    ];
+    let name = prop::sample::select(vec!["p", "q"]);
+    (
+        prop::option::weighted(0.5, prop::collection::vec(host, 1..3)),
+        prop::option::weighted(0.8, path),
+        prop::option::weighted(0.3, prop::collection::vec(method, 1..3)),
+        prop::option::weighted(0.2, prop::collection::vec(header, 1..3)),
+        prop::option::weighted(0.2, name.clone()),
+        prop::option::weighted(0.2, name),
+    )
+        .prop_map(|(hosts, path, methods, headers, route_name, policy)| {
+            let all = json!({
+                "hosts": hosts, "path": path, "methods": methods, "headers": headers,
+                "route_name": route_name, "policy": policy,
+            });
+            let given = all.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+            Value::Object(given.map(|(key, value)| (key.clone(), value.clone())).collect())
+        })
+}
+
+fn requests() -> impl Strategy<Value = (Headers, Option<&'static str>, Option<&'static str>)> {
+    let host = prop::sample::select(vec![
+        "a.x", "B.X:80", "a.b.x", "c.a.b.x", "x", "y", "", "[::1]:1", ".x",
+    ]);
+    let method = prop::sample::select(vec!["GET", "POST", "CONNECT", "get"]);
+    let more = prop::sample::select(vec![
+        vec![],
+        vec![("h", "v")],
+        vec![("h", "v"), ("h", "w")],
+        vec![("h", "xwx")],
+    ]);
+    let path = prop_oneof!["/[ab]{0,2}(/[ab]{0,2}){0,3}(\\?[ab/]{0,2})?", Just(String::new())];
+    let name = prop::option::of(prop::sample::select(vec!["p", "q", "z"]));
+    (method, host, path, more, name.clone(), name).prop_map(
+        |(method, host, path, more, route_name, policy)| {
+            (headers(method, host, &path, &more), route_name, policy)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The index finds what asking every route in order finds.
+    #[test]
+    fn the_index_agrees_with_asking_in_order(
+        routes in prop::collection::vec(conditions(), 0..40),
+        requests in prop::collection::vec(requests(), 1..40),
+    ) {
+        let config = config(&routes);
+        for (list, route_name, policy) in &requests {
+            let mut request = RequestView::new(list);
+            request.route_name = route_name.map(str::as_bytes);
+            request.policy = policy.map(str::as_bytes);
+            let in_order = config.routes.iter().position(|route| route.conditions.hold(&request));
+            prop_assert_eq!(config.route(&request), in_order);
+        }
+    }
+
+    /// A route that is called unreachable never wins, and what hides it would have matched.
+    #[test]
+    fn routes_called_unreachable_never_win(
+        routes in prop::collection::vec(conditions(), 2..12),
+        requests in prop::collection::vec(requests(), 20..60),
+    ) {
+        let named = routes.iter().enumerate().map(|(index, conditions)| {
+            json!({ "name": format!("r{index}"), "match": conditions })
+        });
+        let document = json!({ "version": 1, "routes": named.collect::<Vec<_>>() }).to_string();
+        let parsed = Config::parse(document.as_bytes()).expect("legal");
+        for (list, route_name, policy) in &requests {
+            let mut request = RequestView::new(list);
+            request.route_name = route_name.map(str::as_bytes);
+            request.policy = policy.map(str::as_bytes);
+            if let Some(winner) = parsed.config.route(&request) {
+                let place = format!("routes[{winner}]");
+                prop_assert!(parsed.warnings.iter().all(|warning| warning.place != place));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_people_read_names_the_condition_the_request_and_the_rule() {
+    let config = config(&[
+        json!({ "hosts": ["*.example.com"], "methods": ["GET", "HEAD"] }),
+        json!({ "path": { "prefix": "/api/" }, "headers": [{ "name": "x", "contains": "b" }] }),
+        json!({ "path": { "regex": "/.*" } }),
+    ]);
+    let list =
+        headers("POST", "a.example.com", "/other?q", &[("x", "aa"), ("x-envoy-retry-on", "5xx")]);
+    let explanation = config.explain(&RequestView::new(&list));
+    assert_eq!(explanation.route.as_deref(), Some("r2"));
+    let failed: Vec<_> = explanation
+        .tried
+        .iter()
+        .flat_map(|tried| tried.failed.iter().map(|failed| (tried.index, failed)))
+        .map(|(index, failed)| {
+            format!("{index} {}: {} / {}", failed.condition, failed.found, failed.expected)
+        })
+        .collect();
+    let expected = [
+        "0 methods: POST / method GET or HEAD",
+        "1 path: /other / path /api/*",
+        "1 headers[0]: aa / x: *b*",
+    ];
+    assert_eq!(failed, expected);
+    let texts: Vec<_> = explanation.effects.iter().map(|effect| effect.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        ["taken from the client's request, it is not the client's to send: x-envoy-retry-on"]
+    );
+    let rows = config.summary().routes;
+    assert_eq!(rows[1].conditions, "path /api/*, x: *b*");
+    assert_eq!(rows[3].name, "default");
+}

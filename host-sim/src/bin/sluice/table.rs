@@ -71,7 +71,10 @@ fn one(out: &mut dyn Write, report: &Report<'_>, style: Style, all: bool) -> io:
                 let painted = line(cells, &widths, |column, cell| paint(column, &cell, row, style));
                 writeln!(out, "{}", painted.trim_end())?;
             }
-            None => writeln!(out, "{}", row.note)?,
+            None => {
+                let time = format!("{:>width$}", seconds(row.at), width = widths[0]);
+                writeln!(out, "{}  {}", style.dim(&time), style.dim(&row.note))?;
+            }
         }
         for failure in row.failures {
             let Mismatch { field, want, got } = failure;
@@ -84,8 +87,9 @@ fn one(out: &mut dyn Write, report: &Report<'_>, style: Style, all: bool) -> io:
         writeln!(out, "{}", style.dim(&format!("… {left_out} more exchanges; --all prints them")))?;
     }
     for log in &report.log {
-        let at = Short(log.at);
-        writeln!(out, "{} {at} {}", style.bad("log"), log.text.trim_end())?;
+        let time = format!("{:>width$}", seconds(log.at), width = widths[0]);
+        let level = format!("{:?}", log.level).to_lowercase();
+        writeln!(out, "{}  {} {}", style.dim(&time), style.bad(&level), log.text.trim_end())?;
     }
     let (expected, failed) = (report.expected(), report.failures().count());
     let closed = report
@@ -157,8 +161,7 @@ fn rows<'r>(report: &'r Report<'_>, all: bool) -> Vec<Row<'r>> {
 }
 
 fn note(at: std::time::Duration, line: u32, text: String, failures: &[Mismatch]) -> Row<'_> {
-    let note = format!("{:>8}  — {text}", seconds(at));
-    Row { at, line, cells: None, note, exchange: false, failures }
+    Row { at, line, cells: None, note: text, exchange: false, failures }
 }
 
 fn cells(exchange: &ExchangeReport<'_>) -> [String; TITLES.len()] {

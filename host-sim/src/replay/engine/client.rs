@@ -106,8 +106,7 @@ impl<'t> Engine<'t> {
                 live.client.status = headers.text(":status").and_then(|status| status.parse().ok());
                 headers.remove(":status");
                 live.client.headers_at = now;
-                let connection = live.connection;
-                let closes = self.take_close_signal(connection, &mut headers);
+                let closes = self.take_close_signal(slot, &mut headers);
                 if let Some(live) = self.at(slot) {
                     live.closes = closes;
                     live.client.headers = headers;
@@ -130,24 +129,33 @@ impl<'t> Engine<'t> {
 
     /// Carries out what the response's headers say about the connection, and leaves in them what the
     /// client gets to see; returns whether this response announces the close.
-    fn take_close_signal(&mut self, index: usize, headers: &mut HeaderMap) -> bool {
-        let connection = &mut self.connections[index];
-        let http1 = connection.protocol == Protocol::Http1;
+    fn take_close_signal(&mut self, slot: u32, headers: &mut HeaderMap) -> bool {
+        let Some((index, worker, stream)) =
+            self.at(slot).map(|live| (live.connection, live.worker, live.stream))
+        else {
+            return false;
+        };
+        let http1 = self.connections[index].protocol == Protocol::Http1;
         let wants_close = match self.options.profile {
             Profile::Envoy => {
                 // Envoy removes what filters and upstreams say about the connection (envoy-facts 1);
-                // the bridge acts on its own marker.
+                // the bridge acts on its own marker and takes it off, which the filter can see later.
                 headers.remove("connection");
-                let marked = self.options.bridge.as_ref().is_some_and(|bridge| {
+                let marked = self.options.bridge.as_ref().filter(|bridge| {
                     headers.find(&bridge.header) == Some(bridge.value.as_bytes())
                 });
-                if let (true, Some(bridge)) = (marked, &self.options.bridge) {
+                if let Some(bridge) = marked {
                     headers.remove(&bridge.header);
+                    let vm = self.workers[worker].vm.as_mut();
+                    let logged = vm.zip(stream).and_then(|(vm, s)| vm.logged_response_headers(s));
+                    if let Some(logged) = logged {
+                        logged.remove(&bridge.header);
+                    }
+                    if http1 {
+                        headers.push("connection", "close");
+                    }
                 }
-                if marked && http1 {
-                    headers.push("connection", "close");
-                }
-                marked
+                marked.is_some()
             }
             Profile::Generic => {
                 http1
@@ -156,6 +164,7 @@ impl<'t> Engine<'t> {
                         .is_some_and(|value| value.trim().eq_ignore_ascii_case("close"))
             }
         };
+        let connection = &mut self.connections[index];
         let announces = wants_close && !connection.draining;
         connection.draining |= wants_close;
         announces

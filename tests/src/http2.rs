@@ -1,0 +1,164 @@
+//! A client of HTTP/2 without TLS, on one connection, for tests that wait: streams run beside each
+//! other, a reset and a GOAWAY are seen as such.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Request};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::PATIENCE;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    runtime: Runtime,
+    sender: SendRequest<Bytes>,
+    connection: JoinHandle<Result<(), h2::Error>>,
+}
+
+/// A stream whose response has not been waited for.
+#[derive(Debug)]
+pub struct Pending {
+    response: ResponseFuture,
+    sent: Instant,
+}
+
+/// A response.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body as far as it came.
+    pub body: Vec<u8>,
+    /// The trailers, if any came.
+    pub trailers: Option<HeaderMap>,
+    /// Why the stream was reset, if it was.
+    pub reset: Option<Reason>,
+    /// From the request to the end of the stream.
+    pub end_after: Duration,
+}
+
+impl Response {
+    /// The first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl Client {
+    /// Connects to a port of this machine.
+    ///
+    /// # Panics
+    /// If nobody there speaks HTTP/2.
+    pub fn connect(port: u16) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a thread for the connection");
+        let (sender, connection) = runtime.block_on(async {
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("a listener");
+            stream.set_nodelay(true).expect("an open socket takes options");
+            h2::client::handshake(stream).await.expect("a peer that speaks HTTP/2")
+        });
+        let connection = runtime.spawn(connection);
+        Self { runtime, sender, connection }
+    }
+
+    /// A whole exchange without a body.
+    pub fn get(&mut self, path: &str) -> Response {
+        let pending = self.start("GET", path, &[], Some(b""));
+        self.finish(pending)
+    }
+
+    /// Starts a stream; with `None` for the body it stays open for ever.
+    ///
+    /// # Panics
+    /// If the connection takes no new streams.
+    pub fn start(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Pending {
+        let mut request =
+            Request::builder().method(method).uri(format!("http://example.com{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a test writes well-formed requests");
+        let sent = Instant::now();
+        self.runtime.block_on(async {
+            let mut sender =
+                self.sender.clone().ready().await.expect("a connection that takes streams");
+            let empty = body.is_some_and(<[u8]>::is_empty);
+            let (response, mut stream) =
+                sender.send_request(request, empty).expect("a connection that takes streams");
+            if let Some(body) = body.filter(|body| !body.is_empty()) {
+                stream.send_data(Bytes::copy_from_slice(body), true).expect("an open stream");
+            }
+            Pending { response, sent }
+        })
+    }
+
+    /// Waits for the end of a stream.
+    ///
+    /// # Panics
+    /// If no response comes.
+    pub fn finish(&self, pending: Pending) -> Response {
+        self.runtime.block_on(async {
+            let all = async {
+                let response = pending.response.await.expect("a response");
+                let (head, body) = response.into_parts();
+                let (body, trailers, reset) = read(body).await;
+                let end_after = pending.sent.elapsed();
+                let status = head.status.as_u16();
+                Response { status, headers: head.headers, body, trailers, reset, end_after }
+            };
+            timeout(PATIENCE, all).await.expect("the end of a stream in time")
+        })
+    }
+
+    /// Whether the peer said GOAWAY within this time, after which the connection ends with its last
+    /// stream.
+    pub fn leaves_within(&mut self, time: Duration) -> bool {
+        let connection = &mut self.connection;
+        let ended = self.runtime.block_on(async { timeout(time, connection).await });
+        match ended {
+            Err(_) => false,
+            Ok(joined) => {
+                let outcome = joined.expect("the connection does not panic");
+                outcome.expect("a connection that ends in order");
+                true
+            }
+        }
+    }
+}
+
+async fn read(mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>, Option<Reason>) {
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.data().await {
+        match piece {
+            Ok(piece) => {
+                bytes.extend_from_slice(&piece);
+                // Gives the window back; it fails on a stream that is gone, which the next read tells.
+                let _ = body.flow_control().release_capacity(piece.len());
+            }
+            Err(error) => return (bytes, None, error.reason()),
+        }
+    }
+    match body.trailers().await {
+        Ok(trailers) => (bytes, trailers, None),
+        Err(error) => (bytes, None, error.reason()),
+    }
+}

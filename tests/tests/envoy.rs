@@ -1,0 +1,7 @@
+//! What a client of a real Envoy gets, with the filter as it will be deployed.
+
+#![allow(clippy::disallowed_methods, reason = "a real proxy runs on the wall clock")]
+
+mod envoy {
+    mod examples;
+}

@@ -44,7 +44,7 @@ impl Style {
     }
 }
 
-/// A duration with at most three digits behind the point: `250ms`, `1.5s`, `2m 5s`.
+/// A duration with at most three digits behind the point: `250ms`, `1.5s`, `2m5s`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Short(pub(crate) Duration);
 
@@ -58,7 +58,10 @@ impl Display for Short {
             1_000_000_000..60_000_000_000 => (decimal(nanoseconds, 1_000_000_000), "s"),
             _ => {
                 let seconds = self.0.as_secs();
-                return f.pad(&format!("{}m {}s", seconds / 60, seconds % 60));
+                return f.pad(&match seconds % 60 {
+                    0 => format!("{}m", seconds / 60),
+                    rest => format!("{}m{rest}s", seconds / 60),
+                });
             }
         };
         f.pad(&format!("{text}{unit}"))
@@ -84,7 +87,8 @@ mod tests {
             (250_000_000, "250ms"),
             (15_000_000_000, "15s"),
             (1_234_567_890, "1.234s"),
-            (125_000_000_000, "2m 5s"),
+            (125_000_000_000, "2m5s"),
+            (600_000_000_000, "10m"),
         ] {
             assert_eq!(Short(Duration::from_nanos(nanoseconds)).to_string(), text);
         }

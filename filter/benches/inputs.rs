@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 /// Routes of a configuration on which not the number of routes is measured.
-pub const ROUTES: usize = 100;
+pub(crate) const ROUTES: usize = 100;
 
 const WORDS: [&str; 12] = [
     "api",
@@ -24,7 +24,7 @@ const WORDS: [&str; 12] = [
 ];
 
 /// A configuration with `routes` routes; the one at `index` is called `route-INDEX`.
-pub fn configuration(routes: usize) -> String {
+pub(crate) fn configuration(routes: usize) -> String {
     let mut json = String::from(
         "{\"version\":1,\"defaults\":{\"timeouts\":{\"request\":\"15s\"}},\"routes\":[",
     );
@@ -65,13 +65,23 @@ fn policy(index: usize) -> &'static str {
     }
 }
 
+/// The limit that the route at `index` puts on a request, in milliseconds.
+pub(crate) fn limit_ms(index: usize) -> &'static str {
+    match index % 4 {
+        0 => "3000",
+        1 => "0",
+        2 => "60000",
+        _ => "15000",
+    }
+}
+
 /// What tells the route at `index` from others.
 fn place(index: usize) -> String {
     format!("{}-{index}", WORDS[index % WORDS.len()])
 }
 
 /// The headers of a request that the route at `index`, and no other, matches.
-pub fn request(index: usize) -> Vec<(String, String)> {
+pub(crate) fn request(index: usize) -> Vec<(String, String)> {
     let place = place(index);
     let (method, host, path) = match index % 10 {
         0..=2 => ("GET", "www.example.com".to_owned(), format!("/{place}?page=2")),
@@ -88,7 +98,7 @@ pub fn request(index: usize) -> Vec<(String, String)> {
 }
 
 /// The headers of a request that no route matches.
-pub fn stray() -> Vec<(String, String)> {
+pub(crate) fn stray() -> Vec<(String, String)> {
     common("GET", "www.example.com", "/elsewhere/entirely?page=2")
 }
 
@@ -111,6 +121,6 @@ fn common(method: &str, host: &str, path: &str) -> Vec<(String, String)> {
 }
 
 /// Which of `routes` routes the request number `request` is for: all of them in turn, neighbours far apart.
-pub fn target(request: usize, routes: usize) -> usize {
+pub(crate) fn target(request: usize, routes: usize) -> usize {
     request.wrapping_mul(7919) % routes
 }

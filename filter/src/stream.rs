@@ -183,7 +183,6 @@ impl Stream {
             ask_to_stream: !self.answered && policy.response == Some(BufferingMode::Off),
             // Without a look at the head, removing what is not there costs less than asking.
             remove_marker: config.drain.is_some()
-                && !close
                 && response.is_none_or(|response| response.marked),
             close,
             hold,

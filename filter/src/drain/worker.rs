@@ -109,6 +109,10 @@ impl Worker {
         match self.record.as_ref().map_or(Ordering::Less, |known| known.epoch.cmp(&wanted.epoch)) {
             Ordering::Less => {
                 let write = Some(wanted.to_json());
+                // What was judged before stands below this one now, which is nobody's fault.
+                if let Some((_, behind)) = &mut self.judged {
+                    *behind = true;
+                }
                 Look { write, ..self.learn(wanted) }
             }
             Ordering::Equal => Look::default(),

@@ -1,0 +1,163 @@
+//! No document breaks the reader of configurations, and what it accepts means the same after writing and reading it again.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sluice_filter::config::spec::ConfigSpec;
+use sluice_filter::{Config, RequestView};
+
+fn example() -> Value {
+    json!({
+        "version": 1,
+        "defaults": { "buffering": "auto", "timeouts": { "request": "15s" } },
+        "routes": [
+            { "name": "logs",
+              "match": { "hosts": ["*.example.com", "a"], "path": { "prefix": "/logs" }, "methods": ["GET"],
+                         "headers": [{ "name": "accept", "contains": "json" }, { "name": "x", "present": false }],
+                         "route_name": "r", "policy": "p" },
+              "buffering": "off" },
+            { "name": "api", "match": { "path": { "regex": "/api/[a-z]+(/.*)?" } },
+              "buffering": { "response": "on", "request": "on", "max_bytes": 262144 },
+              "timeouts": { "request": "1m30s", "per_try": "10s" },
+              "retry": { "on": ["connect-failure", "reset"], "attempts": 2 } },
+        ],
+        "drain": { "state": { "epoch": 7, "mode": "rebalance", "percent": 5, "window": "30s", "routes": ["api"] },
+                   "refresh": "250ms", "signal": "auto" },
+        "health": { "path": "/health", "drain_status": 503 },
+    })
+}
+
+/// A value of any kind, among them those that stand at some place of a configuration.
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0..200_u64).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-z0-9/*.$()\\[\\]{}|+?\\\\-]{0,12}".prop_map(Value::from),
+        "[0-9]{1,3}(ms|s|m|h|)".prop_map(Value::from),
+        prop::sample::select(vec![
+            "on",
+            "off",
+            "auto",
+            "reload",
+            "terminate",
+            "marker",
+            "api",
+            "GET"
+        ])
+        .prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::hash_map("(name|prefix|exact|regex|[a-z]{1,3})", inner, 0..3)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// How many values lie below `value`, itself included.
+fn count(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(count).sum(),
+        Value::Object(fields) => fields.values().map(count).sum(),
+        _ => 0,
+    }
+}
+
+/// The value at position `at`, counted in depth.
+fn nth(value: &mut Value, at: usize) -> Option<&mut Value> {
+    if at == 0 {
+        return Some(value);
+    }
+    let below: Vec<&mut Value> = match value {
+        Value::Array(items) => items.iter_mut().collect(),
+        Value::Object(fields) => fields.values_mut().collect(),
+        _ => return None,
+    };
+    let mut before = 1;
+    for inner in below {
+        let inside = count(inner);
+        if at < before + inside {
+            return nth(inner, at - before);
+        }
+        before += inside;
+    }
+    None
+}
+
+/// Reads, decides and writes; `None` for what is refused, which has a place and a reason.
+fn use_all_of_it(document: &[u8]) -> Option<ConfigSpec> {
+    let parsed = match Config::parse(document) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let message = error.to_string();
+            assert!(message.contains(": ") && message.len() < 1_000, "{message}");
+            return None;
+        }
+    };
+    let headers =
+        vec![(":path".to_owned(), b"/api/x".to_vec()), ("x-sluice-x".to_owned(), vec![255])];
+    let request = RequestView::new(&headers);
+    let explanation = parsed.config.explain(&request);
+    let label = parsed.config.route(&request).and_then(|index| parsed.config.route_label(index));
+    assert_eq!(explanation.route.as_deref(), label);
+    assert!(explanation.tried.iter().all(|tried| !tried.failed.is_empty()));
+    assert_eq!(parsed.config.summary().routes.len(), parsed.config.routes.len() + 1);
+    ConfigSpec::parse(document).ok()
+}
+
+#[test]
+fn the_example_survives_writing_and_reading() {
+    let spec = use_all_of_it(example().to_string().as_bytes()).expect("the example is legal");
+    let written = serde_json::to_value(&spec).expect("it can be written");
+    let mut expected = example();
+    expected["defaults"]["buffering"] = json!({ "response": "auto" });
+    expected["routes"][0]["buffering"] = json!({ "response": "off" });
+    assert_eq!(written, expected);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        use_all_of_it(&bytes);
+    }
+
+    #[test]
+    fn no_damage_to_the_text_breaks_the_reader(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..6),
+    ) {
+        let mut bytes = example().to_string().into_bytes();
+        for (index, byte, kind) in damage {
+            let at = index.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => { bytes.remove(at); }
+            }
+        }
+        use_all_of_it(&bytes);
+    }
+
+    /// Any values in any places; those that are accepted are the same after writing and reading.
+    #[test]
+    fn accepted_configurations_survive_writing_and_reading(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), values()), 1..4),
+    ) {
+        let mut document = example();
+        for (index, value) in changes {
+            let places = count(&document);
+            if let Some(place) = nth(&mut document, index.index(places)) {
+                *place = value;
+            }
+        }
+        if let Some(spec) = use_all_of_it(document.to_string().as_bytes()) {
+            let written = serde_json::to_vec(&spec).expect("it can be written");
+            prop_assert_eq!(use_all_of_it(&written), Some(spec));
+        }
+    }
+}

@@ -28,6 +28,12 @@ pub struct Envoy {
     bootstrap: Bootstrap,
 }
 
+/// How often Envoy judged a discovered configuration.
+struct Verdicts {
+    accepted: u64,
+    refused: u64,
+}
+
 /// What became of a configuration that was pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
@@ -66,6 +72,7 @@ impl Envoy {
         let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
         let found = address["port_value"].as_u64().expect("a listener has a port");
         envoy.port = found.try_into().expect("a port has 16 bits");
+        assert_eq!(envoy.verdicts().refused, 0, "Envoy refused the filter's configuration");
         envoy
     }
 
@@ -88,20 +95,24 @@ impl Envoy {
 
     /// The same with any text in the configuration's place.
     pub fn push_text(&mut self, configuration: &str) -> Pushed {
-        let counts = |envoy: &Self| {
-            let count = |name: &str| envoy.stat(&format!("{}.{name}", bootstrap::DISCOVERY));
-            (count("config_reload"), count("config_fail"), count("update_rejected"))
-        };
-        let before = counts(self);
+        let before = self.verdicts();
         self.bootstrap.write_filter(self.folder.path(), configuration);
         eventually("Envoy's verdict on a configuration", || {
-            let now = counts(self);
-            match (now.0 > before.0, now.1 > before.1 || now.2 > before.2) {
+            let now = self.verdicts();
+            match (now.accepted > before.accepted, now.refused > before.refused) {
                 (_, true) => Some(Pushed::Refused),
                 (true, false) => Some(Pushed::Accepted),
                 (false, false) => None,
             }
         })
+    }
+
+    fn verdicts(&self) -> Verdicts {
+        let count = |name: &str| self.stat(&format!("{}.{name}", bootstrap::DISCOVERY));
+        Verdicts {
+            accepted: count("config_reload"),
+            refused: count("config_fail") + count("update_rejected"),
+        }
     }
 
     /// The value of a counter or gauge; 0 if Envoy has none of this name.

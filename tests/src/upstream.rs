@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::message::{Framing, Head, Reader};
+use crate::message::{Body, Framing, Head, Reader};
 
 /// A running upstream.
 #[derive(Debug)]
@@ -34,11 +34,18 @@ pub struct Request {
     pub connection: usize,
     /// When its head was there.
     pub head_at: Instant,
-    /// When its body was there.
-    pub end_at: Instant,
+    /// When each read brought how many bytes of the body.
+    pub pieces: Vec<(Instant, usize)>,
+    /// Whether all of it is there.
+    pub complete: bool,
 }
 
 impl Request {
+    fn new(head: Head, connection: usize) -> Self {
+        let (body, pieces) = (Vec::new(), Vec::new());
+        Self { head, body, connection, head_at: Instant::now(), pieces, complete: false }
+    }
+
     /// The path with the query.
     pub fn path(&self) -> &str {
         self.head.start.split(' ').nth(1).unwrap_or_default()
@@ -142,7 +149,7 @@ impl Upstream {
     }
 
     /// The requests with this path, in the order of their heads, each from the moment its head was
-    /// there; the body follows when it is complete.
+    /// there; the body follows when it has ended.
     pub fn requests(&self, path: &str) -> Vec<Request> {
         self.seen.all().iter().filter(|request| request.path() == path).cloned().collect()
     }
@@ -165,15 +172,13 @@ impl Seen {
         let mut reply = Reply { stream: writer, open: true, before: 0 };
         let mut reader = Reader::new(stream);
         while let Ok(Some(head)) = reader.head() {
-            let at = Instant::now();
             let framing = Framing::of(&head).unwrap_or(Framing::Empty);
-            let request = Request { head, body: Vec::new(), connection, head_at: at, end_at: at };
-            let index = self.note(request, &mut reply);
+            let index = self.note(Request::new(head, connection), &mut reply);
             let Ok(body) = reader.body(framing) else { break };
-            if !body.complete {
+            let request = self.with_body(index, body);
+            if !request.complete {
                 break;
             }
-            let request = self.complete(index, body.bytes);
             script(&request, &mut reply);
             if !reply.open {
                 break;
@@ -189,11 +194,12 @@ impl Seen {
         all.len() - 1
     }
 
-    fn complete(&self, index: usize, body: Vec<u8>) -> Request {
+    fn with_body(&self, index: usize, body: Body) -> Request {
         let mut all = self.all();
         let request = &mut all[index];
-        request.body = body;
-        request.end_at = Instant::now();
+        request.body = body.bytes;
+        request.pieces = body.pieces;
+        request.complete = body.complete;
         request.clone()
     }
 }

@@ -3,5 +3,12 @@
 #![allow(clippy::disallowed_methods, reason = "a real proxy runs on the wall clock")]
 
 mod envoy {
+    mod bodies;
+    mod configuration;
+    mod drains;
     mod examples;
+    mod holding;
+    mod hygiene;
+    mod retries;
+    mod timeouts;
 }

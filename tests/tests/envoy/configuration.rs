@@ -1,0 +1,34 @@
+//! A wrong configuration is refused with its place named, and the one before stays in force.
+
+use serde_json::json;
+use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
+use sluice_tests::http1::Client;
+use sluice_tests::upstream::Upstream;
+
+#[test]
+fn a_wrong_configuration_leaves_the_old_one_in_force() {
+    let upstream = Upstream::start(|_, reply| {
+        reply.pause(600);
+        reply.respond(200, &[], b"ok");
+    });
+    let limited =
+        |limit: &str| json!({ "version": 1, "defaults": { "timeouts": { "request": limit } } });
+    let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &limited("200ms")));
+    let mut client = Client::connect(envoy.port);
+    assert_eq!(client.get("/").status, 504);
+    for wrong in [&limited("10").to_string()[..], "{", "", "[]", "{\"version\": 2}"] {
+        assert_eq!(envoy.push_text(wrong), Pushed::Refused, "{wrong}");
+        assert_eq!(client.get("/").status, 504, "still the old one");
+    }
+    let log = envoy.log();
+    assert!(log.contains("defaults.timeouts.request: \"10\" has no unit"), "{log}");
+    assert!(envoy.stat("wasmcustom.sluice.config.rejected") >= 5);
+    assert_eq!(envoy.push(&limited("5s")), Pushed::Accepted);
+    assert_eq!(client.get("/").status, 200, "the new one, on the same connection");
+}
+
+#[test]
+fn a_proxy_does_not_start_with_a_wrong_configuration() {
+    let log = Envoy::refuse(Bootstrap::example("static", 1).configured_text("{ \"version\": 1, }"));
+    assert!(log.contains("configuration refused"), "{log}");
+}

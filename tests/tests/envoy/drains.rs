@@ -1,0 +1,184 @@
+//! A drain closes each old connection once, properly, within its window, and loses nothing.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
+use sluice_tests::http1::Client;
+use sluice_tests::http2;
+use sluice_tests::upstream::Upstream;
+
+const CLOSED: &str = "wasmcustom.sluice.route.default.drain_closed";
+
+fn calm() -> Value {
+    json!({ "version": 1, "drain": { "refresh": "100ms" },
+            "health": { "path": "/health", "drain_status": 503 } })
+}
+
+fn draining(state: Value) -> Value {
+    let mut configuration = calm();
+    configuration["drain"]["state"] = state;
+    configuration
+}
+
+fn reload(epoch: u64, window: &str) -> Value {
+    draining(json!({ "epoch": epoch, "mode": "reload", "window": window }))
+}
+
+/// Requests on a connection until it closes; `None` if it does not within this time.
+fn requests_until_close(client: &mut Client, time: Duration) -> Option<Duration> {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        let response = client.get("/");
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("x-sluice-drain"), None, "the bridge takes the mark off");
+        if response.closes() {
+            assert!(client.closed_within(Duration::from_secs(2)), "announced and not done");
+            return Some(start.elapsed());
+        }
+        sleep(Duration::from_millis(20));
+    }
+    None
+}
+
+#[test]
+fn old_connections_close_once_within_the_window_and_new_ones_never() {
+    let upstream = Upstream::ok();
+    let mut envoy = Envoy::start_with_workers(Bootstrap::discovered(upstream.port, &calm()), 2);
+    let mut old: Vec<Client> = (0..8).map(|_| Client::connect(envoy.port)).collect();
+    for client in &mut old {
+        assert_eq!(requests_until_close(client, Duration::from_millis(40)), None, "no drain yet");
+    }
+    assert_eq!(envoy.push(&reload(1, "1s")), Pushed::Accepted);
+    sleep(Duration::from_millis(300));
+    let mut new: Vec<Client> = (0..8).map(|_| Client::connect(envoy.port)).collect();
+    let threads = old.into_iter().map(|mut client| {
+        std::thread::spawn(move || requests_until_close(&mut client, Duration::from_secs(5)))
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        let closed = thread.join().unwrap().expect("an old connection stayed open");
+        assert!(closed < Duration::from_millis(2000), "{closed:?}");
+    }
+    for client in &mut new {
+        assert_eq!(requests_until_close(client, Duration::from_millis(200)), None);
+    }
+    envoy.await_stat(CLOSED, 8);
+    envoy.await_stat("wasmcustom.sluice.drain.epoch", 1);
+}
+
+#[test]
+fn the_same_epoch_again_changes_nothing_and_a_higher_one_drains_again() {
+    let upstream = Upstream::ok();
+    let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &reload(5, "1ms")));
+    let mut client = Client::connect(envoy.port);
+    assert_eq!(requests_until_close(&mut client, Duration::from_millis(300)), None);
+    let mut again = reload(5, "1ms");
+    again["routes"] = json!([{ "name": "other", "match": { "path": { "exact": "/other" } } }]);
+    for unchanged in [again, reload(4, "1ms")] {
+        assert_eq!(envoy.push(&unchanged), Pushed::Accepted);
+        assert_eq!(requests_until_close(&mut client, Duration::from_millis(300)), None);
+    }
+    assert_eq!(envoy.push(&reload(6, "1ms")), Pushed::Accepted);
+    assert!(requests_until_close(&mut client, Duration::from_secs(3)).is_some());
+}
+
+#[test]
+fn http_2_connections_are_told_to_leave_and_lose_no_stream() {
+    let upstream = Upstream::start(|request, reply| {
+        if request.path() == "/slow" {
+            reply.pause(1500);
+        }
+        reply.respond(200, &[], request.path().as_bytes());
+    });
+    let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &calm()));
+    let mut old = http2::Client::connect(envoy.port);
+    assert_eq!(old.get("/").status, 200);
+    assert!(!old.leaves_within(Duration::from_millis(300)), "no drain yet");
+    let slow: Vec<_> = (0..3).map(|_| old.start("GET", "/slow", &[], Some(b""))).collect();
+    assert_eq!(envoy.push(&reload(1, "1ms")), Pushed::Accepted);
+    sleep(Duration::from_millis(300));
+    let last = old.get("/last");
+    assert_eq!((last.status, last.reset), (200, None));
+    assert_eq!(last.header("connection"), None);
+    for pending in slow {
+        let response = old.finish(pending);
+        assert_eq!((&response.body[..], response.reset), (&b"/slow"[..], None));
+    }
+    assert!(old.leaves_within(Duration::from_secs(5)), "no GOAWAY");
+    let mut new = http2::Client::connect(envoy.port);
+    for _ in 0..5 {
+        assert_eq!(new.get("/").status, 200);
+    }
+    assert!(!new.leaves_within(Duration::from_millis(300)));
+}
+
+#[test]
+fn a_termination_closes_everything_after_its_response_and_says_so_to_the_balancer() {
+    let upstream = Upstream::start(|request, reply| {
+        if request.path() == "/slow" {
+            reply.pause(1000);
+        }
+        reply.respond(200, &[], b"done");
+    });
+    let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &calm()));
+    assert_eq!(Client::once(envoy.port, "/health").status, 200, "the upstream's own");
+    let mut slow = Client::connect(envoy.port);
+    slow.send("GET", "/slow", &[]);
+    sleep(Duration::from_millis(100));
+    let terminate = draining(json!({ "epoch": 1, "mode": "terminate", "window": "1ms" }));
+    assert_eq!(envoy.push(&terminate), Pushed::Accepted);
+    sleep(Duration::from_millis(200));
+    let health = Client::once(envoy.port, "/health");
+    let report: Value = serde_json::from_slice(&health.body.bytes).unwrap();
+    assert_eq!(health.status, 503);
+    assert_eq!((&report["mode"], &report["epoch"]), (&json!("terminate"), &json!(1)));
+    assert_eq!((&report["instance"], &report["in_flight"]), (&json!("proxy-1"), &json!(1)));
+    let response = slow.receive();
+    assert_eq!((response.status, &response.body.bytes[..]), (200, &b"done"[..]));
+    assert!(response.closes(), "a request in flight ends, and closes");
+    let mut new = Client::connect(envoy.port);
+    assert!(new.get("/").closes());
+    assert!(new.closed_within(Duration::from_secs(2)));
+}
+
+#[test]
+fn an_upgraded_connection_is_left_alone() {
+    let upstream = Upstream::start(|request, reply| {
+        if request.header("upgrade").is_none() {
+            return reply.respond(200, &[], b"ok");
+        }
+        reply.head(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
+        for _ in 0..3 {
+            let bytes = reply.read();
+            reply.write(&bytes);
+        }
+        reply.close();
+    });
+    let terminate = draining(json!({ "epoch": 1, "mode": "terminate", "window": "1ms" }));
+    let envoy = Envoy::start(Bootstrap::discovered(upstream.port, &terminate));
+    let mut client = Client::connect(envoy.port);
+    client.send("GET", "/chat", &[("upgrade", "websocket"), ("connection", "upgrade")]);
+    let response = client.receive();
+    assert_eq!((response.status, response.header("x-sluice-drain")), (101, None));
+    for word in [&b"one"[..], b"two", b"three"] {
+        client.write(word);
+        assert_eq!(client.raw(16), word);
+    }
+}
+
+#[test]
+fn a_proxy_without_the_bridge_is_noticed() {
+    let upstream = Upstream::ok();
+    let terminate = draining(json!({ "epoch": 1, "mode": "terminate", "window": "1ms" }));
+    let bootstrap = Bootstrap::discovered(upstream.port, &terminate).without("sluice-drain-bridge");
+    let envoy = Envoy::start(bootstrap);
+    let mut client = Client::connect(envoy.port);
+    for _ in 0..3 {
+        assert!(!client.get("/").closes(), "nobody closes it");
+    }
+    envoy.await_stat("wasmcustom.sluice.drain.bridge_missing", 3);
+    let log = envoy.log();
+    let said = log.lines().filter(|line| line.contains("bridge")).count();
+    assert_eq!(said, 1, "said once, not for each stream");
+}

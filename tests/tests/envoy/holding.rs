@@ -1,0 +1,147 @@
+//! A held body arrives at once and whole, a streamed one piece by piece.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sluice_tests::envoy::{Bootstrap, Envoy};
+use sluice_tests::http1::{Client, Response};
+use sluice_tests::upstream::{Reply, Request, Upstream};
+
+fn configuration() -> Value {
+    let route = |name: &str, buffering: Value| json!({ "name": name, "match": { "path": { "prefix": format!("/{name}") } }, "buffering": buffering });
+    json!({
+        "version": 1,
+        "routes": [
+            route("on", json!({ "response": "on", "request": "on", "max_bytes": 1000 })),
+            route("off", json!("off")),
+            route("auto", json!("auto")),
+        ]
+    })
+}
+
+fn start(upstream: &Upstream) -> Envoy {
+    Envoy::start(Bootstrap::discovered(upstream.port, &configuration()))
+}
+
+/// Three pieces, 200 ms apart: with `length` in the path of known length, else in chunks; the rest
+/// of the path says what the head says of it.
+fn three_pieces(request: &Request, reply: &mut Reply) {
+    let path = request.path();
+    let mut headers = vec![match path.contains("length") {
+        true => ("content-length", "9"),
+        false => ("transfer-encoding", "chunked"),
+    }];
+    if path.contains("events") {
+        headers.push(("content-type", "text/event-stream; charset=utf-8"));
+    }
+    if path.contains("accel-no") {
+        headers.push(("x-accel-buffering", "no"));
+    }
+    reply.head(200, &headers);
+    for piece in [b"abc", b"def", b"ghi"] {
+        match path.contains("length") {
+            true => reply.write(piece),
+            false => reply.chunk(piece),
+        }
+        reply.pause(200);
+    }
+    if !path.contains("length") {
+        reply.chunk(b"");
+    }
+}
+
+/// Whether the first piece came well before the last.
+fn streamed(response: &Response) -> bool {
+    assert_eq!((&response.body.bytes[..], response.body.complete), (&b"abcdefghi"[..], true));
+    let pieces = &response.body.pieces;
+    pieces[pieces.len() - 1].0 - pieces[0].0 > Duration::from_millis(300)
+}
+
+#[test]
+fn each_mode_holds_what_it_says_and_streams_the_rest() {
+    let upstream = Upstream::start(three_pieces);
+    let envoy = start(&upstream);
+    let streams = |path: &str| streamed(&Client::once(envoy.port, path));
+    assert!(!streams("/on/length"));
+    assert!(!streams("/on/length/events"), "on is on, whatever the type");
+    assert!(streams("/on/chunked"), "what is not known to fit is not held");
+    assert!(streams("/off/length"));
+    assert!(!streams("/auto/length"));
+    assert!(streams("/auto/length/events"));
+    assert!(streams("/auto/length/accel-no"));
+    assert!(streams("/other/length"), "without a rule everything streams");
+    let off = Client::once(envoy.port, "/off/chunked");
+    assert_eq!(
+        (off.header("x-accel-buffering"), &off.body.chunks[..]),
+        (Some("no"), &[3, 3, 3][..])
+    );
+    envoy.await_stat("wasmcustom.sluice.route.on.buffered", 2);
+    envoy.await_stat("wasmcustom.sluice.route.auto.buffered", 1);
+    envoy.await_stat("wasmcustom.sluice.in_flight", 0);
+}
+
+#[test]
+fn an_upload_reaches_the_upstream_whole() {
+    let upstream = Upstream::ok();
+    let envoy = start(&upstream);
+    for (path, held) in [("/on", true), ("/off", false)] {
+        let mut client = Client::connect(envoy.port);
+        client.send("POST", path, &[("content-length", "9")]);
+        for piece in [b"abc", b"def", b"ghi"] {
+            client.write(piece);
+            sleep(Duration::from_millis(150));
+        }
+        let sent = Instant::now();
+        assert_eq!(client.receive().status, 200);
+        let request = upstream.requests(path).remove(0);
+        assert_eq!(&request.body[..], b"abcdefghi");
+        let spread = request.pieces.last().unwrap().0 - request.pieces[0].0;
+        assert_eq!(spread < Duration::from_millis(100), held, "{path}: {spread:?}");
+        assert!(request.pieces[0].0 < sent);
+    }
+    envoy.await_stat("wasmcustom.sluice.route.on.request_buffered", 1);
+}
+
+#[test]
+fn an_upload_of_unknown_length_streams() {
+    let upstream = Upstream::ok();
+    let envoy = start(&upstream);
+    let mut client = Client::connect(envoy.port);
+    client.send("POST", "/on", &[("transfer-encoding", "chunked")]);
+    client.write(b"3\r\nabc\r\n");
+    sleep(Duration::from_millis(300));
+    client.write(b"3\r\ndef\r\n0\r\n\r\n");
+    assert_eq!(client.receive().status, 200);
+    let request = upstream.requests("/on").remove(0);
+    assert_eq!(&request.body[..], b"abcdef");
+    assert!(request.pieces.last().unwrap().0 - request.pieces[0].0 > Duration::from_millis(200));
+}
+
+#[test]
+fn an_upload_declared_too_large_is_refused_before_it_is_sent() {
+    let upstream = Upstream::ok();
+    let envoy = start(&upstream);
+    let mut client = Client::connect(envoy.port);
+    client.send("POST", "/on", &[("content-length", "1001")]);
+    let response = client.receive();
+    assert_eq!(response.status, 413);
+    assert!(response.end_after < Duration::from_millis(500), "{:?}", response.end_after);
+    assert_eq!(upstream.requests("/on").len(), 0, "the upstream never hears of it");
+    assert_eq!(Client::connect(envoy.port).post("/on", &[7; 1000]).status, 200);
+    assert_eq!(upstream.requests("/on").len(), 1);
+}
+
+#[test]
+fn a_held_response_whose_upstream_fails_is_seen_to_be_cut() {
+    let upstream = Upstream::start(|_, reply| {
+        reply.head(200, &[("content-length", "9")]);
+        reply.write(b"abc");
+        reply.pause(100);
+        reply.close();
+    });
+    let envoy = start(&upstream);
+    for path in ["/on", "/off", "/auto"] {
+        assert!(!Client::once(envoy.port, path).body.complete, "{path}");
+    }
+}

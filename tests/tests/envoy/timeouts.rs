@@ -1,0 +1,98 @@
+//! A route's time limits hold, and where there is none nothing cuts a stream.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluice_tests::envoy::{Bootstrap, Envoy};
+use sluice_tests::http1::Client;
+use sluice_tests::http2;
+use sluice_tests::upstream::{Reply, Upstream};
+
+fn configuration() -> Value {
+    json!({
+        "version": 1,
+        "routes": [
+            { "name": "login", "match": { "path": { "prefix": "/login" } }, "timeouts": { "request": "500ms" } },
+            { "name": "tries", "match": { "path": { "prefix": "/tries" } },
+              "timeouts": { "request": "10s", "per_try": "300ms" },
+              "retry": { "on": ["reset"], "attempts": 3 } },
+            { "name": "endless", "match": { "path": { "prefix": "/endless" } }, "timeouts": { "request": "0s" } },
+            { "name": "logs", "match": { "path": { "prefix": "/logs" } }, "buffering": "off" },
+        ]
+    })
+}
+
+fn start(upstream: &Upstream) -> Envoy {
+    Envoy::start(Bootstrap::example("static", upstream.port).configured(&configuration()))
+}
+
+/// A chunked body, one line every half second.
+fn lines(reply: &mut Reply, count: usize) {
+    reply.head(200, &[("transfer-encoding", "chunked"), ("content-type", "text/plain")]);
+    for number in 0..count {
+        reply.chunk(format!("line {number}\n").as_bytes());
+        reply.pause(500);
+    }
+    reply.chunk(b"");
+}
+
+#[test]
+fn a_route_has_its_own_limit() {
+    let upstream = Upstream::start(|_, reply| {
+        reply.pause(1500);
+        reply.respond(200, &[], b"late");
+    });
+    let envoy = start(&upstream);
+    let login = Client::once(envoy.port, "/login");
+    assert_eq!(login.status, 504);
+    let limit = Duration::from_millis(450)..Duration::from_millis(1200);
+    assert!(limit.contains(&login.end_after), "{:?}", login.end_after);
+    assert_eq!(Client::once(envoy.port, "/other").status, 200);
+    let login = http2::Client::connect(envoy.port).get("/login");
+    assert_eq!((login.status, login.reset), (504, None));
+}
+
+#[test]
+fn each_attempt_has_its_limit_and_is_made_again() {
+    let upstream = Upstream::start(|_, reply| {
+        if reply.before < 2 {
+            reply.pause(2000);
+        }
+        reply.respond(200, &[], b"at last");
+    });
+    let envoy = start(&upstream);
+    let response = Client::once(envoy.port, "/tries");
+    assert_eq!((response.status, &response.body.bytes[..]), (200, &b"at last"[..]));
+    assert_eq!(upstream.requests("/tries").len(), 3);
+    assert!(response.end_after < Duration::from_millis(1800), "{:?}", response.end_after);
+}
+
+#[test]
+fn a_limit_within_a_response_cuts_it_so_that_the_client_can_tell() {
+    let upstream = Upstream::start(|_, reply| lines(reply, 6));
+    let envoy = start(&upstream);
+    let cut = Client::once(envoy.port, "/login");
+    assert_eq!((cut.status, cut.body.complete), (200, false));
+    assert!(cut.body.bytes.starts_with(b"line 0\n"));
+    let cut = http2::Client::connect(envoy.port).get("/login");
+    assert_eq!((cut.status, cut.reset.is_some()), (200, true));
+}
+
+#[test]
+fn streams_outlive_the_proxys_own_limit() {
+    // Envoy's default is 15 s for the whole of a response.
+    let upstream = Upstream::start(|_, reply| lines(reply, 36));
+    let envoy = start(&upstream);
+    let [endless, logs, other] = ["/endless", "/logs", "/other"].map(|path| {
+        let mut client = Client::connect(envoy.port);
+        client.send("GET", path, &[]);
+        std::thread::spawn(move || client.receive())
+    });
+    for stream in [endless, logs] {
+        let stream = stream.join().unwrap();
+        assert!(stream.body.complete);
+        assert_eq!(stream.body.chunks.len(), 36, "each line in the chunk it came in");
+        assert!(stream.end_after > Duration::from_secs(17));
+    }
+    assert!(!other.join().unwrap().body.complete, "without the filter's help it is cut");
+}

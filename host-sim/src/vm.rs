@@ -154,6 +154,12 @@ impl Vm {
         self.store.data().dropped_logs
     }
 
+    /// Bytes of the guest's linear memory as it is now. WebAssembly gives none back, so that this is
+    /// also the most that it ever was.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
     fn state(&mut self) -> &mut State {
         self.store.data_mut()
     }

@@ -28,7 +28,7 @@ use crate::trace::{Kind, Trace};
 use crate::{Limits, LogLevel, Module, Profile, Properties, Status, VmError};
 
 pub use outcome::{
-    ClosedBy, ConfigurationReport, ConnectionReport, ExchangeReport, LogLine, MetricsReport,
+    ClosedBy, ConfigurationReport, ConnectionReport, ExchangeReport, LogLine, MetricsReport, Note,
     Report, UpstreamReport,
 };
 pub use verdict::Mismatch;

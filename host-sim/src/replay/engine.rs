@@ -18,7 +18,7 @@ use crate::{Effect, Module, Process};
 use super::connections::Connection;
 use super::decisions::Decisions;
 use super::exchange::Live;
-use super::outcome::{ConfigurationReport, MetricsReport, Report};
+use super::outcome::{ConfigurationReport, MetricsReport, Note, Report};
 use super::schedule::{Entry, Schedule, Wake};
 use super::verdict::Mismatch;
 use super::worker::{PendingCall, Worker};
@@ -229,11 +229,17 @@ impl<'t> Engine<'t> {
                 self.process
                     .set_shared_data(&self.options.vm_id, key, value, 0)
                     .map_err(|status| ReplayError::SharedData { line: event.line, status })?;
+                self.note(event, format!("shared data {} = {}", write.key, write.value));
             }
             Kind::Cluster { cluster, respond } => {
                 self.clusters.insert(cluster, respond);
+                self.note(event, format!("cluster {cluster} answers differently from now on"));
             }
-            Kind::Close { connection, .. } => self.client_closes(connection.0)?,
+            Kind::Close { connection, .. } => {
+                self.client_closes(connection.0)?;
+                let name = self.connections[connection.0].name;
+                self.note(event, format!("client closes {name}"));
+            }
             Kind::Metrics(expected) => {
                 let failures = expected
                     .iter()
@@ -251,6 +257,10 @@ impl<'t> Engine<'t> {
             }
         }
         Ok(())
+    }
+
+    fn note(&mut self, event: &Event<'_>, text: String) {
+        self.report.notes.push(Note { line: event.line, at: event.at, text });
     }
 
     fn finish_report(mut self) -> Report<'t> {

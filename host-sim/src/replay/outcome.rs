@@ -38,6 +38,8 @@ pub struct Report<'t> {
     pub configurations: Vec<ConfigurationReport>,
     /// The checks of metrics.
     pub metric_checks: Vec<MetricsReport>,
+    /// What else happened: writes to shared data, answers that changed, clients that left.
+    pub notes: Vec<Note>,
     /// All metrics at the end, by name.
     #[serde(serialize_with = "metrics")]
     pub metrics: Vec<Metric>,
@@ -183,6 +185,18 @@ pub struct MetricsReport {
     pub failures: Vec<Mismatch>,
 }
 
+/// Something that happened without an outcome of its own.
+#[derive(Debug, Serialize)]
+pub struct Note {
+    /// The line of the trace.
+    pub line: u32,
+    /// When it happened.
+    #[serde(serialize_with = "nanoseconds")]
+    pub at: Duration,
+    /// What happened, for people to read.
+    pub text: String,
+}
+
 /// A line that the filter logged, or that the host says about it.
 #[derive(Debug, Serialize)]
 pub struct LogLine {
@@ -212,6 +226,7 @@ impl<'t> Report<'t> {
             connections: Vec::new(),
             configurations: Vec::new(),
             metric_checks: Vec::new(),
+            notes: Vec::new(),
             metrics: Vec::new(),
             log: Vec::new(),
             traps: 0,

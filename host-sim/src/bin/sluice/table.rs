@@ -78,6 +78,7 @@ fn one(out: &mut dyn Write, report: &Report<'_>, style: Style, all: bool) -> io:
         }
         for failure in row.failures {
             let Mismatch { field, want, got } = failure;
+            let got = if got.is_empty() { "none" } else { got };
             let text = format!("expected {field} {want}, got {got}");
             writeln!(out, "{:>width$}  {}", "", style.bad(&text), width = widths[0])?;
         }
@@ -145,17 +146,21 @@ fn rows<'r>(report: &'r Report<'_>, all: bool) -> Vec<Row<'r>> {
         });
     let configurations = report.configurations.iter().map(|push| {
         let text = match (&push.message, push.accepted) {
-            (Some(message), _) => format!("configuration refused: {message}"),
+            (Some(message), _) => message.clone(),
             (None, true) => "configuration accepted".to_owned(),
             (None, false) => "configuration refused".to_owned(),
         };
         note(push.at, push.line, text, &push.failures)
     });
     let metrics = report.metric_checks.iter().map(|check| {
-        let text = format!("{} metric{} looked at", check.expected, plural(check.expected));
+        let held = check.expected - check.failures.len();
+        let sign = if check.failures.is_empty() { "✓" } else { "✗" };
+        let text = format!("{sign} {held} of {} metric{}", check.expected, plural(check.expected));
         note(check.at, check.line, text, &check.failures)
     });
-    let mut rows: Vec<Row> = exchanges.chain(configurations).chain(metrics).collect();
+    let notes =
+        report.notes.iter().map(|other| note(other.at, other.line, other.text.clone(), &[]));
+    let mut rows: Vec<Row> = exchanges.chain(configurations).chain(metrics).chain(notes).collect();
     rows.sort_by_key(|row| (row.at, row.line));
     rows
 }

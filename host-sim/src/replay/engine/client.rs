@@ -141,9 +141,10 @@ impl<'t> Engine<'t> {
                 // Envoy removes what filters and upstreams say about the connection (envoy-facts 1);
                 // the bridge acts on its own marker and takes it off, which the filter can see later.
                 headers.remove("connection");
-                let marked = self.options.bridge.as_ref().filter(|bridge| {
-                    headers.find(&bridge.header) == Some(bridge.value.as_bytes())
-                });
+                let marked =
+                    self.options.bridge.as_ref().filter(|bridge| {
+                        headers.find(&bridge.header) == Some(bridge.value.as_bytes())
+                    });
                 if let Some(bridge) = marked {
                     headers.remove(&bridge.header);
                     let vm = self.workers[worker].vm.as_mut();

@@ -75,17 +75,20 @@ impl<'t> Engine<'t> {
         }
     }
 
-    /// Why a plugin did not start: the guest's own words where it logged some.
+    /// Why a plugin did not start: the guest's own last words at the level of an error, if it said any.
     fn refusal(&mut self, vm: &mut Vm, error: Option<&StartError>) -> Option<String> {
         let mut effects = Vec::new();
         vm.drain_effects(&mut effects);
         let mut words = None;
         for effect in effects {
-            if let Effect::Log { level, text } = effect {
-                if level >= LogLevel::Error {
-                    words = Some(text.clone());
+            match effect {
+                Effect::Log { level, text } if error.is_some() && level >= LogLevel::Error => {
+                    words = Some(text);
                 }
-                self.report.log.push(LogLine { at: self.now, worker: None, level, text });
+                Effect::Log { level, text } => {
+                    self.report.log.push(LogLine { at: self.now, worker: None, level, text });
+                }
+                _ => {}
             }
         }
         error.map(|error| words.unwrap_or_else(|| error.to_string()))

@@ -5,14 +5,13 @@ mod bootstrap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http1::Client;
 use crate::{eventually, root};
-pub use bootstrap::Bootstrap;
+pub use bootstrap::{Bootstrap, yaml};
 
 /// What is shown of the log of an Envoy whose test failed.
 const SHOWN_LINES: usize = 60;
@@ -96,7 +95,7 @@ impl Envoy {
     /// The same with any text in the configuration's place.
     pub fn push_text(&mut self, configuration: &str) -> Pushed {
         let before = self.verdicts();
-        self.bootstrap.write_filter(self.folder.path(), configuration);
+        self.bootstrap.replace_filter(self.folder.path(), configuration);
         eventually("Envoy's verdict on a configuration", || {
             let now = self.verdicts();
             match (now.accepted > before.accepted, now.refused > before.refused) {
@@ -105,6 +104,12 @@ impl Envoy {
                 (false, false) => None,
             }
         })
+    }
+
+    /// Changes the value of each field of this name in one of the example's files, and replaces the
+    /// file by an atomic rename.
+    pub fn replace(&mut self, file: &str, field: &str, mut change: impl FnMut(&mut Value)) {
+        self.bootstrap.replace(self.folder.path(), file, field, &mut change);
     }
 
     fn verdicts(&self) -> Verdicts {
@@ -174,11 +179,6 @@ impl Drop for Envoy {
             eprintln!("--- the end of Envoy's log\n{shown}\n---");
         }
     }
-}
-
-/// Lets Envoy's own timers run their course where no event tells of it.
-pub fn settle(milliseconds: u64) {
-    std::thread::sleep(Duration::from_millis(milliseconds));
 }
 
 fn program() -> PathBuf {

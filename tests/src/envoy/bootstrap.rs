@@ -1,6 +1,7 @@
 //! Envoy's configuration for a test: one of the examples that users copy, with the ports replaced
 //! and what the test is about changed. So the examples are what the tests run.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,41 +12,32 @@ use crate::root;
 /// The prefix of the counters of the discovered filter.
 pub(super) const DISCOVERY: &str = "extension_config_discovery.http_filter.sluice";
 
-const FILTERS: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+/// The file that Envoy is started with.
+const START: &str = "envoy.yaml";
 
-/// A bootstrap in the making.
+/// A configuration in the making: the files of an example by their names.
 #[derive(Debug, Clone)]
 pub struct Bootstrap {
-    document: Value,
-    /// The discovered filter as its file has it, if it is discovered.
-    filter: Option<Value>,
+    files: BTreeMap<String, Value>,
 }
 
 impl Bootstrap {
     /// An example, with its upstream on this port.
     ///
     /// # Panics
-    /// If there is no such example, or it is no YAML.
+    /// If there is no such example, or one of its files is no YAML.
     pub fn example(name: &str, upstream: u16) -> Self {
         let folder = root().join("envoy-examples").join(name);
-        let mut document = read(&folder.join("envoy.yaml"));
-        let discovered = folder.join("filter.yaml");
-        let mut filter = discovered.is_file().then(|| read(&discovered));
-        let zero = |value: &mut Value| *value = json!(0);
-        each(&mut document["admin"], "port_value", &mut |value| zero(value));
-        each(&mut document["static_resources"]["listeners"], "port_value", &mut |value| {
-            zero(value)
-        });
-        each(&mut document["static_resources"]["clusters"], "port_value", &mut |value| {
-            *value = json!(upstream);
-        });
-        for document in [Some(&mut document), filter.as_mut()].into_iter().flatten() {
-            each(document, "filename", &mut |value| {
-                let name = value.as_str().expect("a file name is a string");
-                *value = json!(root().join(name));
+        let mut files = BTreeMap::new();
+        follow(&folder, START, &mut files);
+        for file in files.values_mut() {
+            each(file, "port_value", &mut |port| *port = json!(0));
+            each(file, "endpoint", &mut |endpoint| {
+                each(endpoint, "port_value", &mut |port| *port = json!(upstream));
             });
+            each(file, "filename", &mut |name| *name = json!(root().join(text(name))));
         }
-        Self { document, filter }
+        Self { files }
     }
 
     /// The drain bridge and the filter, which is discovered, with this configuration.
@@ -60,8 +52,7 @@ impl Bootstrap {
 
     /// With this text as the filter's configuration.
     pub fn configured_text(mut self, configuration: &str) -> Self {
-        let document = self.filter.as_mut().unwrap_or(&mut self.document);
-        configure(document, configuration);
+        self.configure(configuration);
         self
     }
 
@@ -69,92 +60,137 @@ impl Bootstrap {
     ///
     /// # Panics
     /// If there is none.
-    pub fn without(mut self, name: &str) -> Self {
-        let filters = self.manager()["http_filters"].as_array_mut().expect("a list of filters");
-        let before = filters.len();
-        filters.retain(|filter| filter["name"] != name);
-        assert_eq!(filters.len() + 1, before, "no filter {name}");
-        self
+    pub fn without(self, name: &str) -> Self {
+        let mut removed = 0;
+        let without = self.changed("http_filters", |filters| {
+            let filters = filters.as_array_mut().expect("a list of filters");
+            removed += filters.len();
+            filters.retain(|filter| filter["name"] != name);
+            removed -= filters.len();
+        });
+        assert_eq!(removed, 1, "no filter {name}");
+        without
     }
 
     /// With these fields of the connection manager replaced.
-    ///
-    /// # Panics
-    /// If `fields` is no object.
-    pub fn manager_with(mut self, fields: &Value) -> Self {
-        for (name, value) in fields.as_object().expect("fields of an object") {
-            self.manager()[name] = value.clone();
-        }
+    pub fn manager_with(self, fields: &Value) -> Self {
+        self.changed("typed_config", |typed| {
+            if typed.get("http_filters").is_some() {
+                merge(typed, fields);
+            }
+        })
+    }
+
+    /// With the value of each field of this name changed, in whatever file it stands.
+    pub fn changed(mut self, name: &str, mut change: impl FnMut(&mut Value)) -> Self {
+        self.files.values_mut().for_each(|file| each(file, name, &mut change));
         self
     }
 
-    /// With these fields of the first route's action replaced.
+    /// The file of this name.
     ///
     /// # Panics
-    /// If `fields` is no object.
-    pub fn route_with(mut self, fields: &Value) -> Self {
-        let route = &mut self.manager()["route_config"]["virtual_hosts"][0]["routes"][0]["route"];
-        for (name, value) in fields.as_object().expect("fields of an object") {
-            route[name] = value.clone();
-        }
-        self
+    /// If the example has none.
+    pub fn file(&self, name: &str) -> &Value {
+        self.files.get(name).unwrap_or_else(|| panic!("the example has no {name}"))
     }
 
-    /// Writes everything Envoy needs into a folder; the path of the bootstrap.
+    /// Writes every file into a folder; the path of the one to start with.
     pub(super) fn write(&self, folder: &Path) -> PathBuf {
-        let mut document = self.document.clone();
-        if let Some(filter) = &self.filter {
-            each(&mut document, "path_config_source", &mut |source| {
-                *source = json!({
-                    "path": folder.join("filter.json"),
-                    "watched_directory": { "path": folder },
-                });
-            });
-            fs::write(folder.join("filter.json"), filter.to_string()).expect("a folder of our own");
+        for name in self.files.keys() {
+            self.write_file(folder, name);
         }
-        let path = folder.join("envoy.json");
-        fs::write(&path, document.to_string()).expect("a folder of our own");
-        path
+        folder.join(START)
     }
 
-    /// Replaces the discovered filter's configuration in one step.
-    pub(super) fn write_filter(&mut self, folder: &Path, configuration: &str) {
-        let filter = self.filter.as_mut().expect("only a discovered filter can be replaced");
-        configure(filter, configuration);
+    /// Replaces the filter's configuration in the one file that has it, in one step.
+    pub(super) fn replace_filter(&mut self, folder: &Path, configuration: &str) {
+        let name = self.configure(configuration);
+        assert_ne!(name, START, "only a discovered filter can be replaced");
+        self.write_file(folder, &name);
+    }
+
+    /// Changes the value of each field of this name in one file, and replaces the file in one step.
+    pub(super) fn replace(
+        &mut self,
+        folder: &Path,
+        file: &str,
+        field: &str,
+        change: &mut dyn FnMut(&mut Value),
+    ) {
+        each(self.files.get_mut(file).expect("a file of the example"), field, change);
+        self.write_file(folder, file);
+    }
+
+    fn write_file(&self, folder: &Path, name: &str) {
+        let mut file = self.files[name].clone();
+        each(&mut file, "path_config_source", &mut |source| {
+            let path = folder.join(file_name(source));
+            *source = json!({ "path": path, "watched_directory": { "path": folder } });
+        });
         let next = folder.join("next");
-        fs::write(&next, filter.to_string()).expect("a folder of our own");
-        fs::rename(next, folder.join("filter.json")).expect("a folder of our own");
+        fs::write(&next, file.to_string()).expect("a folder of our own");
+        fs::rename(next, folder.join(name)).expect("a folder of our own");
     }
 
-    fn manager(&mut self) -> &mut Value {
-        self.document.pointer_mut(FILTERS).expect("an example has a connection manager")
+    /// Sets the filter's configuration; the name of the file that has it.
+    fn configure(&mut self, configuration: &str) -> String {
+        let mut found = Vec::new();
+        for (name, file) in &mut self.files {
+            each(file, "configuration", &mut |value| {
+                value["value"] = json!(configuration);
+                found.push(name.clone());
+            });
+        }
+        assert_eq!(found.len(), 1, "an example has one filter with a configuration");
+        found.remove(0)
     }
 }
 
-fn configure(document: &mut Value, configuration: &str) {
-    let mut found = 0;
-    each(document, "configuration", &mut |value| {
-        value["value"] = json!(configuration);
-        found += 1;
-    });
-    assert_eq!(found, 1, "an example has one filter with a configuration");
+/// Reads a file and those that it tells Envoy to watch.
+fn follow(folder: &Path, name: &str, files: &mut BTreeMap<String, Value>) {
+    let mut file = yaml(&folder.join(name));
+    let mut watched = Vec::new();
+    each(&mut file, "path_config_source", &mut |source| watched.push(file_name(source)));
+    files.insert(name.to_owned(), file);
+    for name in watched {
+        follow(folder, &name, files);
+    }
 }
 
-fn read(path: &Path) -> Value {
+/// A file of the examples.
+///
+/// # Panics
+/// If it cannot be read, or is no YAML.
+pub fn yaml(path: &Path) -> Value {
     let text = fs::read_to_string(path)
         .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Hands over the value of each field of this name, wherever it stands.
+fn file_name(source: &Value) -> String {
+    let path = text(&source["path"]);
+    path.rsplit('/').next().unwrap_or(path).to_owned()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a path is a string")
+}
+
+fn merge(into: &mut Value, fields: &Value) {
+    for (name, value) in fields.as_object().expect("fields of an object") {
+        into[name] = value.clone();
+    }
+}
+
+/// Hands over the value of each field of this name, wherever it stands, from the inside out.
 fn each(value: &mut Value, name: &str, change: &mut dyn FnMut(&mut Value)) {
     match value {
         Value::Object(fields) => {
             for (field, value) in fields {
+                each(value, name, change);
                 if field == name {
                     change(value);
-                } else {
-                    each(value, name, change);
                 }
             }
         }

@@ -1,23 +1,94 @@
 //! The examples that users copy do what their READMEs say.
 
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use sluice_tests::envoy::{Bootstrap, Envoy};
+use serde_json::Value;
+use sluice_tests::envoy::{Bootstrap, Envoy, Pushed, yaml};
 use sluice_tests::http1::Client;
+use sluice_tests::root;
 use sluice_tests::upstream::Upstream;
 
-#[test]
-fn the_static_example_streams_events_and_limits_the_login() {
-    let upstream = Upstream::start(|request, reply| {
+/// A service whose login takes a second.
+fn service() -> Upstream {
+    Upstream::start(|request, reply| {
         if request.path() == "/login" {
             reply.pause(1000);
         }
         reply.respond(200, &[], b"ok");
-    });
+    })
+}
+
+/// The filter's configuration in a file of the examples, as it stands there.
+fn configuration(file: &str) -> String {
+    let file = yaml(&root().join("envoy-examples").join(file));
+    let filter = &file["resources"][0]["typed_config"]["config"];
+    filter["configuration"]["value"].as_str().expect("a configuration is a text").to_owned()
+}
+
+#[test]
+fn the_static_example_streams_events_and_limits_the_login() {
+    let upstream = service();
     let envoy = Envoy::start(Bootstrap::example("static", upstream.port));
     let events = Client::once(envoy.port, "/events");
     assert_eq!((events.status, events.header("x-accel-buffering")), (200, Some("no")));
     let login = Client::once(envoy.port, "/login");
     assert_eq!(login.status, 504);
     assert!(login.end_after < Duration::from_millis(900), "{:?}", login.end_after);
+}
+
+#[test]
+fn the_drain_example_closes_open_connections_within_its_window() {
+    let upstream = service();
+    let mut envoy = Envoy::start(Bootstrap::example("drain-bridge", upstream.port));
+    let mut old = Client::connect(envoy.port);
+    assert!(!old.get("/").closes());
+    assert_eq!(
+        envoy.push_text(&configuration("drain-bridge/filter.reload.yaml")),
+        Pushed::Accepted
+    );
+    let start = Instant::now();
+    while !old.get("/").closes() {
+        assert!(start.elapsed() < Duration::from_millis(5500), "the window is five seconds");
+        sleep(Duration::from_millis(50));
+    }
+    assert!(old.closed_within(Duration::from_secs(2)));
+    let mut new = Client::connect(envoy.port);
+    for _ in 0..10 {
+        assert!(!new.get("/").closes());
+    }
+}
+
+#[test]
+fn the_dynamic_example_takes_a_new_filter_under_an_open_connection() {
+    let upstream = service();
+    let mut envoy = Envoy::start(Bootstrap::example("dynamic", upstream.port));
+    let mut client = Client::connect(envoy.port);
+    assert_eq!(client.get("/login").status, 200);
+    let first = configuration("dynamic/filter.yaml");
+    let limit = |limit: &str| first.replace("\"request\": \"5s\"", limit);
+    assert_eq!(envoy.push_text(&limit("\"request\": \"300ms\"")), Pushed::Accepted);
+    assert_eq!(client.get("/login").status, 504);
+    assert_eq!(envoy.push_text(&limit("\"request\": \"300\"")), Pushed::Refused);
+    assert_eq!(client.get("/login").status, 504);
+    let words = "routes[1].timeouts.request: \"300\" has no unit; write \"300s\"";
+    assert!(envoy.log().contains(words), "{}", envoy.log());
+}
+
+#[test]
+fn every_example_has_the_same_bridge() {
+    let fragment = yaml(&root().join("envoy-examples/drain-bridge/bridge.yaml"));
+    for (example, file) in [("drain-bridge", "envoy.yaml"), ("dynamic", "listener.yaml")] {
+        let mut bridges: Vec<Value> = Vec::new();
+        let _ = Bootstrap::example(example, 1).changed("http_filters", |filters| {
+            let filters = filters.as_array().expect("a list of filters");
+            let here = filters.iter().position(|filter| filter["name"] == "sluice");
+            bridges.push(filters[here.expect("the filter") - 1].clone());
+        });
+        assert_eq!(
+            bridges,
+            std::slice::from_ref(&fragment),
+            "{example}/{file}: right before the filter"
+        );
+    }
 }

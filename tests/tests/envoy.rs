@@ -4,11 +4,14 @@
 
 mod envoy {
     mod bodies;
+    mod broken;
     mod configuration;
     mod drains;
+    mod events;
     mod examples;
     mod holding;
     mod hygiene;
+    mod pushes;
     mod retries;
     mod timeouts;
 }

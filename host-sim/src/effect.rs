@@ -221,7 +221,8 @@ pub struct GrpcOpen {
     pub call: CallId,
     /// Whose plugin context gets the answers.
     pub plugin: PluginId,
-    /// The upstream as the guest names it (under Envoy a serialized `GrpcService` message).
+    /// The upstream, by the host's name for it (under Envoy the cluster or target inside of the
+    /// `GrpcService` message that the guest passes).
     pub upstream: Vec<u8>,
     /// For example `envoy.service.auth.v3.Authorization`.
     pub service: String,

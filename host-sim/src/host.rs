@@ -6,6 +6,7 @@
 
 mod buffers;
 mod calls;
+mod grpc_service;
 mod headers;
 mod memory;
 mod metrics;

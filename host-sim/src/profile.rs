@@ -3,6 +3,8 @@
 //! The specification leaves much open and Envoy departs from it here and there. Everything of that
 //! kind is one field of [`Rules`]; no other module knows the name of a host.
 
+use crate::abi::Status;
+
 /// The host whose behaviour is imitated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
@@ -100,6 +102,8 @@ pub struct Rules {
     pub status_of_http_call: bool,
     /// The upstream of a gRPC call is a serialized `GrpcService`, instead of a name.
     pub grpc_upstream_is_message: bool,
+    /// What a gRPC call to an upstream that is not there is answered with.
+    pub unknown_grpc_upstream: Status,
     /// A TCP stream ends, with its last callbacks, when its client's connection closes, instead of
     /// when the embedder says so.
     pub tcp_ends_with_downstream: bool,
@@ -141,6 +145,7 @@ const ENVOY: Rules = Rules {
     http_call_adds_length: true,
     status_of_http_call: false,
     grpc_upstream_is_message: true,
+    unknown_grpc_upstream: Status::InternalFailure,
     tcp_ends_with_downstream: true,
     upstream_end_is_close: true,
     monotonic_clock: false,
@@ -176,6 +181,7 @@ const GENERIC: Rules = Rules {
     http_call_adds_length: false,
     status_of_http_call: true,
     grpc_upstream_is_message: false,
+    unknown_grpc_upstream: Status::ParseFailure,
     tcp_ends_with_downstream: false,
     upstream_end_is_close: false,
     monotonic_clock: true,

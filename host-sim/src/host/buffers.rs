@@ -1,6 +1,6 @@
 //! Buffers: bodies, data of connections, and what callbacks are called about.
 
-use super::memory::{bytes, give, parts, pay, put_u32};
+use super::memory::{bytes, give, parts, pay, put_u32, spend};
 use super::{Done, Fail, Guest};
 use crate::abi::{BufferType, Status};
 use crate::context::Kind;
@@ -49,7 +49,8 @@ pub(super) fn write(
 ) -> Done {
     let kind = BufferType::from_abi(kind).ok_or(Status::BadArgument)?;
     let total = readable(guest.data(), kind).map_or(0, <[u8]>::len);
-    pay(guest, total + len as usize)?;
+    spend(guest, total)?;
+    pay(guest, len as usize)?;
     let (memory, state) = parts(guest)?;
     let new = bytes(memory, data, len)?;
     let (limit, parts_fixed) = (state.limits.buffer_bytes, state.rules.buffer_parts_fixed);

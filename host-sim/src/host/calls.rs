@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::memory::{bytes, map, parts, pay, put_u32};
-use super::{Done, Fail, Guest};
+use super::{Done, Fail, Guest, grpc_service};
 use crate::abi::Status;
 use crate::effect::{Effect, GrpcOpen, HttpCall};
 use crate::headers::HeaderMap;
@@ -123,15 +123,18 @@ fn grpc_open(
     out: u32,
 ) -> Done {
     let (memory, state) = parts(guest)?;
-    let upstream = bytes(memory, target.upstream.0, target.upstream.1)?.to_vec();
+    let upstream = bytes(memory, target.upstream.0, target.upstream.1)?;
+    let upstream = if state.rules.grpc_upstream_is_message {
+        grpc_service::upstream(upstream).ok_or(Status::ParseFailure)?
+    } else {
+        String::from_utf8_lossy(upstream).into_owned()
+    };
     let service = text(memory, target.service.0, target.service.1)?;
     let method = text(memory, target.method.0, target.method.1)?;
     let metadata: HeaderMap = map(memory, state, target.metadata.0, target.metadata.1)?;
     bytes(memory, out, 4)?;
-    if !state.rules.grpc_upstream_is_message
-        && !state.process.knows_upstream(&String::from_utf8_lossy(&upstream))
-    {
-        return Err(Status::ParseFailure.into());
+    if !state.process.knows_upstream(&upstream) {
+        return Err(state.rules.unknown_grpc_upstream.into());
     }
     let message_size = message.as_ref().map_or(0, Vec::len);
     state.charge(upstream.len() + metadata.byte_size() + message_size)?;
@@ -142,7 +145,7 @@ fn grpc_open(
     state.effects.push(Effect::GrpcOpen(Box::new(GrpcOpen {
         call,
         plugin: state.contexts.plugin_id(plugin),
-        upstream,
+        upstream: upstream.into_bytes(),
         service,
         method,
         metadata,

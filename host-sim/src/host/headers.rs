@@ -1,6 +1,6 @@
 //! Header maps: which of them the guest can see, read and write, and when.
 
-use super::memory::{bytes, give, map, parts, pay, put_u32};
+use super::memory::{bytes, give, map, parts, pay, put_u32, spend};
 use super::{Done, Fail, Guest};
 use crate::abi::{MapType, Status};
 use crate::context::{Http, Kind};
@@ -98,7 +98,7 @@ fn change(
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
     // Moving the entries of a large map is work that the guest causes.
     let cost = readable(guest.data(), kind).map_or(0, HeaderMap::byte_size);
-    pay(guest, cost)?;
+    spend(guest, cost)?;
     let (memory, state) = parts(guest)?;
     let (name, value) = (bytes(memory, key, key_size)?, bytes(memory, data, size)?);
     let (limit, lower) = (state.limits.header_bytes, state.rules.lower_case_names);

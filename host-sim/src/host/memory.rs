@@ -58,8 +58,18 @@ pub(super) fn put_u64(memory: &mut [u8], at: u32, value: u64) -> Done {
     Ok(())
 }
 
-/// Takes the price of handling this many bytes from the callback's budget.
+/// Pays for this many bytes that the guest passes. More than its whole memory is not paid for: it
+/// will be refused.
 pub(super) fn pay(guest: &mut Guest<'_>, bytes: usize) -> Done {
+    if bytes <= FREE_COPY {
+        return Ok(());
+    }
+    let memory = parts(guest)?.0.len();
+    spend(guest, bytes.min(memory))
+}
+
+/// Takes the price of handling this many bytes from the callback's budget.
+pub(super) fn spend(guest: &mut Guest<'_>, bytes: usize) -> Done {
     if bytes <= FREE_COPY {
         return Ok(());
     }
@@ -83,7 +93,7 @@ pub(super) fn give(
         bytes(memory, size, 4)?;
     }
     let len_abi = u32::try_from(len).map_err(|_| Status::InternalFailure)?;
-    pay(guest, len)?;
+    spend(guest, len)?;
     let at = if len == 0 { 0 } else { allocate(guest, len_abi)? };
     let (memory, state) = parts(guest)?;
     if len > 0 {

@@ -2,31 +2,24 @@
 
 use sluice_sim::{Effect, Part, Profile};
 
-use crate::guest::{BOTH, Run, request, response};
+use crate::guest::{BOTH, Run, on, request, response};
 
-/// Logs the name of each callback as a number, and answers with an action.
-fn tracing(action: u32) -> String {
-    let callback = |name: &str, params: &str, number: u32, result: &str, answer: &str| {
-        format!(
-            r#"(func (export "proxy_on_{name}") (param {params}) {result}
-                 (call $say (i32.const {number})) {answer})"#
-        )
-    };
-    let answer = format!("(i32.const {action})");
-    let action = "(result i32)";
-    [
-        callback("context_create", "i32 i32", 1, "", ""),
-        callback("request_headers", "i32 i32 i32", 2, action, &answer),
-        callback("request_body", "i32 i32 i32", 3, action, &answer),
-        callback("request_trailers", "i32 i32", 4, action, &answer),
-        callback("response_headers", "i32 i32 i32", 5, action, &answer),
-        callback("response_body", "i32 i32 i32", 6, action, &answer),
-        callback("response_trailers", "i32 i32", 7, action, &answer),
-        callback("log", "i32", 8, "", ""),
-        callback("done", "i32", 9, action, "(i32.const 1)"),
-        callback("delete", "i32", 10, "", ""),
-    ]
-    .join("\n")
+/// Logs a number for each callback.
+fn tracing() -> String {
+    let callbacks = [
+        "context_create",
+        "request_headers",
+        "request_body",
+        "request_trailers",
+        "response_headers",
+        "response_body",
+        "response_trailers",
+        "log",
+        "done",
+        "delete",
+    ];
+    let numbered = callbacks.iter().zip(1..);
+    numbered.map(|(name, number)| on(name, &format!("(call $say (i32.const {number}))"))).collect()
 }
 
 fn whole_exchange(run: &mut Run) {
@@ -41,14 +34,14 @@ fn whole_exchange(run: &mut Run) {
 
 #[test]
 fn envoy_logs_before_done() {
-    let mut run = Run::new(Profile::Envoy, &tracing(0));
+    let mut run = Run::new(Profile::Envoy, &tracing());
     whole_exchange(&mut run);
     assert_eq!(run.said(), ["1", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]);
 }
 
 #[test]
 fn generic_logs_after_done() {
-    let mut run = Run::new(Profile::Generic, &tracing(0));
+    let mut run = Run::new(Profile::Generic, &tracing());
     whole_exchange(&mut run);
     assert_eq!(run.said(), ["1", "1", "2", "3", "4", "5", "6", "7", "9", "8", "10"]);
 }
@@ -56,7 +49,7 @@ fn generic_logs_after_done() {
 #[test]
 fn what_the_guest_lets_go_leaves_piece_by_piece_as_it_came() {
     for profile in BOTH {
-        let mut run = Run::new(profile, &tracing(0));
+        let mut run = Run::new(profile, &tracing());
         whole_exchange(&mut run);
         let moved = run.moved();
         let [Effect::Request { stream, .. }, ..] = moved[..] else {

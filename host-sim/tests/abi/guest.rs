@@ -83,6 +83,60 @@ const PRELUDE: &str = r#"
     (drop (call $log (i32.const 2) (i32.load (i32.const 16)) (i32.load (i32.const 20)))))
 "#;
 
+/// Parameters of each callback, `$a`, `$b`, …, and what it answers if its body does not return.
+const CALLBACKS: &[(&str, usize, Option<u32>)] = &[
+    ("context_create", 2, None),
+    ("vm_start", 2, Some(1)),
+    ("configure", 2, Some(1)),
+    ("tick", 1, None),
+    ("done", 1, Some(1)),
+    ("log", 1, None),
+    ("delete", 1, None),
+    ("new_connection", 1, Some(0)),
+    ("downstream_data", 3, Some(0)),
+    ("upstream_data", 3, Some(0)),
+    ("downstream_connection_close", 2, None),
+    ("upstream_connection_close", 2, None),
+    ("request_headers", 3, Some(0)),
+    ("request_body", 3, Some(0)),
+    ("request_trailers", 2, Some(0)),
+    ("response_headers", 3, Some(0)),
+    ("response_body", 3, Some(0)),
+    ("response_trailers", 2, Some(0)),
+    ("http_call_response", 5, None),
+    ("grpc_receive_initial_metadata", 3, None),
+    ("grpc_receive", 3, None),
+    ("grpc_receive_trailing_metadata", 3, None),
+    ("grpc_close", 3, None),
+    ("queue_ready", 2, None),
+    ("foreign_function", 3, None),
+];
+
+/// The callback `proxy_on_NAME` with this body.
+pub(crate) fn on(name: &str, body: &str) -> String {
+    let known = CALLBACKS.iter().find(|(known, ..)| *known == name);
+    let (_, params, answer) = known.expect("a test names callbacks of the ABI");
+    let params: String = ["a", "b", "c", "d", "e"][..*params]
+        .iter()
+        .map(|name| format!("(param ${name} i32) "))
+        .collect();
+    let (result, answer) = match answer {
+        Some(answer) => ("(result i32)", format!("(i32.const {answer})")),
+        None => ("", String::new()),
+    };
+    format!("(func (export \"proxy_on_{name}\") {params} {result} {body} {answer})\n")
+}
+
+/// A host call whose status is logged.
+pub(crate) fn says(call: &str) -> String {
+    format!("(call $say (call ${call}))\n")
+}
+
+/// The same for several.
+pub(crate) fn all_say(calls: &[&str]) -> String {
+    calls.iter().map(|call| says(call)).collect()
+}
+
 /// The module's text with the prelude around the callbacks.
 pub(crate) fn text(callbacks: &str) -> String {
     let mut module = String::from("(module\n");
@@ -219,6 +273,18 @@ impl Run {
             _ => None,
         };
         self.out().into_iter().filter_map(line).collect()
+    }
+
+    /// Opens an exchange, sends request headers that end it, and gives what the guest logged.
+    pub(crate) fn said_on_request(&mut self) -> Vec<String> {
+        self.get(true);
+        self.said()
+    }
+
+    /// Ticks, and gives what the guest logged.
+    pub(crate) fn ticked(&mut self) -> Vec<String> {
+        self.vm.tick(self.plugin);
+        self.said()
     }
 
     /// What came out since the last time, logged lines left out.

@@ -4,5 +4,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod buffers;
+mod calls;
 mod exchange;
 mod guest;
+mod headers;
+mod hostile;
+mod lifecycle;
+mod loading;
+mod metrics;
+mod pausing;
+mod properties;
+mod replies;
+mod shared;
+mod system;
+mod tcp;

@@ -1,0 +1,74 @@
+//! Envoy's way to name the upstream of a gRPC call: a serialized `envoy.config.core.v3.GrpcService`.
+//!
+//! Two of its fields matter here: `envoy_grpc.cluster_name` and `google_grpc.target_uri`, each the
+//! first field of the message in field 1 or 2. Whatever is well-formed around them is skipped.
+
+/// The upstream that a serialized service names; empty if it names none, `None` if the bytes are no
+/// protobuf message.
+pub(super) fn upstream(service: &[u8]) -> Option<String> {
+    let mut name = String::new();
+    for (number, value) in fields(service)? {
+        if let (1 | 2, Some(target)) = (number, value) {
+            for (number, value) in fields(target)? {
+                if let (1, Some(text)) = (number, value) {
+                    name = String::from_utf8_lossy(text).into_owned();
+                }
+            }
+        }
+    }
+    Some(name)
+}
+
+/// A field's number and, if it is one with a length, its bytes.
+type Field<'a> = (u64, Option<&'a [u8]>);
+
+/// The fields of a message.
+fn fields(mut message: &[u8]) -> Option<Vec<Field<'_>>> {
+    let mut fields = Vec::new();
+    while !message.is_empty() {
+        let key = varint(&mut message)?;
+        let (number, wire_type) = (key >> 3, key & 7);
+        if number == 0 {
+            return None;
+        }
+        let value = match wire_type {
+            0 => {
+                varint(&mut message)?;
+                None
+            }
+            1 => {
+                take(&mut message, 8)?;
+                None
+            }
+            2 => {
+                let len = varint(&mut message)?;
+                Some(take(&mut message, usize::try_from(len).ok()?)?)
+            }
+            5 => {
+                take(&mut message, 4)?;
+                None
+            }
+            _ => return None,
+        };
+        fields.push((number, value));
+    }
+    Some(fields)
+}
+
+fn take<'a>(message: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+    let (head, tail) = message.split_at_checked(len)?;
+    *message = tail;
+    Some(head)
+}
+
+fn varint(message: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = take(message, 1)?[0];
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}

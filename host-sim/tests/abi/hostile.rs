@@ -1,0 +1,441 @@
+//! Guests that are broken or mean it: each costs its own streams, never the host.
+
+use std::sync::OnceLock;
+
+use proptest::prelude::*;
+use sluice_sim::{
+    Effect, Limits, Module, Part, PluginOptions, Process, Profile, ReplySource, ResetCause,
+    StartError, TrapReason, Vm, VmOptions,
+};
+
+use crate::guest::{BOTH, Run, compile_raw, on, request, response, text};
+
+/// Runs this in a tick of a guest with a small budget; gives the reason of its trap.
+fn trap_of(body: &str) -> TrapReason {
+    let limits = Limits { callback_budget: 10_000_000, ..Limits::default() };
+    let wasm = wat::parse_str(text(&on("tick", body))).unwrap();
+    let module = Module::new(&wasm, &limits).unwrap();
+    let mut run = Run::with(&Process::new(Profile::Generic, 1), &module, PluginOptions::default());
+    run.vm.tick(run.plugin);
+    let trap = run.vm.trap().expect("the guest traps").clone();
+    assert_eq!((trap.callback, trap.stream), ("proxy_on_tick", None));
+    assert!(run.out().contains(&Effect::Trap(Box::new(trap.clone()))));
+    trap.reason
+}
+
+#[test]
+fn a_loop_without_end_is_stopped() {
+    assert_eq!(trap_of("(loop $l (br $l))"), TrapReason::Budget { budget: 10_000_000 });
+}
+
+#[test]
+fn work_that_hides_in_one_instruction_or_host_call_is_paid_for() {
+    let budget = TrapReason::Budget { budget: 10_000_000 };
+    for body in [
+        "(loop $l (memory.fill (i32.const 0) (i32.const 0) (i32.const 262144)) (br $l))",
+        "(loop $l (drop (call $log (i32.const 2) (i32.const 0) (i32.const 262144))) (br $l))",
+        r#"(loop $l (drop (call $set_shared_data @"k" (i32.const 0) (i32.const 262144) (i32.const 0)))
+             (br $l))"#,
+    ] {
+        assert_eq!(trap_of(body), budget, "{body}");
+    }
+}
+
+#[test]
+fn what_a_guest_gets_in_a_loop_is_paid_for() {
+    // The allocator of these guests only moves forward, so it is memory that ends this one.
+    let body = r#"
+        (drop (call $set_shared_data @"k" (i32.const 0) (i32.const 60000) (i32.const 0)))
+        (loop $l
+          (br_if $l (i32.eqz (call $get_shared_data @"k" @p @n (i32.const 24)))))
+        unreachable"#;
+    assert_eq!(trap_of(body), TrapReason::Unreachable);
+}
+
+#[test]
+fn recursion_without_end_is_stopped() {
+    let guest = on("tick", "(call $deeper)") + "(func $deeper (call $deeper) (call $deeper))";
+    let mut run = Run::new(Profile::Generic, &guest);
+    run.vm.tick(run.plugin);
+    let reason = &run.vm.trap().unwrap().reason;
+    assert_eq!(*reason, TrapReason::Stack { bytes: Limits::default().stack_bytes });
+}
+
+#[test]
+fn faults_are_named() {
+    assert_eq!(trap_of("unreachable"), TrapReason::Unreachable);
+    let TrapReason::Fault(text) = trap_of("(drop (i32.load (i32.const -8)))") else { panic!() };
+    assert!(text.contains("out of bounds"), "{text}");
+    let TrapReason::Fault(text) = trap_of("(drop (i32.div_u (i32.const 1) (i32.const 0)))") else {
+        panic!()
+    };
+    assert!(text.contains("divide by zero"), "{text}");
+}
+
+#[test]
+fn memory_does_not_grow_beyond_its_limit() {
+    let limits = Limits { memory_bytes: 8 * 65_536, ..Limits::default() };
+    let body = "(call $say (memory.grow (i32.const 4)))
+        (call $say (i32.eq (memory.grow (i32.const 1)) (i32.const -1)))";
+    let wasm = wat::parse_str(text(&on("tick", body))).unwrap();
+    let module = Module::new(&wasm, &limits).unwrap();
+    let process = Process::new(Profile::Generic, 1);
+    let mut run = Run::with(&process, &module, PluginOptions::default());
+    assert_eq!(run.ticked(), ["4", "1"]);
+}
+
+#[test]
+fn an_allocator_that_fails_or_lies_is_refused() {
+    for (answer, status) in [("i32.const 0", "6"), ("i32.const -4", "6"), ("i32.const 262143", "6")]
+    {
+        let guest = on(
+            "request_headers",
+            r#"(call $say (call $get_header_map_value (i32.const 0) @":path" @p @n))
+               (call $say (call $get_header_map_pairs (i32.const 0) @p @n))"#,
+        );
+        let lying = text(&guest).replace(
+            "(local $at i32)\n    (local.set $at (global.get $heap))",
+            &format!("(local $at i32) (return ({answer}))\n (local.set $at (global.get $heap))"),
+        );
+        let module = compile_raw(&lying).unwrap();
+        let process = Process::new(Profile::Generic, 1);
+        let mut run = Run::with(&process, &module, PluginOptions::default());
+        assert_eq!(run.said_on_request(), [status, status], "{answer}");
+    }
+}
+
+/// A guest whose allocator does this before it answers.
+fn with_allocator(body: &str, guest: &str) -> Run {
+    let module = text(guest).replace(
+        "(local $at i32)\n    (local.set $at (global.get $heap))",
+        &format!("(local $at i32) {body} (local.set $at (global.get $heap))"),
+    );
+    let module = compile_raw(&module).unwrap();
+    Run::with(&Process::new(Profile::Generic, 1), &module, PluginOptions::default())
+}
+
+const READ_PATH: &str =
+    r#"(call $say (call $get_header_map_value (i32.const 0) @":path" @p @n)) (call $told)"#;
+
+#[test]
+fn an_allocator_that_calls_the_host_ends_its_vm() {
+    let call = "(drop (call $remove_header_map_value (i32.const 0) (i32.const 0) (i32.const 1)))";
+    let mut run = with_allocator(call, &on("request_headers", READ_PATH));
+    run.get(true);
+    let trap = run.vm.trap().expect("the guest traps");
+    assert_eq!(
+        trap.reason.to_string(),
+        "it called proxy_remove_header_map_value while its allocator runs"
+    );
+}
+
+#[test]
+fn an_allocator_may_log() {
+    let call = "(drop (call $log (i32.const 2) (i32.const 1024) (i32.const 1)))";
+    let mut run = with_allocator(call, &on("request_headers", READ_PATH));
+    assert_eq!(run.said_on_request(), [":", "0", "/a?b=c"]);
+}
+
+#[test]
+fn an_allocator_that_traps_ends_its_vm() {
+    let mut run = with_allocator("unreachable", &on("request_headers", READ_PATH));
+    run.get(true);
+    assert_eq!(run.vm.trap().unwrap().reason, TrapReason::Unreachable);
+}
+
+#[test]
+fn a_trap_in_configure_is_an_error() {
+    let module = wat::parse_str(text(&on("configure", "unreachable"))).unwrap();
+    let module = Module::new(&module, &Limits::default()).unwrap();
+    let mut vm = Vm::new(&module, &Process::new(Profile::Envoy, 1), VmOptions::default()).unwrap();
+    for _ in 0..2 {
+        match vm.start_plugin(PluginOptions::default()) {
+            Err(StartError::Trap(trap)) => assert_eq!(trap.callback, "proxy_on_configure"),
+            other => panic!("expected a trap, got {other:?}"),
+        }
+    }
+}
+
+/// Traps on the request whose path is `/a?b=c` with a body.
+const TRAPS_ON_BODY: &str = "unreachable";
+
+#[test]
+fn under_envoy_a_trap_answers_what_has_not_begun_and_cuts_what_has() {
+    let guest = on("request_body", TRAPS_ON_BODY) + &on("log", "(call $say (i32.const 8))");
+    let mut run = Run::new(Profile::Envoy, &guest);
+    let (waiting, streaming) = (run.get(true), run.get(true));
+    run.vm.response_headers(streaming, response(), false);
+    let trapping = run.get(false);
+    run.moved();
+    run.vm.request_body(trapping, b"x", true);
+    let out = run.moved();
+    let Effect::Trap(trap) = &out[0] else { panic!("expected a trap, got {out:?}") };
+    assert_eq!((trap.stream, trap.callback), (Some(trapping), "proxy_on_request_body"));
+    let reply = |stream| Effect::LocalReply {
+        stream,
+        status: 503,
+        source: ReplySource::Trap,
+        details: "wasm_fail_stream".into(),
+    };
+    let headers = [(":status", "503")].into_iter().collect();
+    let part = Part::Headers { map: headers, end: true };
+    let answer = |stream| vec![reply(stream), Effect::Response { stream, part: part.clone() }];
+    assert_eq!(out[1..], answer(trapping));
+    assert_eq!(run.moved(), [], "the others notice when something happens to them");
+    run.vm.response_headers(waiting, response(), true);
+    assert_eq!(run.moved(), answer(waiting));
+    run.vm.response_body(streaming, b"x", false);
+    let cut = Effect::Reset { stream: streaming, cause: ResetCause::Trap };
+    assert_eq!(run.moved(), [cut]);
+    run.vm.response_body(streaming, b"x", true);
+    let later = run.get(true);
+    assert_eq!(run.moved(), answer(later), "no request is served any more");
+    run.vm.close_http(waiting);
+    assert_eq!(run.out(), [], "no guest code runs any more");
+}
+
+#[test]
+fn a_trap_cuts_the_stream() {
+    let mut run = Run::new(Profile::Generic, &on("request_headers", "unreachable"));
+    let stream = run.get(true);
+    let out = run.moved();
+    let cut = Effect::Reset { stream, cause: ResetCause::Trap };
+    assert!(matches!(&out[..], [Effect::Trap(_), last] if *last == cut), "{out:?}");
+}
+
+#[test]
+fn under_envoy_streams_of_a_plugin_that_fails_open_go_on_without_the_guest() {
+    let guest = on("request_body", "unreachable") + &on("response_body", "(return (i32.const 1))");
+    let module = crate::guest::compile(&guest);
+    let options = PluginOptions { fail_open: true, ..PluginOptions::default() };
+    let mut run = Run::with(&Process::new(Profile::Envoy, 1), &module, options);
+    let held = run.get(true);
+    run.vm.response_headers(held, response(), false);
+    run.vm.response_body(held, b"one", false);
+    let trapping = run.get(false);
+    run.moved();
+    run.vm.request_body(trapping, b"x", true);
+    let out = run.moved();
+    let part = Part::Body { bytes: b"x".into(), end: true };
+    assert_eq!(out[1..], [Effect::Request { stream: trapping, part }]);
+    run.vm.response_body(held, b"two", true);
+    let part = Part::Body { bytes: b"onetwo".into(), end: true };
+    assert_eq!(run.moved(), [Effect::Response { stream: held, part }]);
+    let later = run.get(true);
+    let part = Part::Headers { map: request(), end: true };
+    assert_eq!(run.moved(), [Effect::Request { stream: later, part }]);
+}
+
+#[test]
+fn what_a_guest_sends_without_end_is_stopped() {
+    for profile in BOTH {
+        let body = r#"(local $status i32)
+            (drop (call $grpc_stream (i32.const 0) (i32.const 0) @"s" @"m" @"" @p))
+            (loop $more
+              (local.set $status (call $grpc_send (i32.load @p) (i32.const 0) (i32.const 200000)
+                (i32.const 0)))
+              (br_if $more (i32.eqz (local.get $status))))
+            (call $say (local.get $status))"#;
+        assert_eq!(Run::new(profile, &on("tick", body)).ticked(), ["10"]);
+    }
+}
+
+#[test]
+fn calls_that_are_opened_and_cancelled_without_end_are_stopped() {
+    for profile in BOTH {
+        let body = r#"(local $status i32)
+            (loop $more
+              (local.set $status
+                (call $grpc_stream (i32.const 0) (i32.const 0) @"s" @"m" @"" @p))
+              (drop (call $grpc_cancel (i32.load @p)))
+              (br_if $more (i32.eqz (local.get $status))))
+            (call $say (local.get $status))"#;
+        assert_eq!(Run::new(profile, &on("tick", body)).ticked(), ["10"]);
+    }
+}
+
+/// Names and number of parameters of what the module below can be told to call.
+const CALLS: &[(&str, &[u8])] = &[
+    ("get_buffer_bytes", b"iiiii"),
+    ("set_buffer_bytes", b"iiiii"),
+    ("get_buffer_status", b"iii"),
+    ("get_header_map_size", b"ii"),
+    ("get_header_map_pairs", b"iii"),
+    ("set_header_map_pairs", b"iii"),
+    ("get_header_map_value", b"iiiii"),
+    ("add_header_map_value", b"iiiii"),
+    ("replace_header_map_value", b"iiiii"),
+    ("remove_header_map_value", b"iii"),
+    ("continue_stream", b"i"),
+    ("close_stream", b"i"),
+    ("get_status", b"iii"),
+    ("send_local_response", b"iiiiiiii"),
+    ("set_effective_context", b"i"),
+    ("done", b""),
+    ("http_call", b"iiiiiiiiii"),
+    ("grpc_call", b"iiiiiiiiiiii"),
+    ("grpc_stream", b"iiiiiiiii"),
+    ("grpc_send", b"iiii"),
+    ("grpc_cancel", b"i"),
+    ("grpc_close", b"i"),
+    ("set_shared_data", b"iiiii"),
+    ("get_shared_data", b"iiiii"),
+    ("register_shared_queue", b"iii"),
+    ("resolve_shared_queue", b"iiiii"),
+    ("enqueue_shared_queue", b"iii"),
+    ("dequeue_shared_queue", b"iii"),
+    ("define_metric", b"iiii"),
+    ("record_metric", b"iL"),
+    ("increment_metric", b"iL"),
+    ("get_metric", b"ii"),
+    ("get_property", b"iiii"),
+    ("set_property", b"iiii"),
+    ("call_foreign_function", b"iiiiii"),
+    ("log", b"iii"),
+    ("set_tick_period_milliseconds", b"i"),
+];
+
+/// A guest that reads from its plugin configuration, callback by callback, which host call to make
+/// with which numbers and what to answer: 1 byte call, 12 words, 1 word answer.
+fn puppet() -> &'static Module {
+    static PUPPET: OnceLock<Module> = OnceLock::new();
+    PUPPET.get_or_init(|| {
+        let mut cases = String::new();
+        for (index, (name, params)) in CALLS.iter().enumerate() {
+            let arguments: String = params
+                .iter()
+                .enumerate()
+                .map(|(place, kind)| match kind {
+                    b'L' => format!(
+                        "(i64.load (i32.add (local.get $at) (i32.const {})))",
+                        4 + place * 4
+                    ),
+                    _ => format!(
+                        "(i32.load (i32.add (local.get $at) (i32.const {})))",
+                        4 + place * 4
+                    ),
+                })
+                .collect();
+            cases += &format!(
+                "(if (i32.eq (local.get $call) (i32.const {index}))
+                   (then (drop (call ${name} {arguments}))))\n"
+            );
+        }
+        let step = format!(
+            "(global $script (mut i32) (i32.const 0))
+             (func $step (result i32) (local $at i32) (local $call i32)
+               (local.set $at (global.get $script))
+               (if (i32.eqz (local.get $at)) (then (return (i32.const 0))))
+               (global.set $script (i32.add (local.get $at) (i32.const 56)))
+               (local.set $call (i32.load8_u (local.get $at)))
+               {cases}
+               (i32.load (i32.add (local.get $at) (i32.const 52))))"
+        );
+        let configure =
+            "(drop (call $get_buffer_bytes (i32.const 7) (i32.const 0) (i32.const -1) @p @n))
+            (global.set $script (i32.load @p))";
+        let answering = [
+            "request_headers",
+            "request_body",
+            "request_trailers",
+            "response_headers",
+            "response_body",
+            "response_trailers",
+            "new_connection",
+            "downstream_data",
+            "upstream_data",
+            "done",
+        ];
+        let telling = [
+            "tick",
+            "log",
+            "delete",
+            "queue_ready",
+            "http_call_response",
+            "grpc_receive",
+            "grpc_close",
+            "downstream_connection_close",
+        ];
+        let mut guest = on("configure", configure) + &step;
+        for name in answering {
+            guest += &on(name, "(return (call $step))");
+        }
+        for name in telling {
+            guest += &on(name, "(drop (call $step))");
+        }
+        let wasm = wat::parse_str(text(&guest)).unwrap();
+        let limits = Limits { callback_budget: 1_000_000, ..Limits::default() };
+        Module::new(&wasm, &limits).unwrap()
+    })
+}
+
+/// Numbers that a mean guest would choose: small ones, places in its memory, and the largest.
+fn number() -> impl Strategy<Value = u32> {
+    prop_oneof![0..10_u32, 0..70_000_u32, 262_100..262_160_u32, any::<u32>(), Just(u32::MAX)]
+}
+
+fn step() -> impl Strategy<Value = Vec<u8>> {
+    let call = 0..CALLS.len() as u8;
+    let answer = prop_oneof![Just(0_u32), Just(1), any::<u32>()];
+    (call, proptest::collection::vec(number(), 12), answer).prop_map(|(call, numbers, answer)| {
+        let mut bytes = vec![call, 0, 0, 0];
+        for number in numbers.into_iter().chain([answer]) {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes
+    })
+}
+
+/// Everything that can happen to a guest, in an order that makes sense.
+fn live(profile: Profile, script: Vec<u8>) -> Vec<Effect> {
+    let process = Process::new(profile, 1);
+    process.register_foreign_function("f", |_, arguments| Ok(arguments.to_vec()));
+    let options = PluginOptions { configuration: script, ..PluginOptions::default() };
+    let mut run = Run::with(&process, puppet(), options);
+    let (plugin, vm) = (run.plugin, &mut run.vm);
+    let first = vm.open_http(plugin, Default::default());
+    let second = vm.open_http(plugin, Default::default());
+    let tcp = vm.open_tcp(plugin, Default::default());
+    vm.request_headers(first, request(), false);
+    vm.request_body(first, b"one", false);
+    vm.tick(plugin);
+    vm.request_headers(second, request(), true);
+    vm.request_trailers(first, [("t", "1")].into_iter().collect());
+    vm.downstream_data(tcp, b"ask", false);
+    vm.response_headers(first, response(), false);
+    vm.response_body(first, &[0; 4096], false);
+    vm.upstream_data(tcp, b"answer", true);
+    vm.tick(plugin);
+    vm.response_headers(second, response(), true);
+    for call in 1..4 {
+        let call = sluice_sim::CallId(call);
+        vm.http_call_response(call, response(), b"body", Default::default());
+        vm.grpc_message(call, b"message");
+        vm.grpc_close(call, 3, "closed");
+    }
+    vm.response_body(first, b"end", true);
+    for event in process.take_queue_events() {
+        vm.queue_ready(event.plugin, event.queue);
+    }
+    vm.close_http(first);
+    vm.downstream_close(tcp, sluice_sim::Peer::Remote);
+    vm.tick(plugin);
+    vm.close_http(second);
+    vm.close_tcp(tcp);
+    vm.stop_plugin(plugin);
+    vm.tick(plugin);
+    run.out()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// No numbers that a guest passes make the host panic, and the same ones have the same effects.
+    #[test]
+    fn no_numbers_break_the_host(steps in proptest::collection::vec(step(), 1..24)) {
+        let script = steps.concat();
+        for profile in BOTH {
+            prop_assert_eq!(live(profile, script.clone()), live(profile, script.clone()));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Modules that load, modules that do not, and why.
+
+use sluice_sim::{
+    AbiVersion, Effect, Limits, Module, ModuleError, PluginOptions, Process, Profile, TrapReason,
+    Vm, VmError, VmOptions,
+};
+
+use crate::guest::{Run, compile, compile_raw, on};
+
+const ABI: &str = r#"(func (export "proxy_abi_version_0_2_1"))"#;
+const MEMORY: &str = r#"(memory (export "memory") 1)
+    (func (export "malloc") (param i32) (result i32) (i32.const 1024))"#;
+
+fn refusal(parts: &[&str]) -> ModuleError {
+    match compile_raw(&format!("(module {})", parts.concat())) {
+        Ok(_) => panic!("the module was accepted"),
+        Err(error) => error,
+    }
+}
+
+fn vm(parts: &[&str]) -> Result<Vm, VmError> {
+    let module = compile_raw(&format!("(module {})", parts.concat())).unwrap();
+    Vm::new(&module, &Process::new(Profile::Generic, 1), VmOptions::default())
+}
+
+#[test]
+fn bytes_that_are_no_module() {
+    for bytes in [&b""[..], b"not wasm", b"\0asm\x01\0\0\0\x01"] {
+        let error = Module::new(bytes, &Limits::default()).err();
+        assert!(matches!(error, Some(ModuleError::Invalid { .. })), "{error:?}");
+    }
+}
+
+#[test]
+fn no_abi_or_one_that_is_not_known() {
+    let none = ModuleError::Abi { found: "no such marker".into() };
+    assert_eq!(refusal(&[MEMORY]), none);
+    let old = r#"(func (export "proxy_abi_version_0_1_0"))"#;
+    let error = refusal(&[MEMORY, old]);
+    assert_eq!(error, ModuleError::Abi { found: "proxy_abi_version_0_1_0".into() });
+    assert_eq!(
+        error.to_string(),
+        "exports neither proxy_abi_version_0_2_0 nor proxy_abi_version_0_2_1, \
+         found proxy_abi_version_0_1_0"
+    );
+}
+
+#[test]
+fn both_versions_of_the_abi_load() {
+    for (marker, version) in [
+        ("proxy_abi_version_0_2_0", AbiVersion::V0_2_0),
+        ("proxy_abi_version_0_2_1", AbiVersion::V0_2_1),
+    ] {
+        let module = compile_raw(&format!(r#"(module (func (export "{marker}")) {MEMORY})"#));
+        assert_eq!(module.unwrap().abi(), version);
+    }
+}
+
+#[test]
+fn an_import_that_nobody_offers_is_named() {
+    let error = refusal(&[r#"(import "env" "proxy_make_tea" (func))"#, ABI, MEMORY]);
+    assert_eq!(
+        error.to_string(),
+        "imports env.proxy_make_tea, which no proxy-wasm 0.2 host offers"
+    );
+}
+
+#[test]
+fn an_import_of_another_type_is_named() {
+    let error = refusal(&[r#"(import "env" "proxy_log" (func (param i64)))"#, ABI, MEMORY]);
+    assert!(matches!(error, ModuleError::ImportType { .. }), "{error:?}");
+    assert!(error.to_string().contains("proxy_log"), "{error}");
+}
+
+#[test]
+fn a_callback_of_another_type_is_named() {
+    let callback = r#"(func (export "proxy_on_tick") (param i64) (result i32) (i32.const 0))"#;
+    assert_eq!(
+        refusal(&[ABI, MEMORY, callback]).to_string(),
+        "exports proxy_on_tick as (i64) -> (i32), expected (i32) -> ()"
+    );
+    let memory = r#"(export "proxy_on_log" (memory 0))"#;
+    assert_eq!(
+        refusal(&[ABI, MEMORY, memory]).to_string(),
+        "exports proxy_on_log as something that is no function, expected (i32) -> ()"
+    );
+}
+
+#[test]
+fn what_every_module_must_export() {
+    let memory = r#"(memory (export "memory") 1)"#;
+    assert_eq!(
+        refusal(&[ABI, memory]),
+        ModuleError::MissingExport { name: "proxy_on_memory_allocate" }
+    );
+    let allocator = r#"(func (export "malloc") (param i32) (result i32) (i32.const 0))"#;
+    assert_eq!(refusal(&[ABI, allocator]), ModuleError::MissingExport { name: "memory" });
+}
+
+#[test]
+fn a_module_that_wants_too_much_memory_is_not_instantiated() {
+    let module = compile_raw(&format!(
+        r#"(module {ABI} (memory (export "memory") 65536)
+           (func (export "malloc") (param i32) (result i32) (i32.const 0)))"#
+    ))
+    .unwrap();
+    let error = Vm::new(&module, &Process::new(Profile::Generic, 1), VmOptions::default()).err();
+    assert!(matches!(error, Some(VmError::Instantiate { .. })), "{error:?}");
+}
+
+/// A function that notes its number where a later one can see it.
+fn note(name: &str, params: &str, number: u32) -> String {
+    format!(
+        r#"(func (export "{name}") {params}
+             (i32.store (i32.const 0) (i32.add (i32.mul (i32.load (i32.const 0)) (i32.const 10))
+               (i32.const {number}))))"#
+    )
+}
+
+fn started(parts: &[&str]) -> Option<u32> {
+    let said = r#"(import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))"#;
+    let tick = r#"(func (export "proxy_on_tick") (param i32)
+        (drop (call $log (i32.const 4) (i32.const 0) (i32.const 2))))"#;
+    let mut vm = vm(&[said, ABI, MEMORY, tick, &parts.concat()]).unwrap();
+    let plugin = vm.start_plugin(PluginOptions::default()).unwrap();
+    vm.tick(plugin);
+    let mut effects = Vec::new();
+    vm.drain_effects(&mut effects);
+    match &effects[..] {
+        [Effect::Log { text, .. }] => Some(text.as_bytes()[0].into()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_reactor_is_initialized_then_its_main_runs() {
+    let main = r#"(func (export "main") (param i32 i32) (result i32)
+        (i32.store (i32.const 0) (i32.add (i32.mul (i32.load (i32.const 0)) (i32.const 10)) (i32.const 2)))
+        (i32.const 0))"#;
+    let parts = [&*note("_initialize", "", 1), main, &*note("_start", "", 3)];
+    assert_eq!(started(&parts), Some(12));
+}
+
+#[test]
+fn a_command_is_started_and_its_main_is_not_called() {
+    let parts = [&*note("_start", "", 3), &*note("main", "", 4)];
+    assert_eq!(started(&parts), Some(3));
+}
+
+#[test]
+fn a_module_that_traps_at_its_start_is_an_error() {
+    for name in ["_initialize", "_start"] {
+        let start = format!(r#"(func (export "{name}") unreachable)"#);
+        match vm(&[ABI, MEMORY, &start]) {
+            Err(VmError::Trap(trap)) => {
+                assert_eq!((trap.callback, trap.reason), (name, TrapReason::Unreachable));
+            }
+            other => panic!("expected a trap, got {:?}", other.err()),
+        }
+    }
+    let start = "(func $start unreachable) (start $start)";
+    assert!(matches!(vm(&[ABI, MEMORY, start]), Err(VmError::Trap(_))));
+}
+
+#[test]
+fn at_its_start_a_module_can_log_and_nothing_else() {
+    let log = r#"(import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))"#;
+    let start = r#"(func (export "_initialize") (drop (call $log (i32.const 2) (i32.const 0) (i32.const 1))))"#;
+    assert!(vm(&[log, ABI, MEMORY, start]).is_ok());
+    let done = r#"(import "env" "proxy_done" (func $done (result i32)))"#;
+    let start = r#"(func (export "_initialize") (drop (call $done)))"#;
+    match vm(&[done, ABI, MEMORY, start]) {
+        Err(VmError::Trap(trap)) => assert_eq!(
+            trap.to_string(),
+            "guest trapped in _initialize: it called proxy_done while its module starts"
+        ),
+        other => panic!("expected a trap, got {:?}", other.err()),
+    }
+}
+
+#[test]
+fn a_command_may_end_by_leaving() {
+    let exit = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
+    let start = |code| format!(r#"(func (export "_start") (call $exit (i32.const {code})))"#);
+    assert!(vm(&[exit, ABI, MEMORY, &start(0)]).is_ok());
+    match vm(&[exit, ABI, MEMORY, &start(3)]) {
+        Err(VmError::Trap(trap)) => assert_eq!(trap.reason, TrapReason::Exit(3)),
+        other => panic!("expected a trap, got {:?}", other.err()),
+    }
+}
+
+#[test]
+fn a_module_runs_in_many_vms_at_once() {
+    fn shared<T: Send + Sync + Clone>(_: &T) {}
+    let module = compile(&on("tick", "(call $say (i32.const 1))"));
+    let process = Process::new(Profile::Generic, 1);
+    shared(&module);
+    shared(&process);
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let (module, process) = (module.clone(), process.clone());
+            std::thread::spawn(move || {
+                Run::with(&process, &module, PluginOptions::default()).ticked()
+            })
+        })
+        .collect();
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), ["1"]);
+    }
+}

@@ -1,0 +1,266 @@
+//! Properties and foreign functions.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sluice_sim::{
+    ConnectionInfo, ForeignCall, PluginOptions, Process, Profile, Properties, Status, StreamInfo,
+    TlsInfo,
+};
+
+use crate::guest::{BOTH, Run, compile, on, response, says};
+
+/// Reads this path and logs the status and, if it was found, the bytes.
+fn read(path: &str) -> String {
+    format!(
+        "(call $say (call $get_property @\"{path}\" @p @n))
+         (if (i32.load @p) (then (call $told) (i32.store @p (i32.const 0))))"
+    )
+}
+
+fn in_request(profile: Profile, path: &str) -> Vec<String> {
+    Run::new(profile, &on("request_headers", &read(path))).said_on_request()
+}
+
+#[test]
+fn what_the_host_knows_of_a_request() {
+    for profile in BOTH {
+        for (path, expected) in [
+            ("request\\0path", "/a?b=c"),
+            ("request\\0url_path", "/a"),
+            ("request\\0query", "b=c"),
+            ("request\\0method", "GET"),
+            ("request\\0host", "a.example.com"),
+            ("request\\0headers\\0x-a", "1"),
+            ("request\\0protocol", "HTTP/1.1"),
+            ("source\\0address", "10.0.0.1:4711"),
+            ("destination\\0address", "10.0.0.2:443"),
+            ("connection\\0id", "\u{7}\0\0\0\0\0\0\0"),
+            ("request\\0size", "\0\0\0\0\0\0\0\0"),
+            ("request\\0path\\0", "/a?b=c"),
+        ] {
+            assert_eq!(in_request(profile, path), ["0", expected], "{path}");
+        }
+    }
+}
+
+#[test]
+fn what_the_host_does_not_know_is_not_found() {
+    for profile in BOTH {
+        for path in
+            ["none", "", "request", "request\\0none", "response\\0code", "\\0", "a\\0b\\0c\\0d"]
+        {
+            assert_eq!(in_request(profile, path), ["1"], "{path}");
+        }
+    }
+}
+
+#[test]
+fn what_the_host_knows_of_a_response() {
+    for profile in BOTH {
+        let body = read("response\\0code") + &read("response\\0headers\\0content-type");
+        let mut run = Run::new(profile, &on("response_headers", &body));
+        let stream = run.get(true);
+        let headers = [(":status", "110"), ("content-type", "text/html")].into_iter().collect();
+        run.vm.response_headers(stream, headers, true);
+        assert_eq!(run.said(), ["0", "\u{6e}\0\0\0\0\0\0\0", "0", "text/html"]);
+    }
+}
+
+#[test]
+fn the_path_of_a_request_is_gone_in_the_response_phase_and_back_at_the_end() {
+    for profile in BOTH {
+        let guest = on("response_headers", &read("request\\0path"))
+            + &on("log", &(read("request\\0path") + &read("request\\0duration")));
+        let mut run = Run::new(profile, &guest);
+        let stream = run.get(true);
+        run.vm.response_headers(stream, response(), true);
+        run.process.set_now(Duration::from_nanos(5));
+        run.vm.close_http(stream);
+        assert_eq!(run.said(), ["1", "0", "/a?b=c", "0", "\u{5}\0\0\0\0\0\0\0"]);
+    }
+}
+
+#[test]
+fn a_plugin_knows_its_names_and_nothing_of_a_stream() {
+    for profile in BOTH {
+        let body = read("plugin_name") + &read("plugin_root_id") + &read("connection\\0id");
+        let options = PluginOptions {
+            name: "sluice".into(),
+            root_id: "root".into(),
+            ..PluginOptions::default()
+        };
+        let guest = compile(&on("tick", &body));
+        let mut run = Run::with(&Process::new(profile, 1), &guest, options);
+        assert_eq!(run.ticked(), ["0", "sluice", "0", "root", "1"]);
+    }
+}
+
+#[test]
+fn the_embedder_supplies_properties_of_plugins_and_streams() {
+    for profile in BOTH {
+        let body = read("xds\\0node\\0id") + &read("xds\\0route_name");
+        let options = PluginOptions {
+            properties: Properties::new().with(&["xds", "node", "id"], "n1"),
+            ..PluginOptions::default()
+        };
+        let guest = compile(&on("request_headers", &body));
+        let mut run = Run::with(&Process::new(profile, 1), &guest, options);
+        let properties = Properties::new().with(&["xds", "route_name"], "r1");
+        let info = StreamInfo { properties: Some(Arc::new(properties)), ..StreamInfo::default() };
+        let stream = run.vm.open_http(run.plugin, info);
+        run.vm.request_headers(stream, crate::guest::request(), true);
+        assert_eq!(run.said(), ["0", "n1", "0", "r1"]);
+        assert_eq!(run.vm.property(stream, &["xds", "node", "id"]), Some(b"n1".to_vec()));
+    }
+}
+
+#[test]
+fn what_tls_tells() {
+    for profile in BOTH {
+        let body = read("connection\\0tls_version")
+            + &read("connection\\0requested_server_name")
+            + &read("connection\\0mtls");
+        let mut run = Run::new(profile, &on("request_headers", &body));
+        let tls = TlsInfo {
+            version: "TLSv1.3".into(),
+            server_name: "a.example.com".into(),
+            mutual: true,
+        };
+        let connection = ConnectionInfo { tls: Some(tls), ..ConnectionInfo::default() };
+        let info = StreamInfo { connection: Arc::new(connection), properties: None };
+        let stream = run.vm.open_http(run.plugin, info);
+        run.vm.request_headers(stream, crate::guest::request(), true);
+        assert_eq!(run.said(), ["0", "TLSv1.3", "0", "a.example.com", "0", "\u{1}"]);
+    }
+}
+
+#[test]
+fn what_a_stream_stores_it_and_the_embedder_read_back() {
+    for profile in BOTH {
+        let body = says(r#"set_property @"sluice.route" @"one""#)
+            + &says(r#"set_property @"sluice.route" @"two""#)
+            + &read("sluice.route");
+        let mut run = Run::new(profile, &on("request_headers", &body));
+        let stream = run.get(true);
+        assert_eq!(run.said(), ["0", "0", "0", "two"]);
+        assert_eq!(run.vm.property(stream, &["sluice.route"]), Some(b"two".to_vec()));
+        let other = run.open();
+        assert_eq!(run.vm.property(other, &["sluice.route"]), None);
+    }
+}
+
+fn stored_under_two_names(profile: Profile) -> Vec<String> {
+    let body = says(r#"set_property @"a\0b" @"x""#) + &read("a\\0b");
+    Run::new(profile, &on("request_headers", &body)).said_on_request()
+}
+
+#[test]
+fn a_stored_path_of_two_names_is_read_back() {
+    assert_eq!(stored_under_two_names(Profile::Generic), ["0", "0", "x"]);
+}
+
+#[test]
+fn under_envoy_a_stored_path_of_two_names_is_not_found() {
+    assert_eq!(stored_under_two_names(Profile::Envoy), ["0", "1"]);
+}
+
+#[test]
+fn a_plugin_stores_properties() {
+    let body = says(r#"set_property @"a" @"x""#) + &read("a");
+    assert_eq!(Run::new(Profile::Generic, &on("tick", &body)).ticked(), ["0", "0", "x"]);
+}
+
+#[test]
+fn under_envoy_a_plugin_cannot_store_properties() {
+    let body = says(r#"set_property @"a" @"x""#);
+    assert_eq!(Run::new(Profile::Envoy, &on("tick", &body)).ticked(), ["1"]);
+}
+
+#[test]
+fn pointers_outside_of_memory_are_refused() {
+    for profile in BOTH {
+        let body = says("get_property (i32.const -1) (i32.const 1) @p @n")
+            + &says(r#"get_property @"request\0path" (i32.const -1) @n"#)
+            + &says(r#"set_property (i32.const -1) (i32.const 1) @"x""#)
+            + &says(r#"set_property @"a" (i32.const 262144) (i32.const 1)"#)
+            + &says(r#"call_foreign_function (i32.const -1) (i32.const 1) @"" @p @n"#)
+            + &says(r#"call_foreign_function @"f" (i32.const 0) (i32.const -1) @p @n"#);
+        let mut run = Run::new(profile, &on("request_headers", &body));
+        assert_eq!(run.said_on_request(), ["6"; 6]);
+    }
+}
+
+#[test]
+fn properties_without_end_are_stopped() {
+    for profile in BOTH {
+        let body = r#"(local $status i32)
+            (loop $more
+              (i32.store (i32.const 4096) (i32.add (i32.load (i32.const 4096)) (i32.const 1)))
+              (local.set $status (call $set_property (i32.const 4096) (i32.const 4)
+                (i32.const 0) (i32.const 9999)))
+              (br_if $more (i32.eqz (local.get $status))))
+            (call $say (local.get $status))"#;
+        assert_eq!(Run::new(profile, &on("request_headers", body)).said_on_request(), ["10"]);
+    }
+}
+
+const FOREIGN: &str = r#"(call $say (call $call_foreign_function @"twice" @"ab" @p @n))"#;
+
+#[test]
+fn an_unknown_foreign_function_is_not_found() {
+    for profile in BOTH {
+        assert_eq!(Run::new(profile, &on("tick", FOREIGN)).ticked(), ["1"]);
+    }
+}
+
+#[test]
+fn a_foreign_function_knows_who_calls_and_its_result_is_handed_over() {
+    for profile in BOTH {
+        let calls: Arc<Mutex<Vec<ForeignCall>>> = Arc::default();
+        let seen = calls.clone();
+        let process = Process::new(profile, 1);
+        process.register_foreign_function("twice", move |call, arguments| {
+            seen.lock().unwrap().push(call.clone());
+            Ok(arguments.repeat(2))
+        });
+        let body = FOREIGN.to_owned() + "(call $told)";
+        let guest = compile(&(on("tick", &body) + &on("request_headers", &body)));
+        let mut run = Run::with(&process, &guest, PluginOptions::default());
+        assert_eq!(run.ticked(), ["0", "abab"]);
+        let stream = run.get(true);
+        assert_eq!(run.said(), ["0", "abab"]);
+        let calls = calls.lock().unwrap();
+        let who: Vec<_> = calls.iter().map(|call| (call.plugin, call.stream)).collect();
+        assert_eq!(who, [(run.plugin, None), (run.plugin, Some(stream))]);
+    }
+}
+
+#[test]
+fn a_foreign_function_can_refuse_and_its_result_can_be_left() {
+    for profile in BOTH {
+        let process = Process::new(profile, 1);
+        process.register_foreign_function("no", |_, _| Err(Status::Unimplemented));
+        process.register_foreign_function("twice", |_, arguments| Ok(arguments.repeat(2)));
+        let body = says(r#"call_foreign_function @"no" @"" @p @n"#)
+            + &says(r#"call_foreign_function @"twice" @"ab" (i32.const 0) (i32.const 0)"#)
+            + &says(r#"call_foreign_function @"twice" @"ab" (i32.const 0) @n"#)
+            + "(call $say (i32.load @n))";
+        let guest = compile(&on("tick", &body));
+        let mut run = Run::with(&process, &guest, PluginOptions::default());
+        assert_eq!(run.ticked(), ["12", "0", "0", "4"]);
+    }
+}
+
+#[test]
+fn the_embedder_calls_a_function_of_the_guest() {
+    for profile in BOTH {
+        let body =
+            "(call $say (local.get $a)) (call $say (local.get $b)) (call $say (local.get $c))
+            (drop (call $get_buffer_bytes (i32.const 8) (i32.const 0) (i32.const 99) @p @n))
+            (call $told)";
+        let mut run = Run::new(profile, &on("foreign_function", body));
+        run.vm.call_guest_function(run.plugin, 5, b"arguments");
+        assert_eq!(run.said(), ["1", "5", "9", "arguments"]);
+    }
+}

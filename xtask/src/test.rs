@@ -10,10 +10,13 @@ use crate::shell::{self, announce, cargo, shown};
 use crate::{envoy, module};
 use tally::Tally;
 
+/// What must hold on every Envoy that the filter supports: the modules of its tests.
+const ON_OLDER_PROXIES: [&str; 4] = ["drains", "timeouts", "bodies", "holding"];
+
 /// Runs every check to its end, then says what failed; the last line counts the tests.
 pub(crate) fn run() -> Result<()> {
     module::build()?;
-    let envoy = envoy::bring()?;
+    let suites = suites()?;
     let mut broken = Vec::new();
     for check in checks() {
         let name = shown(&check);
@@ -22,14 +25,31 @@ pub(crate) fn run() -> Result<()> {
             broken.push(name);
         }
     }
-    let mut tests = cargo(["test", "--workspace", "--no-fail-fast"]);
-    tests.env("SLUICE_ENVOY", envoy);
-    announce(&shown(&tests));
-    let (tally, ran) = Tally::of(tests)?;
-    if !ran {
-        broken.push("cargo test".to_owned());
+    let mut tally = Tally::default();
+    for (name, tests) in suites {
+        announce(&name);
+        if !tally.add_run(tests)? {
+            broken.push(name);
+        }
     }
     conclude(&tally, &broken)
+}
+
+/// All tests on the current Envoy, then those that must hold on older ones.
+fn suites() -> Result<Vec<(String, Command)>> {
+    let mut tests = cargo(["test", "--workspace", "--no-fail-fast"]);
+    tests.env("SLUICE_ENVOY", envoy::bring()?);
+    let mut suites = vec![("every test".to_owned(), tests)];
+    if envoy::named()?.is_some() {
+        println!("only on the Envoy that SLUICE_ENVOY names, not on the older ones");
+        return Ok(suites);
+    }
+    for version in &envoy::OLDER {
+        let mut tests = cargo(["test", "--package", "sluice-tests", "--test", "envoy", "--"]);
+        tests.args(ON_OLDER_PROXIES).env("SLUICE_ENVOY", version.bring()?);
+        suites.push((format!("drains, limits and bodies on Envoy {}", version.number), tests));
+    }
+    Ok(suites)
 }
 
 fn checks() -> Vec<Command> {

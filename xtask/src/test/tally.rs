@@ -14,17 +14,16 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Runs `cargo test`, passing on what it prints; the second value says whether it succeeded.
-    pub(crate) fn of(mut tests: Command) -> Result<(Tally, bool)> {
+    /// Runs `cargo test`, passing on what it prints, and adds what it counts; whether it succeeded.
+    pub(crate) fn add_run(&mut self, mut tests: Command) -> Result<bool> {
         let mut child = tests.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
         let output = child.stdout.take().expect("the output is piped");
-        let mut tally = Tally::default();
         for line in BufReader::new(output).lines() {
             let line = line.context("cannot read what cargo test prints")?;
             println!("{line}");
-            tally.add(&line);
+            self.add(&line);
         }
-        Ok((tally, child.wait()?.success()))
+        Ok(child.wait()?.success())
     }
 
     /// Counts a line such as `test result: ok. 12 passed; 0 failed; 1 ignored; …`.

@@ -1,5 +1,6 @@
 //! What deciding costs natively: finding the route among few and many, and the whole decision over a request.
 
+#[expect(dead_code, reason = "not every benchmark asks for every input")]
 mod inputs;
 
 use std::hint::black_box;

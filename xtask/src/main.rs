@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything the README and CI run, so that a fresh clone needs no other command.
 
+mod bench;
 mod demo;
 mod envoy;
 mod module;
@@ -25,6 +26,8 @@ enum Command {
     Test,
     /// Build, then replay a short day of a service against the filter
     Demo,
+    /// Measure what there is to measure, and print it beside the goals
+    Bench,
     /// Bring a real Envoy to target/envoy/envoy (SLUICE_ENVOY=/path uses another)
     Envoy,
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Build => module::build(),
         Command::Test => test::run(),
         Command::Demo => demo::run(),
+        Command::Bench => bench::run(),
         Command::Envoy => envoy::bring().map(|path| println!("Envoy is at {}", path.display())),
     };
     match outcome {

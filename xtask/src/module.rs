@@ -97,7 +97,7 @@ fn has_debian(compiler: &Path) -> bool {
         && Path::new("/usr/bin/cargo").is_file()
 }
 
-fn numbers(version: &str) -> Vec<u32> {
+pub(crate) fn numbers(version: &str) -> Vec<u32> {
     version.split('.').map_while(|number| number.parse().ok()).collect()
 }
 
@@ -118,7 +118,7 @@ fn linker() -> Option<PathBuf> {
 }
 
 /// What rustup and cargo set for the programs they start would lead Debian's back to them.
-fn leave_rustup(command: &mut Command) {
+pub(crate) fn leave_rustup(command: &mut Command) {
     for name in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTDOC", "LD_LIBRARY_PATH"] {
         command.env_remove(name);
     }

@@ -1,0 +1,66 @@
+//! An exchange in `sluice-sim`.
+
+use std::sync::Arc;
+
+use sluice_sim::{
+    ConnectionInfo, Effect, HeaderMap, Limits, Module, Part, PluginId, PluginOptions, Process,
+    Profile, StreamInfo, Vm, VmOptions,
+};
+
+use crate::{BODY, MARK, REQUEST, RESPONSE};
+
+/// One virtual machine with the filter.
+pub(crate) struct Worker {
+    vm: Vm,
+    plugin: PluginId,
+    connection: Arc<ConnectionInfo>,
+    request: HeaderMap,
+    response: HeaderMap,
+    effects: Vec<Effect>,
+}
+
+impl Worker {
+    pub(crate) fn new(wasm: &[u8]) -> Worker {
+        let module = Module::new(wasm, &Limits::default()).expect("the module is a good one");
+        let process = Process::new(Profile::Envoy, 0);
+        let mut vm = Vm::new(&module, &process, VmOptions::default()).expect("it instantiates");
+        let plugin = vm.start_plugin(PluginOptions::default()).expect("it starts");
+        Worker {
+            vm,
+            plugin,
+            connection: Arc::default(),
+            request: REQUEST.into_iter().collect(),
+            response: RESPONSE.into_iter().collect(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// A whole exchange. The headers that come out go in again with the next one.
+    pub(crate) fn exchange(&mut self) {
+        let info = StreamInfo { connection: Arc::clone(&self.connection), properties: None };
+        let stream = self.vm.open_http(self.plugin, info);
+        self.vm.request_headers(stream, std::mem::take(&mut self.request), true);
+        self.collect();
+        self.vm.response_headers(stream, std::mem::take(&mut self.response), false);
+        self.vm.response_body(stream, &BODY, true);
+        self.vm.close_http(stream);
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        self.vm.drain_effects(&mut self.effects);
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Request { part: Part::Headers { map, .. }, .. } => self.request = map,
+                Effect::Response { part: Part::Headers { map, .. }, .. } => self.response = map,
+                Effect::Response { part: Part::Body { .. }, .. } => {}
+                other => panic!("the filter only looks, yet: {other:?}"),
+            }
+        }
+    }
+
+    pub(crate) fn mark(&self) -> Option<String> {
+        assert_eq!(self.response.len(), RESPONSE.len());
+        self.request.text(MARK).map(str::to_owned)
+    }
+}

@@ -1,0 +1,85 @@
+//! What a replay costs: the program as users run it, in a process of its own, because only that shows how much memory it takes. Prints
+//! figures by name.
+
+#[path = "../../filter/benches/inputs.rs"]
+#[expect(dead_code, reason = "not every benchmark asks for every input")]
+mod inputs;
+mod trace;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Requests of the trace that is measured.
+const REQUESTS: usize = 100_000;
+/// A replay that does next to nothing: what remains is starting, compiling the module included.
+const START: usize = 1;
+const ROUNDS: usize = 5;
+
+fn main() {
+    let configuration = write("config.json", &inputs::configuration(inputs::ROUTES));
+    let short = write("start.jsonl", &trace::trace(START));
+    let long = write("requests.jsonl", &trace::trace(REQUESTS));
+    let (mut starts, mut rates, mut memory) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..ROUNDS {
+        let (start, _) = replay(&configuration, &short);
+        let (whole, peak) = replay(&configuration, &long);
+        starts.push(start.as_secs_f64());
+        rates.push((REQUESTS - START) as f64 / (whole - start).as_secs_f64());
+        memory = peak.max(memory);
+    }
+    println!("requests/second {:.0}", median(rates));
+    println!("start/seconds {:.3}", median(starts));
+    println!("memory/bytes {memory}");
+}
+
+/// Writes an input to a place where it can be looked at and replayed by hand.
+fn write(name: &str, content: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("replay");
+    fs::create_dir_all(&folder).expect("the build folder can be written to");
+    let path = folder.join(name);
+    fs::write(&path, content).expect("the folder can be written to");
+    path
+}
+
+/// Replays a trace, whose expectations must hold: how long that took, and the peak of its memory in bytes.
+fn replay(configuration: &Path, trace: &Path) -> (Duration, u64) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    program.args(["replay", "--workers", "1", "--config"]).arg(configuration).arg(trace);
+    if let Some(filter) = std::env::var_os("SLUICE_FILTER") {
+        program.arg("--wasm").arg(filter);
+    }
+    program.current_dir(env!("CARGO_MANIFEST_DIR")).stdout(Stdio::null());
+    let (took, peak, held) = watch(&mut program);
+    assert!(held, "a replay failed; run {program:?} to see why");
+    (took, peak)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+fn watch(program: &mut Command) -> (Duration, u64, bool) {
+    let begin = Instant::now();
+    let mut child = program.spawn().expect("cargo has built the program");
+    let mut peak = 0;
+    let status = loop {
+        // The figure is gone with the process; the last look comes shortly before its end.
+        peak = peak_memory(&child).unwrap_or(0).max(peak);
+        if let Some(status) = child.try_wait().expect("the process is our child") {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    (begin.elapsed(), peak, status.success())
+}
+
+/// Linux keeps the peak, in kilobytes; elsewhere it stays unknown.
+fn peak_memory(child: &Child) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}

@@ -3,41 +3,64 @@
 
 use std::fmt::Write as _;
 
+use crate::config::Config;
 use crate::policy::Policy;
 
 /// The foreign function by which a host is told. It is called once with no argument, to ask whether the host wants to know.
 pub const FUNCTION: &str = "sluice_decision";
 
-/// The decision over a request. Names and words in it come from small alphabets, so that nothing needs escaping.
-pub(crate) fn request(route: Option<&str>, policy: &Policy, hold: bool) -> String {
+/// The decision over a request, without a word on its body. Names and words in it come from small alphabets, so that nothing needs
+/// escaping.
+fn request(route: Option<&str>, policy: &Policy) -> String {
     let mut json = String::from("{\"phase\":\"request\"");
-    let mut put = |key: &str, value: &dyn std::fmt::Display, quote: &str| {
-        let _ = write!(json, ",\"{key}\":{quote}{value}{quote}");
-    };
     if let Some(route) = route {
-        put("route", &route, "\"");
+        let _ = write!(json, ",\"route\":\"{route}\"");
     }
     if let Some(limit) = policy.request {
-        put("timeout_ms", &limit.as_millis(), "");
+        let _ = write!(json, ",\"timeout_ms\":{}", limit.as_millis());
     }
     if let Some(limit) = policy.per_try {
-        put("per_try_ms", &limit.as_millis(), "");
+        let _ = write!(json, ",\"per_try_ms\":{}", limit.as_millis());
     }
     if let Some(retry) = &policy.retry {
         let on: Vec<&str> = retry.on.iter().map(|on| on.word()).collect();
-        put("retry", &on.join(","), "\"");
-        put("attempts", &retry.attempts.value(), "");
+        let attempts = retry.attempts.value();
+        let _ = write!(json, ",\"retry\":\"{}\",\"attempts\":{attempts}", on.join(","));
     }
-    if hold {
-        put("hold", &true, "");
-    }
-    json.push('}');
     json
 }
 
+/// What is said of requests: the same for every request of a route, but for whether the body is held.
+#[derive(Debug)]
+pub struct Decisions {
+    /// For each route, and then for requests without one, with a streamed and with a held body.
+    requests: Vec<[Box<str>; 2]>,
+}
+
+impl Decisions {
+    /// Writes down what can be decided under `config`.
+    pub fn new(config: &Config) -> Self {
+        let named = config.routes.iter().map(|route| (Some(route.name.as_str()), &route.policy));
+        let both = |(route, policy)| {
+            let json = request(route, policy);
+            [format!("{json}}}").into(), format!("{json},\"hold\":true}}").into()]
+        };
+        Self { requests: named.chain([(None, &config.defaults)]).map(both).collect() }
+    }
+
+    /// The decision over a request of `route`.
+    pub fn request(&self, route: Option<usize>, hold: bool) -> &str {
+        let last = self.requests.len() - 1;
+        &self.requests[route.map_or(last, |index| index.min(last))][usize::from(hold)]
+    }
+}
+
 /// The decision over a response.
-pub(crate) fn response(hold: bool, close: bool) -> String {
-    let body = if hold { "hold" } else { "stream" };
-    let close = if close { ",\"close\":true" } else { "" };
-    format!("{{\"phase\":\"response\",\"body\":\"{body}\"{close}}}")
+pub fn response(hold: bool, close: bool) -> &'static str {
+    match (hold, close) {
+        (false, false) => "{\"phase\":\"response\",\"body\":\"stream\"}",
+        (false, true) => "{\"phase\":\"response\",\"body\":\"stream\",\"close\":true}",
+        (true, false) => "{\"phase\":\"response\",\"body\":\"hold\"}",
+        (true, true) => "{\"phase\":\"response\",\"body\":\"hold\",\"close\":true}",
+    }
 }

@@ -93,10 +93,13 @@ impl PerRoute {
     }
 }
 
-/// Where sums go.
+/// Where sums go: the host, which gives each metric a number when it is first used.
 pub trait Sink {
+    /// The number of a metric, or `None` when the host refuses it.
+    fn define(&mut self, kind: Kind, name: &str) -> Option<u32>;
+
     /// Adds to a metric.
-    fn add(&mut self, kind: Kind, name: &str, change: i64);
+    fn add(&mut self, id: u32, change: i64);
 }
 
 /// The counters of a route in [`Metrics`].
@@ -106,17 +109,37 @@ pub struct RouteSlot(usize);
 /// What was counted since the last flush. One for each VM; routes of the same name share their counters across configurations.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    general: [i64; General::ALL.len()],
+    general: [Count<i64>; General::ALL.len()],
     slots: Map<Box<str>, usize>,
     routes: Vec<RouteCounts>,
     /// The routes that counted something since the last flush.
     touched: Vec<usize>,
 }
 
+/// A number and, once it was used, the host's number for it: defining a metric again would give it a second one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count<T> {
+    change: T,
+    id: Option<u32>,
+}
+
+impl<T: Default + PartialEq + Into<i64>> Count<T> {
+    fn flush(&mut self, sink: &mut impl Sink, kind: Kind, name: impl FnOnce() -> String) {
+        if self.change == T::default() {
+            return;
+        }
+        let change = std::mem::take(&mut self.change).into();
+        self.id = self.id.or_else(|| sink.define(kind, &name()));
+        if let Some(id) = self.id {
+            sink.add(id, change);
+        }
+    }
+}
+
 #[derive(Debug)]
 struct RouteCounts {
     name: Box<str>,
-    counts: [u32; PerRoute::ALL.len()],
+    counts: [Count<u32>; PerRoute::ALL.len()],
     touched: bool,
 }
 
@@ -128,21 +151,30 @@ impl Metrics {
         }
         let slot = self.routes.len();
         self.slots.insert(name.into(), slot);
-        let counts = [0; PerRoute::ALL.len()];
+        let counts = Default::default();
         self.routes.push(RouteCounts { name: name.into(), counts, touched: false });
         RouteSlot(slot)
     }
 
     /// Adds to a metric of the process.
     pub fn add(&mut self, metric: General, change: i64) {
-        self.general[metric as usize] += change;
+        self.general[metric as usize].change += change;
+    }
+
+    /// The host's number of a metric of the process.
+    pub fn id(&mut self, metric: General, sink: &mut impl Sink) -> Option<u32> {
+        let (name, kind) = metric.name();
+        let count = &mut self.general[metric as usize];
+        count.id = count.id.or_else(|| sink.define(kind, name));
+        count.id
     }
 
     /// Adds one to a metric of a route.
     pub fn count(&mut self, slot: RouteSlot, metric: PerRoute) {
         let route = &mut self.routes[slot.0];
+        let count = &mut route.counts[metric as usize];
         // A flush comes long before four thousand million.
-        route.counts[metric as usize] = route.counts[metric as usize].saturating_add(1);
+        count.change = count.change.saturating_add(1);
         if !route.touched {
             route.touched = true;
             self.touched.push(slot.0);
@@ -152,20 +184,15 @@ impl Metrics {
     /// Hands over what was counted since the last time.
     pub fn flush(&mut self, sink: &mut impl Sink) {
         for metric in General::ALL {
-            let change = std::mem::take(&mut self.general[metric as usize]);
-            if change != 0 {
-                let (name, kind) = metric.name();
-                sink.add(kind, name, change);
-            }
+            let (name, kind) = metric.name();
+            self.general[metric as usize].flush(sink, kind, || name.to_owned());
         }
         for slot in self.touched.drain(..) {
             let route = &mut self.routes[slot];
             route.touched = false;
             for metric in PerRoute::ALL {
-                let count = std::mem::take(&mut route.counts[metric as usize]);
-                if count != 0 {
-                    sink.add(Kind::Counter, &metric.name(&route.name), i64::from(count));
-                }
+                let count = &mut route.counts[metric as usize];
+                count.flush(sink, Kind::Counter, || metric.name(&route.name));
             }
         }
     }

@@ -6,7 +6,6 @@
 use crate::buffering::{self, RequestBody, ResponseView};
 use crate::config::Config;
 use crate::config::spec::BufferingMode;
-use crate::decision;
 use crate::hygiene;
 use crate::request::RequestView;
 
@@ -129,17 +128,6 @@ impl Stream {
             }
         };
         RequestEffects { set, remove, reply }
-    }
-
-    /// What was decided over the request, for a host that asked to be told.
-    pub fn request_decision(&self, config: &Config) -> String {
-        let name = self.route().and_then(|index| config.route_label(index));
-        decision::request(name, config.policy(self.route()), self.holds_request())
-    }
-
-    /// What was decided over the response, for a host that asked to be told.
-    pub fn response_decision(&self, close: bool) -> String {
-        decision::response(self.response == Body::Held, close)
     }
 
     /// A piece of the request body, or its end, has come; `held` bytes are there now.

@@ -148,6 +148,14 @@ fn the_same_epoch_again_changes_nothing() {
 }
 
 #[test]
+fn a_later_start_of_the_same_epoch_is_put_right_and_nobodys_fault() {
+    let mut worker = worker(10, &record(7, "reload", 1000, 0, ""));
+    let later = record(7, "reload", 1001, 0, "").to_json();
+    let look = worker.look(Some(later.as_bytes()), 1100);
+    assert_eq!((look.stale, look.write), (false, worker.record().map(Record::to_json)));
+}
+
+#[test]
 fn a_drain_whose_write_was_lost_is_written_again() {
     let mut worker = Worker::default();
     let standing = record(6, "reload", 500, 0, "").to_json();

@@ -1,15 +1,19 @@
 //! The metrics have the names that the documentation promises, and sums arrive whole.
 
-use std::collections::BTreeMap;
-
 use sluice_filter::metrics::{General, Kind, Metrics, PerRoute, Sink};
 
+/// A host: the metrics it was asked to define, in their order, with their values.
 #[derive(Default)]
-struct Sums(BTreeMap<String, i64>);
+struct Host(Vec<(String, i64)>);
 
-impl Sink for Sums {
-    fn add(&mut self, _: Kind, name: &str, change: i64) {
-        *self.0.entry(name.to_owned()).or_default() += change;
+impl Sink for Host {
+    fn define(&mut self, _: Kind, name: &str) -> Option<u32> {
+        self.0.push((name.to_owned(), 0));
+        u32::try_from(self.0.len() - 1).ok()
+    }
+
+    fn add(&mut self, id: u32, change: i64) {
+        self.0[id as usize].1 += change;
     }
 }
 
@@ -32,7 +36,7 @@ fn the_documentation_names_exactly_the_metrics_that_exist() {
 }
 
 #[test]
-fn sums_of_a_name_are_handed_over_once() {
+fn what_was_counted_is_handed_over_once() {
     let mut metrics = Metrics::default();
     let (a, b) = (metrics.slot("a"), metrics.slot("b"));
     assert_eq!(metrics.slot("a"), a, "the next configuration has the same route");
@@ -43,18 +47,21 @@ fn sums_of_a_name_are_handed_over_once() {
     metrics.count(a, PerRoute::Requests);
     metrics.count(a, PerRoute::Requests);
     metrics.count(b, PerRoute::DrainClosed);
-    let mut sums = Sums::default();
-    metrics.flush(&mut sums);
-    let expected = [
-        ("sluice.drain.stale", 1),
-        ("sluice.route.a.requests", 2),
-        ("sluice.route.b.drain_closed", 1),
-    ];
-    assert_eq!(sums.0, expected.map(|(name, sum)| (name.to_owned(), sum)).into());
-    let mut nothing = Sums::default();
-    metrics.flush(&mut nothing);
-    assert_eq!(nothing.0, BTreeMap::new());
+    let mut host = Host::default();
+    metrics.flush(&mut host);
+    let expected = |requests| {
+        let values = [
+            ("sluice.drain.stale", 1),
+            ("sluice.route.a.requests", requests),
+            ("sluice.route.b.drain_closed", 1),
+        ];
+        values.map(|(name, value)| (name.to_owned(), value))
+    };
+    assert_eq!(host.0, expected(2));
+    metrics.flush(&mut host);
+    assert_eq!(host.0, expected(2));
     metrics.count(a, PerRoute::Requests);
-    metrics.flush(&mut nothing);
-    assert_eq!(nothing.0, [("sluice.route.a.requests".to_owned(), 1)].into());
+    metrics.flush(&mut host);
+    assert_eq!(host.0, expected(3), "defined once");
+    assert_eq!(metrics.id(General::DrainStale, &mut host), Some(0));
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use sluice_filter::buffering::ResponseView;
 use sluice_filter::config::spec::DrainMode;
+use sluice_filter::decision::{self, Decisions};
 use sluice_filter::drain::{Record, Worker};
 use sluice_filter::health::{self, Report};
 use sluice_filter::stream::{Passage, ResponseEffects, Stream};
@@ -408,19 +409,16 @@ fn decisions_are_told_in_compact_json() {
         "timeouts": { "request": "60s", "per_try": "10s" },
         "retry": { "on": ["connect-failure", "reset"], "attempts": 2 },
     }));
-    let mut stream = Stream::default();
-    let upload = request("POST", &[("content-length", "10")]);
-    stream.request(&config, &RequestView::new(&upload), None, false);
+    let decisions = Decisions::new(&config);
     let decision = r#"{"phase":"request","route":"r","timeout_ms":60000,"per_try_ms":10000,"retry":"connect-failure,reset","attempts":2,"hold":true}"#;
-    assert_eq!(stream.request_decision(&config), decision);
-    response(&mut stream, &config, &SMALL);
-    assert_eq!(
-        stream.response_decision(true),
-        r#"{"phase":"response","body":"hold","close":true}"#
-    );
-    let plain = parse(&json!({ "version": 1 }));
-    let mut stream = begun(&plain, "GET");
-    assert_eq!(stream.request_decision(&plain), r#"{"phase":"request"}"#);
-    response(&mut stream, &plain, &SMALL);
-    assert_eq!(stream.response_decision(false), r#"{"phase":"response","body":"stream"}"#);
+    assert_eq!(decisions.request(Some(0), true), decision);
+    assert_eq!(decisions.request(Some(0), false), decision.replace(r#","hold":true"#, ""));
+    assert_eq!(decisions.request(None, false), r#"{"phase":"request"}"#);
+    for (hold, body) in [(false, "stream"), (true, "hold")] {
+        let closes = json!({ "phase": "response", "body": body, "close": true });
+        let stays = json!({ "phase": "response", "body": body });
+        let told =
+            |close| serde_json::from_str::<Value>(decision::response(hold, close)).expect("JSON");
+        assert_eq!((told(true), told(false)), (closes, stays));
+    }
 }

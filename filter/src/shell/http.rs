@@ -62,8 +62,9 @@ impl Http {
                 vm.metrics.count(slot, PerRoute::RequestBuffered);
             }
         });
-        if active.tells_decisions {
-            host::tell(decision::FUNCTION, self.stream.request_decision(config).as_bytes());
+        if let Some(decisions) = &active.decisions {
+            let decision = decisions.request(self.stream.route(), self.stream.holds_request());
+            host::tell(decision::FUNCTION, decision.as_bytes());
         }
         if let Some(reply) = effects.reply {
             host::reply(&reply);
@@ -115,8 +116,9 @@ impl Http {
                 }
             });
         }
-        if active.tells_decisions {
-            host::tell(decision::FUNCTION, self.stream.response_decision(effects.close).as_bytes());
+        if active.decisions.is_some() {
+            let decision = decision::response(effects.hold, effects.close);
+            host::tell(decision::FUNCTION, decision.as_bytes());
         }
     }
 }

@@ -10,6 +10,7 @@ use super::http::Http;
 use super::vm;
 use crate::config::spec::Signal;
 use crate::config::{Config, ConfigError, MAX_DOCUMENT, NO_ROUTE};
+use crate::decision::Decisions;
 use crate::metrics::{General, RouteSlot};
 
 /// Warnings of one configuration that are logged; a generated one may have thousands.
@@ -27,7 +28,8 @@ pub(super) struct Active {
     slots: Vec<RouteSlot>,
     /// Connections close through the marker header.
     pub(super) marks: bool,
-    pub(super) tells_decisions: bool,
+    /// For a host that asked to be told.
+    pub(super) decisions: Option<Decisions>,
     /// The node id of the proxy, for the health answer.
     pub(super) instance: String,
 }
@@ -43,9 +45,10 @@ impl Active {
                 Some(Signal::Header) | None => false,
                 Some(Signal::Auto) => host.is_envoy,
             };
+            let decisions = host.asks_decisions.then(|| Decisions::new(&config));
             let id = config.health.as_ref().and_then(|_| host::property(&["xds", "node", "id"]));
             let instance = String::from_utf8_lossy(&id.unwrap_or_default()).into_owned();
-            Self { slots, marks, tells_decisions: host.asks_decisions, instance, config }
+            Self { slots, marks, decisions, instance, config }
         })
     }
 

@@ -8,7 +8,6 @@ use super::host;
 use crate::config::spec::DrainStateSpec;
 use crate::decision;
 use crate::drain::{Look, RECORD_KEY, Record, WATERMARK_KEY, Worker};
-use crate::hash::Map;
 use crate::metrics::{General, Kind, Metrics, Sink};
 
 /// How often a write to shared data is repeated when others write too; the next tick tries again anyway.
@@ -18,7 +17,6 @@ const ATTEMPTS: usize = 16;
 pub(super) struct Vm {
     pub(super) worker: Worker,
     pub(super) metrics: Metrics,
-    ids: MetricIds,
     /// What the host is, found out at the first configuration.
     host: Option<Host>,
     bridge_reported: bool,
@@ -90,8 +88,7 @@ impl Vm {
             host::log(LogLevel::Warn, &error.to_string());
         }
         if let (true, Some(record)) = (look.learned, self.worker.record()) {
-            let (name, kind) = General::DrainEpoch.name();
-            if let Some(id) = self.ids.of(kind, name) {
+            if let Some(id) = self.metrics.id(General::DrainEpoch, &mut HostMetrics) {
                 host::set_metric(id, record.epoch);
             }
             host::log(LogLevel::Info, &format!("drain {}", record.to_json()));
@@ -109,36 +106,24 @@ impl Vm {
     }
 
     pub(super) fn flush(&mut self) {
-        self.metrics.flush(&mut self.ids);
+        self.metrics.flush(&mut HostMetrics);
     }
 
     /// The process's requests in flight, this VM's latest included.
     pub(super) fn in_flight(&mut self) -> u64 {
         self.flush();
-        let (name, kind) = General::InFlight.name();
-        self.ids.of(kind, name).and_then(host::metric).unwrap_or(0)
+        self.metrics.id(General::InFlight, &mut HostMetrics).and_then(host::metric).unwrap_or(0)
     }
 }
 
-/// The host's numbers of the metrics that were used. Defining one again would give it a second number.
-#[derive(Default)]
-struct MetricIds(Map<Box<str>, u32>);
+struct HostMetrics;
 
-impl MetricIds {
-    fn of(&mut self, kind: Kind, name: &str) -> Option<u32> {
-        if let Some(id) = self.0.get(name) {
-            return Some(*id);
-        }
-        let id = host::define_metric(kind, name)?;
-        self.0.insert(name.into(), id);
-        Some(id)
+impl Sink for HostMetrics {
+    fn define(&mut self, kind: Kind, name: &str) -> Option<u32> {
+        host::define_metric(kind, name)
     }
-}
 
-impl Sink for MetricIds {
-    fn add(&mut self, kind: Kind, name: &str, change: i64) {
-        if let Some(id) = self.of(kind, name) {
-            host::add_to_metric(id, change);
-        }
+    fn add(&mut self, id: u32, change: i64) {
+        host::add_to_metric(id, change);
     }
 }

@@ -10,6 +10,7 @@ pub mod envoy;
 pub mod http1;
 pub mod http2;
 pub mod message;
+pub mod nginx;
 pub mod upstream;
 
 use std::path::{Path, PathBuf};

@@ -6,11 +6,13 @@ mod envoy {
     mod bodies;
     mod broken;
     mod configuration;
+    mod crashes;
     mod drains;
     mod events;
     mod examples;
     mod holding;
     mod hygiene;
+    mod nginx;
     mod pushes;
     mod retries;
     mod timeouts;

@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod envoy;
 mod module;
+mod nginx;
 mod shell;
 mod test;
 

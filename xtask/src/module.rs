@@ -19,17 +19,26 @@ const DEBIAN: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// Builds the filter to `target/sluice_filter.wasm` and says how large it is.
 pub(crate) fn build() -> Result<()> {
+    build_as("sluice_filter.wasm", &[])
+}
+
+/// Builds a filter that crashes when a request asks for it, for the test of what survives.
+pub(crate) fn build_crashing() -> Result<()> {
+    build_as("sluice_filter.crash.wasm", &["--features", "crash"])
+}
+
+fn build_as(name: &str, features: &[&str]) -> Result<()> {
     let artefacts = artefacts()?;
     let built = if has_target() || add_target() {
-        announce("building the filter for wasm32");
-        run(cargo(arguments(&artefacts)))?;
+        announce(&format!("building {name}"));
+        run(cargo(arguments(&artefacts, features)))?;
         artefacts
     } else {
         let artefacts = artefacts.join("build-std");
-        build_with_debian(&artefacts)?;
+        build_with_debian(&artefacts, features)?;
         artefacts
     };
-    publish(&built.join(TRIPLE).join("wasm/sluice_filter.wasm"))
+    publish(&built.join(TRIPLE).join("wasm/sluice_filter.wasm"), name)
 }
 
 /// Whether the toolchain that runs us can compile for wasm32 as it is.
@@ -38,9 +47,10 @@ pub(crate) fn has_target() -> bool {
         .is_some_and(|folder| Path::new(&folder).is_dir())
 }
 
-fn arguments(artefacts: &Path) -> Vec<String> {
+fn arguments(artefacts: &Path, features: &[&str]) -> Vec<String> {
     let words = ["build", "--quiet", "--package", "sluice-filter", "--lib", "--target", TRIPLE];
     let mut words: Vec<String> = words.map(str::to_owned).into();
+    words.extend(features.iter().map(|&word| word.to_owned()));
     words.extend(["--profile", "wasm", "--target-dir"].map(str::to_owned));
     words.push(artefacts.display().to_string());
     words
@@ -65,7 +75,7 @@ fn add_target() -> bool {
 
 /// The way without rustup's server: Debian's compiler builds the standard library from its own
 /// sources, and any linker for wasm finishes the module.
-fn build_with_debian(artefacts: &Path) -> Result<()> {
+fn build_with_debian(artefacts: &Path, features: &[&str]) -> Result<()> {
     let compiler = Path::new("/usr/bin/rustc");
     if !has_debian(compiler) && install_debian().is_err() {
         bail!(
@@ -76,7 +86,7 @@ fn build_with_debian(artefacts: &Path) -> Result<()> {
     }
     let linker = linker().context("no linker for wasm32: install Debian's package lld")?;
     announce("building the filter for wasm32 with Debian's compiler");
-    let mut build = command("/usr/bin/cargo", arguments(artefacts));
+    let mut build = command("/usr/bin/cargo", arguments(artefacts, features));
     build.arg("-Zbuild-std=std,panic_abort");
     build.arg("--config").arg(format!("target.{TRIPLE}.linker={:?}", linker.display().to_string()));
     build.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", compiler);
@@ -124,11 +134,11 @@ pub(crate) fn leave_rustup(command: &mut Command) {
     }
 }
 
-fn publish(module: &Path) -> Result<()> {
+fn publish(module: &Path, name: &str) -> Result<()> {
     let bytes = fs::read(module).with_context(|| format!("no module at {}", module.display()))?;
     let size = bytes.len() as u64;
-    let place = target().join("sluice_filter.wasm");
-    let shown = format!("target/sluice_filter.wasm: {:.1} KiB", size as f64 / 1024.0);
+    let place = target().join(name);
+    let shown = format!("target/{name}: {:.1} KiB", size as f64 / 1024.0);
     if fs::read(&place).ok().as_deref() != Some(&bytes) {
         fs::create_dir_all(target())?;
         fs::write(&place, bytes).with_context(|| format!("cannot write {}", place.display()))?;

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::shell::{self, announce, cargo, shown};
-use crate::{envoy, module};
+use crate::{envoy, module, nginx};
 use tally::Tally;
 
 /// What must hold on every Envoy that the filter supports: the modules of its tests.
@@ -16,6 +16,8 @@ const ON_OLDER_PROXIES: [&str; 4] = ["drains", "timeouts", "bodies", "holding"];
 /// Runs every check to its end, then says what failed; the last line counts the tests.
 pub(crate) fn run() -> Result<()> {
     module::build()?;
+    module::build_crashing()?;
+    nginx::bring()?;
     let suites = suites()?;
     let mut broken = Vec::new();
     for check in checks() {
@@ -45,7 +47,9 @@ fn suites() -> Result<Vec<(String, Command)>> {
         return Ok(suites);
     }
     for version in &envoy::OLDER {
-        let mut tests = cargo(["test", "--package", "sluice-tests", "--test", "envoy", "--"]);
+        // The whole workspace is named so that cargo uses what it has built: for one package alone it
+        // would choose other features of the dependencies and build them anew.
+        let mut tests = cargo(["test", "--workspace", "--test", "envoy", "--"]);
         tests.args(ON_OLDER_PROXIES).env("SLUICE_ENVOY", version.bring()?);
         suites.push((format!("drains, limits and bodies on Envoy {}", version.number), tests));
     }

@@ -34,6 +34,8 @@ impl Http {
     fn request(&mut self, active: &Active, ended: bool) -> Action {
         let config = &active.config;
         let headers = host::request_headers();
+        #[cfg(feature = "crash")]
+        assert!(headers.iter().all(|(name, _)| name != "x-crash"), "a test asks for it");
         let mut request = RequestView::new(&headers);
         let connection = config.drain.as_ref().and_then(|_| host::connection_id());
         if let Some(connection) = connection {

@@ -111,7 +111,7 @@ impl Config {
     /// Why a document of `bytes` is not even read.
     pub fn too_large(bytes: usize) -> ConfigError {
         let problem = Problem::TooLarge { found: bytes, limit: MAX_DOCUMENT };
-        ConfigError { place: Place::Root.to_string(), problem }
+        ConfigError { place: Place::Root.to_string(), problem: Box::new(problem) }
     }
 
     fn compile(spec: ConfigSpec) -> Self {
@@ -224,10 +224,10 @@ pub(crate) fn parse_json(text: &str) -> Result<Node, Problem> {
 }
 
 /// The routes by name, each name once.
-fn check_names(spec: &ConfigSpec) -> Result<Map<&str, usize>, ConfigError> {
+fn check_names(spec: &ConfigSpec) -> Result<Map<Box<str>, usize>, ConfigError> {
     let mut names = Map::default();
     for (index, route) in spec.routes.iter().flatten().enumerate() {
-        if let Some(first) = names.insert(route.name.as_str(), index) {
+        if let Some(first) = names.insert(route.name.as_str().into(), index) {
             let found = format!("{:?}", route.name.as_str());
             let first = format!("routes[{first}]");
             return Place::Field(
@@ -240,7 +240,7 @@ fn check_names(spec: &ConfigSpec) -> Result<Map<&str, usize>, ConfigError> {
     Ok(names)
 }
 
-fn check_drain(spec: &ConfigSpec, names: &Map<&str, usize>) -> Result<(), ConfigError> {
+fn check_drain(spec: &ConfigSpec, names: &Map<Box<str>, usize>) -> Result<(), ConfigError> {
     let root = &Place::Root;
     if spec.health.is_some() && spec.drain.is_none() {
         let reason = "answers only while a drain terminates the proxy, and this configuration takes part in none; \

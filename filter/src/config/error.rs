@@ -11,8 +11,8 @@ use super::span::Span;
 pub struct ConfigError {
     /// Where, as `routes[2].timeouts.request`; `configuration` when it is the document as a whole.
     pub place: String,
-    /// What is wrong there.
-    pub problem: Problem,
+    /// What is wrong there. Boxed, because every reader hands this type on and few ever fill it.
+    pub problem: Box<Problem>,
 }
 
 /// One mistake in a configuration. Fields named `found` carry what was written, quoted and cut for display.

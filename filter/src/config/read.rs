@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::error::{ConfigError, Problem};
-use super::json::Node;
+use super::json::{Node, quoted};
 
 /// Where a value stands in the document.
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ pub(crate) enum Place<'a> {
 
 impl Place<'_> {
     pub(crate) fn refuse<T>(&self, problem: Problem) -> Result<T, ConfigError> {
-        Err(ConfigError { place: self.to_string(), problem })
+        Err(ConfigError { place: self.to_string(), problem: Box::new(problem) })
     }
 
     pub(crate) fn unexpected<T>(
@@ -112,6 +112,46 @@ pub(crate) fn text<'n>(
     }
 }
 
+/// Text for which `legal` holds.
+pub(crate) fn legal_text(
+    node: &Node,
+    at: &Place<'_>,
+    expected: &'static str,
+    legal: fn(&str) -> bool,
+) -> Result<Box<str>, ConfigError> {
+    let written = text(node, at, expected)?;
+    if legal(written) { Ok(written.into()) } else { at.unexpected(quoted(written), expected) }
+}
+
+/// A whole number from `min` to `max`.
+pub(crate) fn number(
+    node: &Node,
+    at: &Place<'_>,
+    (min, max): (u64, u64),
+    expected: &'static str,
+) -> Result<u64, ConfigError> {
+    match node {
+        Node::Unsigned(value) if (min..=max).contains(value) => Ok(*value),
+        Node::Unsigned(_) | Node::Negative(_) => {
+            at.refuse(Problem::OutOfRange { found: node.to_string(), expected })
+        }
+        other => at.unexpected(other, expected),
+    }
+}
+
+/// The position of the word that stands there.
+pub(crate) fn word(
+    node: &Node,
+    at: &Place<'_>,
+    known: &'static [&'static str],
+) -> Result<usize, ConfigError> {
+    let written = if let Node::Text(text) = node { text.as_str() } else { "" };
+    match known.iter().position(|word| *word == written) {
+        Some(position) => Ok(position),
+        None => at.refuse(Problem::UnknownWord { found: node.to_string(), known }),
+    }
+}
+
 /// How many fields of a foreign object are looked at for repetition, which takes the square of it.
 const TOLERATED: usize = 64;
 
@@ -136,7 +176,7 @@ impl<'n, 'p> Fields<'n, 'p> {
                 return place.refuse(Problem::NotOurs { reason });
             }
             if !known.contains(&key.as_str()) {
-                let key = super::json::quoted(key);
+                let key = quoted(key);
                 let shown = key.trim_matches('"');
                 return Place::Field(at, shown).refuse(Problem::UnknownField { known });
             }
@@ -271,13 +311,8 @@ macro_rules! words {
                 node: &$crate::config::json::Node,
                 at: &$crate::config::read::Place<'_>,
             ) -> Result<Self, $crate::config::ConfigError> {
-                match node {
-                    $( $crate::config::json::Node::Text(text) if text == $word => Ok(Self::$variant), )*
-                    other => at.refuse($crate::config::Problem::UnknownWord {
-                        found: other.to_string(),
-                        known: Self::WORDS,
-                    }),
-                }
+                const ALL: &[$name] = &[ $( $name::$variant, )* ];
+                $crate::config::read::word(node, at, Self::WORDS).map(|position| ALL[position])
             }
         }
     };

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::error::{ConfigError, Problem};
 use super::json::{Node, quoted};
-use super::read::{Place, Read, text};
+use super::read::{Place, Read, legal_text, number, text};
 
 /// Declares a string with a rule: `$legal` decides over the text, `$expected` says what is legal.
 macro_rules! text_type {
@@ -27,13 +27,7 @@ macro_rules! text_type {
             const EXPECTED: &'static str = $expected;
 
             fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
-                let written = text(node, at, Self::EXPECTED)?;
-                let legal: fn(&str) -> bool = $legal;
-                if legal(written) {
-                    Ok(Self(written.into()))
-                } else {
-                    at.unexpected(quoted(written), Self::EXPECTED)
-                }
+                legal_text(node, at, Self::EXPECTED, $legal).map(Self)
             }
         }
     };
@@ -159,14 +153,7 @@ macro_rules! number_type {
             const EXPECTED: &'static str = $expected;
 
             fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
-                match node {
-                    Node::Unsigned(value) if ($min..=$max).contains(value) => Ok(Self(*value)),
-                    Node::Unsigned(_) | Node::Negative(_) => at.refuse(Problem::OutOfRange {
-                        found: node.to_string(),
-                        expected: Self::EXPECTED,
-                    }),
-                    other => at.unexpected(other, Self::EXPECTED),
-                }
+                number(node, at, ($min, $max), Self::EXPECTED).map(Self)
             }
         }
     };

@@ -47,7 +47,7 @@ pub enum RecordError {
     NotUtf8,
     /// Not JSON.
     #[error("the drain record is {0}")]
-    NotJson(Problem),
+    NotJson(Box<Problem>),
     /// A field is missing or wrong.
     #[error("the drain record is wrong at {0}")]
     Wrong(ConfigError),
@@ -64,7 +64,7 @@ impl Record {
             return Err(RecordError::TooLarge { found: bytes.len() });
         }
         let text = std::str::from_utf8(bytes).map_err(|_| RecordError::NotUtf8)?;
-        let node = parse_json(text).map_err(RecordError::NotJson)?;
+        let node = parse_json(text).map_err(|problem| RecordError::NotJson(Box::new(problem)))?;
         Self::read(&node).map_err(RecordError::Wrong)
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn covering(config: &Config, index: usize) -> Option<usize> {
     request.route_name = later.route_name.as_ref().map(|name| name.as_str().as_bytes());
     request.policy = later.policy.as_ref().map(|name| name.as_str().as_bytes());
     let mut found = None;
-    config.router().candidate_lists(&request, |list| {
+    config.router().candidate_lists(&request, &mut |list| {
         let earlier =
             list.iter().copied().take_while(|candidate| *candidate < index).take(COMPARED);
         let covering =
@@ -98,13 +98,12 @@ impl HeaderCondition {
             (ValueCondition::Present(true), theirs) => *theirs != ValueCondition::Present(false),
             (ValueCondition::Present(false), _) | (_, ValueCondition::Present(_)) => false,
             (mine, ValueCondition::Exact(text)) => mine.matches(text.as_str().as_bytes()),
-            (ValueCondition::Prefix(mine), ValueCondition::Prefix(theirs)) => {
-                theirs.as_str().starts_with(mine.as_str())
-            }
-            (
-                ValueCondition::Contains(mine),
-                ValueCondition::Prefix(theirs) | ValueCondition::Contains(theirs),
-            ) => theirs.as_str().contains(mine.as_str()),
+            // What begins with, or contains, a text that meets the condition meets it too.
+            (mine @ ValueCondition::Prefix(_), ValueCondition::Prefix(text))
+            | (
+                mine @ ValueCondition::Contains(_),
+                ValueCondition::Prefix(text) | ValueCondition::Contains(text),
+            ) => mine.matches(text.as_str().as_bytes()),
             _ => false,
         }
     }

@@ -16,9 +16,13 @@ use crate::request::RequestView;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
-    scopes: Map<u64, Scope>,
-    /// Routes by scope and the beginning of their path, in ascending order.
-    candidates: Map<u64, Vec<usize>>,
+    /// Where the scope lies in `scopes`, by its hash.
+    scope_at: Map<u64, usize>,
+    scopes: Vec<Scope>,
+    /// Where the list lies in `lists`, by scope and the beginning of the path.
+    list_at: Map<u64, usize>,
+    /// Routes, in ascending order.
+    lists: Vec<Vec<usize>>,
     uses_hosts: bool,
     uses_route_name: bool,
     uses_policy: bool,
@@ -56,7 +60,7 @@ impl Router {
         let any = conditions.hosts.is_none().then_some(ANY);
         for host in hosts.chain(any) {
             let key = scope_hash(host, route_name, policy);
-            let scope = self.scopes.entry(key).or_default();
+            let scope = entry(&mut self.scope_at, &mut self.scopes, key);
             let literal = literal(conditions.path.as_ref());
             let under = match conditions.path {
                 Some(PathCondition::Exact(_)) => {
@@ -70,7 +74,7 @@ impl Router {
                     prefix_hash(key, literal.len(), path_hash(literal))
                 }
             };
-            let list = self.candidates.entry(under).or_default();
+            let list = entry(&mut self.list_at, &mut self.lists, under);
             // Two hosts of one route may share a hash.
             if list.last() != Some(&index) {
                 list.push(index);
@@ -93,7 +97,7 @@ impl Router {
         holds: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let mut best = None;
-        self.candidate_lists(request, |list| {
+        self.candidate_lists(request, &mut |list| {
             let open = list.iter().take_while(|index| best.is_none_or(|best| **index < best));
             if let Some(found) = open.into_iter().find(|index| holds(**index)) {
                 best = Some(*found);
@@ -106,7 +110,7 @@ impl Router {
     pub(crate) fn candidate_lists(
         &self,
         request: &RequestView<'_>,
-        mut visit: impl FnMut(&[usize]),
+        visit: &mut dyn FnMut(&[usize]),
     ) {
         let route_names = alternatives(self.uses_route_name, request.route_name);
         let policies = alternatives(self.uses_policy, request.policy);
@@ -114,18 +118,18 @@ impl Router {
             for route_name in route_names.into_iter().flatten() {
                 for policy in policies.into_iter().flatten() {
                     let key = scope_hash(host, route_name, policy);
-                    if let Some(scope) = self.scopes.get(&key) {
-                        self.scope_lists(key, scope, request.path, &mut visit);
+                    if let Some(at) = self.scope_at.get(&key) {
+                        self.scope_lists(key, &self.scopes[*at], request.path, visit);
                     }
                 }
             }
         });
     }
 
-    fn scope_lists(&self, key: u64, scope: &Scope, path: &[u8], visit: &mut impl FnMut(&[usize])) {
+    fn scope_lists(&self, key: u64, scope: &Scope, path: &[u8], visit: &mut dyn FnMut(&[usize])) {
         let mut look = |under: u64| {
-            if let Some(list) = self.candidates.get(&under) {
-                visit(list);
+            if let Some(at) = self.list_at.get(&under) {
+                visit(&self.lists[*at]);
             }
         };
         let mut hash = PATH_SEED;
@@ -157,6 +161,15 @@ impl Router {
         }
         visit(whole_host_hash(hash));
     }
+}
+
+/// The item of `key`, made when there is none.
+fn entry<'i, T: Default>(at: &mut Map<u64, usize>, items: &'i mut Vec<T>, key: u64) -> &'i mut T {
+    let position = *at.entry(key).or_insert(items.len());
+    if position == items.len() {
+        items.push(T::default());
+    }
+    &mut items[position]
 }
 
 fn alternatives(used: bool, value: Option<&[u8]>) -> [Option<u64>; 2] {

@@ -4,6 +4,7 @@
 //! epoch) as 8 bytes little-endian, truth as one byte, maps serialized like header maps.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::abi::Status;
@@ -19,19 +20,28 @@ pub(crate) fn read<'a>(state: &'a State, slot: u32, path: &[u8]) -> Result<Value
     // C++ guests end the last name with a zero byte as well.
     let path = path.strip_suffix(&[0]).unwrap_or(path);
     let context = state.contexts.at(slot);
-    let flat = state.rules.property_paths_flat;
-    if let Some(value) = context.stored.find(path).filter(|_| !flat || !path.contains(&0)) {
-        return Ok(Cow::Borrowed(value));
+    let filter_state = state.rules.properties_are_filter_state;
+    let stored = context.stored.find(path).map(Cow::Borrowed);
+    if let Some(value) = stored.clone().filter(|_| !filter_state) {
+        return Ok(value);
     }
-    let extra = context.extra().and_then(|extra| extra.find(path));
-    let plugin = state.contexts.plugin(context.plugin);
-    let extra = extra.or_else(|| plugin?.options.properties.find(path));
-    if let Some(value) = extra {
+    let plugin = state.contexts.plugin(context.plugin).map(|plugin| &plugin.options.properties);
+    let supplied = [context.extra().map(Arc::as_ref), plugin];
+    let supplied = supplied.into_iter().flatten();
+    if let Some(value) = supplied.clone().find_map(|properties| properties.find(path)) {
         return Ok(Cow::Borrowed(value));
     }
     let mut names = path.splitn(3, |&byte| byte == 0);
     let names = [(); 3].map(|()| names.next().unwrap_or_default());
-    known(state, context, names).ok_or(Status::NotFound)
+    let value = known(state, context, names);
+    if let Some(value) = value.or_else(|| stored.filter(|_| !path.contains(&0))) {
+        return Ok(value);
+    }
+    let node = supplied.into_iter().any(|properties| properties.has_below(path));
+    Err(match node && state.rules.property_node_fails {
+        true => Status::SerializationFailure,
+        false => Status::NotFound,
+    })
 }
 
 fn known<'a>(state: &'a State, context: &'a Context, path: [&[u8]; 3]) -> Option<Value<'a>> {

@@ -15,6 +15,9 @@ pub(crate) enum Ask {
     Trailers { count: u32 },
 }
 
+/// Bytes of memory that a flow keeps for the next exchange.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// One direction of an exchange.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
@@ -46,18 +49,23 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// Back to the beginning; memory is kept.
+    /// Back to the beginning. Memory is kept, unless it is more than most bodies need.
     pub(crate) fn reset(&mut self) {
-        let (mut body, mut incoming) =
-            (std::mem::take(&mut self.body), std::mem::take(&mut self.incoming));
-        body.clear();
-        incoming.clear();
+        let [body, incoming] = [&mut self.body, &mut self.incoming].map(|bytes| {
+            let mut bytes = std::mem::take(bytes);
+            bytes.clear();
+            if bytes.capacity() > KEPT_BYTES { Vec::new() } else { bytes }
+        });
         *self = Flow { body, incoming, ..Flow::default() };
     }
 
     /// Nothing that is held leaves any more, and nothing that arrives is looked at. Gives back headers
     /// that were held.
     pub(crate) fn abandon(&mut self) -> Option<HeaderMap> {
+        if self.finished {
+            // Everything has left; most exchanges end this way.
+            return None;
+        }
         let (headers, received) = (self.headers.take(), self.received);
         self.reset();
         (self.received, self.started, self.finished) = (received, true, true);

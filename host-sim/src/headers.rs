@@ -8,6 +8,9 @@
 use std::fmt;
 use std::ops::Range;
 
+/// Bytes of memory that a map keeps when it is cleared.
+const KEPT_BYTES: usize = 16 << 10;
+
 /// Names and values of HTTP headers, trailers or gRPC metadata, in the order in which they came.
 ///
 /// Names are compared without regard to ASCII case. Pseudo-headers (`:path`, `:status`, …) are
@@ -52,8 +55,12 @@ impl HeaderMap {
         self.bytes.len() - 2 * self.lengths.len()
     }
 
-    /// Removes every entry and keeps the memory.
+    /// Removes every entry. Memory is kept, unless it is more than most maps need.
     pub fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT_BYTES {
+            *self = HeaderMap::new();
+            return;
+        }
         self.lengths.clear();
         self.bytes.clear();
         self.upper = false;
@@ -221,11 +228,13 @@ impl PartialEq for HeaderMap {
 
 impl Eq for HeaderMap {}
 
-/// By hand, so that copying over an old map uses its memory.
+/// By hand, so that copying over an old map uses its memory, and a new copy has room for the few
+/// headers that a filter adds.
 impl Clone for HeaderMap {
     fn clone(&self) -> HeaderMap {
-        let HeaderMap { lengths, bytes, upper } = self;
-        HeaderMap { lengths: lengths.clone(), bytes: bytes.clone(), upper: *upper }
+        let mut copy = HeaderMap::with_capacity(self.len() + 4, self.byte_size() + 120);
+        copy.clone_from(self);
+        copy
     }
 
     fn clone_from(&mut self, source: &HeaderMap) {

@@ -8,6 +8,30 @@
 //! Effect   … and gives back what a proxy would do next
 //! ```
 //!
+//! ```
+//! use sluice_sim::{Effect, Limits, Module, Part, PluginOptions, Process, Profile, Vm, VmOptions};
+//!
+//! // A filter that does nothing; any proxy-wasm module will do.
+//! let wasm = wat::parse_str(
+//!     r#"(module (memory (export "memory") 1)
+//!          (func (export "proxy_abi_version_0_2_1"))
+//!          (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 0)))"#,
+//! )?;
+//! let module = Module::new(&wasm, &Limits::default())?;
+//! let process = Process::new(Profile::Envoy, 1);
+//! let mut vm = Vm::new(&module, &process, VmOptions::default())?;
+//! let plugin = vm.start_plugin(PluginOptions::default())?;
+//!
+//! let stream = vm.open_http(plugin, Default::default());
+//! let headers = [(":method", "GET"), (":path", "/")].into_iter().collect();
+//! vm.request_headers(stream, headers, true);
+//!
+//! let mut effects = Vec::new();
+//! vm.drain_effects(&mut effects);
+//! assert!(matches!(effects[..], [Effect::Request { part: Part::Headers { end: true, .. }, .. }]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The library performs nothing itself: no socket, no thread, no wall clock, no chance. The same
 //! events in the same order give the same effects, byte for byte. It knows nothing of any particular
 //! filter, and what is particular to Envoy is in [`profile`] alone.

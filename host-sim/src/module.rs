@@ -66,8 +66,7 @@ pub enum ModuleError {
 }
 
 impl Module {
-    /// Compiles and checks a module; `limits` hold for every virtual machine made from it. Both the
-    /// binary and the text format of WebAssembly will do if the `wat` feature of wasmtime is on.
+    /// Compiles and checks a module; `limits` hold for every virtual machine made from it.
     ///
     /// # Errors
     /// [`ModuleError`] names what is wrong with the module; a missing import is named.

@@ -82,9 +82,12 @@ pub struct Rules {
     pub record_adds_to_counter: bool,
     /// Incrementing a counter by zero is `BAD_ARGUMENT`.
     pub counter_refuses_zero: bool,
-    /// Of what a guest stores with `proxy_set_property`, it can read back only paths of one name,
-    /// and only streams can store.
-    pub property_paths_flat: bool,
+    /// What a guest stores with `proxy_set_property` is the stream's filter state: plugins cannot
+    /// store, only paths of one name can be read back, and the host's own names come first.
+    pub properties_are_filter_state: bool,
+    /// Reading a path that has others below it, but no value, is `SERIALIZATION_FAILURE`, instead of
+    /// `NOT_FOUND`.
+    pub property_node_fails: bool,
     /// Continuing or closing a stream that the context does not have is `OK` and does nothing,
     /// instead of `UNIMPLEMENTED`.
     pub foreign_stream_is_ok: bool,
@@ -137,7 +140,8 @@ const ENVOY: Rules = Rules {
     cas_creates: true,
     record_adds_to_counter: true,
     counter_refuses_zero: true,
-    property_paths_flat: true,
+    properties_are_filter_state: true,
+    property_node_fails: true,
     foreign_stream_is_ok: true,
     upstream_continues: false,
     late_reply_resets: true,
@@ -173,7 +177,8 @@ const GENERIC: Rules = Rules {
     cas_creates: false,
     record_adds_to_counter: false,
     counter_refuses_zero: false,
-    property_paths_flat: false,
+    properties_are_filter_state: false,
+    property_node_fails: false,
     foreign_stream_is_ok: false,
     upstream_continues: true,
     late_reply_resets: false,

@@ -38,6 +38,14 @@ impl Properties {
         Some(&self.entries[index].1)
     }
 
+    /// Whether some path begins with all the names of this one.
+    pub(crate) fn has_below(&self, path: &[u8]) -> bool {
+        let from = self.entries.partition_point(|(key, _)| key.as_slice() <= path);
+        // Zero is the smallest byte, so what lies below a path follows it at once.
+        let next = self.entries.get(from).and_then(|(key, _)| key.strip_prefix(path));
+        next.is_some_and(|rest| rest.first() == Some(&0))
+    }
+
     pub(crate) fn set(&mut self, path: &[u8], value: Vec<u8>) {
         match self.entries.binary_search_by(|(key, _)| key.as_slice().cmp(path)) {
             Ok(index) => {

@@ -147,8 +147,7 @@ fn logged<'a>(http: &'a Http, kind: MapType, state: &State) -> Option<&'a Header
 fn writable(state: &mut State, kind: MapType) -> Result<&mut HeaderMap, Fail> {
     let from_body = state.rules.trailers_from_body;
     let slot = state.current.ok_or(Status::BadArgument)?;
-    let http = state.contexts.http(slot).filter(|http| !http.closing);
-    let http = http.ok_or(Status::BadArgument)?;
+    let http = state.contexts.http(slot).ok_or(Status::BadArgument)?;
     let (flow, trailers) = match kind {
         MapType::HttpRequestHeaders => (&mut http.request, false),
         MapType::HttpRequestTrailers => (&mut http.request, true),

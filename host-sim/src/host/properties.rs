@@ -19,7 +19,7 @@ pub(super) fn set(guest: &mut Guest<'_>, path: u32, path_size: u32, data: u32, s
     let (memory, state) = parts(guest)?;
     let (path, value) = (bytes(memory, path, path_size)?, bytes(memory, data, size)?);
     let slot = state.current.ok_or(Status::NotFound)?;
-    if state.rules.property_paths_flat && state.contexts.stream_id(slot).is_none() {
+    if state.rules.properties_are_filter_state && state.contexts.stream_id(slot).is_none() {
         return Err(Status::NotFound.into());
     }
     let stored = &mut state.contexts.at_mut(slot).stored;

@@ -115,6 +115,43 @@ fn the_embedder_supplies_properties_of_plugins_and_streams() {
     }
 }
 
+/// Reads a path that only has others below it.
+fn node(profile: Profile) -> Vec<String> {
+    let options = PluginOptions {
+        properties: Properties::new().with(&["xds", "node", "id"], "n1").with(&["xdsx"], ""),
+        ..PluginOptions::default()
+    };
+    let guest = compile(&on("tick", &(read("xds\\0node") + &read("xds\\0no") + &read("xds"))));
+    Run::with(&Process::new(profile, 1), &guest, options).ticked()
+}
+
+#[test]
+fn a_path_without_a_value_is_not_found_whatever_is_below_it() {
+    assert_eq!(node(Profile::Generic), ["1", "1", "1"]);
+}
+
+#[test]
+fn under_envoy_a_path_with_others_below_it_cannot_be_serialized() {
+    assert_eq!(node(Profile::Envoy), ["3", "1", "3"]);
+}
+
+fn own_name_of_the_host(profile: Profile) -> Vec<String> {
+    let body = says(r#"set_property @"plugin_name" @"mine""#) + &read("plugin_name");
+    let guest = compile(&on("request_headers", &body));
+    let options = PluginOptions { name: "host's".into(), ..PluginOptions::default() };
+    Run::with(&Process::new(profile, 1), &guest, options).said_on_request()
+}
+
+#[test]
+fn a_guest_sets_a_property_of_the_host_for_itself() {
+    assert_eq!(own_name_of_the_host(Profile::Generic), ["0", "0", "mine"]);
+}
+
+#[test]
+fn under_envoy_a_property_of_the_host_comes_before_one_that_the_guest_set() {
+    assert_eq!(own_name_of_the_host(Profile::Envoy), ["0", "0", "host's"]);
+}
+
 #[test]
 fn what_tls_tells() {
     for profile in BOTH {

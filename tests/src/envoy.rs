@@ -3,7 +3,7 @@
 mod bootstrap;
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -21,7 +21,8 @@ const SHOWN_LINES: usize = 60;
 pub struct Envoy {
     /// Where its first listener listens.
     pub port: u16,
-    admin: u16,
+    /// Where it answers about itself.
+    pub admin: u16,
     process: Child,
     folder: TempDir,
     bootstrap: Bootstrap,
@@ -134,6 +135,11 @@ impl Envoy {
     pub fn await_stat(&self, name: &str, value: u64) {
         let what = format!("{name} to be {value}, it is {}", self.stat(name));
         eventually(&what, || (self.stat(name) == value).then_some(()));
+    }
+
+    /// The folder where its files lie.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What it logged so far.

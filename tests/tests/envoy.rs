@@ -12,6 +12,7 @@ mod envoy {
     mod examples;
     mod holding;
     mod hygiene;
+    mod manifests;
     mod nginx;
     mod pushes;
     mod retries;

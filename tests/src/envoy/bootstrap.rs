@@ -56,6 +56,13 @@ impl Bootstrap {
         self
     }
 
+    /// With an identity, where the example leaves that to Envoy's command line.
+    pub fn named(mut self, id: &str) -> Self {
+        let start = self.files.get_mut(START).expect("an example has a file to start with");
+        start["node"] = json!({ "id": id, "cluster": "example" });
+        self
+    }
+
     /// Without the filter in `http_filters` that has this name.
     ///
     /// # Panics

@@ -1,0 +1,94 @@
+//! The manifests for Kubernetes carry the bridge that is tested, configurations that the filter
+//! accepts, and a hook that waits until nothing is in flight.
+
+use std::fs;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sluice_filter::config::Config;
+use sluice_tests::envoy::{Bootstrap, Envoy, yaml};
+use sluice_tests::http1::Client;
+use sluice_tests::root;
+use sluice_tests::upstream::Upstream;
+
+/// The two documents of a manifest: the filter, and what puts the bridge before it.
+fn manifest(file: &str) -> [Value; 2] {
+    let text = fs::read_to_string(root().join("envoy-examples").join(file)).expect("it is there");
+    let (filter, bridge) = text.split_once("\n---\n").expect("two documents");
+    [filter, bridge].map(|text| serde_saphyr::from_str(text).expect("a manifest is YAML"))
+}
+
+fn fragment() -> Value {
+    yaml(&root().join("envoy-examples/drain-bridge/bridge.yaml"))
+}
+
+#[test]
+fn every_example_has_the_same_bridge_right_before_the_filter() {
+    for example in ["drain-bridge", "dynamic", "kubernetes"] {
+        let mut bridges: Vec<Value> = Vec::new();
+        let _ = Bootstrap::example(example, 1).changed("http_filters", |filters| {
+            let filters = filters.as_array().expect("a list of filters");
+            let here = filters.iter().position(|filter| filter["name"] == "sluice");
+            bridges.push(filters[here.expect("the filter") - 1].clone());
+        });
+        assert_eq!(bridges, [fragment()], "{example}");
+    }
+    let [_, istio] = manifest("istio/sluice.yaml");
+    assert_eq!(istio["spec"]["configPatches"][0]["patch"]["value"], fragment());
+    let [_, gateway] = manifest("envoy-gateway/sluice.yaml");
+    assert_eq!(gateway["spec"]["jsonPatches"][0]["operation"]["value"], fragment());
+}
+
+#[test]
+fn the_filter_accepts_the_configurations_of_the_manifests() {
+    let [istio, _] = manifest("istio/sluice.yaml");
+    let [gateway, _] = manifest("envoy-gateway/sluice.yaml");
+    for configuration in [&istio["spec"]["pluginConfig"], &gateway["spec"]["wasm"][0]["config"]] {
+        let parsed = Config::parse(configuration.to_string().as_bytes());
+        let config = parsed.expect("a configuration that is accepted").config;
+        assert_eq!(config.routes.len(), 2);
+    }
+}
+
+#[test]
+fn a_pod_that_terminates_waits_for_its_last_request() {
+    let upstream = Upstream::start(|request, reply| {
+        if request.path() == "/slow" {
+            reply.pause(3000);
+        }
+        reply.respond(200, &[], b"ok");
+    });
+    let module = root().join("target/sluice_filter.wasm").display().to_string();
+    let pod = Bootstrap::example("kubernetes", upstream.port)
+        .named("pod-1")
+        .changed("filename", |name| *name = json!(module))
+        .changed("address", |address| {
+            if *address == "service" || *address == "0.0.0.0" {
+                *address = json!("127.0.0.1");
+            }
+        });
+    let envoy = Envoy::start(pod);
+    let terminate = root().join("envoy-examples/kubernetes/filter.terminate.yaml");
+    let text = fs::read_to_string(terminate).expect("it is there");
+    let text = text.replace("/etc/sluice/sluice_filter.wasm", &module);
+    fs::write(envoy.folder().join("filter.terminate.yaml"), text).expect("a folder of our own");
+    assert_eq!(Client::once(envoy.port, "/health").status, 200);
+    let mut slow = Client::connect(envoy.port);
+    slow.send("GET", "/slow", &[]);
+    sleep(Duration::from_millis(300));
+    let start = Instant::now();
+    let mut hook = Command::new("bash")
+        .arg(root().join("envoy-examples/kubernetes/drain.sh"))
+        .env("SLUICE_FOLDER", envoy.folder())
+        .env("SLUICE_ADMIN_PORT", envoy.admin.to_string())
+        .env("SLUICE_NOTICE_SECONDS", "1")
+        .spawn()
+        .expect("bash is there");
+    sleep(Duration::from_millis(1000));
+    assert_eq!(Client::once(envoy.port, "/health").status, 503);
+    assert!(hook.wait().expect("the hook ends").success());
+    assert!(start.elapsed() > Duration::from_millis(2500), "it did not wait for the request");
+    assert_eq!(slow.receive().status, 200);
+}

@@ -4,19 +4,34 @@
 //! options give, from the stream's context with one JSON object. A proxy does not offer the function, so
 //! it costs nothing there. The replay keeps the objects with the exchange, and compares the `route` of
 //! the last one that has it with what the trace expects.
+//!
+//! A filter makes few different decisions, and each of them many times. Equal ones are kept and read once.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::Deserialize;
+
+use crate::trace::Text;
 use crate::{Process, Status, StreamId};
+
+/// A filter's words about a decision.
+#[derive(Clone)]
+pub(super) struct Decision {
+    /// The JSON object.
+    pub(super) text: Arc<str>,
+    /// The route that it names. A decision without one is no mistake: no route matched.
+    pub(super) route: Option<Arc<str>>,
+}
 
 /// Decisions that were reported and not yet taken.
 #[derive(Clone, Default)]
-pub(super) struct Decisions(Arc<Mutex<Vec<Decision>>>);
+pub(super) struct Decisions(Arc<Mutex<Reported>>);
 
-struct Decision {
-    worker: u32,
-    stream: StreamId,
-    text: Box<str>,
+#[derive(Default)]
+struct Reported {
+    known: HashMap<Arc<str>, Decision>,
+    waiting: Vec<(u32, StreamId, Decision)>,
 }
 
 impl Decisions {
@@ -29,8 +44,9 @@ impl Decisions {
                 // A plugin's context asks whether the function is there.
                 let Some(stream) = call.stream else { return Ok(Vec::new()) };
                 let text = std::str::from_utf8(arguments).map_err(|_| Status::ParseFailure)?;
-                let mut taken = sink.0.lock().unwrap_or_else(PoisonError::into_inner);
-                taken.push(Decision { worker: call.worker, stream, text: text.into() });
+                let mut reported = sink.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let decision = reported.decision(text);
+                reported.waiting.push((call.worker, stream, decision));
                 Ok(Vec::new())
             });
         }
@@ -38,10 +54,30 @@ impl Decisions {
     }
 
     /// Takes what was reported since the last call.
-    pub(super) fn take(&self, mut each: impl FnMut(u32, StreamId, Box<str>)) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for Decision { worker, stream, text } in waiting.drain(..) {
-            each(worker, stream, text);
+    pub(super) fn take(&self, mut each: impl FnMut(u32, StreamId, Decision)) {
+        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (worker, stream, decision) in reported.waiting.drain(..) {
+            each(worker, stream, decision);
         }
     }
+}
+
+impl Reported {
+    fn decision(&mut self, text: &str) -> Decision {
+        if let Some(decision) = self.known.get(text) {
+            return decision.clone();
+        }
+        let decision = Decision { text: text.into(), route: route(text) };
+        self.known.insert(Arc::clone(&decision.text), decision.clone());
+        decision
+    }
+}
+
+fn route(text: &str) -> Option<Arc<str>> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        route: Option<Text<'a>>,
+    }
+    serde_json::from_str::<Named>(text).ok()?.route.map(|route| Arc::from(&*route))
 }

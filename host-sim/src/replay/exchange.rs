@@ -3,6 +3,7 @@
 //!
 //! Only state and small rules; the engine moves it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -64,7 +65,9 @@ pub(super) struct Live<'t> {
     /// Whether the proxy closes the connection with this exchange.
     pub(super) closes: bool,
     /// What the filter reported about its decisions, each one JSON object.
-    pub(super) decisions: Vec<Box<str>>,
+    pub(super) decisions: Vec<Arc<str>>,
+    /// The route that the last decision named.
+    pub(super) route: Option<Arc<str>>,
 }
 
 /// Where a try stands.
@@ -211,6 +214,7 @@ impl<'t> Live<'t> {
             client: Received { body: Tally::new(hash_response), ..Received::default() },
             closes: false,
             decisions: Vec::new(),
+            route: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What came of a replay, for people and programs to read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -74,11 +75,11 @@ pub struct ExchangeReport<'t> {
     /// The request's path with its query.
     pub path: &'t str,
     /// The route that the filter reported.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub route: Option<String>,
+    #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
+    pub route: Option<Arc<str>>,
     /// What the filter reported about its decisions.
     #[serde(serialize_with = "raw_objects")]
-    pub decisions: Vec<Box<str>>,
+    pub decisions: Vec<Arc<str>>,
     /// The status that the client got.
     pub status: Option<u16>,
     /// From the request to the body's first byte, or to the headers of a response without a body.
@@ -222,7 +223,7 @@ impl<'t> Report<'t> {
             workers: options.workers.get(),
             filter,
             ended: Duration::ZERO,
-            exchanges: Vec::new(),
+            exchanges: Vec::with_capacity(trace.events.len()),
             connections: Vec::new(),
             configurations: Vec::new(),
             metric_checks: Vec::new(),
@@ -309,7 +310,7 @@ impl<'t> ExchangeReport<'t> {
             worker: live.worker,
             method: request.method.as_deref().unwrap_or("GET"),
             path: request.path.as_deref().unwrap_or("/"),
-            route: verdict::route(&live.decisions),
+            route: live.route.take(),
             decisions: std::mem::take(&mut live.decisions),
             status: client.status,
             first_byte: first.map(|at| at.saturating_sub(live.sent)),
@@ -345,6 +346,10 @@ fn optional_nanoseconds<S: Serializer>(
     span.map(|span| span.as_nanos() as u64).serialize(serializer)
 }
 
+fn optional_text<S: Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_deref().serialize(serializer)
+}
+
 fn display<S: Serializer>(value: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
@@ -364,7 +369,7 @@ fn metrics<S: Serializer>(metrics: &[Metric], serializer: S) -> Result<S::Ok, S:
 }
 
 /// The objects as they are, not as strings that contain JSON; one that is none becomes a string.
-fn raw_objects<S: Serializer>(objects: &[Box<str>], serializer: S) -> Result<S::Ok, S::Error> {
+fn raw_objects<S: Serializer>(objects: &[Arc<str>], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(objects.iter().map(|text| {
         serde_json::from_str::<serde_json::Value>(text)
             .unwrap_or_else(|_| serde_json::Value::String(text.to_string()))

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::HeaderMap;
 use crate::trace::{Bound, Expect, Text, UpstreamExpect};
@@ -30,20 +30,6 @@ impl Mismatch {
             got: got.to_string(),
         })
     }
-}
-
-/// The route of the last decision that names one.
-///
-/// A decision without a route is no mistake: no route matched.
-pub(super) fn route(decisions: &[Box<str>]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Decision<'a> {
-        #[serde(borrow)]
-        route: Option<Text<'a>>,
-    }
-    decisions.iter().rev().find_map(|text| {
-        serde_json::from_str::<Decision>(text).ok()?.route.map(|route| route.to_string())
-    })
 }
 
 /// Compares an exchange with what the trace expects of it.

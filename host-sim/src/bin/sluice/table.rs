@@ -2,6 +2,7 @@
 //! line at the end that says whether everything held.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use sluice_sim::replay::{ExchangeReport, Mismatch, Report};
@@ -184,7 +185,7 @@ fn cells(exchange: &ExchangeReport<'_>) -> [String; TITLES.len()] {
         seconds(exchange.sent),
         format!("{}{opening}", exchange.connection_name),
         shortened(&format!("{} {}", exchange.method, exchange.path)),
-        exchange.route.clone().unwrap_or_else(|| "-".to_owned()),
+        exchange.route.as_deref().unwrap_or("-").to_owned(),
         decision(&exchange.decisions),
         status(exchange),
         exchange.first_byte.map_or_else(|| "-".to_owned(), |span| Short(span).to_string()),
@@ -214,7 +215,7 @@ fn status(exchange: &ExchangeReport<'_>) -> String {
 }
 
 /// The filter's decisions in a few words: `stream, 60s`.
-fn decision(objects: &[Box<str>]) -> String {
+fn decision(objects: &[Arc<str>]) -> String {
     #[derive(Deserialize, Default)]
     struct Decision {
         timeout_ms: Option<u64>,

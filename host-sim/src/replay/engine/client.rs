@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::trace::{Exchange, Open, Outcome, Protocol};
+use crate::trace::{Exchange, Open, Outcome, Protocol, Request};
 use crate::{ConnectionInfo, HeaderMap, Part, Profile};
 
 use super::super::ReplayError;
@@ -62,8 +62,7 @@ impl<'t> Engine<'t> {
         let text = |value: &'t Option<crate::trace::Text<'t>>, default: &'t str| {
             value.as_ref().map_or(default, |value| value)
         };
-        let mut headers =
-            HeaderMap::with_capacity(request.headers.len() + 4, 64 * request.headers.len());
+        let mut headers = HeaderMap::with_capacity(request.headers.len() + 8, room(request));
         headers.push(":authority", text(&request.authority, "localhost"));
         headers.push(":path", text(&request.path, "/"));
         headers.push(":method", text(&request.method, "GET"));
@@ -261,6 +260,13 @@ impl<'t> Engine<'t> {
         self.free.push(slot);
         Some(live)
     }
+}
+
+/// Bytes that a request's headers take, and as many as filters commonly add.
+fn room(request: &Request<'_>) -> usize {
+    let fields = request.headers.iter().map(|(name, value)| name.len() + value.len());
+    let path = request.path.as_ref().map_or(0, |path| path.len());
+    fields.sum::<usize>() + path + 256
 }
 
 impl Live<'_> {

@@ -312,10 +312,11 @@ impl<'t> Engine<'t> {
 
     fn take_decisions(&mut self) {
         let (workers, live) = (&self.workers, &mut self.live);
-        self.decisions.take(|worker, stream, text| {
+        self.decisions.take(|worker, stream, decision| {
             let slot = workers.get(worker as usize).and_then(|worker| worker.exchange_of(stream));
             if let Some(Some(live)) = slot.map(|slot| &mut live[slot as usize]) {
-                live.decisions.push(text);
+                live.decisions.push(decision.text);
+                live.route = decision.route.or(live.route.take());
             }
         });
     }

@@ -266,3 +266,93 @@ impl fmt::Debug for HeaderMap {
         f.debug_list().entries(self.iter().map(|(name, value)| (text(name), text(value)))).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Entries = Vec<(String, String)>;
+
+    fn entries(map: &HeaderMap) -> Entries {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        map.iter().map(|(name, value)| (text(name), text(value))).collect()
+    }
+
+    fn same(name: &str) -> impl Fn(&(String, String)) -> bool {
+        move |(other, _)| other.eq_ignore_ascii_case(name)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Change {
+        Push(String, String),
+        Set(String, String),
+        Remove(String),
+        Lower,
+    }
+
+    /// Few names, so that they meet.
+    fn change() -> impl Strategy<Value = Change> {
+        let name = "[abAB]{1,2}";
+        prop_oneof![
+            3 => (name, "[a-z]{0,4}").prop_map(|(name, value)| Change::Push(name, value)),
+            1 => (name, "[a-z]{0,4}").prop_map(|(name, value)| Change::Set(name, value)),
+            1 => name.prop_map(Change::Remove),
+            1 => Just(Change::Lower),
+        ]
+    }
+
+    proptest! {
+        /// The map does what a plain list of pairs does, and survives its own serialized form.
+        #[test]
+        fn a_map_is_a_list_of_pairs(changes in proptest::collection::vec(change(), 0..24)) {
+            let (mut map, mut list) = (HeaderMap::new(), Entries::new());
+            for change in changes {
+                match change {
+                    Change::Push(name, value) => {
+                        map.push(&name, &value);
+                        list.push((name, value));
+                    }
+                    Change::Set(name, value) => {
+                        map.set(&name, &value);
+                        match list.iter().position(same(&name)) {
+                            None => list.push((name, value)),
+                            Some(first) => {
+                                list[first].1 = value;
+                                let mut index = 0;
+                                list.retain(|entry| {
+                                    index += 1;
+                                    index <= first + 1 || !same(&name)(entry)
+                                });
+                            }
+                        }
+                    }
+                    Change::Remove(name) => {
+                        let removed = list.iter().any(same(&name));
+                        prop_assert_eq!(map.remove(&name), removed);
+                        list.retain(|entry| !same(&name)(entry));
+                    }
+                    Change::Lower => {
+                        map.lower_names();
+                        list.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+                    }
+                }
+                prop_assert_eq!(entries(&map), list.clone());
+                for name in ["a", "B", "ab"] {
+                    let first = list.iter().find(|entry| same(name)(entry));
+                    prop_assert_eq!(map.text(name), first.map(|(_, value)| value.as_str()));
+                }
+            }
+            let mut bytes = vec![0; map.serialized_len()];
+            map.serialize_into(&mut bytes);
+            prop_assert_eq!(HeaderMap::parse(&bytes), Some(map));
+        }
+
+        /// Whatever bytes a guest calls a map, reading them ends.
+        #[test]
+        fn no_bytes_break_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = HeaderMap::parse(&bytes);
+        }
+    }
+}

@@ -428,7 +428,7 @@ fn live(profile: Profile, script: Vec<u8>) -> Vec<Effect> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// No numbers that a guest passes make the host panic, and the same ones have the same effects.
     #[test]

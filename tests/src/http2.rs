@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -85,12 +85,29 @@ impl Client {
     /// # Panics
     /// If the connection takes no new streams.
     pub fn start(
-        &mut self,
+        &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> Pending {
+        self.try_start(method, path, headers, body).expect("a connection that takes streams")
+    }
+
+    /// The same on a connection that may have ended.
+    ///
+    /// # Errors
+    /// If the connection takes no new streams, because of a GOAWAY for example.
+    ///
+    /// # Panics
+    /// If the request is malformed.
+    pub fn try_start(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Pending, h2::Error> {
         let mut request =
             Request::builder().method(method).uri(format!("http://example.com{path}"));
         for (name, value) in headers {
@@ -99,14 +116,36 @@ impl Client {
         let request = request.body(()).expect("a test writes well-formed requests");
         let sent = Instant::now();
         self.runtime.block_on(async {
-            let mut sender =
-                self.sender.clone().ready().await.expect("a connection that takes streams");
+            let mut sender = self.sender.clone().ready().await?;
             let empty = body.is_some_and(<[u8]>::is_empty);
-            let (response, mut stream) =
-                sender.send_request(request, empty).expect("a connection that takes streams");
+            let (response, mut stream) = sender.send_request(request, empty)?;
             if let Some(body) = body.filter(|body| !body.is_empty()) {
-                stream.send_data(Bytes::copy_from_slice(body), true).expect("an open stream");
+                stream.send_data(Bytes::copy_from_slice(body), true)?;
             }
+            Ok(Pending { response, sent })
+        })
+    }
+
+    /// Starts a stream whose body comes in pieces and is followed by trailers.
+    ///
+    /// # Panics
+    /// If the connection takes no new streams, or the stream is reset.
+    pub fn upload(&self, path: &str, headers: &[(&str, &str)], pieces: &[&[u8]]) -> Pending {
+        let mut request = Request::post(format!("http://example.com{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a test writes well-formed requests");
+        let sent = Instant::now();
+        self.runtime.block_on(async {
+            let mut sender = self.sender.clone().ready().await.expect("an open connection");
+            let (response, mut stream) =
+                sender.send_request(request, false).expect("an open connection");
+            for piece in pieces {
+                stream.send_data(Bytes::copy_from_slice(piece), false).expect("an open stream");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            stream.send_trailers(trailers()).expect("an open stream");
             Pending { response, sent }
         })
     }
@@ -143,6 +182,52 @@ impl Client {
             }
         }
     }
+}
+
+/// Starts an upstream that speaks HTTP/2 and answers every request with this body, in pieces of
+/// known total length, and with trailers; the port.
+///
+/// # Panics
+/// If this machine has no port left.
+pub fn serve(pieces: &'static [&'static [u8]]) -> u16 {
+    let (told, port) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a thread").block_on(async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+            let port = listener.local_addr().expect("a bound socket has an address").port();
+            told.send(port).expect("the caller waits for it");
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, pieces));
+            }
+        });
+    });
+    port.recv().expect("a port")
+}
+
+async fn answer(stream: TcpStream, pieces: &'static [&'static [u8]]) -> Result<(), h2::Error> {
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let mut connection = h2::server::handshake(stream).await?;
+    while let Some(request) = connection.accept().await {
+        let (_, mut respond) = request?;
+        let head = http::Response::builder().header("content-length", length);
+        let mut stream = respond.send_response(head.body(()).expect("a good head"), false)?;
+        tokio::spawn(async move {
+            for piece in pieces {
+                stream.send_data(Bytes::from_static(piece), false)?;
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
+            stream.send_trailers(trailers())
+        });
+    }
+    Ok(())
+}
+
+fn trailers() -> HeaderMap {
+    HeaderMap::from_iter([(
+        http::HeaderName::from_static("x-checksum"),
+        http::HeaderValue::from_static("12345"),
+    )])
 }
 
 async fn read(mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>, Option<Reason>) {

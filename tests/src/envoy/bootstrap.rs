@@ -56,6 +56,18 @@ impl Bootstrap {
         self
     }
 
+    /// With upstreams that speak HTTP/2.
+    pub fn http_2_upstream(self) -> Self {
+        let options = json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": { "http2_protocol_options": {} } } });
+        self.changed("clusters", |clusters| {
+            for cluster in clusters.as_array_mut().expect("a list of clusters") {
+                cluster["typed_extension_protocol_options"] = options.clone();
+            }
+        })
+    }
+
     /// With an identity, where the example leaves that to Envoy's command line.
     pub fn named(mut self, id: &str) -> Self {
         let start = self.files.get_mut(START).expect("an example has a file to start with");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy};
 use sluice_tests::http1::{Client, Response};
+use sluice_tests::http2;
 use sluice_tests::upstream::{Reply, Request, Upstream};
 
 fn configuration() -> Value {
@@ -143,5 +144,33 @@ fn a_held_response_whose_upstream_fails_is_seen_to_be_cut() {
     let envoy = start(&upstream);
     for path in ["/on", "/off", "/auto"] {
         assert!(!Client::once(envoy.port, path).body.complete, "{path}");
+    }
+}
+
+#[test]
+fn trailers_end_a_held_body_and_arrive() {
+    let pieces: &[&[u8]] = &[b"abc", b"def", b"ghi"];
+    let upstream = Bootstrap::discovered(http2::serve(pieces), &configuration());
+    let envoy = Envoy::start(upstream.http_2_upstream());
+    let client = http2::Client::connect(envoy.port);
+    for path in ["/on", "/off", "/auto", "/other"] {
+        let response = client.finish(client.start("GET", path, &[], Some(b"")));
+        assert_eq!((&response.body[..], response.reset), (&b"abcdefghi"[..], None), "{path}");
+        let trailers = response.trailers.expect("trailers");
+        assert_eq!(trailers.get("x-checksum").expect("a checksum"), "12345", "{path}");
+    }
+}
+
+#[test]
+fn trailers_end_a_held_upload() {
+    let upstream = Upstream::ok();
+    let envoy = start(&upstream);
+    let client = http2::Client::connect(envoy.port);
+    // Streamed, a declared length would let the upstream answer before the trailers are sent.
+    for (path, length) in [("/on", Some("9")), ("/on/unknown", None), ("/off", None)] {
+        let headers: Vec<_> = length.map(|length| ("content-length", length)).into_iter().collect();
+        let pending = client.upload(path, &headers, &[b"abc", b"def", b"ghi"]);
+        assert_eq!(client.finish(pending).status, 200, "{path}");
+        assert_eq!(&upstream.requests(path)[0].body[..], b"abcdefghi", "{path}");
     }
 }

@@ -225,6 +225,11 @@ impl<'t> Live<'t> {
         &attempts[index]
     }
 
+    /// Whether the response has no body whatever its headers say.
+    pub(super) fn is_head(&self) -> bool {
+        self.spec.request.method.as_deref() == Some("HEAD")
+    }
+
     /// When the next thing happens to this exchange by itself.
     pub(super) fn due(&self) -> Option<Duration> {
         [self.upload_at, self.attempt_at, self.deadline, self.try_deadline]

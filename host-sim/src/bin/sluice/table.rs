@@ -65,7 +65,8 @@ fn one(out: &mut dyn Write, report: &Report<'_>, style: Style, all: bool) -> io:
             *width = (*width).max(cell.chars().count());
         }
     }
-    writeln!(out, "{}", style.dim(&line(&TITLES.map(str::to_owned), &widths, |_, cell| cell)))?;
+    let titles = line(&TITLES.map(str::to_owned), &widths, |_, cell| cell);
+    writeln!(out, "{}", style.dim(titles.trim_end()))?;
     for row in &rows {
         match &row.cells {
             Some(cells) => {

@@ -100,8 +100,9 @@ impl Engine<'_> {
         for (name, value) in &script.headers {
             headers.push(&**name, &**value);
         }
-        let end =
-            script.body.is_empty() && script.trailers.is_empty() && script.end == End::Complete;
+        let no_body = live.is_head() || matches!(status, 204 | 304);
+        let end = no_body
+            || script.body.is_empty() && script.trailers.is_empty() && script.end == End::Complete;
         live.try_deadline = None;
         live.answered = true;
         live.attempt = if end { Attempt::Over } else { Attempt::Body };
@@ -190,12 +191,13 @@ impl Engine<'_> {
         let Some(live) = self.at(slot) else { return Ok(()) };
         live.deadline = None;
         live.answered = true;
+        let end = text.is_empty() || live.is_head();
         let mut headers = HeaderMap::new();
         headers.push(":status", status_text(status, &mut [0; 3]));
         headers.push("content-length", text.len().to_string());
         headers.push("content-type", "text/plain");
-        self.response_in(slot, Part::Headers { map: headers, end: text.is_empty() })?;
-        if !text.is_empty() {
+        self.response_in(slot, Part::Headers { map: headers, end })?;
+        if !end {
             let bytes = text.as_bytes().to_vec();
             self.response_in(slot, Part::Body { bytes, end: true })?;
         }

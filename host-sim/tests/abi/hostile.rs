@@ -10,12 +10,9 @@ use sluice_sim::{
 
 use crate::guest::{BOTH, Run, compile_raw, on, request, response, text};
 
-/// Runs this in a tick of a guest with a small budget; gives the reason of its trap.
+/// Runs this in a tick and gives the reason of its trap.
 fn trap_of(body: &str) -> TrapReason {
-    let limits = Limits { callback_budget: 10_000_000, ..Limits::default() };
-    let wasm = wat::parse_str(text(&on("tick", body))).unwrap();
-    let module = Module::new(&wasm, &limits).unwrap();
-    let mut run = Run::with(&Process::new(Profile::Generic, 1), &module, PluginOptions::default());
+    let mut run = Run::new(Profile::Generic, &on("tick", body));
     run.vm.tick(run.plugin);
     let trap = run.vm.trap().expect("the guest traps").clone();
     assert_eq!((trap.callback, trap.stream), ("proxy_on_tick", None));
@@ -25,31 +22,76 @@ fn trap_of(body: &str) -> TrapReason {
 
 #[test]
 fn a_loop_without_end_is_stopped() {
-    assert_eq!(trap_of("(loop $l (br $l))"), TrapReason::Budget { budget: 10_000_000 });
+    worn_out("(loop $l (br $l))");
+}
+
+/// A guest with a budget of ten million that does this in its tick, after the tick.
+fn worn_out(body: &str) -> Run {
+    let limits = Limits { callback_budget: 10_000_000, ..Limits::default() };
+    let wasm = wat::parse_str(text(&on("tick", body))).unwrap();
+    let module = Module::new(&wasm, &limits).unwrap();
+    let process = Process::new(Profile::Generic, 1);
+    let mut run = Run::with(&process, &module, PluginOptions::default());
+    run.vm.tick(run.plugin);
+    let reason = run.vm.trap().map(|trap| trap.reason.clone());
+    assert_eq!(reason, Some(TrapReason::Budget { budget: 10_000_000 }));
+    run
+}
+
+/// How often ten million pay for the whole memory of these guests, and a little more.
+const TIMES: usize = 10_000_000 / 262_144 + 1;
+
+#[test]
+fn work_that_hides_in_one_instruction_is_paid_for() {
+    worn_out("(loop $l (memory.fill (i32.const 0) (i32.const 0) (i32.const 262144)) (br $l))");
 }
 
 #[test]
-fn work_that_hides_in_one_instruction_or_host_call_is_paid_for() {
-    let budget = TrapReason::Budget { budget: 10_000_000 };
-    for body in [
-        "(loop $l (memory.fill (i32.const 0) (i32.const 0) (i32.const 262144)) (br $l))",
-        "(loop $l (drop (call $log (i32.const 2) (i32.const 0) (i32.const 262144))) (br $l))",
-        r#"(loop $l (drop (call $set_shared_data @"k" (i32.const 0) (i32.const 262144) (i32.const 0)))
+fn bytes_that_a_guest_passes_are_paid_for() {
+    let run = worn_out(
+        r#"(loop $l
+             (drop (call $set_shared_data @"k" (i32.const 0) (i32.const 262144) (i32.const 0)))
              (br $l))"#,
-    ] {
-        assert_eq!(trap_of(body), budget, "{body}");
-    }
+    );
+    let (_, writes) = run.process.shared_data("", b"k").unwrap();
+    assert!(writes as usize <= TIMES, "{writes}");
+    let mut run = worn_out(
+        "(loop $l (drop (call $log (i32.const 2) (i32.const 0) (i32.const 262144))) (br $l))",
+    );
+    let lines = run.said().len() + run.vm.dropped_logs() as usize;
+    assert!(lines <= TIMES, "{lines}");
 }
 
 #[test]
-fn what_a_guest_gets_in_a_loop_is_paid_for() {
-    // The allocator of these guests only moves forward, so it is memory that ends this one.
-    let body = r#"
-        (drop (call $set_shared_data @"k" (i32.const 0) (i32.const 60000) (i32.const 0)))
-        (loop $l
-          (br_if $l (i32.eqz (call $get_shared_data @"k" @p @n (i32.const 24)))))
-        unreachable"#;
-    assert_eq!(trap_of(body), TrapReason::Unreachable);
+fn bytes_that_a_guest_gets_are_paid_for() {
+    let mut run = worn_out(
+        r#"(drop (call $set_shared_data @"k" (i32.const 0) (i32.const 150000) (i32.const 0)))
+           (loop $l
+             (global.set $heap (i32.const 65536))
+             (drop (call $get_shared_data @"k" @p @n (i32.const 24)))
+             (drop (call $log (i32.const 2) (i32.const 0) (i32.const 1)))
+             (br $l))"#,
+    );
+    let reads = run.said().len() + run.vm.dropped_logs() as usize;
+    assert!(reads <= 10_000_000 / 150_000, "{reads}");
+}
+
+#[test]
+fn changes_of_large_maps_are_paid_for() {
+    let guest = on(
+        "request_headers",
+        r#"(drop (call $add_header_map_value (i32.const 0) @"a" (i32.const 4096) (i32.const 200000)))
+           (loop $l
+             (drop (call $replace_header_map_value (i32.const 0) @"x-a" @"1"))
+             (drop (call $log (i32.const 2) (i32.const 0) (i32.const 1)))
+             (br $l))"#,
+    );
+    let mut run = Run::new(Profile::Generic, &guest);
+    run.get(true);
+    let budget = Limits::default().callback_budget;
+    assert_eq!(run.vm.trap().unwrap().reason, TrapReason::Budget { budget });
+    let changes = run.said().len() + run.vm.dropped_logs() as usize;
+    assert!(changes <= budget as usize / 200_000, "{changes}");
 }
 
 #[test]

@@ -75,8 +75,6 @@ fn replays(table: &mut Table) -> Result<()> {
     let figures = Figures::of("sluice-sim", "replay")?;
     let rate = figures.figure("requests/second")?;
     table.compare_rate("replayed requests a second on one core", rate, 500_000.0);
-    let start = figures.figure("start/seconds")?;
-    table.add("… start of the program, compiling included", format!("{start:.2} s"));
     let memory = figures.figure("memory/bytes")? / MIB;
     table.add("… peak memory of the program", format!("{memory:.0} MiB"));
     Ok(())

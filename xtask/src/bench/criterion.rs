@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -25,10 +26,10 @@ impl Rounds {
         let figures = target().join("bench/criterion").join(package);
         let rounds = (1..=ROUNDS).map(|round| {
             announce(&format!("measuring {package}, round {round} of {ROUNDS}"));
-            let options =
-                ["--", "--quiet", "--noplot", "--warm-up-time", "0.3", "--measurement-time", "1"];
+            let options = ["--", "--noplot", "--warm-up-time", "0.3", "--measurement-time", "1"];
             let mut benches = cargo(["bench", "--quiet"].iter().chain(&select).chain(&options));
-            benches.env("CRITERION_HOME", &figures);
+            // Criterion says much, and everything that counts stands in its files.
+            benches.env("CRITERION_HOME", &figures).stdout(Stdio::null());
             run(benches)?;
             let mut medians = BTreeMap::new();
             collect(&figures, &figures, &mut medians)?;

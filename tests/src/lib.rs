@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a real proxy runs on the wall clock")]
 
+pub mod conformance;
 pub mod envoy;
 pub mod http1;
 pub mod http2;

@@ -6,6 +6,7 @@ mod envoy {
     mod bodies;
     mod broken;
     mod configuration;
+    mod conformance;
     mod crashes;
     mod drains;
     mod events;

@@ -209,3 +209,43 @@ fn an_expectation_that_does_not_hold_says_what_was_wanted_and_what_came() {
         assert_eq!(report.expected(), 11);
     });
 }
+
+/// A guest that marks every response for the bridge.
+const MARKS: &str = r#"(module
+    (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 16) "x-drain") (data (i32.const 32) "close")
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024))
+    (func (export "proxy_on_context_create") (param i32 i32))
+    (func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.const 1))
+    (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (drop (call $add (i32.const 2) (i32.const 16) (i32.const 7) (i32.const 32) (i32.const 5)))
+        (i32.const 0)))"#;
+
+#[test]
+fn a_connection_that_drains_goes_on_beside_the_one_that_follows_it() {
+    let text = concat!(
+        r#"{"at":"0s","connection":"c","open":{"protocol":"HTTP/2"}}"#,
+        "\n",
+        r#"{"at":"0s","id":"long","connection":"c","request":{},"upstream":{"after":"9s"}}"#,
+        "\n",
+        r#"{"at":"1s","id":"told","connection":"c","request":{}}"#,
+        "\n",
+        r#"{"at":"2s","id":"next","connection":"c","request":{},"upstream":{"after":"1s"}}"#,
+    );
+    let wasm = wat::parse_str(MARKS).expect("a module");
+    let module = sluice_sim::Module::new(&wasm, &sluice_sim::Limits::default()).expect("a filter");
+    let trace = Trace::parse("test", text).expect("a good trace");
+    let bridge = sluice_sim::replay::Bridge { header: "x-drain".into(), value: "close".into() };
+    let options = Options { bridge: Some(bridge), ..Options::default() };
+    let report = replay(Some(&module), &trace, &options, &mut |_| {}).expect("a replay");
+    let exchanges: Vec<_> = report.exchanges.iter().map(|e| (e.id, e.opening, e.closed)).collect();
+    assert_eq!(exchanges, [("long", 1, false), ("told", 1, true), ("next", 2, true)]);
+    let connections: Vec<_> =
+        report.connections.iter().map(|c| (c.opening, c.closed, c.by)).collect();
+    assert_eq!(
+        connections,
+        [(1, Some(ms(9000)), Some(ClosedBy::Proxy)), (2, Some(ms(3000)), Some(ClosedBy::Proxy))]
+    );
+}

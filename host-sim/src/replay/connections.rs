@@ -8,8 +8,13 @@ use std::time::Duration;
 use crate::ConnectionInfo;
 use crate::trace::{Exchange, Open, Protocol};
 
-/// A connection of the trace, through all its reopenings.
+/// A connection of the trace.
+///
+/// One that the proxy closes while exchanges are under way on it goes on beside the one that its client
+/// opens next: they are two values here, of the same name.
 pub(super) struct Connection<'t> {
+    /// Which of the trace's connections it is.
+    pub(super) index: usize,
     /// The name in the trace.
     pub(super) name: &'t str,
     /// The HTTP version.
@@ -34,8 +39,9 @@ pub(super) struct Connection<'t> {
 
 impl<'t> Connection<'t> {
     /// A connection before it is opened for the first time.
-    pub(super) fn new(name: &'t str) -> Self {
+    pub(super) fn new(index: usize, name: &'t str) -> Self {
         Self {
+            index,
             name,
             protocol: Protocol::Http1,
             worker: 0,
@@ -46,6 +52,17 @@ impl<'t> Connection<'t> {
             waiting: VecDeque::new(),
             draining: false,
             source: "",
+        }
+    }
+
+    /// What the client opens beside this connection, which still has exchanges under way.
+    pub(super) fn successor(&self) -> Self {
+        Self {
+            protocol: self.protocol,
+            worker: self.worker,
+            generation: self.generation,
+            source: self.source,
+            ..Self::new(self.index, self.name)
         }
     }
 

@@ -41,7 +41,11 @@ pub(super) struct Engine<'t> {
     pub(super) now: Duration,
     pub(super) schedule: Schedule,
     pub(super) workers: Vec<Worker>,
+    /// The connections: those of the trace, then those that took the place of a closed one which
+    /// still has exchanges under way.
     pub(super) connections: Vec<Connection<'t>>,
+    /// Where in `connections` each of the trace's connections is now.
+    pub(super) current: Vec<usize>,
     pub(super) next_connection_id: u64,
     pub(super) live: Vec<Option<Box<Live<'t>>>>,
     pub(super) free: Vec<u32>,
@@ -78,7 +82,13 @@ impl<'t> Engine<'t> {
             now: Duration::ZERO,
             schedule: Schedule::default(),
             workers: Vec::new(),
-            connections: trace.connections.iter().map(|name| Connection::new(name)).collect(),
+            connections: trace
+                .connections
+                .iter()
+                .enumerate()
+                .map(|(index, name)| Connection::new(index, name))
+                .collect(),
+            current: (0..trace.connections.len()).collect(),
             next_connection_id: 0,
             live: Vec::new(),
             free: Vec::new(),
@@ -266,8 +276,8 @@ impl<'t> Engine<'t> {
     fn finish_report(mut self) -> Report<'t> {
         self.report.metrics = self.process.metrics();
         self.report.ended = self.now;
-        for (index, connection) in self.connections.iter().enumerate() {
-            self.report.connection(index, connection, None);
+        for connection in &self.connections {
+            self.report.connection(connection, None);
         }
         self.report.sort();
         self.report

@@ -182,6 +182,7 @@ impl<'t> Live<'t> {
     pub(super) fn new(
         line: u32,
         spec: &'t Exchange<'t>,
+        connection: usize,
         now: Duration,
         worker: usize,
         hash_bodies: bool,
@@ -194,7 +195,7 @@ impl<'t> Live<'t> {
             spec,
             line,
             sent: now,
-            connection: spec.connection.0,
+            connection,
             worker,
             stream: None,
             orphaned: false,

@@ -237,13 +237,12 @@ impl<'t> Report<'t> {
     /// Notes that a connection is over, or was still open at the end.
     pub(super) fn connection(
         &mut self,
-        index: usize,
         connection: &Connection<'t>,
         closed: Option<(Duration, ClosedBy)>,
     ) {
         let Some(info) = &connection.info else { return };
         self.connections.push(ConnectionReport {
-            index,
+            index: connection.index,
             name: connection.name,
             opening: connection.generation,
             id: info.id,
@@ -304,7 +303,7 @@ impl<'t> ExchangeReport<'t> {
             line: live.line,
             id: &live.spec.id,
             sent: live.sent,
-            connection: live.connection,
+            connection: live.spec.connection.0,
             connection_name: name,
             opening,
             worker: live.worker,

@@ -12,10 +12,15 @@ use super::super::outcome::{ClosedBy, ExchangeReport};
 use super::{Engine, header_map};
 
 impl<'t> Engine<'t> {
-    /// Opens a connection, as the trace describes it or, later, as it was before.
+    /// Opens a connection of the trace, as the trace describes it or, later, as it was before.
     pub(super) fn open_connection(&mut self, index: usize, open: Option<&'t Open<'t>>) {
         let workers = self.workers.len();
-        let connection = &mut self.connections[index];
+        let closing = &self.connections[self.current[index]];
+        if !closing.active.is_empty() {
+            self.connections.push(closing.successor());
+            self.current[index] = self.connections.len() - 1;
+        }
+        let connection = &mut self.connections[self.current[index]];
         if let Some(open) = open {
             connection.describe(open);
         }
@@ -43,16 +48,17 @@ impl<'t> Engine<'t> {
         line: u32,
         exchange: &'t Exchange<'t>,
     ) -> Result<(), ReplayError> {
-        let index = exchange.connection.0;
-        if self.connections[index].busy() {
-            self.connections[index].waiting.push_back((line, exchange));
+        let connection = &mut self.connections[self.current[exchange.connection.0]];
+        if connection.busy() {
+            connection.waiting.push_back((line, exchange));
             return Ok(());
         }
-        if !self.connections[index].usable() {
-            self.open_connection(index, None);
+        if !connection.usable() {
+            self.open_connection(exchange.connection.0, None);
         }
+        let index = self.current[exchange.connection.0];
         let worker = self.connections[index].worker;
-        let live = Live::new(line, exchange, self.now, worker, self.options.hash_bodies);
+        let live = Live::new(line, exchange, index, self.now, worker, self.options.hash_bodies);
         let slot = self.insert(live);
         self.connections[index].active.push(slot);
         self.open_stream(slot)?;
@@ -170,18 +176,25 @@ impl<'t> Engine<'t> {
         announces
     }
 
-    /// The client closes a connection and with it whatever is under way on it.
+    /// The client closes a connection of the trace and with it whatever is under way on it, also on one
+    /// that the proxy is closing.
     pub(super) fn client_closes(&mut self, index: usize) -> Result<(), ReplayError> {
-        for slot in self.connections[index].active.clone() {
-            self.ended.push((slot, Outcome::Client));
+        let successors = self.trace.connections.len()..self.connections.len();
+        for at in std::iter::once(index).chain(successors) {
+            if self.connections[at].index != index || self.connections[at].info.is_none() {
+                continue;
+            }
+            for slot in self.connections[at].active.clone() {
+                self.ended.push((slot, Outcome::Client));
+            }
+            for (line, exchange) in std::mem::take(&mut self.connections[at].waiting) {
+                let worker = self.connections[at].worker;
+                let mut live = Live::new(line, exchange, at, self.now, worker, false);
+                self.report(&mut live, Outcome::Client);
+            }
+            self.end_exchanges()?;
+            self.close_connection(at, ClosedBy::Client);
         }
-        for (line, exchange) in std::mem::take(&mut self.connections[index].waiting) {
-            let worker = self.connections[index].worker;
-            let mut live = Live::new(line, exchange, self.now, worker, false);
-            self.report(&mut live, Outcome::Client);
-        }
-        self.end_exchanges()?;
-        self.close_connection(index, ClosedBy::Client);
         Ok(())
     }
 
@@ -189,7 +202,7 @@ impl<'t> Engine<'t> {
         let now = self.now;
         let connection = &mut self.connections[index];
         if connection.info.is_some() {
-            self.report.connection(index, connection, Some((now, by)));
+            self.report.connection(connection, Some((now, by)));
             connection.info = None;
             connection.draining = false;
         }

@@ -1,0 +1,146 @@
+//! What `sluice` prints, where to, and how it ends.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::program::{replay, root, run, sluice};
+
+const CONFIGURATION: &str = "tests/traces/tour.config.json";
+const TRACE: &str = "tests/traces/tour.jsonl";
+
+#[test]
+fn help_names_every_command_and_option() {
+    let text = run(["--help"]);
+    assert_eq!((text.status, text.stderr.as_str()), (0, ""));
+    for command in ["replay", "check", "explain", "schema"] {
+        assert!(text.stdout.contains(&format!("\n  {command} ")), "{}", text.stdout);
+    }
+    let text = run(["replay", "--help"]).stdout;
+    for option in [
+        "--config",
+        "--wasm",
+        "--profile",
+        "--workers",
+        "--seed",
+        "--format",
+        "-o",
+        "--without-filter",
+    ] {
+        assert!(text.contains(option), "no {option} in\n{text}");
+    }
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_bad_input() {
+    for arguments in [
+        &[][..],
+        &["replay"],
+        &["replay", "--workers", "0", TRACE],
+        &["replay", "--seed", "-1", TRACE],
+        &["replay", "--profile", "nginx", TRACE],
+        &["replay", "--format", "yaml", TRACE],
+        &["replay", "--without-filter", "--wasm", "x.wasm", TRACE],
+        &["replya"],
+        &["check"],
+        &["explain", "--config", CONFIGURATION],
+    ] {
+        let run = run(arguments);
+        assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(run.stderr.contains("--help"), "{arguments:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_file_gets_what_standard_output_would() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for format in ["json", "table"] {
+        let file = folder.path().join(format);
+        let output = file.to_str().expect("UTF-8");
+        let printed = replay(["--format", format, "--config", CONFIGURATION, TRACE]);
+        let written = replay(["--format", format, "--config", CONFIGURATION, "-o", output, TRACE]);
+        assert_eq!((written.status, written.stdout.as_str(), written.stderr.as_str()), (0, "", ""));
+        assert_eq!(fs::read_to_string(&file).expect("the file"), printed.stdout);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let run = replay(["--config", CONFIGURATION, "-o", "no/such/folder/result", TRACE]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("no/such/folder/result: cannot be written: "), "{}", run.stderr);
+}
+
+/// `sluice … | head -1` is no mistake.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let module = crate::program::module().to_str().expect("UTF-8");
+    let arguments = [
+        "--config",
+        "tests/traces/blue-green.config.json",
+        "--format",
+        "json",
+        "tests/traces/blue-green.jsonl",
+    ];
+    let mut child = sluice(["replay", "--wasm", module].into_iter().chain(arguments))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut first = String::new();
+    let mut reader = BufReader::with_capacity(64, child.stdout.take().expect("a pipe"));
+    reader.read_line(&mut first).expect("a line");
+    drop(reader);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(!first.is_empty());
+    assert_eq!(
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
+        (Some(0), "")
+    );
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    assert!(
+        !replay(["--config", CONFIGURATION, TRACE]).stdout.contains('\x1b'),
+        "a pipe is no terminal"
+    );
+    assert!(on_terminal(&[]).contains("\x1b[32m"), "a terminal gets colours");
+    assert!(!on_terminal(&[("NO_COLOR", "1")]).contains('\x1b'), "unless NO_COLOR is set");
+    assert!(on_terminal(&[("NO_COLOR", "")]).contains("\x1b[32m"), "to something");
+}
+
+/// What `sluice check` prints on a terminal, which `script` of util-linux plays.
+fn on_terminal(environment: &[(&str, &str)]) -> String {
+    let program = sluice([""; 0]).get_program().to_str().expect("UTF-8").to_owned();
+    let output = Command::new("script")
+        .current_dir(root())
+        .env_remove("NO_COLOR")
+        .envs(environment.iter().copied())
+        .args(["-qec", &format!("'{program}' check --config {CONFIGURATION}"), "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("`script` is there; Debian has it in the package bsdutils");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn several_traces_end_with_one_verdict() {
+    let run = replay(["--config", CONFIGURATION, TRACE, "tests/traces/slow-pages.jsonl", TRACE]);
+    assert_eq!(run.status, 1, "one of three traces does not hold under the tour's configuration");
+    let last = run.stdout.lines().last().expect("a last line");
+    assert!(last.starts_with("3 traces: ") && last.ends_with("did not hold"), "{last}");
+}
+
+/// JSON says how many expectations there were, and which did not hold.
+#[test]
+fn json_is_one_document() {
+    let run = replay(["--format", "json", "--config", CONFIGURATION, TRACE, TRACE]);
+    let result: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(run.status, 0);
+    assert_eq!(result["failed"], 0);
+    assert_eq!(result["replays"].as_array().map(Vec::len), Some(2));
+    assert!(result["expected"].as_u64() > Some(100), "{}", result["expected"]);
+    assert!(run.stdout.ends_with('\n'));
+}

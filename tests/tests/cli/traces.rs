@@ -1,0 +1,186 @@
+//! Wrong traces: `file:line: field: what was expected`, exit status 2, and nothing was run.
+
+use std::fs;
+use std::path::Path;
+
+use crate::program::{Run, replay, root};
+
+const GOOD: &str = r#"{"at":"0s","request":{}}"#;
+
+/// Ten lines, of which the seventh is `line`.
+fn seventh(line: &str) -> String {
+    let mut lines: Vec<String> = (0..10)
+        .map(|second| {
+            format!(r#"{{"at":"{second}s","id":"r{second}","connection":"c","request":{{}}}}"#)
+        })
+        .collect();
+    line.clone_into(&mut lines[6]);
+    lines.join("\n")
+}
+
+fn replayed(folder: &Path, traces: &[(&str, &str)]) -> Run {
+    let files = traces.iter().map(|(name, text)| {
+        let file = folder.join(name);
+        fs::write(&file, text).expect("a file");
+        file.to_str().expect("UTF-8").to_owned()
+    });
+    let files: Vec<String> = files.collect();
+    replay(files.iter().map(String::as_str))
+}
+
+#[test]
+fn a_wrong_line_is_named_and_nothing_is_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (line, mistake) in [
+        ("{", "line: not JSON"),
+        (r#"{"at":"6s","requets":{}}"#, "requets: unknown field `requets`"),
+        (r#"{"at":"6","request":{}}"#, r#"at: "6" has no unit; write "6s" or "6ms""#),
+        (r#"{"at":"-6s","request":{}}"#, r#"at: "-6s" is negative"#),
+        (r#"{"at":"2s","request":{}}"#, "at: 2s is before the line above"),
+        (
+            r#"{"at":"6s","connection":"nobody","close":"client"}"#,
+            r#"connection: "nobody" is unknown"#,
+        ),
+        (r#"{"at":"6s","request":{},"upstream":{"status":99}}"#, "upstream.status: found 99"),
+        (r#"{"at":"6s","request":{},"expect":{"status":"200"}}"#, "expect.status: invalid type"),
+        (
+            r#"{"at":"6s","request":{},"expect":{"last_byte":"9s..1s"}}"#,
+            r#"expect.last_byte: "9s..1s" is empty"#,
+        ),
+    ] {
+        let run = replayed(folder.path(), &[("day.jsonl", &seventh(line))]);
+        let file = folder.path().join("day.jsonl");
+        let begin = format!("sluice: {}:7: {mistake}", file.display());
+        assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{line}");
+        assert!(run.stderr.starts_with(&begin), "expected {begin}\ngot {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "one sentence: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_request_on_a_connection_that_the_client_closed_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = [
+        r#"{"at":"0s","connection":"c","request":{}}"#,
+        r#"{"at":"1s","connection":"c","close":"client"}"#,
+        r#"{"at":"2s","connection":"c","request":{}}"#,
+    ];
+    let run = replayed(folder.path(), &[("day.jsonl", &text.join("\n"))]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    assert!(
+        run.stderr.contains(r#"day.jsonl:3: connection: "c" was closed on line 2"#),
+        "{}",
+        run.stderr
+    );
+}
+
+/// The first of several traces could be run before the second one is found to be wrong; it is not.
+#[test]
+fn a_mistake_in_the_last_trace_runs_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = replayed(folder.path(), &[("good.jsonl", GOOD), ("bad.jsonl", &seventh("?"))]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("bad.jsonl:7: line: not JSON"), "{}", run.stderr);
+}
+
+#[test]
+fn nothing_is_written_for_a_wrong_trace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (trace, result) = (folder.path().join("bad.jsonl"), folder.path().join("result.json"));
+    fs::write(&trace, seventh("?")).expect("a file");
+    let [trace, output] = [&trace, &result].map(|path| path.to_str().expect("UTF-8"));
+    assert_eq!(replay(["--format", "json", "-o", output, trace]).status, 2);
+    assert!(!result.exists());
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_text_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("missing.jsonl");
+    let run = replay([missing.to_str().expect("UTF-8")]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("missing.jsonl: cannot be read: "), "{}", run.stderr);
+
+    let binary = folder.path().join("binary.jsonl");
+    fs::write(&binary, b"{\"at\":\"0s\",\"id\":\"\xff\",\"request\":{}}").expect("a file");
+    let run = replay([binary.to_str().expect("UTF-8")]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("binary.jsonl: not UTF-8 after 17 bytes"), "{}", run.stderr);
+}
+
+#[test]
+fn a_worker_that_the_proxy_does_not_have_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = r#"{"at":"0s","connection":"c","open":{"worker":2}}"#;
+    let run = replayed(folder.path(), &[("day.jsonl", open)]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    assert!(
+        run.stderr.contains("day.jsonl:1: open.worker: found 2; expected at most 1 with 2 workers"),
+        "{}",
+        run.stderr
+    );
+}
+
+/// An empty day is a day.
+#[test]
+fn a_trace_without_events_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("empty.jsonl");
+    fs::write(&file, "\n\n").expect("a file");
+    let configuration = "tests/traces/tour.config.json";
+    let run = replay(["--config", configuration, file.to_str().expect("UTF-8")]);
+    assert_eq!((run.status, run.stderr.as_str()), (0, ""));
+    assert!(run.stdout.ends_with("nothing was expected\n"), "{}", run.stdout);
+}
+
+/// The reference names every field that a trace may have: serde tells them when it meets one that it does not know.
+#[test]
+fn the_reference_names_every_field() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let reference = fs::read_to_string(root().join("docs/traces.md")).expect("the reference");
+    for object in [
+        r#"{"at":"0s","nobody":0}"#,
+        r#"{"at":"0s","request":{"nobody":0}}"#,
+        r#"{"at":"0s","request":{"body":[{"nobody":0}]}}"#,
+        r#"{"at":"0s","request":{},"upstream":{"nobody":0}}"#,
+        r#"{"at":"0s","request":{},"upstream":{"end":"nobody"}}"#,
+        r#"{"at":"0s","request":{},"expect":{"nobody":0}}"#,
+        r#"{"at":"0s","request":{},"expect":{"upstream":{"nobody":0}}}"#,
+        r#"{"at":"0s","request":{},"expect":{"end":"nobody"}}"#,
+        r#"{"at":"0s","connection":"c","open":{"nobody":0}}"#,
+        r#"{"at":"0s","connection":"c","open":{"protocol":"nobody"}}"#,
+        r#"{"at":"0s","configure":{},"expect":{"nobody":0}}"#,
+        r#"{"at":"0s","shared_data":{"nobody":0}}"#,
+        r#"{"at":"0s","cluster":"c","respond":{"nobody":0}}"#,
+    ] {
+        let run = replayed(folder.path(), &[("day.jsonl", object)]);
+        let (_, known) = run.stderr.split_once(", expected ").expect("the known fields");
+        let names: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{known}");
+        for name in names {
+            assert!(
+                reference.contains(&format!("{name}`")),
+                "docs/traces.md has no `{name}`, which {object} may have"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_reference_hold() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let reference = fs::read_to_string(root().join("docs/traces.md")).expect("the reference");
+    let blocks: Vec<&str> =
+        reference.split("```").filter_map(|block| block.strip_prefix("jsonl\n")).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let file = folder.path().join("example.jsonl");
+        fs::write(&file, block).expect("a file");
+        let run = replay([
+            "--config",
+            "tests/traces/stalled-backend.config.json",
+            file.to_str().expect("UTF-8"),
+        ]);
+        assert_eq!(run.status, 0, "{}{}", run.stdout, run.stderr);
+    }
+}

@@ -1,0 +1,162 @@
+//! Configurations that are refused, each with the place and the sentence that names the mistake.
+
+/// A configuration that is refused.
+pub(crate) struct Wrong {
+    /// The document.
+    pub(crate) document: String,
+    /// How the refusal begins, from the place on.
+    pub(crate) refusal: &'static str,
+    /// Whether the JSON Schema refuses the document as well; rules that span several places it cannot know.
+    pub(crate) by_schema: bool,
+}
+
+/// A document with one route, of which `fields` say something.
+fn route(fields: &str) -> String {
+    format!(r#"{{"version":1,"routes":[{{"name":"api",{fields}}}]}}"#)
+}
+
+fn drain(fields: &str) -> String {
+    format!(r#"{{"version":1,"drain":{{{fields}}}}}"#)
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Wrong> {
+    let huge = format!("{{\"version\":1{}}}", " ".repeat(10 << 20));
+    let deep =
+        format!("{{\"version\":1,\"routes\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let long = route(&format!(r#""match":{{"path":{{"regex":"{}"}}}}"#, "a".repeat(2_000)));
+    let no_json = [
+        (String::new(), "configuration: empty"),
+        (" \n\t ".to_owned(), "configuration: empty"),
+        ("version = 1".to_owned(), "configuration: not valid JSON at line 1, column 1"),
+        (r#"{"version":1,}"#.to_owned(), "configuration: not valid JSON at line 1"),
+        (r#"{"version":1"#.to_owned(), "configuration: not valid JSON at line 1"),
+        (r#"{"version":1} {"version":1}"#.to_owned(), "configuration: not valid JSON at line 1"),
+        (deep, "configuration: not valid JSON at line 1"),
+        (huge, "configuration: 10485773 bytes; expected at most 8388608"),
+    ];
+    let no_json = no_json.map(|(document, refusal)| Wrong { document, refusal, by_schema: false });
+    let beyond_schema = [
+        (r#"{"version":1,"version":1}"#.to_owned(), "version: written twice in one object"),
+        (
+            r#"{"version":1,"routes":[{"name":"a"},{"name":"a"}]}"#.to_owned(),
+            r#"routes[1].name: "a" is also the name of routes[0]"#,
+        ),
+        (
+            route(r#""timeouts":{"request":"10"}"#),
+            r#"routes[0].timeouts.request: "10" has no unit; write "10s""#,
+        ),
+        (route(r#""timeouts":{"request":"10 parsecs"}"#), "routes[0].timeouts.request: "),
+        (route(r#""timeouts":{"request":"-1s"}"#), "routes[0].timeouts.request: "),
+        (route(r#""timeouts":{"request":"25h"}"#), "routes[0].timeouts.request: "),
+        (route(r#""match":{"path":{"regex":"("}}"#), "routes[0].match.path.regex: "),
+        (
+            route(r#""match":{"path":{"regex":"(?:a{1000}){1000}"}}"#),
+            "routes[0].match.path.regex: ",
+        ),
+        (drain(r#""refresh":"1ms""#), "drain.refresh: "),
+        (drain(r#""state":{"epoch":1,"mode":"reload","window":"25h"}"#), "drain.state.window: "),
+        (drain(r#""state":{"epoch":1,"mode":"rebalance"}"#), "drain.state.percent: missing"),
+        (drain(r#""state":{"epoch":1,"mode":"reload","percent":5}"#), "drain.state.percent: "),
+        (
+            drain(r#""state":{"epoch":1,"mode":"reload","routes":["nobody"]}"#),
+            r#"drain.state.routes[0]: "nobody" is not the name of a route"#,
+        ),
+        (r#"{"version":1,"health":{"path":"/health"}}"#.to_owned(), "health: answers only while"),
+        (route(r#""name":"default""#), "routes[0].name: "),
+        (
+            r#"{"version":1,"routes":[{"name":"default"}]}"#.to_owned(),
+            r#"routes[0].name: found "default", expected a name"#,
+        ),
+        (route(r#""match":{"hosts":["a.*.example.com"]}"#), "routes[0].match.hosts[0]: "),
+        (route(r#""match":{"hosts":["example.com:8080"]}"#), "routes[0].match.hosts[0]: "),
+        (route(r#""match":{"methods":["get me"]}"#), "routes[0].match.methods[0]: "),
+        (
+            route(r#""match":{"headers":[{"name":"Accept","present":true}]}"#),
+            "routes[0].match.headers[0].name: ",
+        ),
+        (route(r#""match":{"path":{"prefix":"api"}}"#), "routes[0].match.path.prefix: "),
+        (
+            route(r#""match":{"path":{"exact":"/a","prefix":"/a"}}"#),
+            "routes[0].match.path: 2 conditions given; expected exactly one of exact, prefix, regex",
+        ),
+        (
+            route(r#""match":{"headers":[{"name":"accept"}]}"#),
+            "routes[0].match.headers[0]: 0 conditions given; expected exactly one of",
+        ),
+        (route(r#""match":{"hosts":[]}"#), "routes[0].match.hosts: "),
+        (route(r#""buffering":null"#), "routes[0].buffering: found null"),
+        (long, "routes[0].match.path.regex: "),
+    ];
+    let beyond_schema =
+        beyond_schema.map(|(document, refusal)| Wrong { document, refusal, by_schema: false });
+    let by_schema = [
+        ("[]".to_owned(), "configuration: found an array"),
+        ("null".to_owned(), "configuration: found null"),
+        (r#""{\"version\":1}""#.to_owned(), "configuration: found "),
+        ("{}".to_owned(), "version: missing"),
+        (r#"{"version":2}"#.to_owned(), "version: 2 is out of range"),
+        (r#"{"version":"1"}"#.to_owned(), "version: found "),
+        (r#"{"version":1,"route":[]}"#.to_owned(), "route: unknown field; known here: version, "),
+        (r#"{"version":1,"routes":{}}"#.to_owned(), "routes: found an object, expected an array"),
+        (r#"{"version":1,"routes":[{}]}"#.to_owned(), "routes[0].name: missing"),
+        (
+            route(r#""match":{"path":{"suffix":"/x"}}"#),
+            "routes[0].match.path.suffix: unknown field",
+        ),
+        (
+            route(r#""timeouts":{"read":"1s"}"#),
+            "routes[0].timeouts.read: unknown field; known here: request, per_try",
+        ),
+        (
+            route(r#""timeouts":{"connect":"1s"}"#),
+            "routes[0].timeouts.connect: a filter cannot limit how long connecting takes; set connect_timeout",
+        ),
+        (route(r#""timeouts":{"request":10}"#), "routes[0].timeouts.request: found 10"),
+        (route(r#""buffering":"maybe""#), "routes[0].buffering"),
+        (
+            route(r#""buffering":{"max_bytes":16777217}"#),
+            "routes[0].buffering.max_bytes: 16777217 is out of range",
+        ),
+        (
+            route(r#""buffering":{"max_bytes":0}"#),
+            "routes[0].buffering.max_bytes: 0 is out of range",
+        ),
+        (
+            route(r#""buffering":{"max_bytes":-1}"#),
+            "routes[0].buffering.max_bytes: -1 is out of range",
+        ),
+        (
+            route(r#""retry":{"on":["reset"],"attempts":0}"#),
+            "routes[0].retry.attempts: 0 is out of range",
+        ),
+        (
+            route(r#""retry":{"on":["reset"],"attempts":11}"#),
+            "routes[0].retry.attempts: 11 is out of range",
+        ),
+        (
+            route(r#""retry":{"on":["sometimes"],"attempts":2}"#),
+            r#"routes[0].retry.on[0]: found "sometimes""#,
+        ),
+        (route(r#""retry":{"on":["reset"]}"#), "routes[0].retry.attempts: missing"),
+        (drain(r#""state":{"mode":"reload"}"#), "drain.state.epoch: missing"),
+        (drain(r#""state":{"epoch":-1,"mode":"reload"}"#), "drain.state.epoch: -1 is out of range"),
+        (
+            drain(r#""state":{"epoch":1.5,"mode":"reload"}"#),
+            "drain.state.epoch: found a number that is not whole",
+        ),
+        (
+            drain(r#""state":{"epoch":9007199254740992,"mode":"reload"}"#),
+            "drain.state.epoch: 9007199254740992 is out of range",
+        ),
+        (drain(r#""state":{"epoch":1,"mode":"restart"}"#), r#"drain.state.mode: found "restart""#),
+        (
+            drain(r#""state":{"epoch":1,"mode":"rebalance","percent":101}"#),
+            "drain.state.percent: 101 is out of range",
+        ),
+        (drain(r#""signal":"loud""#), r#"drain.signal: found "loud""#),
+    ];
+    let by_schema =
+        by_schema.map(|(document, refusal)| Wrong { document, refusal, by_schema: true });
+    no_json.into_iter().chain(beyond_schema).chain(by_schema).collect()
+}

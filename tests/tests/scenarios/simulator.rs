@@ -1,0 +1,59 @@
+//! The simulator as a library, for what a trace cannot say by itself: generated traces, and counts over all connections.
+
+use std::num::NonZeroU32;
+use std::sync::OnceLock;
+
+use sluice_sim::replay::{Bridge, Options, Report, replay};
+use sluice_sim::trace::Trace;
+use sluice_sim::{Limits, Module, Profile, Properties};
+
+use crate::program;
+
+/// The filter in Envoy with the drain bridge, as `sluice replay` sets it up.
+pub(crate) fn options(configuration: &str, workers: u32, seed: u64) -> Options {
+    Options {
+        properties: Properties::new().with(&["xds", "node", "user_agent_name"], "envoy"),
+        ..anywhere(configuration, workers, seed)
+    }
+}
+
+/// The filter in a host that is not Envoy.
+pub(crate) fn generic(configuration: &str, workers: u32, seed: u64) -> Options {
+    Options { profile: Profile::Generic, ..anywhere(configuration, workers, seed) }
+}
+
+fn anywhere(configuration: &str, workers: u32, seed: u64) -> Options {
+    Options {
+        workers: NonZeroU32::new(workers).expect("at least one worker"),
+        seed,
+        configuration: Some(configuration.into()),
+        bridge: Some(Bridge { header: "x-sluice-drain".to_owned(), value: "close".to_owned() }),
+        decisions: Some("sluice_decision".to_owned()),
+        ..Options::default()
+    }
+}
+
+/// Replays `text` and hands its report to `judge`.
+pub(crate) fn replayed<T>(
+    text: &str,
+    options: &Options,
+    judge: impl FnOnce(&Report<'_>) -> T,
+) -> T {
+    let trace = Trace::parse("trace", text).expect("the trace is well-formed");
+    let report = replay(Some(module()), &trace, options, &mut |_| {}).expect("the replay begins");
+    judge(&report)
+}
+
+/// A file of the repository.
+pub(crate) fn file(path: &str) -> String {
+    std::fs::read_to_string(program::root().join(path)).expect("a file of the repository")
+}
+
+/// The filter's module, compiled once for all tests.
+fn module() -> &'static Module {
+    static MODULE: OnceLock<Module> = OnceLock::new();
+    MODULE.get_or_init(|| {
+        let wasm = std::fs::read(program::module()).expect("the module is there");
+        Module::new(&wasm, &Limits::default()).expect("the module is one")
+    })
+}

@@ -1,14 +1,42 @@
 //! The JSON Schema of the configuration, generated from the types that read it, so that editors and CI can check a file without
 //! this program.
 
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
 
 use super::read::OneOrMore;
 use super::spec::{BufferingMode, ConfigSpec};
 
 /// The JSON Schema (draft 2020-12) of a configuration document.
 pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(ConfigSpec).to_value()
+    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(refuse_null));
+    settings.into_generator().into_root_schema_for::<ConfigSpec>().to_value()
+}
+
+/// A field that may be left out may not be `null`: schemars takes the one for the other.
+fn refuse_null(schema: &mut Schema) {
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [only] = &types[..] {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+        choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
+        if let [Value::Object(only)] = &choices[..] {
+            let only = only.clone();
+            schema.remove("anyOf");
+            for (name, value) in only {
+                schema.insert(name, value);
+            }
+        }
+    }
+    if let Some(Value::Array(words)) = schema.get_mut("enum") {
+        words.retain(|word| !word.is_null());
+    }
 }
 
 /// A word alone stands for `buffering.response`.
@@ -29,5 +57,13 @@ impl<T: JsonSchema> JsonSchema for OneOrMore<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let items = generator.subschema_for::<T>();
         json_schema!({ "type": "array", "minItems": 1, "items": items })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn nothing_may_be_null() {
+        assert!(!super::schema().to_string().contains("null"));
     }
 }

@@ -57,8 +57,6 @@ pub(crate) struct Http {
     pub(crate) logged: [HeaderMap; 4],
     /// The last callbacks have begun.
     pub(crate) closing: bool,
-    /// The host replied itself, so the upstream's answer is not wanted any more.
-    pub(crate) replied: bool,
     /// Cut: nothing goes in or out.
     pub(crate) cut: bool,
 }
@@ -115,7 +113,7 @@ impl Http {
         self.request.reset();
         self.response.reset();
         self.logged.iter_mut().for_each(HeaderMap::clear);
-        (self.closing, self.replied, self.cut) = (false, false, false);
+        (self.closing, self.cut) = (false, false);
     }
 }
 

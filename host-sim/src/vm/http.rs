@@ -82,7 +82,7 @@ impl Vm {
         self.arrive(stream, direction, |flow| flow.trailers(map));
     }
 
-    /// Something arrived for an exchange that is still of interest.
+    /// Something arrived for an exchange.
     fn arrive(
         &mut self,
         stream: StreamId,
@@ -93,10 +93,8 @@ impl Vm {
         if self.doom(slot) {
             return;
         }
+        // An exchange that was answered here, cut or closed has flows that take nothing more.
         let Some(http) = self.state().contexts.http(slot) else { return };
-        if http.replied || http.cut || http.closing {
-            return;
-        }
         let ask = take(http.flow(direction));
         self.drive(slot, direction, ask);
         self.settle();

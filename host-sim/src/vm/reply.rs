@@ -24,7 +24,6 @@ impl Vm {
         let asks_guest = rules.local_reply_runs_callbacks && !http.response.started() && !broken;
         http.abandon(Direction::Request);
         http.response.reset();
-        http.replied = true;
         let (map, body) = message(&http.logged[0], &reply, rules.local_reply_adds_headers);
         let end = body.is_empty();
         let state = self.state();

@@ -292,6 +292,18 @@ fn unknown_calls_are_not_found_and_calls_of_another_kind_are_bad_arguments() {
 }
 
 #[test]
+fn a_call_of_another_plugin_is_not_found() {
+    for profile in BOTH {
+        let guest = on("configure", &(stream(profile) + &says("grpc_cancel (i32.const 1)")))
+            + &on("tick", &says("grpc_send (i32.const 2) @\"\" (i32.const 0)"));
+        let mut run = Run::new(profile, &guest);
+        run.vm.start_plugin(sluice_sim::PluginOptions::default()).unwrap();
+        assert_eq!(run.said(), ["0", "1", "0", "0", "2", "1"]);
+        assert_eq!(run.ticked(), ["1"]);
+    }
+}
+
+#[test]
 fn an_unknown_upstream_of_a_grpc_call_is_a_parse_failure() {
     let mut run = Run::new(Profile::Generic, &on("tick", &unary(Profile::Generic)));
     run.process.set_upstreams(Some(vec!["etcd".into()]));

@@ -248,6 +248,20 @@ fn a_map_that_grows_for_ever_is_stopped() {
 }
 
 #[test]
+fn a_map_that_is_too_large_is_refused_as_a_whole() {
+    for profile in BOTH {
+        let body = "(drop (memory.grow (i32.const 40)))
+            (i32.store (i32.const 262144) (i32.const 1))
+            (i32.store (i32.const 262148) (i32.const 1))
+            (i32.store (i32.const 262152) (i32.const 1100000))
+            (call $say (call $set_header_map_pairs (i32.const 0)
+              (i32.const 262144) (i32.const 1100015)))";
+        let mut run = Run::new(profile, &on("request_headers", body));
+        assert_eq!(run.said_on_request(), [INTERNAL_FAILURE]);
+    }
+}
+
+#[test]
 fn the_log_phase_reads_what_left_and_writes_nothing() {
     for profile in BOTH {
         let calls = [

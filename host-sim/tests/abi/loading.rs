@@ -79,6 +79,11 @@ fn a_callback_of_another_type_is_named() {
         refusal(&[ABI, MEMORY, callback]).to_string(),
         "exports proxy_on_tick as (i64) -> (i32), expected (i32) -> ()"
     );
+    let callback = r#"(func (export "proxy_on_done") (param i32) (result i64) (i64.const 1))"#;
+    assert_eq!(
+        refusal(&[ABI, MEMORY, callback]).to_string(),
+        "exports proxy_on_done as (i32) -> (i64), expected (i32) -> (i32)"
+    );
     let memory = r#"(export "proxy_on_log" (memory 0))"#;
     assert_eq!(
         refusal(&[ABI, MEMORY, memory]).to_string(),

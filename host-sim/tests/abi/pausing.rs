@@ -196,9 +196,24 @@ fn under_envoy_a_held_response_of_exactly_a_mebibyte_passes() {
 
 #[test]
 fn under_envoy_one_chunk_that_is_too_large_to_be_held_is_enough() {
-    let guest = on("response_body", "(return (i32.const 1))");
-    let out = overflow(Profile::Envoy, Direction::Response, LIMIT + 1, &guest);
+    let mut run = Run::new(Profile::Envoy, &on("response_body", "(return (i32.const 1))"));
+    let stream = run.get(true);
+    run.vm.response_headers(stream, response(), false);
+    run.moved();
+    run.vm.response_body(stream, &vec![b'x'; LIMIT + 1], false);
+    let out = run.moved();
     assert!(matches!(out[..], [Effect::BodyOverflow { .. }, Effect::Reset { .. }]), "{out:?}");
+}
+
+#[test]
+fn under_envoy_the_guest_is_not_asked_about_the_chunk_that_passes_the_limit() {
+    let guest = on("response_body", "(call $say (local.get $b)) (return (i32.const 1))");
+    let mut run = Run::new(Profile::Envoy, &guest);
+    let stream = run.get(true);
+    run.vm.response_headers(stream, response(), false);
+    run.vm.response_body(stream, &vec![b'x'; LIMIT], false);
+    run.vm.response_body(stream, b"x", false);
+    assert_eq!(run.said(), [LIMIT.to_string()]);
 }
 
 #[test]

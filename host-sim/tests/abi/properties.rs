@@ -47,9 +47,16 @@ fn what_the_host_knows_of_a_request() {
 #[test]
 fn what_the_host_does_not_know_is_not_found() {
     for profile in BOTH {
-        for path in
-            ["none", "", "request", "request\\0none", "response\\0code", "\\0", "a\\0b\\0c\\0d"]
-        {
+        for path in [
+            "none",
+            "",
+            "request",
+            "request\\0none",
+            "response\\0code",
+            "request\\0duration",
+            "\\0",
+            "a\\0b\\0c\\0d",
+        ] {
             assert_eq!(in_request(profile, path), ["1"], "{path}");
         }
     }
@@ -184,6 +191,9 @@ fn what_a_stream_stores_it_and_the_embedder_read_back() {
         assert_eq!(run.vm.property(stream, &["sluice.route"]), Some(b"two".to_vec()));
         let other = run.open();
         assert_eq!(run.vm.property(other, &["sluice.route"]), None);
+        run.vm.close_http(stream);
+        let next = run.open();
+        assert_eq!(run.vm.property(next, &["sluice.route"]), None);
     }
 }
 

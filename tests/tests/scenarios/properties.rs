@@ -126,7 +126,7 @@ fn each_connection_is_told_once(report: &Report<'_>) -> Result<(), TestCaseError
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_drain_loses_nothing_and_closes_nobody_twice(

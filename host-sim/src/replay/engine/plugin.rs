@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::trace::{End, Exchange, Outcome, Respond};
 use crate::{
-    CallFailure, Effect, HeaderMap, LogLevel, Module, Part, PluginOptions, Properties, StartError,
-    StreamInfo, Vm, VmOptions,
+    CallFailure, Direction, Effect, HeaderMap, LogLevel, Module, Part, PluginOptions, Properties,
+    StartError, StreamInfo, Vm, VmOptions,
 };
 
 use super::super::ReplayError;
@@ -156,40 +156,46 @@ impl<'t> Engine<'t> {
 
     /// A part of the request reaches the filter, or passes where there is none.
     pub(super) fn request_in(&mut self, slot: u32, part: Part) -> Result<(), ReplayError> {
-        let Some(live) = self.live[slot as usize].as_deref() else { return Ok(()) };
-        let (worker, stream) = (live.worker, live.stream);
-        if live.orphaned {
-            return self.fail_orphan(slot);
-        }
-        if let (Some(stream), Some(vm)) = (stream, self.workers[worker].vm.as_mut()) {
-            match part {
-                Part::Headers { map, end } => vm.request_headers(stream, map, end),
-                Part::Body { bytes, end } => vm.request_body(stream, &bytes, end),
-                Part::Trailers(trailers) => vm.request_trailers(stream, trailers),
-            }
-            return self.settle(worker);
-        }
-        self.request_out(slot, part);
-        self.touch(slot);
-        self.end_exchanges()
+        self.part_in(slot, Direction::Request, part)
     }
 
     /// A part of the response reaches the filter, or passes where there is none.
     pub(super) fn response_in(&mut self, slot: u32, part: Part) -> Result<(), ReplayError> {
+        self.part_in(slot, Direction::Response, part)
+    }
+
+    fn part_in(&mut self, slot: u32, way: Direction, part: Part) -> Result<(), ReplayError> {
         let Some(live) = self.live[slot as usize].as_deref() else { return Ok(()) };
         let (worker, stream) = (live.worker, live.stream);
         if live.orphaned {
             return self.fail_orphan(slot);
         }
         if let (Some(stream), Some(vm)) = (stream, self.workers[worker].vm.as_mut()) {
-            match part {
-                Part::Headers { map, end } => vm.response_headers(stream, map, end),
-                Part::Body { bytes, end } => vm.response_body(stream, &bytes, end),
-                Part::Trailers(trailers) => vm.response_trailers(stream, trailers),
+            match (way, part) {
+                (Direction::Request, Part::Headers { map, end }) => {
+                    vm.request_headers(stream, map, end);
+                }
+                (Direction::Request, Part::Body { bytes, end }) => {
+                    vm.request_body(stream, &bytes, end);
+                }
+                (Direction::Request, Part::Trailers(map)) => vm.request_trailers(stream, map),
+                (Direction::Response, Part::Headers { map, end }) => {
+                    vm.response_headers(stream, map, end);
+                }
+                (Direction::Response, Part::Body { bytes, end }) => {
+                    vm.response_body(stream, &bytes, end);
+                }
+                (Direction::Response, Part::Trailers(map)) => vm.response_trailers(stream, map),
             }
             return self.settle(worker);
         }
-        self.response_out(slot, part);
+        match way {
+            Direction::Request => {
+                self.request_out(slot, part);
+                self.touch(slot);
+            }
+            Direction::Response => self.response_out(slot, part),
+        }
         self.end_exchanges()
     }
 

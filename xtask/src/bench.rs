@@ -18,17 +18,14 @@ use table::{Goal, Table};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Runs everything and prints the table.
+/// Runs everything and prints the table, up to where something failed.
 pub(crate) fn run() -> Result<()> {
     module::build()?;
     let mut table = Table::default();
-    natively(&mut table)?;
-    in_the_host(&mut table)?;
-    replays(&mut table)?;
-    memory(&mut table)?;
-    against_another_host(&mut table)?;
+    let sections = [natively, in_the_host, replays, memory, against_another_host];
+    let outcome = sections.iter().try_for_each(|measure| measure(&mut table));
     print!("\n{table}");
-    Ok(())
+    outcome
 }
 
 fn natively(table: &mut Table) -> Result<()> {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::median;
-use crate::shell::{announce, cargo, run, target};
+use crate::shell::{announce, cargo, run, shown, target};
 
 /// How often everything is measured.
 const ROUNDS: usize = 3;
@@ -29,8 +28,9 @@ impl Rounds {
             let options = ["--", "--noplot", "--warm-up-time", "0.3", "--measurement-time", "1"];
             let mut benches = cargo(["bench", "--quiet"].iter().chain(&select).chain(&options));
             // Criterion says much, and everything that counts stands in its files.
-            benches.env("CRITERION_HOME", &figures).stdout(Stdio::null());
-            run(benches)?;
+            let output = benches.env("CRITERION_HOME", &figures).output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "`{}` failed:\n{said}", shown(&benches));
             let mut medians = BTreeMap::new();
             collect(&figures, &figures, &mut medians)?;
             Ok(medians)

@@ -26,9 +26,9 @@ use crate::root;
 /// late by Envoy's own delayed close.
 const LATE: Duration = Duration::from_millis(2500);
 
-/// How much earlier than in the simulator something may seem to happen: scheduling moves the client's
-/// own clock.
-const EARLY: Duration = Duration::from_millis(60);
+/// How much earlier than in the simulator something may happen: the pauses between tries are random in
+/// both, up to 75 ms for two of them, and scheduling moves the client's own clock.
+const EARLY: Duration = Duration::from_millis(200);
 
 /// Headers that are the proxy's own, or say how a body is framed, which proxies choose.
 const OWN: [&str; 7] = [

@@ -77,6 +77,14 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
             "request.body[0]: times is 0; expected at least 1, and at most 1073741824 bytes in all",
         ),
         (
+            r#"{"at":"6s","request":{"headers":[["a","b"],["a:b","c"]]}}"#,
+            "request.headers[1]: \"a:b\" is no header name",
+        ),
+        (
+            r#"{"at":"6s","request":{},"upstream":{"headers":[["a","b\r\nc: d"]]}}"#,
+            "upstream.headers[0]: \"b\\r\\nc: d\" is no header value",
+        ),
+        (
             r#"{"at":"6s","request":{"path":""}}"#,
             "request.path: is empty; leave it out for the default",
         ),

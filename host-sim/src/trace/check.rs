@@ -10,7 +10,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::event::{
-    ConnectionIndex, End, Event, Exchange, Kind, Line, Open, Upstream, has_empty_chunk,
+    ConnectionIndex, End, Event, Exchange, Headers, Kind, Line, Open, Upstream, has_empty_chunk,
     parse_expect,
 };
 use super::expect::ConfigureExpect;
@@ -171,6 +171,8 @@ impl<'a> Reader<'a> {
                 ));
             }
             check_status("respond.status", respond.status)?;
+            check_fields("respond.headers", &respond.headers)?;
+            check_fields("respond.trailers", &respond.trailers)?;
             let cluster = line.cluster.ok_or_else(|| missing("cluster", "that responds"))?;
             return Ok(Kind::Cluster { cluster, respond });
         }
@@ -197,6 +199,8 @@ impl<'a> Reader<'a> {
                 return Err(FieldError::new(field, "is empty; leave it out for the default"));
             }
         }
+        check_fields("request.headers", &request.headers)?;
+        check_fields("request.trailers", &request.trailers)?;
         let upstream = line.upstream.unwrap_or_else(|| vec![Upstream::default()]);
         for attempt in &upstream {
             check_attempt(attempt)?;
@@ -323,7 +327,32 @@ fn check_status(field: &str, status: Option<u16>) -> Result<(), FieldError> {
     }
 }
 
+/// Names and values that an HTTP message can carry (RFC 9110, sections 5.1 and 5.5).
+fn check_fields(field: &str, headers: &Headers<'_>) -> Result<(), FieldError> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    for (index, (name, value)) in headers.iter().enumerate() {
+        if name.is_empty() || !name.bytes().all(token) {
+            return Err(FieldError::new(
+                &format!("{field}[{index}]"),
+                format!("{:?} is no header name; expected letters, digits and hyphens", &**name),
+            ));
+        }
+        if value.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
+            return Err(FieldError::new(
+                &format!("{field}[{index}]"),
+                format!(
+                    "{:?} is no header value; expected one without line ends and NUL",
+                    &**value
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn check_attempt(attempt: &Upstream<'_>) -> Result<(), FieldError> {
+    check_fields("upstream.headers", &attempt.headers)?;
+    check_fields("upstream.trailers", &attempt.trailers)?;
     // 101 is the one informational status that ends an exchange: an upgrade.
     if attempt.status != Some(101) {
         check_status("upstream.status", attempt.status)?;

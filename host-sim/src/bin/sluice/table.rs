@@ -75,14 +75,14 @@ fn one(out: &mut dyn Write, report: &Report<'_>, style: Style, all: bool) -> io:
             }
             None => {
                 let time = format!("{:>width$}", seconds(row.at), width = widths[0]);
-                writeln!(out, "{}  {}", style.dim(&time), style.dim(&row.note))?;
+                writeln!(out, "{}  {}", style.dim(&time), style.dim(&printable(&row.note)))?;
             }
         }
         for failure in row.failures {
             let Mismatch { field, want, got } = failure;
             let got = if got.is_empty() { "none" } else { got };
             let text = format!("expected {field} {want}, got {got}");
-            writeln!(out, "{:>width$}  {}", "", style.bad(&text), width = widths[0])?;
+            writeln!(out, "{:>width$}  {}", "", style.bad(&printable(&text)), width = widths[0])?;
         }
     }
     let left_out = report.exchanges.len() - rows.iter().filter(|row| row.exchange).count();
@@ -92,7 +92,13 @@ fn one(out: &mut dyn Write, report: &Report<'_>, style: Style, all: bool) -> io:
     for log in &report.log {
         let time = format!("{:>width$}", seconds(log.at), width = widths[0]);
         let level = format!("{:?}", log.level).to_lowercase();
-        writeln!(out, "{}  {} {}", style.dim(&time), style.bad(&level), log.text.trim_end())?;
+        writeln!(
+            out,
+            "{}  {} {}",
+            style.dim(&time),
+            style.bad(&level),
+            printable(log.text.trim_end())
+        )?;
     }
     let (expected, failed) = (report.expected(), report.failures().count());
     let closed = report
@@ -184,7 +190,7 @@ fn cells(exchange: &ExchangeReport<'_>) -> [String; TITLES.len()] {
     };
     [
         seconds(exchange.sent),
-        format!("{}{opening}", exchange.connection_name),
+        format!("{}{opening}", printable(exchange.connection_name)),
         shortened(&format!("{} {}", exchange.method, exchange.path)),
         exchange.route.as_deref().unwrap_or("-").to_owned(),
         decision(&exchange.decisions),
@@ -200,7 +206,21 @@ fn seconds(at: std::time::Duration) -> String {
     format!("{}.{:03}", at.as_secs(), at.subsec_millis())
 }
 
+/// Text that comes from traces and filters, with its control characters written out: a row stays a row,
+/// and nobody else's escapes reach the terminal.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() {
+            true => printable.extend(char.escape_default()),
+            false => printable.push(char),
+        }
+    }
+    printable
+}
+
 fn shortened(text: &str) -> String {
+    let text = &printable(text);
     if text.chars().count() <= WIDEST_REQUEST {
         return text.to_owned();
     }
@@ -274,5 +294,13 @@ fn paint(column: usize, cell: &str, row: &Row<'_>, style: Style) -> String {
         8 => style.bad(cell),
         7 => style.strong(cell),
         _ => cell.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn control_characters_are_written_out() {
+        assert_eq!(super::printable("/a\0b\n\u{1b}[31m é"), "/a\\u{0}b\\n\\u{1b}[31m é");
     }
 }

@@ -158,7 +158,7 @@ fn only_a_generic_host_carries_out_connection_close_and_the_client_comes_back() 
         "\n",
         r#"{"at":"1s","connection":"c","request":{}}"#,
     );
-    // Envoy takes the upstream's word as its own business (envoy-facts 4).
+    // Envoy takes the upstream's word as its own business.
     envoy(text, |report| {
         assert!(!report.exchanges[0].closed);
         assert_eq!(report.exchanges[0].headers.find("connection"), None);

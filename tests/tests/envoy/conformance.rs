@@ -1,5 +1,5 @@
-//! The simulator and a real Envoy agree: on the traces of `tests/traces/conformance/`, each of which is a
-//! difference that was found once, and on random ones.
+//! The simulator and a real Envoy agree: on the traces of `tests/traces/conformance/`, where every difference
+//! that was found is kept, and on random ones.
 
 use std::fs;
 

@@ -143,7 +143,7 @@ impl<'t> Engine<'t> {
         let http1 = self.connections[index].protocol == Protocol::Http1;
         let wants_close = match self.options.profile {
             Profile::Envoy => {
-                // Envoy removes what filters and upstreams say about the connection (envoy-facts 1);
+                // Envoy removes what filters and upstreams say about the connection;
                 // the bridge acts on its own marker and takes it off, which the filter can see later.
                 headers.remove("connection");
                 let marked =

@@ -220,7 +220,7 @@ impl Engine<'_> {
         self.end_exchanges()
     }
 
-    /// Upstream connections take numbers from the same count as clients' (envoy-facts 6).
+    /// Upstream connections take numbers from the same count as clients', as measured on Envoy.
     fn take_upstream_connection(&mut self, slot: u32) {
         let Some(worker) = self.at(slot).map(|live| live.worker) else { return };
         let idle = &mut self.workers[worker].idle_upstreams;

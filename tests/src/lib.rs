@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "a real proxy runs on the wall clock")]
 
 pub mod conformance;
+pub mod debian;
 pub mod envoy;
 pub mod http1;
 pub mod http2;

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use tempfile::TempDir;
 
 use crate::upstream::Upstream;
-use crate::{eventually, root};
+use crate::{debian, eventually, root};
 
 /// A running nginx.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ impl Nginx {
             .replace("127.0.0.1:10000", &format!("127.0.0.1:{proxied}"))
             .replace("http {", &format!("http {{ {}", folders.join(" ")));
         fs::write(folder.path().join("nginx.conf"), text).expect("a folder of our own");
-        let process = Command::new(program())
+        let process = debian::command("nginx")
             .arg("-p")
             .arg(folder.path())
             .args(["-e", "error.log", "-c", "nginx.conf"])
@@ -59,13 +58,4 @@ impl Drop for Nginx {
             eprintln!("--- nginx's log\n{log}---");
         }
     }
-}
-
-fn program() -> PathBuf {
-    let named = std::env::var_os("SLUICE_NGINX").map(PathBuf::from);
-    let places = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/opt/homebrew/bin/nginx"];
-    let ours = root().join("target/nginx/usr/sbin/nginx");
-    let mut all = named.into_iter().chain(places.map(PathBuf::from)).chain([ours]);
-    all.find(|program| program.is_file())
-        .expect("no nginx: run `cargo xtask test`, which fetches it, or name one in SLUICE_NGINX")
 }

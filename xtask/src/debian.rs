@@ -1,43 +1,80 @@
-//! Bringing a real nginx: the test of the hop in front of Envoy needs one, and a test that cannot
-//! find one fails.
+//! Bringing the other real parts that tests need, from Debian's packages: a test that cannot find
+//! its part fails.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::shell::{announce, command, run, target};
+use crate::shell::{announce, ask, command, run, target};
 
-const INSTALLED: &str = "/usr/sbin/nginx";
-
-/// Makes sure that there is an nginx: an installed one, else Debian's package, unpacked to
-/// `target/nginx` without being installed.
-pub(crate) fn bring() -> Result<()> {
-    let folder = target().join("nginx");
-    let ours = folder.join("usr/sbin/nginx");
-    let named = std::env::var_os("SLUICE_NGINX").is_some();
-    if named || Path::new(INSTALLED).is_file() || ours.is_file() {
-        return Ok(());
-    }
-    fetch(&folder).context("no nginx: install it, or name one in SLUICE_NGINX")?;
-    ensure!(ours.is_file(), "Debian's package nginx has no {INSTALLED}");
-    Ok(())
+/// A program that the tests start.
+pub(crate) struct Package {
+    name: &'static str,
+    /// Where an installed one lies, below `/`.
+    program: &'static str,
+    /// What names another one in the environment.
+    variable: &'static str,
 }
 
-fn fetch(folder: &Path) -> Result<()> {
-    announce("fetching nginx (apt-get download)");
-    fs::create_dir_all(folder)?;
-    let download = || {
-        let mut download = command("apt-get", ["download", "-qq", "nginx"]);
-        download.current_dir(folder);
-        run(download)
-    };
-    download().or_else(|_| run(command("apt-get", ["update", "-qq"])).and_then(|()| download()))?;
-    let packages = fs::read_dir(folder)?.map_while(Result::ok).map(|entry| entry.path());
-    let package = packages
-        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .max()
-        .context("apt-get left no package")?;
-    let [package, folder] = [package.as_path(), folder].map(|path| path.display().to_string());
-    run(command("dpkg", ["-x", &package, &folder]))
+pub(crate) const HAPROXY: Package =
+    Package { name: "haproxy", program: "usr/sbin/haproxy", variable: "SLUICE_HAPROXY" };
+
+pub(crate) const NGINX: Package =
+    Package { name: "nginx", program: "usr/sbin/nginx", variable: "SLUICE_NGINX" };
+
+impl Package {
+    /// Makes sure that there is one: an installed one, else Debian's package and what it depends
+    /// on, unpacked to a folder of its name in `target` without being installed.
+    pub(crate) fn bring(&self) -> Result<()> {
+        let Self { name, program, variable } = *self;
+        let folder = target().join(name);
+        let [installed, ours] = [Path::new("/"), &folder].map(|root| root.join(program));
+        if std::env::var_os(variable).is_some() || installed.is_file() || ours.is_file() {
+            return Ok(());
+        }
+        self.fetch(&folder)
+            .with_context(|| format!("no {name}: install it, or name one in {variable}"))?;
+        ensure!(ours.is_file(), "Debian's package {name} has no {program}");
+        Ok(())
+    }
+
+    fn fetch(&self, folder: &Path) -> Result<()> {
+        announce(&format!("fetching {} (apt-get download)", self.name));
+        fs::create_dir_all(folder)?;
+        for package in packages(folder)? {
+            fs::remove_file(package)?;
+        }
+        let download = || {
+            let missing = self.missing().context("apt-get knows no such package")?;
+            let words = ["download", "-qq"].map(str::to_owned);
+            let mut download = command("apt-get", words.into_iter().chain(missing));
+            download.current_dir(folder);
+            run(download)
+        };
+        download()
+            .or_else(|_| run(command("apt-get", ["update", "-qq"])).and_then(|()| download()))?;
+        for package in packages(folder)? {
+            let words = [Path::new("-x"), &package, folder];
+            run(command("dpkg", words.map(|word| word.display().to_string())))?;
+        }
+        Ok(())
+    }
+
+    /// The packages that an installation would bring: this one, and those it needs that this
+    /// machine does not have.
+    fn missing(&self) -> Option<Vec<String>> {
+        let options = ["--simulate", "install", "--no-install-recommends"];
+        let plan = ask(command("apt-get", options.into_iter().chain([self.name])))?;
+        let steps = plan.lines().filter_map(|line| line.strip_prefix("Inst "));
+        Some(steps.filter_map(|step| Some(step.split_once(' ')?.0.to_owned())).collect())
+    }
+}
+
+/// The packages that were downloaded to a folder.
+fn packages(folder: &Path) -> Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let paths = paths.collect::<Result<Vec<_>>>()?;
+    let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
+    Ok(paths.into_iter().filter(is_package).collect())
 }

@@ -1,10 +1,10 @@
 //! `cargo xtask`: everything the README and CI run, so that a fresh clone needs no other command.
 
 mod bench;
+mod debian;
 mod demo;
 mod envoy;
 mod module;
-mod nginx;
 mod shell;
 mod test;
 

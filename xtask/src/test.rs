@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::shell::{self, announce, cargo, shown};
-use crate::{envoy, module, nginx};
+use crate::{debian, envoy, module};
 use tally::Tally;
 
 /// What must hold on every Envoy that the filter supports: the modules of its tests.
@@ -17,7 +17,9 @@ const ON_OLDER_PROXIES: [&str; 4] = ["drains", "timeouts", "bodies", "holding"];
 pub(crate) fn run() -> Result<()> {
     module::build()?;
     module::build_crashing()?;
-    nginx::bring()?;
+    for package in [debian::HAPROXY, debian::NGINX] {
+        package.bring()?;
+    }
     let suites = suites()?;
     let mut broken = Vec::new();
     for check in checks() {

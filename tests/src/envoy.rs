@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::http1::Client;
 use crate::{eventually, root};
-pub use bootstrap::{Bootstrap, yaml};
+pub use bootstrap::{Bootstrap, manifests, yaml};
 
 /// What is shown of the log of an Envoy whose test failed.
 const SHOWN_LINES: usize = 60;

@@ -7,6 +7,7 @@ mod envoy {
     mod broken;
     mod configuration;
     mod conformance;
+    mod control_planes;
     mod crashes;
     mod drains;
     mod events;
@@ -16,6 +17,8 @@ mod envoy {
     mod manifests;
     mod nginx;
     mod pushes;
+    mod readme;
     mod retries;
+    mod schemas;
     mod timeouts;
 }

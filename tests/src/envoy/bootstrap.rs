@@ -91,6 +91,14 @@ impl Bootstrap {
         without
     }
 
+    /// With this filter right before the router.
+    pub fn with_filter(self, filter: Value) -> Self {
+        self.changed("http_filters", |filters| {
+            let filters = filters.as_array_mut().expect("a list of filters");
+            filters.insert(filters.len() - 1, filter.clone());
+        })
+    }
+
     /// With these fields of the connection manager replaced.
     pub fn manager_with(self, fields: &Value) -> Self {
         self.changed("typed_config", |typed| {
@@ -182,9 +190,22 @@ fn follow(folder: &Path, name: &str, files: &mut BTreeMap<String, Value>) {
 /// # Panics
 /// If it cannot be read, or is no YAML.
 pub fn yaml(path: &Path) -> Value {
-    let text = fs::read_to_string(path)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
-    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    serde_saphyr::from_str(&read(path))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The documents in a file of the examples that has several.
+///
+/// # Panics
+/// If it cannot be read, or is no YAML.
+pub fn manifests(path: &Path) -> Vec<Value> {
+    serde_saphyr::from_multiple(&read(path))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
 fn file_name(source: &Value) -> String {

@@ -8,16 +8,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sluice_filter::config::Config;
-use sluice_tests::envoy::{Bootstrap, Envoy, yaml};
+use sluice_tests::envoy::{self, Bootstrap, Envoy, yaml};
 use sluice_tests::http1::Client;
 use sluice_tests::root;
 use sluice_tests::upstream::Upstream;
 
-/// The two documents of a manifest: the filter, and what puts the bridge before it.
-fn manifest(file: &str) -> [Value; 2] {
-    let text = fs::read_to_string(root().join("envoy-examples").join(file)).expect("it is there");
-    let (filter, bridge) = text.split_once("\n---\n").expect("two documents");
-    [filter, bridge].map(|text| serde_saphyr::from_str(text).expect("a manifest is YAML"))
+/// The manifests in a file of the examples.
+pub(super) fn manifests(file: &str) -> Vec<Value> {
+    envoy::manifests(&root().join("envoy-examples").join(file))
 }
 
 fn fragment() -> Value {
@@ -35,20 +33,54 @@ fn every_example_has_the_same_bridge_right_before_the_filter() {
         });
         assert_eq!(bridges, [fragment()], "{example}");
     }
-    let [_, istio] = manifest("istio/sluice.yaml");
-    assert_eq!(istio["spec"]["configPatches"][0]["patch"]["value"], fragment());
-    let [_, gateway] = manifest("envoy-gateway/sluice.yaml");
-    assert_eq!(gateway["spec"]["jsonPatches"][0]["operation"]["value"], fragment());
+    let istio = manifests("istio/sluice.yaml");
+    assert_eq!(istio[1]["spec"]["configPatches"][0]["patch"]["value"], fragment());
+    let gateway = manifests("envoy-gateway/sluice.yaml");
+    assert_eq!(gateway[1]["spec"]["jsonPatches"][0]["operation"]["value"], fragment());
 }
 
 #[test]
 fn the_filter_accepts_the_configurations_of_the_manifests() {
-    let [istio, _] = manifest("istio/sluice.yaml");
-    let [gateway, _] = manifest("envoy-gateway/sluice.yaml");
-    for configuration in [&istio["spec"]["pluginConfig"], &gateway["spec"]["wasm"][0]["config"]] {
+    let istio = &manifests("istio/sluice.yaml")[0]["spec"];
+    let gateway = &manifests("envoy-gateway/sluice.yaml")[0]["spec"];
+    for configuration in [&istio["pluginConfig"], &gateway["wasm"][0]["config"]] {
         let parsed = Config::parse(configuration.to_string().as_bytes());
         let config = parsed.expect("a configuration that is accepted").config;
         assert_eq!(config.routes.len(), 2);
+    }
+}
+
+#[test]
+fn the_parts_of_the_kubernetes_example_name_each_other() {
+    let example = root().join("envoy-examples/kubernetes");
+    let map = &yaml(&example.join("kustomization.yaml"))["configMapGenerator"][0];
+    let files: Vec<&str> =
+        map["files"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
+    for file in &files {
+        assert!(*file == "sluice_filter.wasm" || example.join(file).is_file(), "{file}");
+    }
+    let parts = manifests("kubernetes/deployment.yaml");
+    let [deployment, service] = &parts[..] else { panic!("a Deployment and a Service") };
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&deployment["spec"]["selector"]["matchLabels"], labels);
+    assert_eq!(&service["spec"]["selector"], labels);
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"][0]["configMap"]["name"], map["name"]);
+    let container = &pod["containers"][0];
+    let port = &container["ports"][0];
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], port["name"]);
+    assert_eq!(container["readinessProbe"]["httpGet"]["port"], port["name"]);
+    let bootstrap = yaml(&example.join("envoy.yaml"));
+    let address = &bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"];
+    assert_eq!(address["port_value"], port["containerPort"]);
+    let hook = &container["lifecycle"]["preStop"]["exec"]["command"][0];
+    let script = hook.as_str().unwrap().strip_prefix("/etc/sluice/").expect("where the files are");
+    assert!(files.contains(&script), "{script}");
+    for part in [container, &pod["initContainers"][0]] {
+        for mount in part["volumeMounts"].as_array().unwrap() {
+            let mut volumes = pod["volumes"].as_array().unwrap().iter();
+            assert!(volumes.any(|volume| volume["name"] == mount["name"]), "{mount}");
+        }
     }
 }
 

@@ -1,0 +1,132 @@
+//! The manifests for Istio and for Envoy Gateway, translated to Envoy's configuration as those control
+//! planes do it and run by a real Envoy: the patches apply, and filter and bridge work together.
+
+use serde_json::{Value, json};
+use sluice_tests::envoy::{Bootstrap, Envoy};
+use sluice_tests::http1::Client;
+use sluice_tests::upstream::Upstream;
+use sluice_tests::{eventually, root};
+
+use super::manifests::manifests;
+
+/// Istio's name of the filter in whose list its patches look.
+const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
+
+/// The filter of a control plane, with what that says of the plugin beside the module.
+fn wasm(name: &str, plugin: &Value, configuration: &Value) -> Value {
+    let mut config = plugin.clone();
+    config["vm_config"]["runtime"] = json!("envoy.wasm.runtime.v8");
+    config["vm_config"]["code"] =
+        json!({ "local": { "filename": root().join("target/sluice_filter.wasm") } });
+    config["configuration"] = json!({
+        "@type": "type.googleapis.com/google.protobuf.StringValue",
+        "value": configuration.to_string(),
+    });
+    json!({ "name": name, "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": config } })
+}
+
+/// A gateway of Istio: the plugin goes before the router, then the patches are applied.
+fn istio(manifests: &[Value], upstream: u16) -> Bootstrap {
+    let [plugin, filter] = manifests else { panic!("a WasmPlugin and an EnvoyFilter") };
+    let metadata = &plugin["metadata"];
+    let [namespace, name] = ["namespace", "name"].map(|field| metadata[field].as_str());
+    let name = format!("{}.{}", namespace.expect("a namespace"), name.expect("a name"));
+    let fields = json!({
+        "name": name,
+        "failure_policy": plugin["spec"]["failStrategy"],
+        "vm_config": { "environment_variables": { "key_values": {} } },
+    });
+    let wasm = wasm(&name, &fields, &plugin["spec"]["pluginConfig"]);
+    let patches = filter["spec"]["configPatches"].as_array().expect("a list of patches");
+    let gateway = Bootstrap::example("static", upstream).without("sluice").with_filter(wasm);
+    gateway.changed("http_filters", |filters| {
+        for patch in patches {
+            assert_eq!(patch["applyTo"], "HTTP_FILTER");
+            let matched = json!({ "context": "GATEWAY",
+                "listener": { "filterChain": { "filter": { "name": CONNECTION_MANAGER } } } });
+            assert_eq!(patch["match"], matched, "the only match that is translated here");
+            assert_eq!(patch["patch"]["operation"], "INSERT_FIRST", "the only one translated here");
+            let filters = filters.as_array_mut().expect("a list of filters");
+            filters.insert(0, patch["patch"]["value"].clone());
+        }
+    })
+}
+
+/// The gateway of Envoy Gateway's first steps: the plugin goes before the router, switched off but for the
+/// routes that it is meant for, then the listener is patched.
+fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
+    let [extension, patches] = manifests else { panic!("an extension and a patch policy") };
+    let plugin = &extension["spec"]["wasm"][0];
+    let name = "envoy.filters.http.wasm/envoyextensionpolicy/default/sluice/wasm/0";
+    let fields = json!({
+        "name": plugin["name"],
+        "root_id": plugin["rootID"],
+        "vm_config": { "vm_id": "envoyextensionpolicy/default/sluice/wasm/0" },
+    });
+    let mut wasm = wasm(name, &fields, &plugin["config"]);
+    wasm["disabled"] = json!(true);
+    let switched_on = json!({ name: {
+        "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {} } });
+    let patches = patches["spec"]["jsonPatches"].as_array().expect("a list of patches");
+    let gateway = Bootstrap::example("static", upstream).without("sluice").with_filter(wasm);
+    gateway
+        .changed("routes", |routes| routes[0]["typed_per_filter_config"] = switched_on.clone())
+        .changed("listeners", |listeners| {
+            let listener = &mut listeners[0];
+            listener["name"] = json!("default/eg/http");
+            listener["default_filter_chain"] = listener["filter_chains"][0].take();
+            listener.as_object_mut().expect("a listener").remove("filter_chains");
+            for patch in patches {
+                assert_eq!(patch["type"], "type.googleapis.com/envoy.config.listener.v3.Listener");
+                assert_eq!(patch["name"], listener["name"]);
+                let operation = serde_json::from_value(json!([patch["operation"]]));
+                let operation: json_patch::Patch = operation.expect("a JSON patch");
+                json_patch::patch(listener, &operation).expect("a patch that applies");
+            }
+        })
+}
+
+/// Events are streamed, and no connection is closed.
+fn streams(bootstrap: Bootstrap) {
+    let envoy = Envoy::start(bootstrap);
+    let mut client = Client::connect(envoy.port);
+    for (path, streamed) in [("/events", Some("no")), ("/", None)] {
+        let response = client.get(path);
+        assert_eq!((response.status, response.header("x-accel-buffering")), (200, streamed));
+        assert!(!response.closes());
+    }
+}
+
+/// Connections are closed, and nobody sees the filter's mark.
+fn closes(bootstrap: Bootstrap) {
+    let envoy = Envoy::start(bootstrap);
+    let response = eventually("a response that closes its connection", || {
+        let response = Client::connect(envoy.port).get("/");
+        response.closes().then_some(response)
+    });
+    assert_eq!((response.status, response.header("x-sluice-drain")), (200, None));
+}
+
+/// A drain as the manifest's configuration would ask for it.
+fn drain() -> Value {
+    json!({ "state": { "epoch": 1, "mode": "terminate" } })
+}
+
+#[test]
+fn on_a_gateway_of_istio_the_filter_streams_and_the_bridge_closes() {
+    let upstream = Upstream::ok();
+    let mut manifests = manifests("istio/sluice.yaml");
+    streams(istio(&manifests, upstream.port));
+    manifests[0]["spec"]["pluginConfig"]["drain"] = drain();
+    closes(istio(&manifests, upstream.port));
+}
+
+#[test]
+fn on_a_gateway_of_envoy_gateway_the_filter_streams_and_the_bridge_closes() {
+    let upstream = Upstream::ok();
+    let mut manifests = manifests("envoy-gateway/sluice.yaml");
+    streams(envoy_gateway(&manifests, upstream.port));
+    manifests[0]["spec"]["wasm"][0]["config"]["drain"] = drain();
+    closes(envoy_gateway(&manifests, upstream.port));
+}

@@ -125,13 +125,11 @@ struct Count<T> {
 
 impl<T: Default + PartialEq + Into<i64>> Count<T> {
     fn flush(&mut self, sink: &mut impl Sink, kind: Kind, name: impl FnOnce() -> String) {
-        if self.change == T::default() {
-            return;
-        }
-        let change = std::mem::take(&mut self.change).into();
+        // Also at 0: whoever watches rates sees the first count only if there was something before it.
         self.id = self.id.or_else(|| sink.define(kind, &name()));
-        if let Some(id) = self.id {
-            sink.add(id, change);
+        let change = std::mem::take(&mut self.change);
+        if let Some(id) = self.id.filter(|_| change != T::default()) {
+            sink.add(id, change.into());
         }
     }
 }

@@ -55,13 +55,22 @@ fn what_was_counted_is_handed_over_once() {
             ("sluice.route.a.requests", requests),
             ("sluice.route.b.drain_closed", 1),
         ];
-        values.map(|(name, value)| (name.to_owned(), value))
+        let general = General::ALL.map(|metric| metric.name().0.to_owned());
+        let routes = ["a", "b"].map(|route| PerRoute::ALL.map(|metric| metric.name(route)));
+        let all = general.into_iter().chain(routes.into_iter().flatten());
+        let value = |name: &str| values.iter().find(|value| value.0 == name);
+        let valued = |name: String| {
+            let value = value(&name).map_or(0, |value| value.1);
+            (name, value)
+        };
+        all.map(valued).collect::<Vec<_>>()
     };
-    assert_eq!(host.0, expected(2));
+    assert_eq!(host.0, expected(2), "those that counted nothing are there with 0");
     metrics.flush(&mut host);
     assert_eq!(host.0, expected(2));
     metrics.count(a, PerRoute::Requests);
     metrics.flush(&mut host);
     assert_eq!(host.0, expected(3), "defined once");
-    assert_eq!(metrics.id(General::DrainStale, &mut host), Some(0));
+    let place = General::ALL.iter().position(|metric| *metric == General::DrainStale);
+    assert_eq!(metrics.id(General::DrainStale, &mut host).map(|id| id as usize), place);
 }

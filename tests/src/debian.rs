@@ -16,9 +16,10 @@ pub fn command(name: &str) -> Command {
     let ours = root().join("target").join(name);
     let variable = format!("SLUICE_{}", name.to_uppercase());
     let named = std::env::var_os(&variable).map(PathBuf::from);
-    let folders = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"].map(PathBuf::from);
-    let installed = folders.into_iter().chain([ours.join("usr/sbin")]);
-    let mut all = named.into_iter().chain(installed.map(|folder| folder.join(name)));
+    let folders = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/opt/homebrew/bin"];
+    let unpacked = ["usr/sbin", "usr/bin"].map(|folder| ours.join(folder));
+    let places = folders.map(PathBuf::from).into_iter().chain(unpacked);
+    let mut all = named.into_iter().chain(places.map(|folder| folder.join(name)));
     let program = all.find(|program| program.is_file()).unwrap_or_else(|| {
         panic!("no {name}: run `cargo xtask test`, which fetches it, or name one in {variable}")
     });

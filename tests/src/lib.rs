@@ -13,6 +13,7 @@ pub mod http1;
 pub mod http2;
 pub mod message;
 pub mod nginx;
+pub mod prometheus;
 pub mod upstream;
 
 use std::path::{Path, PathBuf};

@@ -15,6 +15,7 @@ mod envoy {
     mod holding;
     mod hygiene;
     mod manifests;
+    mod metrics;
     mod nginx;
     mod pushes;
     mod readme;

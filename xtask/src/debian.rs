@@ -23,6 +23,9 @@ pub(crate) const HAPROXY: Package =
 pub(crate) const NGINX: Package =
     Package { name: "nginx", program: "usr/sbin/nginx", variable: "SLUICE_NGINX" };
 
+pub(crate) const PROMETHEUS: Package =
+    Package { name: "prometheus", program: "usr/bin/prometheus", variable: "SLUICE_PROMETHEUS" };
+
 impl Package {
     /// Makes sure that there is one: an installed one, else Debian's package and what it depends
     /// on, unpacked to a folder of its name in `target` without being installed.

@@ -68,10 +68,10 @@ impl Bootstrap {
         })
     }
 
-    /// With an identity, where the example leaves that to Envoy's command line.
-    pub fn named(mut self, id: &str) -> Self {
+    /// With these fields beside `static_resources`.
+    pub fn with(mut self, fields: &Value) -> Self {
         let start = self.files.get_mut(START).expect("an example has a file to start with");
-        start["node"] = json!({ "id": id, "cluster": "example" });
+        merge(start, fields);
         self
     }
 

@@ -94,7 +94,7 @@ fn a_pod_that_terminates_waits_for_its_last_request() {
     });
     let module = root().join("target/sluice_filter.wasm").display().to_string();
     let pod = Bootstrap::example("kubernetes", upstream.port)
-        .named("pod-1")
+        .with(&json!({ "node": { "id": "pod-1", "cluster": "ingress" } }))
         .changed("filename", |name| *name = json!(module))
         .changed("address", |address| {
             if *address == "service" || *address == "0.0.0.0" {

@@ -157,7 +157,7 @@ impl Envoy {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let configuration = bootstrap.write(folder.path());
         let log = File::create(folder.path().join("log")).expect("a file in a folder of our own");
-        let process = Command::new(program())
+        let process = command()
             .current_dir(root())
             .arg("-c")
             .arg(configuration)
@@ -187,7 +187,11 @@ impl Drop for Envoy {
     }
 }
 
-fn program() -> PathBuf {
+/// A command that starts Envoy.
+///
+/// # Panics
+/// If there is none on this machine.
+pub fn command() -> Command {
     let ours = root().join("target/envoy/envoy");
     let program = std::env::var_os("SLUICE_ENVOY").map_or(ours, PathBuf::from);
     assert!(
@@ -195,7 +199,7 @@ fn program() -> PathBuf {
         "no Envoy at {}: run `cargo xtask envoy`, or name one in SLUICE_ENVOY",
         program.display()
     );
-    program
+    Command::new(program)
 }
 
 fn port(address: &str) -> u16 {

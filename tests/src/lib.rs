@@ -15,6 +15,7 @@ pub mod message;
 pub mod nginx;
 pub mod prometheus;
 pub mod upstream;
+pub mod walkthrough;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -22,4 +22,5 @@ mod envoy {
     mod retries;
     mod schemas;
     mod timeouts;
+    mod walkthroughs;
 }

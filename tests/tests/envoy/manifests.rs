@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sluice_filter::config::Config;
 use sluice_tests::envoy::{self, Bootstrap, Envoy, yaml};
 use sluice_tests::http1::Client;
-use sluice_tests::root;
 use sluice_tests::upstream::Upstream;
+use sluice_tests::{eventually, root};
 
 /// The manifests in a file of the examples.
 pub(super) fn manifests(file: &str) -> Vec<Value> {
@@ -29,7 +29,7 @@ fn every_example_has_the_same_bridge_right_before_the_filter() {
         let _ = Bootstrap::example(example, 1).changed("http_filters", |filters| {
             let filters = filters.as_array().expect("a list of filters");
             let here = filters.iter().position(|filter| filter["name"] == "sluice");
-            bridges.push(filters[here.expect("the filter") - 1].clone());
+            bridges.extend(here.map(|here| filters[here - 1].clone()));
         });
         assert_eq!(bridges, [fragment()], "{example}");
     }
@@ -71,8 +71,15 @@ fn the_parts_of_the_kubernetes_example_name_each_other() {
     assert_eq!(service["spec"]["ports"][0]["targetPort"], port["name"]);
     assert_eq!(container["readinessProbe"]["httpGet"]["port"], port["name"]);
     let bootstrap = yaml(&example.join("envoy.yaml"));
-    let address = &bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"];
-    assert_eq!(address["port_value"], port["containerPort"]);
+    let listeners = bootstrap["static_resources"]["listeners"].as_array().unwrap();
+    for (listener, port) in listeners.iter().zip(container["ports"].as_array().unwrap()) {
+        let address = &listener["address"]["socket_address"];
+        assert_eq!(address["port_value"], port["containerPort"]);
+    }
+    let scraped = &deployment["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"];
+    assert_eq!(*scraped, container["ports"][1]["containerPort"].to_string());
+    let fragment = yaml(&root().join("envoy-examples/metrics/stats.yaml"));
+    assert_eq!(bootstrap["stats_config"], fragment["stats_config"]);
     let hook = &container["lifecycle"]["preStop"]["exec"]["command"][0];
     let script = hook.as_str().unwrap().strip_prefix("/etc/sluice/").expect("where the files are");
     assert!(files.contains(&script), "{script}");
@@ -84,6 +91,44 @@ fn the_parts_of_the_kubernetes_example_name_each_other() {
     }
 }
 
+fn module() -> String {
+    root().join("target/sluice_filter.wasm").display().to_string()
+}
+
+/// The Envoy of a Pod, with its service and its admin port on these ports of this machine.
+fn pod(service: u16, admin: u16) -> Bootstrap {
+    let address = |port: u16| json!({ "address": "127.0.0.1", "port_value": port });
+    Bootstrap::example("kubernetes", service)
+        .with(&json!({
+            "node": { "id": "pod-1", "cluster": "ingress" },
+            "admin": { "address": { "socket_address": address(admin) } },
+        }))
+        .changed("filename", |name| *name = json!(module()))
+        .changed("socket_address", |socket| match socket["address"].as_str() {
+            Some("service") => *socket = address(service),
+            Some("0.0.0.0") => *socket = address(0),
+            _ => *socket = address(admin),
+        })
+}
+
+#[test]
+fn the_metrics_of_a_pod_can_be_had_and_nothing_else_of_its_admin_port() {
+    let upstream = Upstream::ok();
+    let envoy = Envoy::start(pod(upstream.port, Upstream::nobody()));
+    assert_eq!(Client::once(envoy.port, "/api/x").status, 200);
+    let listeners: Value = serde_json::from_str(&envoy.ask("/listeners?format=json").1).unwrap();
+    let address = &listeners["listener_statuses"][1]["local_address"]["socket_address"];
+    let port = address["port_value"].as_u64().and_then(|port| port.try_into().ok()).unwrap();
+    eventually("the route's metrics", || {
+        let metrics = Client::once(port, "/stats/prometheus").body.bytes;
+        let metrics = String::from_utf8_lossy(&metrics).into_owned();
+        metrics.contains("sluice_route_requests{sluice_route=\"api\"} 1\n").then_some(())
+    });
+    for path in ["/", "/stats", "/quitquitquit", "/stats/prometheus/../../quitquitquit"] {
+        assert_eq!(Client::connect(port).post(path, b"").status, 404, "{path}");
+    }
+}
+
 #[test]
 fn a_pod_that_terminates_waits_for_its_last_request() {
     let upstream = Upstream::start(|request, reply| {
@@ -92,19 +137,10 @@ fn a_pod_that_terminates_waits_for_its_last_request() {
         }
         reply.respond(200, &[], b"ok");
     });
-    let module = root().join("target/sluice_filter.wasm").display().to_string();
-    let pod = Bootstrap::example("kubernetes", upstream.port)
-        .with(&json!({ "node": { "id": "pod-1", "cluster": "ingress" } }))
-        .changed("filename", |name| *name = json!(module))
-        .changed("address", |address| {
-            if *address == "service" || *address == "0.0.0.0" {
-                *address = json!("127.0.0.1");
-            }
-        });
-    let envoy = Envoy::start(pod);
+    let envoy = Envoy::start(pod(upstream.port, Upstream::nobody()));
     let terminate = root().join("envoy-examples/kubernetes/filter.terminate.yaml");
     let text = fs::read_to_string(terminate).expect("it is there");
-    let text = text.replace("/etc/sluice/sluice_filter.wasm", &module);
+    let text = text.replace("/etc/sluice/sluice_filter.wasm", &module());
     fs::write(envoy.folder().join("filter.terminate.yaml"), text).expect("a folder of our own");
     assert_eq!(Client::once(envoy.port, "/health").status, 200);
     let mut slow = Client::connect(envoy.port);

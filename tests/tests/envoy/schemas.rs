@@ -12,8 +12,15 @@ const FILES: [&str; 3] =
     ["kubernetes/deployment.yaml", "istio/sluice.yaml", "envoy-gateway/sluice.yaml"];
 
 /// Places whose fields their kinds leave open.
-const OPEN: [&str; 6] =
-    ["/labels/", "/matchLabels/", "/spec/selector/app", "/pluginConfig/", "/config/", "/value/"];
+const OPEN: [&str; 7] = [
+    "/labels/",
+    "/annotations/",
+    "/matchLabels/",
+    "/spec/selector/app",
+    "/pluginConfig/",
+    "/config/",
+    "/value/",
+];
 
 fn all() -> Vec<Value> {
     FILES.iter().flat_map(|file| manifests(file)).collect()

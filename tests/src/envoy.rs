@@ -57,7 +57,16 @@ impl Envoy {
     /// # Panics
     /// If there is no Envoy on this machine, or it refuses the bootstrap.
     pub fn start_with_workers(bootstrap: Bootstrap, workers: usize) -> Self {
-        let mut envoy = Self::spawn(bootstrap, workers);
+        Self::start_with_options(bootstrap, workers, &[])
+    }
+
+    /// Starts Envoy with so many workers and further options of its command line, and waits until
+    /// it serves.
+    ///
+    /// # Panics
+    /// If there is no Envoy on this machine, or it refuses the bootstrap or an option.
+    pub fn start_with_options(bootstrap: Bootstrap, workers: usize, options: &[&str]) -> Self {
+        let mut envoy = Self::spawn(bootstrap, workers, options);
         let file = envoy.folder.path().join("admin");
         let address = eventually("Envoy to start", || {
             if let Ok(Some(status)) = envoy.process.try_wait() {
@@ -81,7 +90,7 @@ impl Envoy {
     /// # Panics
     /// If it goes on running.
     pub fn refuse(bootstrap: Bootstrap) -> String {
-        let mut envoy = Self::spawn(bootstrap, 1);
+        let mut envoy = Self::spawn(bootstrap, 1, &[]);
         let status = eventually("Envoy to refuse", || envoy.process.try_wait().ok().flatten());
         assert!(!status.success(), "Envoy ended well");
         envoy.log()
@@ -153,7 +162,16 @@ impl Envoy {
         (response.status, String::from_utf8_lossy(&response.body.bytes).into_owned())
     }
 
-    fn spawn(bootstrap: Bootstrap, workers: usize) -> Self {
+    /// Gives an order to the admin port.
+    ///
+    /// # Panics
+    /// If it is not carried out.
+    pub fn order(&self, path: &str) {
+        let response = Client::connect(self.admin).post(path, b"");
+        assert_eq!(response.status, 200, "Envoy's admin port to {path}");
+    }
+
+    fn spawn(bootstrap: Bootstrap, workers: usize, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let configuration = bootstrap.write(folder.path());
         let log = File::create(folder.path().join("log")).expect("a file in a folder of our own");
@@ -165,6 +183,7 @@ impl Envoy {
             .arg(folder.path().join("admin"))
             .args(["--use-dynamic-base-id", "--log-level", "warning"])
             .args(["--concurrency", &workers.to_string()])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

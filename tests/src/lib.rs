@@ -9,15 +9,20 @@
 pub mod conformance;
 pub mod debian;
 pub mod envoy;
+pub mod haproxy;
 pub mod http1;
 pub mod http2;
 pub mod message;
 pub mod nginx;
 pub mod prometheus;
+pub mod prove;
 pub mod upstream;
 pub mod walkthrough;
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// No wait of the harness is longer: a test that hangs is a test that fails.
@@ -42,4 +47,21 @@ pub fn eventually<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A free port for a server that is stopped and started again. It lies below those that Linux gives
+/// to clients, so that no client's socket sits on it in between.
+///
+/// # Panics
+/// If there is none.
+pub fn steady_port() -> u16 {
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| fastrand::u16(PORTS).into());
+    for _ in PORTS {
+        let port = PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
 }

@@ -5,6 +5,7 @@ mod debian;
 mod demo;
 mod envoy;
 mod module;
+mod prove;
 mod shell;
 mod test;
 
@@ -29,6 +30,13 @@ enum Command {
     Demo,
     /// Measure what there is to measure, and print it beside the goals
     Bench,
+    /// Restart real Envoys under load and count what their clients lose (--help tells the options)
+    #[command(disable_help_flag = true)]
+    ProveDrain {
+        /// Handed to the program that does it
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Bring a real Envoy to target/envoy/envoy (SLUICE_ENVOY=/path uses another)
     Envoy,
 }
@@ -39,6 +47,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Demo => demo::run(),
         Command::Bench => bench::run(),
+        Command::ProveDrain { options } => prove::run(&options),
         Command::Envoy => envoy::bring().map(|path| println!("Envoy is at {}", path.display())),
     };
     match outcome {

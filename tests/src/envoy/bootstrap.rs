@@ -75,6 +75,13 @@ impl Bootstrap {
         self
     }
 
+    /// With its first listener on this port, where the others take any that is free.
+    pub fn listening_on(self, port: u16) -> Self {
+        self.changed("listeners", |listeners| {
+            listeners[0]["address"]["socket_address"]["port_value"] = json!(port);
+        })
+    }
+
     /// Without the filter in `http_filters` that has this name.
     ///
     /// # Panics

@@ -16,10 +16,11 @@ mod warning;
 pub use error::{ConfigError, Problem};
 pub(crate) use json::Node;
 pub use read::OneOrMore;
-pub(crate) use read::{Fields, Place, Read};
+pub(crate) use read::{Fields, Place, Read, text};
 pub use scalar::{
-    Attempts, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostPattern, MaxBytes,
-    Method, PathText, Pattern, Percent, RouteName, UnixMs, Version, WindowMs,
+    Attempts, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostName, HostPattern,
+    MaxBytes, Method, PathText, Pattern, Percent, RouteName, StoreKey, TokenHash, UnixMs, Version,
+    WindowMs,
 };
 #[cfg(feature = "schema")]
 pub use schema::schema;
@@ -30,13 +31,23 @@ use crate::matching::Router;
 use crate::policy::Policy;
 use crate::request::RequestView;
 use span::Span;
-use spec::{ConfigSpec, DrainMode, DrainStateSpec, MatchSpec, PolicySpec, Signal};
+pub(crate) use span::Window;
+use spec::{
+    AdminSpec, ConfigSpec, ControlSpec, DrainMode, DrainSpec, DrainStateSpec, HealthSpec,
+    MatchSpec, PolicySpec, Signal, StoreFormat,
+};
 
 /// The longest document that is read, in bytes: some 50,000 routes. It bounds what a mistake of a control plane costs.
 pub const MAX_DOCUMENT: usize = 8 * 1024 * 1024;
 
 /// How often workers look at the drain record and report metrics when the configuration does not say.
 pub const DEFAULT_REFRESH: Span = Span::from_millis(250);
+
+/// How often the control store is asked when the configuration does not say.
+pub const DEFAULT_INTERVAL: Span = Span::from_millis(1_000);
+
+/// How long the control store may take to answer when the configuration does not say.
+pub const DEFAULT_TIMEOUT: Span = Span::from_millis(500);
 
 /// The name under which requests without a route are counted and reported. No route can have it.
 pub const NO_ROUTE: &str = "default";
@@ -75,6 +86,30 @@ pub struct Drain {
     pub refresh: Span,
     /// How the proxy is told to close.
     pub signal: Signal,
+    /// The store that holds the drain of the fleet, if any.
+    pub control: Option<Control>,
+    /// The admin path, if any.
+    pub admin: Option<Admin>,
+}
+
+/// The path by which an operator sees and changes the drain of this process.
+pub type Admin = AdminSpec;
+
+/// The store that holds the drain of the fleet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Control {
+    /// The proxy's cluster that leads to it.
+    pub cluster: ForeignName,
+    /// What kind of store it is.
+    pub format: StoreFormat,
+    /// The key.
+    pub key: StoreKey,
+    /// How often it is asked while it answers.
+    pub interval: Span,
+    /// How long an answer may take.
+    pub timeout: Span,
+    /// The host that requests to it name.
+    pub authority: Box<str>,
 }
 
 /// The path that answers a load balancer's health check while the proxy terminates.
@@ -84,6 +119,8 @@ pub struct Health {
     pub path: PathText,
     /// The status of that answer.
     pub drain_status: u16,
+    /// The filter answers at other times too, with 200.
+    pub local: bool,
 }
 
 /// What [`Config::parse`] returns for a configuration that it accepts.
@@ -110,8 +147,7 @@ impl Config {
 
     /// Why a document of `bytes` is not even read.
     pub fn too_large(bytes: usize) -> ConfigError {
-        let problem = Problem::TooLarge { found: bytes, limit: MAX_DOCUMENT };
-        ConfigError { place: Place::Root.to_string(), problem: Box::new(problem) }
+        Place::Root.error(Problem::TooLarge { found: bytes, limit: MAX_DOCUMENT })
     }
 
     fn compile(spec: ConfigSpec) -> Self {
@@ -137,15 +173,8 @@ impl Config {
             router: Router::new(routes.iter().map(|route| &route.conditions)),
             routes,
             defaults: Policy::new(&PolicySpec::default(), &defaults),
-            drain: spec.drain.map(|drain| Drain {
-                state: drain.state,
-                refresh: drain.refresh.map_or(DEFAULT_REFRESH, |refresh| refresh.span()),
-                signal: drain.signal.unwrap_or(Signal::Auto),
-            }),
-            health: spec.health.map(|health| Health {
-                path: health.path,
-                drain_status: health.drain_status.map_or(503, |status| status.value() as u16),
-            }),
+            drain: spec.drain.map(Drain::new),
+            health: spec.health.map(Health::new),
         }
     }
 
@@ -174,6 +203,22 @@ impl Config {
         self.router.uses_policy()
     }
 
+    /// The store that holds the drain of the fleet, if any.
+    pub fn control(&self) -> Option<&Control> {
+        self.drain.as_ref()?.control.as_ref()
+    }
+
+    /// The admin path, if any.
+    pub fn admin(&self) -> Option<&Admin> {
+        self.drain.as_ref()?.admin.as_ref()
+    }
+
+    /// The first of the names that is not one of a route here.
+    pub fn first_unknown<'n>(&self, names: Option<&'n [RouteName]>) -> Option<&'n str> {
+        let mut names = names.into_iter().flatten().map(RouteName::as_str);
+        names.find(|name| self.routes.iter().all(|route| route.name.as_str() != *name))
+    }
+
     /// How often the worker ticks.
     pub fn tick(&self) -> Span {
         self.drain.as_ref().map_or(DEFAULT_REFRESH, |drain| drain.refresh)
@@ -181,6 +226,48 @@ impl Config {
 
     pub(crate) fn router(&self) -> &Router {
         &self.router
+    }
+}
+
+impl Drain {
+    fn new(spec: DrainSpec) -> Self {
+        Self {
+            state: spec.state,
+            refresh: spec.refresh.map_or(DEFAULT_REFRESH, |refresh| refresh.span()),
+            signal: spec.signal.unwrap_or(Signal::Auto),
+            control: spec.control.map(Control::new),
+            admin: spec.admin,
+        }
+    }
+}
+
+impl Control {
+    fn new(spec: ControlSpec) -> Self {
+        let cluster = spec.cluster.as_str();
+        let authority = match &spec.authority {
+            Some(authority) => authority.as_str(),
+            // Control planes put characters into names of clusters that servers refuse in a host.
+            None if scalar::is_host_name(cluster) => cluster,
+            None => "sluice",
+        };
+        Self {
+            authority: authority.into(),
+            format: spec.format,
+            interval: spec.interval.map_or(DEFAULT_INTERVAL, |interval| interval.span()),
+            timeout: spec.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.span()),
+            key: spec.key,
+            cluster: spec.cluster,
+        }
+    }
+}
+
+impl Health {
+    fn new(spec: HealthSpec) -> Self {
+        Self {
+            path: spec.path,
+            drain_status: spec.drain_status.map_or(503, |status| status.value() as u16),
+            local: spec.local.unwrap_or(false),
+        }
     }
 }
 
@@ -247,32 +334,72 @@ fn check_drain(spec: &ConfigSpec, names: &Map<Box<str>, usize>) -> Result<(), Co
                       expected a drain section beside it";
         return Place::Field(root, "health").refuse(Problem::NotOurs { reason });
     }
-    let Some(state) = spec.drain.as_ref().and_then(|drain| drain.state.as_ref()) else {
+    let Some(drain) = &spec.drain else { return Ok(()) };
+    let at = Place::Field(root, "drain");
+    if let Some(control) = &drain.control {
+        check_interval(
+            control,
+            drain.refresh.map_or(DEFAULT_REFRESH, |refresh| refresh.span()),
+            &at,
+        )?;
+    }
+    let health = spec.health.as_ref().map(|health| &health.path);
+    if let Some(admin) = &drain.admin
+        && health == Some(&admin.path)
+    {
+        let reason = "is the health path too; expected a path of its own";
+        return Place::Field(&Place::Field(&at, "admin"), "path")
+            .refuse(Problem::NotOurs { reason });
+    }
+    match &drain.state {
+        Some(state) => check_state(state, names, &Place::Field(&at, "state")),
+        None => Ok(()),
+    }
+}
+
+/// Another worker takes over within two intervals from one that fails, and notices that at its looks.
+fn check_interval(
+    control: &ControlSpec,
+    refresh: Span,
+    drain: &Place<'_>,
+) -> Result<(), ConfigError> {
+    let interval = control.interval.map_or(DEFAULT_INTERVAL, |interval| interval.span());
+    if interval.as_millis() >= 2 * refresh.as_millis() {
         return Ok(());
-    };
-    let drain = Place::Field(root, "drain");
-    let at = Place::Field(&drain, "state");
+    }
+    let control = Place::Field(drain, "control");
+    Place::Field(&control, "interval").unexpected(
+        interval,
+        "at least twice drain.refresh, at which workers notice that one of them failed",
+    )
+}
+
+fn check_state(
+    state: &DrainStateSpec,
+    names: &Map<Box<str>, usize>,
+    at: &Place<'_>,
+) -> Result<(), ConfigError> {
     match (state.mode, state.percent) {
         (DrainMode::Rebalance, None) => {
-            return Place::Field(&at, "percent")
+            return Place::Field(at, "percent")
                 .refuse(Problem::Missing { expected: Percent::EXPECTED });
         }
         (DrainMode::Rebalance, Some(_)) | (_, None) => {}
         (_, Some(_)) => {
             let reason =
                 "only a rebalance closes a share of the connections; leave it out for other modes";
-            return Place::Field(&at, "percent").refuse(Problem::NotOurs { reason });
+            return Place::Field(at, "percent").refuse(Problem::NotOurs { reason });
         }
     }
     if state.mode == DrainMode::Off && (state.window.is_some() || state.routes.is_some()) {
         let name = if state.window.is_some() { "window" } else { "routes" };
         let reason = "mode off closes nothing; leave it out";
-        return Place::Field(&at, name).refuse(Problem::NotOurs { reason });
+        return Place::Field(at, name).refuse(Problem::NotOurs { reason });
     }
     for (index, name) in state.routes.iter().flat_map(|routes| routes.iter()).enumerate() {
         if !names.contains_key(name.as_str()) {
             let found = format!("{:?}", name.as_str());
-            return Place::Item(&Place::Field(&at, "routes"), index)
+            return Place::Item(&Place::Field(at, "routes"), index)
                 .refuse(Problem::NoSuchRoute { found });
         }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::buffering;
 use crate::config::spec::{BufferingMode, DrainMode, DrainStateSpec, MatchSpec, Signal};
 use crate::config::{Config, NO_ROUTE, RouteName};
-use crate::drain::Record;
+use crate::drain::Command;
 use crate::policy::Policy;
 use crate::request::RequestView;
 
@@ -233,8 +233,9 @@ fn reserved(request: &RequestView<'_>) -> Option<Effect> {
 }
 
 fn drain_in_words(state: &DrainStateSpec) -> String {
-    let record = Record::requested(state, 0);
-    let spread = match record.window_ms {
+    let epoch = state.epoch.value();
+    let record = Command::configured(state).record(epoch, 0);
+    let spread = match record.map_or(0, |record| record.window_ms) {
         0 => "at once".to_owned(),
         ms => format!("spread over {}", crate::config::span::Span::from_millis(ms)),
     };
@@ -249,11 +250,11 @@ fn drain_in_words(state: &DrainStateSpec) -> String {
                 "{percent} % of the connections older than this epoch are closed after a response"
             )
         }
-        DrainMode::Off => return format!("epoch {} ends any drain before it", record.epoch),
+        DrainMode::Off => return format!("epoch {epoch} ends any drain before it"),
     };
     let routes = state.routes.as_ref().map_or(String::new(), |routes| {
         let names: Vec<&str> = routes.iter().map(RouteName::as_str).collect();
         format!(", by responses of {} only", names.join(", "))
     });
-    format!("epoch {}: {which}, {spread}{routes}", record.epoch)
+    format!("epoch {epoch}: {which}, {spread}{routes}")
 }

@@ -4,6 +4,7 @@
 //! code that knows `proxy-wasm`), in the simulator through that same module, and natively behind `sluice check` and `sluice explain`.
 //! Keeping every decision here is what makes those three agree.
 
+pub mod admin;
 pub mod buffering;
 pub mod config;
 pub mod decision;
@@ -13,11 +14,13 @@ mod hash;
 pub mod health;
 pub mod hygiene;
 pub mod matching;
+pub mod members;
 pub mod metrics;
 pub mod policy;
 pub mod request;
 #[cfg(target_arch = "wasm32")]
 mod shell;
+pub mod state;
 pub mod stream;
 
 pub use config::{Config, ConfigError, Parsed, Warning};

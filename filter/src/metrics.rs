@@ -17,12 +17,20 @@ pub enum Kind {
 /// Metrics of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum General {
-    /// Requests between their head and their end, health checks that the filter answers left out.
+    /// Requests between their head and their end, those about the filter's own state left out.
     InFlight,
     /// The epoch of the drain record in force.
     DrainEpoch,
     /// Drain records that were ignored: no record, or an epoch below the known one.
     DrainStale,
+    /// Responses that closed their connection for a drain.
+    DrainClosed,
+    /// Answers of the control store that could be used.
+    ControlAnswered,
+    /// Questions to the control store without an answer that could be used.
+    ControlFailed,
+    /// Commands that the admin path carried out.
+    AdminCommands,
     /// Streams whose closing marker nobody took off: Envoy runs without the drain bridge.
     BridgeMissing,
     /// Configurations that were refused.
@@ -46,10 +54,14 @@ pub enum PerRoute {
 
 impl General {
     /// Every one of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::InFlight,
         Self::DrainEpoch,
         Self::DrainStale,
+        Self::DrainClosed,
+        Self::ControlAnswered,
+        Self::ControlFailed,
+        Self::AdminCommands,
         Self::BridgeMissing,
         Self::ConfigRejected,
     ];
@@ -60,6 +72,10 @@ impl General {
             Self::InFlight => ("sluice.in_flight", Kind::Gauge),
             Self::DrainEpoch => ("sluice.drain.epoch", Kind::Gauge),
             Self::DrainStale => ("sluice.drain.stale", Kind::Counter),
+            Self::DrainClosed => ("sluice.drain.closed", Kind::Counter),
+            Self::ControlAnswered => ("sluice.drain.control.answered", Kind::Counter),
+            Self::ControlFailed => ("sluice.drain.control.failed", Kind::Counter),
+            Self::AdminCommands => ("sluice.drain.admin.commands", Kind::Counter),
             Self::BridgeMissing => ("sluice.drain.bridge_missing", Kind::Counter),
             Self::ConfigRejected => ("sluice.config.rejected", Kind::Counter),
         }

@@ -3,8 +3,10 @@
 //! Nothing is decided here. Everything that goes to the host goes through [`host`], in whose functions a refusal of the host is a value: a
 //! panic would take the whole VM and every stream in it along.
 
+mod admin;
 mod host;
 mod http;
+mod plugins;
 mod root;
 mod vm;
 

@@ -18,8 +18,12 @@ pub(crate) enum Place<'a> {
 }
 
 impl Place<'_> {
+    pub(crate) fn error(&self, problem: Problem) -> ConfigError {
+        ConfigError { place: self.to_string(), problem: Box::new(problem) }
+    }
+
     pub(crate) fn refuse<T>(&self, problem: Problem) -> Result<T, ConfigError> {
-        Err(ConfigError { place: self.to_string(), problem: Box::new(problem) })
+        Err(self.error(problem))
     }
 
     pub(crate) fn unexpected<T>(
@@ -198,9 +202,12 @@ impl<'n, 'p> Fields<'n, 'p> {
         Ok(Self { entries, at })
     }
 
+    pub(crate) fn node(&self, name: &str) -> Option<&'n Node> {
+        self.entries.iter().find(|(key, _)| key == name).map(|(_, node)| node)
+    }
+
     pub(crate) fn optional<T: Read>(&self, name: &str) -> Result<Option<T>, ConfigError> {
-        let node = self.entries.iter().find(|(key, _)| key == name).map(|(_, node)| node);
-        node.map(|node| T::read(node, &Place::Field(self.at, name))).transpose()
+        self.node(name).map(|node| T::read(node, &Place::Field(self.at, name))).transpose()
     }
 
     pub(crate) fn required<T: Read>(&self, name: &str) -> Result<T, ConfigError> {

@@ -82,6 +82,64 @@ text_type!(
     |text| !text.is_empty()
 );
 
+text_type!(
+    /// The key of a control store.
+    pub struct StoreKey,
+    "a key of 1 to 1024 visible ASCII characters other than ?, # and %",
+    |text| (1..=1024).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"?#%".contains(&b))
+);
+
+text_type!(
+    /// The name of a host, with a port or without.
+    pub struct HostName,
+    "a host name, with a port or without",
+    is_host_name
+);
+
+/// Whether servers take the text for the name of a host.
+pub(super) fn is_host_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+}
+
+/// The SHA-256 of a secret. What stands in its place is never repeated in an error: it could be the secret itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct TokenHash(
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "String", regex(pattern = "^[0-9a-fA-F]{64}$"))
+    )]
+    [u8; 32],
+);
+
+impl TokenHash {
+    /// The hash.
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl Read for TokenHash {
+    const EXPECTED: &'static str = "the 64 hexadecimal digits of the SHA-256 of the token";
+
+    fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+        let wrong = || at.unexpected("something else", Self::EXPECTED);
+        let Node::Text(written) = node else { return wrong() };
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let (pairs, rest) = written.as_bytes().as_chunks::<2>();
+        let mut hash = [0; 32];
+        if pairs.len() != hash.len() || !rest.is_empty() {
+            return wrong();
+        }
+        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+            let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return wrong() };
+            *byte = (high * 16 + low) as u8;
+        }
+        Ok(Self(hash))
+    }
+}
+
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -143,6 +201,9 @@ macro_rules! number_type {
         pub struct $name(u64);
 
         impl $name {
+            /// The largest one.
+            pub const MAX: u64 = $max;
+
             /// The number.
             pub const fn value(self) -> u64 {
                 self.0

@@ -120,6 +120,12 @@ pub type Window = SpanWithin<1, 86_400_000>;
 /// How often workers look at the drain record: often enough to matter, not so often that the look costs.
 pub type Refresh = SpanWithin<10, 60_000>;
 
+/// How often a control store is asked.
+pub type Interval = SpanWithin<100, 3_600_000>;
+
+/// How long a control store may take to answer.
+pub type Timeout = SpanWithin<1, 60_000>;
+
 impl<const MIN: u64, const MAX: u64> Read for SpanWithin<MIN, MAX> {
     const EXPECTED: &'static str = Span::EXPECTED;
 

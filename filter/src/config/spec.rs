@@ -7,10 +7,10 @@ use super::error::{ConfigError, Problem};
 use super::json::Node;
 use super::read::{Fields, OneOrMore, Place, Read, record, words};
 use super::scalar::{
-    Attempts, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostPattern, MaxBytes,
-    Method, PathText, Pattern, Percent, RouteName, Version,
+    Attempts, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostName, HostPattern,
+    MaxBytes, Method, PathText, Pattern, Percent, RouteName, StoreKey, TokenHash, Version,
 };
-use super::span::{Refresh, Span, Window};
+use super::span::{Interval, Refresh, Span, Timeout, Window};
 
 record! {
     /// The whole document.
@@ -313,7 +313,58 @@ record! {
             refresh: Refresh,
             /// How the proxy is told to close a connection; auto when missing.
             signal: Signal,
+            /// A key in a key-value store that holds the drain of the whole fleet.
+            control: ControlSpec,
+            /// A path by which an operator sees and changes the drain of this process.
+            admin: AdminSpec,
         }
+    }
+}
+
+record! {
+    /// A key in a key-value store that holds the drain of the whole fleet. One worker of the process asks for it.
+    pub struct ControlSpec {
+        required {
+            /// The proxy's cluster that leads to the store.
+            cluster: ForeignName,
+            /// What kind of store it is.
+            format: StoreFormat,
+            /// The key; for raw the path.
+            key: StoreKey,
+        }
+        optional {
+            /// How often the store is asked while it answers; 1s when missing.
+            interval: Interval,
+            /// How long an answer may take; 500ms when missing.
+            timeout: Timeout,
+            /// The host that requests to the store name; the cluster's name when missing and fit for it.
+            authority: HostName,
+        }
+    }
+}
+
+words! {
+    /// What kind of store holds the drain.
+    pub enum StoreFormat {
+        /// The body of the answer to a GET of the key as a path is the record.
+        Raw = "raw",
+        /// etcd's JSON gateway, from etcd 3.4 on.
+        EtcdV3 = "etcd-v3",
+        /// Consul's key-value store.
+        Consul = "consul",
+    }
+}
+
+record! {
+    /// A path by which an operator sees and changes the drain of this process.
+    pub struct AdminSpec {
+        required {
+            /// The path, compared without the query.
+            path: PathText,
+            /// The SHA-256 of the bearer token, in hexadecimal digits.
+            token_sha256: TokenHash,
+        }
+        optional {}
     }
 }
 
@@ -373,6 +424,8 @@ record! {
         optional {
             /// The status of that answer; 503 when missing.
             drain_status: DrainStatus,
+            /// Whether the filter answers with 200 at other times too, instead of the upstream.
+            local: bool,
         }
     }
 }

@@ -6,12 +6,11 @@
 use std::cmp::{Ordering, Reverse};
 use std::fmt::Write as _;
 
-use crate::config::spec::{DrainMode, DrainStateSpec};
-use crate::config::{ConfigError, Epoch, Fields, Node, OneOrMore, Percent, Place, Problem, Read};
-use crate::config::{RouteName, UnixMs, WindowMs, parse_json};
-
-/// A reload or a rebalance spreads over this, in milliseconds, when nobody says otherwise.
-pub const DEFAULT_WINDOW_MS: u64 = 30_000;
+use super::command::Command;
+use crate::config::spec::DrainMode;
+use crate::config::{
+    ConfigError, Epoch, OneOrMore, Percent, Place, Problem, Read, RouteName, UnixMs,
+};
 
 /// The largest record that is read, in bytes.
 pub const MAX_RECORD: usize = 1024 * 1024;
@@ -54,51 +53,26 @@ pub enum RecordError {
 }
 
 impl Record {
-    /// Reads a record. Fields that this version does not know are ignored, because while a fleet is upgraded older filters read
-    /// what newer ones write.
+    /// Reads a record: a [`Command`] whose epoch and beginning are settled.
     ///
     /// # Errors
     /// When it is not a record.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        if bytes.len() > MAX_RECORD {
-            return Err(RecordError::TooLarge { found: bytes.len() });
-        }
-        let text = std::str::from_utf8(bytes).map_err(|_| RecordError::NotUtf8)?;
-        let node = parse_json(text).map_err(|problem| RecordError::NotJson(Box::new(problem)))?;
-        Self::read(&node).map_err(RecordError::Wrong)
-    }
-
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        let fields = Fields::tolerant(node, &Place::Root)?;
-        let record = Self {
-            epoch: fields.required::<Epoch>("epoch")?.value(),
-            mode: fields.required("mode")?,
-            started_ms: fields.required::<UnixMs>("started_ms")?.value(),
-            window_ms: fields.optional::<WindowMs>("window_ms")?.map_or(0, |window| window.value()),
-            percent: fields.optional("percent")?,
-            routes: fields.optional("routes")?,
+        let command = Command::parse(bytes)?;
+        let missing = |name, expected| {
+            let place = Place::Field(&Place::Root, name);
+            RecordError::Wrong(place.error(Problem::Missing { expected }))
         };
-        if record.mode == DrainMode::Rebalance && record.percent.is_none() {
-            return Place::Field(&Place::Root, "percent")
-                .refuse(Problem::Missing { expected: Percent::EXPECTED });
-        }
-        Ok(record)
-    }
-
-    /// The record that a configuration asks for, if it begins now.
-    pub fn requested(state: &DrainStateSpec, now_ms: u64) -> Self {
-        let default_window = match state.mode {
-            DrainMode::Reload | DrainMode::Rebalance => DEFAULT_WINDOW_MS,
-            DrainMode::Terminate | DrainMode::Off => 0,
-        };
-        Self {
-            epoch: state.epoch.value(),
-            mode: state.mode,
-            started_ms: now_ms,
-            window_ms: state.window.map_or(default_window, |window| window.span().as_millis()),
-            percent: state.percent,
-            routes: state.routes.clone(),
-        }
+        Ok(Self {
+            epoch: command.epoch.ok_or_else(|| missing("epoch", Epoch::EXPECTED))?.value(),
+            mode: command.mode,
+            started_ms: command
+                .started_ms
+                .ok_or_else(|| missing("started_ms", UnixMs::EXPECTED))?,
+            window_ms: command.window_ms.unwrap_or(0),
+            percent: command.percent,
+            routes: command.routes,
+        })
     }
 
     /// The JSON that stands in shared data.
@@ -120,6 +94,12 @@ impl Record {
         }
         json.push('}');
         json
+    }
+
+    /// Whether it closes the same connections in the same time as `other`, whenever either began.
+    pub fn agrees(&self, other: &Self) -> bool {
+        (self.mode, self.window_ms, self.percent, &self.routes)
+            == (other.mode, other.window_ms, other.percent, &other.routes)
     }
 
     /// How this record stands to `other`: the greater one is the one to keep.

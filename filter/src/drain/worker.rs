@@ -43,6 +43,19 @@ pub struct Look {
     pub write: Option<String>,
 }
 
+/// How a record that somebody asks for stands to the one in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its epoch is higher: it shall be in force.
+    Higher,
+    /// It is in force already.
+    Known,
+    /// Its epoch is in force, and means something else: the first writer's meaning stays.
+    Taken,
+    /// Its epoch is lower: it is ignored.
+    Lower,
+}
+
 impl Worker {
     /// The record in force, whether it closes anything or not.
     pub fn record(&self) -> Option<&Record> {
@@ -104,20 +117,24 @@ impl Worker {
         Look { learned: true, ..Look::default() }
     }
 
-    /// Takes up a drain that a configuration asks for, after a look at shared data. The same epoch again changes nothing.
-    pub fn propose(&mut self, wanted: Record) -> Look {
-        match self.record.as_ref().map_or(Ordering::Less, |known| known.epoch.cmp(&wanted.epoch)) {
-            Ordering::Less => {
-                let write = Some(wanted.to_json());
-                // What was judged before stands below this one now, which is nobody's fault.
-                if let Some((_, behind)) = &mut self.judged {
-                    *behind = true;
-                }
-                Look { write, ..self.learn(wanted) }
-            }
-            Ordering::Equal => Look::default(),
-            Ordering::Greater => Look { stale: true, ..Look::default() },
+    /// How a drain that somebody asks for stands to what this worker knows, after a look at shared data.
+    pub fn judge(&self, wanted: &Record) -> Standing {
+        let Some(known) = &self.record else { return Standing::Higher };
+        match wanted.epoch.cmp(&known.epoch) {
+            Ordering::Greater => Standing::Higher,
+            Ordering::Equal if wanted.agrees(known) => Standing::Known,
+            Ordering::Equal => Standing::Taken,
+            Ordering::Less => Standing::Lower,
         }
+    }
+
+    /// Learns a record that this worker has written itself.
+    pub fn wrote(&mut self, record: Record) -> Look {
+        // What was judged before stands below this one now, which is nobody's fault.
+        if let Some((_, behind)) = &mut self.judged {
+            *behind = true;
+        }
+        self.learn(record)
     }
 
     /// Whether this look should exchange the watermark.

@@ -1,10 +1,12 @@
 //! The host calls that the filter makes, each reduced to what the filter wants to know.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
 
+use crate::config::Control;
+use crate::drain::store::Ask;
 use crate::hygiene::MARKER;
 use crate::metrics::Kind;
 use crate::stream::Reply;
@@ -21,8 +23,13 @@ pub(super) fn log(level: LogLevel, message: &str) {
 }
 
 pub(super) fn now_ms() -> Option<u64> {
+    now_ns().map(|ns| ns / 1_000_000)
+}
+
+/// Nanoseconds since the Unix epoch.
+pub(super) fn now_ns() -> Option<u64> {
     let now = hostcalls::get_current_time().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    u64::try_from(now.as_millis()).ok()
+    u64::try_from(now.as_nanos()).ok()
 }
 
 pub(super) fn configuration(size: usize) -> Vec<u8> {
@@ -75,6 +82,41 @@ pub(super) fn reply(reply: &Reply) {
     report(sent, "local response");
 }
 
+/// What has come of the request body, up to `size` bytes.
+pub(super) fn request_body(size: usize) -> Vec<u8> {
+    hostcalls::get_buffer(BufferType::HttpRequestBody, 0, size).ok().flatten().unwrap_or_default()
+}
+
+/// Answers a stream of this plugin from outside of its callbacks. Whether there still is such a stream, only the host knows.
+pub(super) fn reply_to(context: u32, answer: &Reply) {
+    if hostcalls::set_effective_context(context).is_ok() {
+        reply(answer);
+    }
+}
+
+/// Asks a store. Its answer comes to the plugin; without a promise of one this is false.
+pub(super) fn call(control: &Control, ask: &Ask) -> bool {
+    let mut headers = vec![
+        (":method", ask.method),
+        (":path", ask.path.as_str()),
+        (":authority", &control.authority),
+    ];
+    if ask.body.is_some() {
+        headers.push(("content-type", "application/json"));
+    }
+    let body = ask.body.as_deref().map(str::as_bytes);
+    let timeout = Duration::from_millis(control.timeout.as_millis());
+    hostcalls::dispatch_http_call(control.cluster.as_str(), headers, body, vec![], timeout).is_ok()
+}
+
+/// The status and the body, of at most `size` bytes, of the answer to a [`call`].
+pub(super) fn answer(size: usize) -> (u16, Vec<u8>) {
+    let status = hostcalls::get_map_value(MapType::HttpCallResponseHeaders, ":status");
+    let status = status.ok().flatten().and_then(|status| status.parse().ok()).unwrap_or(0);
+    let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size);
+    (status, body.ok().flatten().unwrap_or_default())
+}
+
 pub(super) fn shared(key: &str) -> Shared {
     hostcalls::get_shared_data(key).unwrap_or_default()
 }
@@ -115,7 +157,7 @@ pub(super) fn tell(function: &str, argument: &[u8]) -> bool {
 }
 
 pub(super) fn tick_every(ms: u64) {
-    report(hostcalls::set_tick_period(std::time::Duration::from_millis(ms)), "tick period");
+    report(hostcalls::set_tick_period(Duration::from_millis(ms)), "tick period");
 }
 
 /// What a refusal of the host leaves undone is logged; the stream goes on without it.

@@ -5,30 +5,34 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
-use super::host;
+use super::admin::{self, Own};
 use super::root::Active;
-use super::vm;
+use super::{host, vm};
 use crate::buffering::{ACCEL, ResponseView};
 use crate::decision;
-use crate::health::{self, Report};
 use crate::hygiene::MARKER;
 use crate::metrics::{General, PerRoute};
 use crate::request::RequestView;
-use crate::stream::{Passage, Reply, Stream};
+use crate::stream::{Passage, Stream};
 
 pub(super) struct Http {
     /// `None` before the first configuration was accepted: everything passes untouched.
     active: Option<Rc<Active>>,
     stream: Stream,
+    /// The host's number for it.
+    id: u32,
     /// It counts as in flight.
     counted: bool,
+    /// It is a command to the admin path, whose body has not come yet.
+    awaits_body: bool,
     /// The closing marker went out on its response.
     marked: bool,
 }
 
 impl Http {
-    pub(super) fn new(active: Option<Rc<Active>>) -> Self {
-        Self { active, stream: Stream::default(), counted: false, marked: false }
+    pub(super) fn new(active: Option<Rc<Active>>, id: u32) -> Self {
+        let stream = Stream::default();
+        Self { active, stream, id, counted: false, awaits_body: false, marked: false }
     }
 
     fn request(&mut self, active: &Active, ended: bool) -> Action {
@@ -41,9 +45,15 @@ impl Http {
         if let Some(connection) = connection {
             vm::with(|vm| vm.worker.saw(connection));
         }
-        if let Some(answer) = health_answer(active, &request) {
+        if let Some(own) = admin::own(active, &request, ended) {
             self.stream = Stream::answered(connection);
-            host::reply(&answer);
+            match own {
+                Own::Answer(answer) => host::reply(&answer),
+                Own::AwaitBody => {
+                    self.awaits_body = true;
+                    vm::with(|vm| vm.waiting.begin(self.id));
+                }
+            }
             return Action::Pause;
         }
         let route_name =
@@ -55,7 +65,7 @@ impl Http {
         self.counted = true;
         vm::with(|vm| {
             let slot = active.slot(self.stream.route());
-            vm.metrics.add(General::InFlight, 1);
+            vm.in_flight += 1;
             vm.metrics.count(slot, PerRoute::Requests);
             if effects.reply.is_some() {
                 vm.metrics.count(slot, PerRoute::RequestTooLarge);
@@ -79,6 +89,12 @@ impl Http {
             host::set_request_header(name, Some(value));
         }
         Action::Continue
+    }
+
+    fn stop_waiting(&mut self) {
+        if std::mem::replace(&mut self.awaits_body, false) {
+            vm::with(|vm| vm.waiting.end(self.id));
+        }
     }
 
     fn response(&mut self, active: &Active, ended: bool) {
@@ -111,6 +127,7 @@ impl Http {
             vm::with(|vm| {
                 let slot = active.slot(route);
                 if effects.close {
+                    vm.metrics.add(General::DrainClosed, 1);
                     vm.metrics.count(slot, PerRoute::DrainClosed);
                 }
                 if effects.hold {
@@ -123,17 +140,6 @@ impl Http {
             host::tell(decision::FUNCTION, decision.as_bytes());
         }
     }
-}
-
-fn health_answer(active: &Active, request: &RequestView<'_>) -> Option<Reply> {
-    vm::with(|vm| {
-        health::is_asked(&active.config, &vm.worker, request)?;
-        let in_flight = vm.in_flight();
-        let (health, record) = health::is_asked(&active.config, &vm.worker, request)?;
-        let now_ms = host::now_ms().unwrap_or(0);
-        let report = Report { record, instance: &active.instance, in_flight, now_ms };
-        Some(health::answer(health, &report))
-    })
 }
 
 /// The policy that the proxy's route carries, or else its virtual host.
@@ -165,7 +171,14 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_body(&mut self, held: usize, ended: bool) -> Action {
-        let Some(active) = &self.active else { return Action::Continue };
+        let Some(active) = self.active.clone() else { return Action::Continue };
+        if self.awaits_body {
+            if let Some(answer) = admin::body(&active, held, ended) {
+                self.stop_waiting();
+                host::reply(&answer);
+            }
+            return Action::Pause;
+        }
         action(self.stream.request_body(&active.config, held, ended))
     }
 
@@ -192,7 +205,8 @@ impl Drop for Http {
     /// However a stream ends, it is no longer in flight.
     fn drop(&mut self) {
         if self.counted {
-            vm::with(|vm| vm.metrics.add(General::InFlight, -1));
+            vm::with(|vm| vm.in_flight -= 1);
         }
+        self.stop_waiting();
     }
 }

@@ -5,12 +5,13 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
 
-use super::host;
 use super::http::Http;
-use super::vm;
+use super::vm::{self, Vm};
+use super::{admin, host};
 use crate::config::spec::Signal;
 use crate::config::{Config, ConfigError, MAX_DOCUMENT, NO_ROUTE};
 use crate::decision::Decisions;
+use crate::drain::store::{self, StoreError};
 use crate::metrics::{General, RouteSlot};
 
 /// Warnings of one configuration that are logged; a generated one may have thousands.
@@ -19,6 +20,9 @@ const LOGGED_WARNINGS: usize = 20;
 #[derive(Default)]
 pub(super) struct Root {
     active: Option<Rc<Active>>,
+    /// The name of the plugin and the number of this context among those of its VM.
+    name: Vec<u8>,
+    number: u32,
 }
 
 /// A configuration in force. Streams keep the one under which they began.
@@ -30,7 +34,7 @@ pub(super) struct Active {
     pub(super) marks: bool,
     /// For a host that asked to be told.
     pub(super) decisions: Option<Decisions>,
-    /// The node id of the proxy, for the health answer.
+    /// The node id of the proxy, where the configuration tells of it.
     pub(super) instance: String,
 }
 
@@ -46,7 +50,8 @@ impl Active {
                 Some(Signal::Auto) => host.is_envoy,
             };
             let decisions = host.asks_decisions.then(|| Decisions::new(&config));
-            let id = config.health.as_ref().and_then(|_| host::property(&["xds", "node", "id"]));
+            let tells = config.health.is_some() || config.admin().is_some();
+            let id = tells.then(|| host::property(&["xds", "node", "id"])).flatten();
             let instance = String::from_utf8_lossy(&id.unwrap_or_default()).into_owned();
             Self { slots, marks, decisions, instance, config }
         })
@@ -71,9 +76,54 @@ impl Root {
     }
 }
 
+impl Root {
+    fn accept(&mut self, config: Config) {
+        let active = Active::new(config);
+        let config = &active.config;
+        host::tick_every(config.tick().as_millis());
+        self.name = host::property(&["plugin_name"]).unwrap_or_default();
+        vm::with(|vm| {
+            self.number = vm.plugins.configured(&self.name, config.control().is_some());
+            vm.poller.interrupted();
+            if config.drain.is_some() {
+                vm.look(config);
+            }
+            if let Some(state) = config.drain.as_ref().and_then(|drain| drain.state.as_ref()) {
+                vm.configured(state, config);
+            }
+        });
+        self.active = Some(Rc::new(active));
+    }
+
+    /// The configuration, while no other has replaced it.
+    fn in_force(&self, vm: &Vm) -> Option<&Config> {
+        let config = &self.active.as_ref()?.config;
+        vm.plugins.is_latest(&self.name, self.number).then_some(config)
+    }
+}
+
 impl Context for Root {
+    fn on_http_call_response(&mut self, _: u32, _: usize, size: usize, _: usize) {
+        vm::with(|vm| {
+            let Some(active) = &self.active else { return };
+            let config = &active.config;
+            let Some(control) = config.control() else { return };
+            let answer = match size {
+                0..=store::MAX_ANSWER => {
+                    let (status, body) = host::answer(size);
+                    store::answer(control.format, status, &body)
+                }
+                _ => Err(StoreError::TooLarge(size)),
+            };
+            vm.heard(answer, control, config);
+        });
+    }
+
     fn on_done(&mut self) -> bool {
-        vm::with(vm::Vm::flush);
+        vm::with(|vm| {
+            vm.plugins.ended(&self.name, self.number);
+            vm.flush();
+        });
         true
     }
 }
@@ -82,12 +132,7 @@ impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         match Self::read(size) {
             Ok(config) => {
-                let active = Active::new(config);
-                host::tick_every(active.config.tick().as_millis());
-                if let Some(drain) = &active.config.drain {
-                    vm::with(|vm| vm.look(drain.state.as_ref()));
-                }
-                self.active = Some(Rc::new(active));
+                self.accept(config);
                 true
             }
             Err(error) => {
@@ -103,15 +148,24 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         vm::with(|vm| {
-            if self.active.as_ref().is_some_and(|active| active.config.drain.is_some()) {
-                vm.look(None);
+            let Some(active) = &self.active else { return vm.flush() };
+            if active.config.drain.is_some() {
+                vm.look(&active.config);
+            }
+            let leads = vm.attend(active.config.tick().as_millis()).leads;
+            if let Some(config) = self.in_force(vm)
+                && let Some(control) = config.control()
+                && leads
+            {
+                vm.poll(control, config);
             }
             vm.flush();
         });
+        admin::give_up_waiting();
     }
 
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http::new(self.active.clone())))
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http::new(self.active.clone(), id)))
     }
 
     fn get_type(&self) -> Option<ContextType> {

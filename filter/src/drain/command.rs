@@ -1,0 +1,112 @@
+//! What somebody asks for: a drain that begins, changes or ends. A configuration, the control store and the admin path all say it in these
+//! words; it becomes a [`Record`] once its epoch and its beginning are settled.
+
+use super::record::{MAX_RECORD, Record, RecordError};
+use crate::config::spec::{DrainMode, DrainStateSpec};
+use crate::config::{
+    ConfigError, Epoch, Fields, Node, OneOrMore, Percent, Place, Problem, Read, RouteName, UnixMs,
+    Window, WindowMs, parse_json,
+};
+
+/// A reload or a rebalance spreads over this, in milliseconds, when nobody says otherwise.
+pub const DEFAULT_WINDOW_MS: u64 = 30_000;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Command {
+    /// Its number; `None`: the next one.
+    pub epoch: Option<Epoch>,
+    /// What it closes.
+    pub mode: DrainMode,
+    /// When it began, in milliseconds since the Unix epoch; `None`: when it is learned.
+    pub started_ms: Option<u64>,
+    /// The time over which the closes spread, in milliseconds; `None`: what is usual for the mode.
+    pub window_ms: Option<u64>,
+    /// The share that a rebalance closes.
+    pub percent: Option<Percent>,
+    /// The routes whose responses close a connection; `None`: all.
+    pub routes: Option<OneOrMore<RouteName>>,
+}
+
+impl Command {
+    /// Reads JSON. Fields that this version does not know are ignored, because while a fleet is upgraded older filters read what newer
+    /// tools write.
+    ///
+    /// # Errors
+    /// When it is not a command.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
+        if bytes.len() > MAX_RECORD {
+            return Err(RecordError::TooLarge { found: bytes.len() });
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| RecordError::NotUtf8)?;
+        let node = parse_json(text).map_err(|problem| RecordError::NotJson(Box::new(problem)))?;
+        Self::read(&node).map_err(RecordError::Wrong)
+    }
+
+    /// Reads the query of a URL, as `mode=terminate&window=20s`; several routes stand behind each other with commas.
+    ///
+    /// # Errors
+    /// When it is not a command.
+    pub fn from_query(query: &str) -> Result<Self, RecordError> {
+        let value = |name: &str, text: &str| match (name, text.parse()) {
+            ("routes", _) => {
+                Node::Array(text.split(',').map(|name| Node::Text(name.to_owned())).collect())
+            }
+            (_, Ok(number)) => Node::Unsigned(number),
+            _ => Node::Text(text.to_owned()),
+        };
+        let fields = query.split('&').filter(|field| !field.is_empty()).map(|field| {
+            let (name, text) = field.split_once('=').unwrap_or((field, ""));
+            (name.to_owned(), value(name, text))
+        });
+        Self::read(&Node::Object(fields.collect())).map_err(RecordError::Wrong)
+    }
+
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let fields = Fields::tolerant(node, &Place::Root)?;
+        let window_ms = fields.optional::<WindowMs>("window_ms")?.map(WindowMs::value);
+        let window = fields.optional::<Window>("window")?;
+        let command = Self {
+            epoch: fields.optional("epoch")?,
+            mode: fields.required("mode")?,
+            started_ms: fields.optional::<UnixMs>("started_ms")?.map(UnixMs::value),
+            window_ms: window_ms.or(window.map(|window| window.span().as_millis())),
+            percent: fields.optional("percent")?,
+            routes: fields.optional("routes")?,
+        };
+        if command.mode == DrainMode::Rebalance && command.percent.is_none() {
+            return Place::Field(&Place::Root, "percent")
+                .refuse(Problem::Missing { expected: Percent::EXPECTED });
+        }
+        Ok(command)
+    }
+
+    /// What a configuration asks for.
+    pub fn configured(state: &DrainStateSpec) -> Self {
+        Self {
+            epoch: Some(state.epoch),
+            mode: state.mode,
+            started_ms: None,
+            window_ms: state.window.map(|window| window.span().as_millis()),
+            percent: state.percent,
+            routes: state.routes.clone(),
+        }
+    }
+
+    /// The record that it becomes after the epoch `known` (0: none) at `now_ms`; `None` when no epoch is left for it.
+    pub fn record(&self, known: u64, now_ms: u64) -> Option<Record> {
+        let usual = match self.mode {
+            DrainMode::Reload | DrainMode::Rebalance => DEFAULT_WINDOW_MS,
+            DrainMode::Terminate | DrainMode::Off => 0,
+        };
+        let epoch = self.epoch.map_or(known + 1, Epoch::value);
+        (epoch <= Epoch::MAX).then(|| Record {
+            epoch,
+            mode: self.mode,
+            started_ms: self.started_ms.unwrap_or(now_ms),
+            window_ms: self.window_ms.unwrap_or(usual),
+            percent: self.percent,
+            routes: self.routes.clone(),
+        })
+    }
+}

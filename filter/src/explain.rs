@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::buffering;
 use crate::config::spec::{BufferingMode, DrainMode, DrainStateSpec, MatchSpec, Signal};
-use crate::config::{Config, NO_ROUTE, RouteName};
+use crate::config::{Config, Control, NO_ROUTE, RouteName};
 use crate::drain::Command;
 use crate::policy::Policy;
 use crate::request::RequestView;
@@ -129,17 +129,38 @@ impl Config {
                 "drain.refresh",
                 format!("workers look at the drain record every {}", drain.refresh),
             ));
+            effects.extend(drain.control.as_ref().map(control_in_words));
+            effects.extend(drain.admin.as_ref().map(|admin| {
+                let path = admin.path.as_str();
+                effect(
+                    "drain.admin",
+                    format!("{path} shows and changes the drain for who has the token"),
+                )
+            }));
         }
         if let Some(health) = &self.health {
             let text = format!(
-                "while the proxy terminates, {} answers {}; otherwise the upstream does",
+                "while the proxy terminates, {} answers {}; otherwise {}",
                 health.path.as_str(),
-                health.drain_status
+                health.drain_status,
+                if health.local { "200" } else { "the upstream does" }
             );
             effects.push(effect("health", text));
         }
         effects
     }
+}
+
+fn control_in_words(control: &Control) -> Effect {
+    let text = format!(
+        "one worker asks the cluster {} for the key {} every {}, as {} does it, for at most {}",
+        control.cluster.as_str(),
+        control.key.as_str(),
+        control.interval,
+        control.format.word(),
+        control.timeout
+    );
+    effect("drain.control", text)
 }
 
 fn effect(setting: &str, text: String) -> Effect {

@@ -325,7 +325,7 @@ fn wrong_drains_are_refused_with_their_place() {
     for (state, message) in cases {
         assert_eq!(refusal(with_drain(state).as_bytes()), message);
     }
-    let cases: [(&str, &str); 7] = [
+    let cases: [(&str, &str); 12] = [
         (
             r#""drain":{"refresh":"1ms"}"#,
             r#"drain.refresh: "1ms" is out of range; expected a duration from 10ms to 1m"#,
@@ -340,7 +340,27 @@ fn wrong_drains_are_refused_with_their_place() {
         ),
         (
             r#""drain":{"control":{}}"#,
-            "drain.control: unknown field; known here: state, refresh, signal",
+            "drain.control.cluster: missing; expected a name that is not empty",
+        ),
+        (
+            r#""drain":{"control":{"cluster":"etcd","format":"etcd","key":"k"}}"#,
+            r#"drain.control.format: found "etcd", expected one of raw, etcd-v3, consul"#,
+        ),
+        (
+            r#""drain":{"control":{"cluster":"etcd","format":"raw","key":"a key"}}"#,
+            r#"drain.control.key: found "a key", expected a key of 1 to 1024 visible ASCII characters other than ?, # and %"#,
+        ),
+        (
+            r#""drain":{"refresh":"1s","control":{"cluster":"etcd","format":"raw","key":"k"}}"#,
+            "drain.control.interval: found 1s, expected at least twice drain.refresh, at which workers notice that one of them failed",
+        ),
+        (
+            r#""drain":{"control":{"cluster":"etcd","format":"raw","key":"k","interval":"10ms"}}"#,
+            r#"drain.control.interval: "10ms" is out of range; expected a duration from 100ms to 1h"#,
+        ),
+        (
+            r#""drain":{"admin":{"path":"/h","token_sha256":"00000000000000000000000000000000000000000000000000000000000000aF"}},"health":{"path":"/h"}"#,
+            "drain.admin.path: is the health path too; expected a path of its own",
         ),
         (
             r#""drain":{},"health":{"path":"/h","drain_status":200}"#,

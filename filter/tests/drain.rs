@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sluice_filter::config::spec::DrainMode;
-use sluice_filter::drain::{Record, RecordError, Worker, spread};
+use sluice_filter::drain::{Command, Record, RecordError, Standing, Worker, spread};
 
 /// Shared data as a proxy-wasm host keeps it: every write gets a new number, and number 0 writes unconditionally.
 #[derive(Default)]
@@ -141,8 +141,10 @@ fn the_same_epoch_again_changes_nothing() {
     let first = record(7, "reload", 1000, 0, "");
     let mut worker = worker(10, &first);
     worker.saw(20);
-    let look = worker.propose(record(7, "terminate", 2000, 0, ""));
-    assert_eq!((look.learned, look.stale, look.write), (false, false, None));
+    assert_eq!(worker.judge(&record(7, "terminate", 2000, 0, "")), Standing::Taken);
+    assert_eq!(worker.judge(&record(7, "reload", 2000, 0, "")), Standing::Known);
+    let again = record(7, "reload", 2000, 0, "").to_json();
+    assert!(!worker.look(Some(again.as_bytes()), 2100).learned);
     assert_eq!(worker.record(), Some(&first));
     assert!(!closes(&worker, 20, 5000), "connections since then are still new");
 }
@@ -161,16 +163,83 @@ fn a_drain_whose_write_was_lost_is_written_again() {
     let standing = record(6, "reload", 500, 0, "").to_json();
     worker.look(Some(standing.as_bytes()), 900);
     let wanted = record(7, "reload", 1000, 0, "");
-    assert_eq!(worker.propose(wanted.clone()).write, Some(wanted.to_json()));
+    assert_eq!(worker.judge(&wanted), Standing::Higher);
+    assert!(worker.wrote(wanted.clone()).learned);
     let look = worker.look(Some(standing.as_bytes()), 1250);
     assert_eq!((look.stale, look.write), (false, Some(wanted.to_json())));
 }
 
 #[test]
-fn a_lower_epoch_of_a_configuration_is_stale() {
-    let mut worker = worker(10, &record(7, "reload", 1000, 0, ""));
-    let look = worker.propose(record(6, "terminate", 2000, 0, ""));
-    assert_eq!((look.learned, look.stale, look.write), (false, true, None));
+fn a_lower_epoch_is_lower_whatever_it_says() {
+    let worker = worker(10, &record(7, "reload", 1000, 0, ""));
+    assert_eq!(worker.judge(&record(6, "terminate", 2000, 0, "")), Standing::Lower);
+    assert_eq!(worker.judge(&record(6, "reload", 1000, 0, "")), Standing::Lower);
+}
+
+#[test]
+fn a_command_leaves_open_what_is_settled_when_it_is_carried_out() {
+    let command =
+        |json: &str| Command::parse(json.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    let json =
+        |command: Command, known| command.record(known, 5_000).map(|record| record.to_json());
+    let cases = [
+        (
+            r#"{"mode":"reload"}"#,
+            7,
+            r#"{"epoch":8,"mode":"reload","started_ms":5000,"window_ms":30000}"#,
+        ),
+        (
+            r#"{"mode":"terminate"}"#,
+            0,
+            r#"{"epoch":1,"mode":"terminate","started_ms":5000,"window_ms":0}"#,
+        ),
+        (
+            r#"{"epoch":3,"mode":"rebalance","percent":33,"window":"1m30s","routes":["api"]}"#,
+            7,
+            r#"{"epoch":3,"mode":"rebalance","started_ms":5000,"window_ms":90000,"percent":33,"routes":["api"]}"#,
+        ),
+        (
+            r#"{"epoch":9,"mode":"off","started_ms":4,"window_ms":0}"#,
+            7,
+            r#"{"epoch":9,"mode":"off","started_ms":4,"window_ms":0}"#,
+        ),
+    ];
+    for (written, known, expected) in cases {
+        assert_eq!(json(command(written), known).as_deref(), Some(expected));
+    }
+    assert_eq!(json(command(r#"{"mode":"off"}"#), 9_007_199_254_740_991), None, "no epoch is left");
+    assert_eq!(json(command(r#"{"mode":"off"}"#), u64::MAX), None);
+}
+
+#[test]
+fn a_query_says_the_same_as_a_body() {
+    let cases = [
+        ("mode=terminate&window=20s", r#"{"mode":"terminate","window":"20s"}"#),
+        ("epoch=9&mode=rebalance&percent=33", r#"{"epoch":9,"mode":"rebalance","percent":33}"#),
+        ("mode=reload&routes=api,logs-2&", r#"{"mode":"reload","routes":["api","logs-2"]}"#),
+    ];
+    for (query, body) in cases {
+        let read = Command::from_query(query);
+        assert!(read.is_ok(), "{query}: {read:?}");
+        assert_eq!(read, Command::parse(body.as_bytes()));
+    }
+    let wrong = [
+        ("window=20s", "mode: missing; expected one of reload terminate rebalance off"),
+        (
+            "mode=terminate&window=20",
+            r#"window: found 20, expected a duration with a unit, such as "10s" or "250ms""#,
+        ),
+        ("mode=terminate&mode=off", "mode: written twice in one object; expected once"),
+        ("mode=reload&routes=", r#"routes[0]: found "", expected a name"#),
+    ];
+    for (query, message) in wrong {
+        let error = Command::from_query(query).map_err(|error| error.to_string());
+        let expected = format!("the drain record is wrong at {message}");
+        assert!(
+            error.clone().is_err_and(|error| error.starts_with(&expected)),
+            "{query}: {error:?}"
+        );
+    }
 }
 
 #[test]
@@ -350,6 +419,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
+/// A write that a worker is about to make, and the record that it knows then.
+struct Write {
+    json: String,
+    cas: u32,
+    learns: Option<Record>,
+}
+
 fn highest<'r>(known: Option<Record>, more: impl Iterator<Item = &'r Record>) -> Option<Record> {
     known.into_iter().chain(more.cloned()).max_by(Record::order)
 }
@@ -362,7 +438,7 @@ proptest! {
     #[test]
     fn any_interleaving_of_writers_ends_at_the_highest_epoch(steps in steps()) {
         let mut shared = Shared::default();
-        let mut workers: Vec<(Worker, Option<(String, u32)>)> = (0..4).map(|_| Default::default()).collect();
+        let mut workers: Vec<(Worker, Option<Write>)> = (0..4).map(|_| Default::default()).collect();
         let mut known: Option<Record> = None;
         let mut now = 10;
         for step in steps {
@@ -372,18 +448,26 @@ proptest! {
                     let (value, cas) = shared.read();
                     let (worker, write) = &mut workers[index];
                     let look = worker.look(value.as_deref(), now);
-                    let proposed = worker.propose(record(epoch, "reload", now, 0, ""));
-                    *write = proposed.write.or(look.write).map(|json| (json, cas)).or(write.take());
+                    let wanted = record(epoch, "reload", now, 0, "");
+                    let is_higher = worker.judge(&wanted) == Standing::Higher;
+                    *write = match look.write {
+                        Some(json) => Some(Write { json, cas, learns: None }),
+                        None => is_higher.then(|| Write { json: wanted.to_json(), cas, learns: Some(wanted) }),
+                    };
                 }
                 Step::Tick(index) => {
                     let (value, cas) = shared.read();
                     let (worker, write) = &mut workers[index];
                     let look = worker.look(value.as_deref(), now);
-                    *write = look.write.map(|json| (json, cas)).or(write.take());
+                    *write = look.write.map(|json| Write { json, cas, learns: None });
                 }
                 Step::Write(index) => {
-                    if let Some((json, cas)) = workers[index].1.take() {
-                        shared.write(&json, cas);
+                    let (worker, write) = &mut workers[index];
+                    if let Some(Write { json, cas, learns }) = write.take()
+                        && shared.write(&json, cas)
+                        && let Some(record) = learns
+                    {
+                        worker.wrote(record);
                     }
                 }
                 Step::Foreign(json) => {

@@ -5,7 +5,8 @@ use sluice_filter::buffering::ResponseView;
 use sluice_filter::config::spec::DrainMode;
 use sluice_filter::decision::{self, Decisions};
 use sluice_filter::drain::{Record, Worker};
-use sluice_filter::health::{self, Report};
+use sluice_filter::health;
+use sluice_filter::state::State;
 use sluice_filter::stream::{Passage, ResponseEffects, Stream};
 use sluice_filter::{Config, RequestView};
 
@@ -368,27 +369,39 @@ fn a_marker_of_the_upstream_goes_when_the_configuration_takes_part_in_drains() {
 }
 
 #[test]
-fn the_health_path_answers_only_while_the_proxy_terminates() {
-    let config = parse(&json!({
-        "version": 1,
-        "drain": {},
-        "health": { "path": "/health", "drain_status": 503 },
-    }));
+fn the_health_path_answers_while_the_proxy_terminates_and_else_if_it_is_local() {
+    let config = |local: bool| {
+        let health = json!({ "path": "/health", "drain_status": 503, "local": local });
+        parse(&json!({ "version": 1, "drain": {}, "health": health }))
+    };
+    let (passing, local) = (config(false), config(true));
     let list = list(&[(":method", "GET"), (":path", "/health?from=lb")]);
     let health = RequestView::new(&list);
     let mut worker = Worker::default();
-    assert!(health::is_asked(&config, &worker, &health).is_none());
+    let statuses =
+        |worker: &Worker| [&passing, &local].map(|config| health::status(config, worker, &health));
+    assert_eq!(statuses(&worker), [None, Some(200)]);
     let learn = |worker: &mut Worker, epoch: u64, mode: DrainMode| {
         let json = format!(r#"{{"epoch":{epoch},"mode":"{}","started_ms":1}}"#, mode.word());
         worker.look(Some(json.as_bytes()), 1);
     };
     learn(&mut worker, 1, DrainMode::Reload);
-    assert!(health::is_asked(&config, &worker, &health).is_none());
+    assert_eq!(statuses(&worker), [None, Some(200)]);
     learn(&mut worker, 2, DrainMode::Terminate);
-    let (answering, record): (_, &Record) =
-        health::is_asked(&config, &worker, &health).expect("a terminate is in force");
-    let report = Report { record, instance: "node \"1\"\n", in_flight: 3, now_ms: 1_000 };
-    let reply = health::answer(answering, &report);
+    assert_eq!(statuses(&worker), [Some(503), Some(503)]);
+    let other = request("GET", &[]);
+    assert_eq!(health::status(&local, &worker, &RequestView::new(&other)), None);
+    learn(&mut worker, 3, DrainMode::Off);
+    assert_eq!(statuses(&worker), [None, Some(200)]);
+}
+
+#[test]
+fn the_state_is_told_as_json() {
+    let record =
+        Record::parse(br#"{"epoch":2,"mode":"terminate","started_ms":1}"#).expect("a record");
+    let mut state =
+        State { record: Some(&record), instance: "node \"1\"\n", in_flight: 3, now_ms: 1_000 };
+    let reply = health::answer(503, &state);
     assert_eq!((reply.status, reply.content_type), (503, "application/json"));
     let body: Value = serde_json::from_str(&reply.body).expect("JSON");
     let expected = json!({
@@ -396,10 +409,15 @@ fn the_health_path_answers_only_while_the_proxy_terminates() {
         "in_flight": 3, "timestamp": "1970-01-01T00:00:01.000Z",
     });
     assert_eq!(body, expected);
-    let other = request("GET", &[]);
-    assert!(health::is_asked(&config, &worker, &RequestView::new(&other)).is_none());
-    learn(&mut worker, 3, DrainMode::Off);
-    assert!(health::is_asked(&config, &worker, &health).is_none());
+    let full: Value = serde_json::from_str(&state.to_full_json(17)).expect("JSON");
+    assert_eq!(full["closed"], 17);
+    assert_eq!(
+        full["record"],
+        json!({ "epoch": 2, "mode": "terminate", "started_ms": 1, "window_ms": 0 })
+    );
+    state.record = None;
+    let body: Value = serde_json::from_str(&state.to_json()).expect("JSON");
+    assert_eq!((&body["status"], body.get("epoch")), (&json!("ok"), None));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Bringing the other real parts that tests need, from Debian's packages: a test that cannot find
-//! its part fails.
+//! Bringing the other real parts that tests need, and what makes the module small, from Debian's
+//! packages. A test that cannot find its part fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::shell::{announce, ask, command, run, target};
 
-/// A program that the tests start.
+/// A program that this or the tests start.
 pub(crate) struct Package {
     name: &'static str,
     /// Where an installed one lies, below `/`.
@@ -16,6 +16,12 @@ pub(crate) struct Package {
     /// What names another one in the environment.
     variable: &'static str,
 }
+
+pub(crate) const BINARYEN: Package =
+    Package { name: "binaryen", program: "usr/bin/wasm-opt", variable: "SLUICE_WASM_OPT" };
+
+pub(crate) const ETCD: Package =
+    Package { name: "etcd-server", program: "usr/bin/etcd", variable: "SLUICE_ETCD" };
 
 pub(crate) const HAPROXY: Package =
     Package { name: "haproxy", program: "usr/sbin/haproxy", variable: "SLUICE_HAPROXY" };
@@ -31,15 +37,21 @@ impl Package {
     /// on, unpacked to a folder of its name in `target` without being installed.
     pub(crate) fn bring(&self) -> Result<()> {
         let Self { name, program, variable } = *self;
-        let folder = target().join(name);
-        let [installed, ours] = [Path::new("/"), &folder].map(|root| root.join(program));
-        if std::env::var_os(variable).is_some() || installed.is_file() || ours.is_file() {
+        if self.path().is_some() {
             return Ok(());
         }
-        self.fetch(&folder)
+        self.fetch(&target().join(name))
             .with_context(|| format!("no {name}: install it, or name one in {variable}"))?;
-        ensure!(ours.is_file(), "Debian's package {name} has no {program}");
+        ensure!(self.path().is_some(), "Debian's package {name} has no {program}");
         Ok(())
+    }
+
+    /// The program: the one that the environment names, else an installed one, else ours.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        let named = std::env::var_os(self.variable).map(PathBuf::from);
+        let folders = [PathBuf::from("/"), target().join(self.name)];
+        let ours = folders.map(|root| root.join(self.program));
+        named.or_else(|| ours.into_iter().find(|path| path.is_file()))
     }
 
     fn fetch(&self, folder: &Path) -> Result<()> {

@@ -99,7 +99,7 @@ impl Command {
             DrainMode::Reload | DrainMode::Rebalance => DEFAULT_WINDOW_MS,
             DrainMode::Terminate | DrainMode::Off => 0,
         };
-        let epoch = self.epoch.map_or(known + 1, Epoch::value);
+        let epoch = self.epoch.map_or(known.saturating_add(1), Epoch::value);
         (epoch <= Epoch::MAX).then(|| Record {
             epoch,
             mode: self.mode,

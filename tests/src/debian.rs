@@ -7,13 +7,13 @@ use std::process::Command;
 
 use crate::root;
 
-/// A command that starts a program of the Debian package `name`: the one that `SLUICE_NAME` names,
-/// else an installed one, else ours.
+/// A command that starts the program `name` of a Debian package: the one that `SLUICE_NAME` names, else
+/// an installed one, else ours.
 ///
 /// # Panics
 /// If this machine has none.
-pub fn command(name: &str) -> Command {
-    let ours = root().join("target").join(name);
+pub fn command(package: &str, name: &str) -> Command {
+    let ours = root().join("target").join(package);
     let variable = format!("SLUICE_{}", name.to_uppercase());
     let named = std::env::var_os(&variable).map(PathBuf::from);
     let folders = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/opt/homebrew/bin"];

@@ -64,7 +64,7 @@ impl HaProxy {
         let text = configuration_text(&socket(&folder), (http1, http2), balance, servers);
         fs::write(&configuration, text).expect("a folder of our own");
         let log = fs::File::create(folder.path().join("log")).expect("a folder of our own");
-        let process = debian::command("haproxy")
+        let process = debian::command("haproxy", "haproxy")
             .args(["-db", "-f"])
             .arg(configuration)
             .stdin(Stdio::null())

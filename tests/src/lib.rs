@@ -9,6 +9,7 @@
 pub mod conformance;
 pub mod debian;
 pub mod envoy;
+pub mod etcd;
 pub mod haproxy;
 pub mod http1;
 pub mod http2;

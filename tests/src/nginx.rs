@@ -84,7 +84,7 @@ impl Nginx {
 const PID: &str = "pid nginx.pid;";
 
 fn command(folder: &TempDir) -> Command {
-    let mut command = debian::command("nginx");
+    let mut command = debian::command("nginx", "nginx");
     command.arg("-p").arg(folder.path()).args(["-e", "error.log", "-c", "nginx.conf"]);
     command
 }

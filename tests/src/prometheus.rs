@@ -44,7 +44,7 @@ impl Prometheus {
         let file = folder.path().join("prometheus.yaml");
         fs::write(&file, configuration.to_string()).expect("a folder of our own");
         let log = fs::File::create(folder.path().join("log")).expect("a folder of our own");
-        let process = debian::command("prometheus")
+        let process = debian::command("prometheus", "prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))

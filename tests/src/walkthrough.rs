@@ -107,7 +107,7 @@ impl Walkthrough {
     fn write_programs(&self) {
         let envoy = script(&envoy::command(), "--use-dynamic-base-id --log-level warning");
         let listen = format!("--web.listen-address=127.0.0.1:{}", self.port(9090));
-        let prometheus = script(&debian::command("prometheus"), &listen);
+        let prometheus = script(&debian::command("prometheus", "prometheus"), &listen);
         // The tests do not start before the module is built.
         let cargo = "[ \"$*\" = \"xtask build\" ] && [ -f target/sluice_filter.wasm ]".to_owned();
         let folder = self.folder.path().join("programs");

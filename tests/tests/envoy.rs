@@ -7,6 +7,7 @@ mod envoy {
     mod broken;
     mod configuration;
     mod conformance;
+    mod control;
     mod control_planes;
     mod crashes;
     mod drains;

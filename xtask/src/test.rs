@@ -17,7 +17,7 @@ const ON_OLDER_PROXIES: [&str; 4] = ["drains", "timeouts", "bodies", "holding"];
 pub(crate) fn run() -> Result<()> {
     module::build()?;
     module::build_crashing()?;
-    for package in [debian::HAPROXY, debian::NGINX, debian::PROMETHEUS] {
+    for package in [debian::ETCD, debian::HAPROXY, debian::NGINX, debian::PROMETHEUS] {
         package.bring()?;
     }
     let suites = suites()?;

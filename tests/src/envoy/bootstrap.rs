@@ -56,6 +56,24 @@ impl Bootstrap {
         self
     }
 
+    /// With the cluster of this name on another port than the others.
+    ///
+    /// # Panics
+    /// If there is no such cluster.
+    pub fn cluster_at(self, name: &str, port: u16) -> Self {
+        let mut found = 0;
+        let bootstrap = self.changed("clusters", |clusters| {
+            for cluster in clusters.as_array_mut().expect("a list of clusters") {
+                if cluster["name"] == name {
+                    each(cluster, "port_value", &mut |value| *value = json!(port));
+                    found += 1;
+                }
+            }
+        });
+        assert_eq!(found, 1, "no cluster {name}");
+        bootstrap
+    }
+
     /// With upstreams that speak HTTP/2.
     pub fn http_2_upstream(self) -> Self {
         let options = json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {

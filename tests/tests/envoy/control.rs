@@ -1,0 +1,392 @@
+//! The drain of a fleet: one key in a real etcd, and what a store can do wrong.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sluice_tests::envoy::{Bootstrap, Envoy};
+use sluice_tests::etcd::Etcd;
+use sluice_tests::http1::Client;
+use sluice_tests::upstream::Upstream;
+use sluice_tests::{eventually, root};
+
+const EPOCH: &str = "wasmcustom.sluice.drain.epoch";
+const FAILED: &str = "wasmcustom.sluice.drain.control.failed";
+
+/// A proxy of the example's fleet.
+fn proxy(upstream: u16, store: u16, workers: usize) -> Envoy {
+    let bootstrap = Bootstrap::example("fleet", upstream).cluster_at("etcd", store);
+    Envoy::start_with_workers(bootstrap, workers)
+}
+
+/// The same with another store, which is asked ten times as often.
+fn proxy_of(format: &str, store: u16, workers: usize, module: &str) -> Envoy {
+    let upstream = Upstream::ok();
+    let configuration = json!({
+        "version": 1,
+        "drain": { "refresh": "50ms",
+                   "control": { "cluster": "etcd", "format": format, "key": "sluice/drain",
+                                "interval": "100ms", "timeout": "300ms" } },
+        "health": { "path": "/health", "local": true }
+    });
+    let module = root().join("target").join(module);
+    assert!(module.is_file(), "no {}: run `cargo xtask test`", module.display());
+    let bootstrap = Bootstrap::example("fleet", upstream.port)
+        .cluster_at("etcd", store)
+        .configured(&configuration)
+        .changed("code", |code| code["local"]["filename"] = json!(module));
+    Envoy::start_with_workers(bootstrap, workers)
+}
+
+/// A store that answers as it is told, and remembers when it was asked.
+#[derive(Clone)]
+struct Store {
+    answer: Arc<Mutex<Answer>>,
+    asked: Arc<Mutex<Vec<Instant>>>,
+}
+
+#[derive(Clone)]
+enum Answer {
+    Is(u16, String),
+    Never,
+}
+
+impl Store {
+    fn start() -> (Self, Upstream) {
+        let store = Self {
+            answer: Arc::new(Mutex::new(Answer::Is(404, String::new()))),
+            asked: Arc::default(),
+        };
+        let shared = store.clone();
+        let server = Upstream::start(move |_, reply| {
+            locked(&shared.asked).push(Instant::now());
+            let answer = locked(&shared.answer).clone();
+            match answer {
+                Answer::Is(status, body) => reply.respond(status, &[], body.as_bytes()),
+                Answer::Never => reply.pause(250),
+            }
+        });
+        (store, server)
+    }
+
+    fn says(&self, status: u16, body: &str) {
+        *locked(&self.answer) = Answer::Is(status, body.to_owned());
+    }
+
+    fn count(&self) -> usize {
+        locked(&self.asked).len()
+    }
+
+    /// Asserts that no more than one worker asks, every 100 ms.
+    fn assert_one_asks(&self) {
+        let asked = locked(&self.asked);
+        let elapsed = asked[0].elapsed().as_millis() as usize;
+        assert!(asked.len() <= elapsed / 100 + 2, "{} questions in {elapsed} ms", asked.len());
+    }
+
+    /// The longest time between two questions since there were `from` of them.
+    fn longest_pause(&self, from: usize) -> Duration {
+        let asked = locked(&self.asked);
+        let pauses = asked[from..].windows(2).map(|pair| pair[1] - pair[0]);
+        pauses.max().expect("it was asked")
+    }
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().expect("nobody panics with it in hand")
+}
+
+/// How many lines of the log contain `text`.
+fn lines(envoy: &Envoy, text: &str) -> usize {
+    envoy.log().lines().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn one_key_in_etcd_drains_every_worker_of_every_proxy() {
+    let upstream = Upstream::ok();
+    let etcd = Etcd::start();
+    let proxies = [proxy(upstream.port, etcd.port, 4), proxy(upstream.port, etcd.port, 2)];
+    let mut old: Vec<Vec<Client>> = proxies
+        .iter()
+        .map(|proxy| (0..16).map(|_| Client::connect(proxy.port)).collect())
+        .collect();
+    let mut ask_all = || -> Vec<bool> {
+        old.iter_mut().flatten().map(|client| client.get("/").closes()).collect()
+    };
+    assert!(ask_all().iter().all(|closes| !closes));
+    etcd.put("sluice/drain", r#"{"epoch":5,"mode":"reload","window":"1ms"}"#);
+    for proxy in &proxies {
+        proxy.await_stat(EPOCH, 5);
+    }
+    // Every worker looks at the record within a refresh of 250 ms.
+    sleep(Duration::from_millis(600));
+    assert!(ask_all().iter().all(|closes| *closes), "each old connection, in every worker");
+    for proxy in &proxies {
+        assert!(!Client::once(proxy.port, "/").closes());
+        assert_eq!(Client::once(proxy.port, "/health").status, 200);
+    }
+    etcd.put("sluice/drain", r#"{"epoch":6,"mode":"terminate"}"#);
+    for proxy in &proxies {
+        eventually("the health check to fail", || {
+            (Client::once(proxy.port, "/health").status == 503).then_some(())
+        });
+    }
+    etcd.put("sluice/drain", r#"{"epoch":7,"mode":"off"}"#);
+    for proxy in &proxies {
+        proxy.await_stat(EPOCH, 7);
+        assert_eq!(proxy.stat("wasmcustom.sluice.drain.stale"), 0);
+        assert_eq!(proxy.stat(FAILED), 0);
+    }
+}
+
+#[test]
+fn an_etcd_that_is_gone_or_has_lost_the_key_changes_nothing() {
+    let upstream = Upstream::ok();
+    let mut etcd = Etcd::start();
+    let proxy = proxy(upstream.port, etcd.port, 2);
+    etcd.put("sluice/drain", r#"{"epoch":5,"mode":"terminate"}"#);
+    proxy.await_stat(EPOCH, 5);
+    etcd.kill();
+    eventually("failures", || (proxy.stat(FAILED) >= 2).then_some(()));
+    assert_eq!(Client::once(proxy.port, "/health").status, 503, "the last drain stays");
+    etcd.restart();
+    etcd.delete("sluice/drain");
+    eventually("etcd to be asked again", || (lines(&proxy, "has no such key") == 1).then_some(()));
+    assert_eq!(Client::once(proxy.port, "/health").status, 503, "the last drain stays");
+    assert_eq!(lines(&proxy, "is of no use"), 1, "{}", proxy.log());
+    etcd.put("sluice/drain", r#"{"epoch":6,"mode":"off"}"#);
+    proxy.await_stat(EPOCH, 6);
+}
+
+#[test]
+fn a_store_that_does_wrong_is_told_once_and_the_last_drain_stays() {
+    let (store, server) = Store::start();
+    let (drain, newer) = (r#"{"epoch":5,"mode":"reload"}"#, r#"{"epoch":6,"mode":"reload"}"#);
+    store.says(200, drain);
+    let envoy = proxy_of("raw", server.port, 4, "sluice_filter.wasm");
+    envoy.await_stat(EPOCH, 5);
+    let wrong: [(u16, &str, &str); 7] = [
+        (500, "", "it answered with status 500, expected 200"),
+        (200, "<html>", "the drain record is not valid JSON"),
+        (
+            200,
+            r#"{"epoch":18446744073709551615,"mode":"off"}"#,
+            "the drain record is wrong at epoch",
+        ),
+        (200, r#"{"epoch":4,"mode":"off"}"#, "answers with epoch 4, below the one in force"),
+        (200, r#"{"epoch":5,"mode":"off"}"#, "gives epoch 5 another meaning"),
+        (
+            200,
+            r#"{"epoch":9,"mode":"reload","window":"8760h"}"#,
+            "the drain record is wrong at window",
+        ),
+        (404, "", "has no such key"),
+    ];
+    for (status, body, message) in wrong {
+        store.says(status, body);
+        eventually(message, || (lines(&envoy, message) > 0).then_some(()));
+        let asked = store.count();
+        eventually("more questions", || (store.count() > asked + 1).then_some(()));
+        assert_eq!(lines(&envoy, message), 1, "{}", envoy.log());
+        assert_eq!(envoy.stat(EPOCH), 5);
+        store.says(200, drain);
+        let asked = store.count();
+        eventually("a good answer", || (store.count() > asked + 1).then_some(()));
+    }
+    *locked(&store.answer) = Answer::Never;
+    let asked = store.count();
+    eventually("the silence", || (store.count() > asked + 2).then_some(()));
+    assert_eq!(envoy.stat(EPOCH), 5);
+    store.says(200, newer);
+    envoy.await_stat(EPOCH, 6);
+    let asked = store.count();
+    eventually("the usual pace", || (store.count() >= asked + 10).then_some(()));
+    assert!(store.longest_pause(asked) < Duration::from_millis(1000), "it is asked as before");
+    store.assert_one_asks();
+}
+
+/// The leader dies with its VM; another worker, or the VM in its place, goes on asking.
+#[test]
+fn the_store_is_asked_on_when_the_vm_that_asks_crashes() {
+    for workers in [1, 4] {
+        let (store, server) = Store::start();
+        let envoy = proxy_of("raw", server.port, workers, "sluice_filter.crash.wasm");
+        eventually("questions", || (store.count() >= 5).then_some(()));
+        let before = store.count();
+        // Envoy spreads connections over its workers, so many requests reach the leader.
+        for _ in 0..3 {
+            for _ in 0..8 * workers {
+                let mut client = Client::connect(envoy.port);
+                client.send("GET", "/", &[("x-crash", "now")]);
+                let _ = client.try_receive();
+            }
+            let asked = store.count();
+            let begin = Instant::now();
+            eventually("the next question", || (store.count() > asked + 3).then_some(()));
+            // Two intervals of 100 ms, and as much as a loaded machine may take for a new VM.
+            assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+        }
+        assert!(store.longest_pause(before) < Duration::from_secs(3));
+        store.says(200, r#"{"epoch":5,"mode":"terminate"}"#);
+        envoy.await_stat(EPOCH, 5);
+    }
+}
+
+/// Requests in flight that a crash takes along are not counted for ever.
+#[test]
+fn what_is_in_flight_finds_back_to_the_truth_after_a_crash() {
+    let (_, store) = Store::start();
+    let envoy = proxy_of("raw", store.port, 1, "sluice_filter.crash.wasm");
+    let gauge = "wasmcustom.sluice.in_flight";
+    let mut held: Vec<Client> = (0..3).map(|_| Client::connect(envoy.port)).collect();
+    for client in &mut held {
+        client.send("POST", "/", &[("content-length", "10")]);
+    }
+    envoy.await_stat(gauge, 3);
+    let mut crasher = Client::connect(envoy.port);
+    crasher.send("GET", "/", &[("x-crash", "now")]);
+    let _ = crasher.try_receive();
+    sleep(Duration::from_millis(300));
+    assert_eq!(Client::once(envoy.port, "/").status, 200, "a new VM serves");
+    envoy.await_stat(gauge, 0);
+    let mut later = Client::connect(envoy.port);
+    later.send("POST", "/", &[("content-length", "10")]);
+    envoy.await_stat(gauge, 1);
+    drop(later);
+    envoy.await_stat(gauge, 0);
+}
+
+fn admin_state(client: &mut Client) -> Value {
+    client.send("GET", "/.sluice/drain", &[("authorization", "Bearer open sesame")]);
+    serde_json::from_slice(&client.receive().body.bytes).expect("the state is JSON")
+}
+
+#[test]
+fn the_admin_path_shows_and_changes_the_drain_for_who_has_the_token() {
+    let upstream = Upstream::start(|_, reply| reply.respond(200, &[], b"upstream"));
+    let etcd = Etcd::start();
+    let proxy = proxy(upstream.port, etcd.port, 2);
+    let token = ("authorization", "Bearer open sesame");
+    let post = |path: &str, body: &str, headers: &[(&str, &str)]| {
+        let mut client = Client::connect(proxy.port);
+        let length = body.len().to_string();
+        let mut all = headers.to_vec();
+        all.push(("content-length", &length));
+        client.send("POST", path, &all);
+        let _ = client.try_write(body.as_bytes());
+        let response = client.receive();
+        (response.status, String::from_utf8_lossy(&response.body.bytes).into_owned())
+    };
+    let drain = "/.sluice/drain";
+    // To anybody else the path is not special, and nothing happens.
+    for headers in
+        [&[][..], &[("authorization", "Bearer open sesam")], &[("authorization", "Basic b3Blbg==")]]
+    {
+        assert_eq!(post(drain, r#"{"mode":"terminate"}"#, headers), (200, "upstream".to_owned()));
+    }
+    assert_eq!(upstream.requests(drain).len(), 3);
+    assert_eq!(Client::once(proxy.port, "/health").status, 200);
+
+    let state = admin_state(&mut Client::connect(proxy.port));
+    assert_eq!(
+        (&state["status"], &state["instance"], state.get("epoch")),
+        (&json!("ok"), &json!("proxy-1"), None)
+    );
+    let (status, body) = post(drain, r#"{"mode":"terminate"}"#, &[token]);
+    let state: Value = serde_json::from_str(&body).expect("the state is JSON");
+    assert_eq!((status, &state["epoch"], &state["status"]), (200, &json!(1), &json!("draining")));
+    eventually("the health check to fail in every worker", || {
+        (0..8).all(|_| Client::once(proxy.port, "/health").status == 503).then_some(())
+    });
+    assert!(Client::once(proxy.port, "/").closes());
+    let state = admin_state(&mut Client::connect(proxy.port));
+    assert!(state["closed"].as_u64() >= Some(1), "{state}");
+
+    let wrong = [
+        (r#"{"mode":"sleep"}"#, 400, "mode"),
+        ("", 400, "not valid JSON"),
+        (r#"{"mode":"reload","routes":["nowhere"]}"#, 400, "no route nowhere"),
+        (r#"{"mode":"reload","window":"0s"}"#, 400, "window"),
+        (r#"{"mode":"reload","epoch":1}"#, 409, "epoch 1 is in force and means something else"),
+    ];
+    for (body, status, message) in wrong {
+        let (found, text) = post(drain, body, &[token]);
+        assert_eq!(found, status, "{body}: {text}");
+        assert!(text.contains(message), "{text}");
+        assert!(serde_json::from_str::<Value>(&text).is_ok(), "{text}");
+    }
+    let large = "x".repeat(4097);
+    assert_eq!(post(drain, &large, &[token]).0, 413);
+    let mut client = Client::connect(proxy.port);
+    client.send("POST", drain, &[token, ("transfer-encoding", "chunked")]);
+    client.write(format!("1001\r\n{large}\r\n").as_bytes());
+    assert_eq!(client.receive().status, 413, "without a declared length, too");
+
+    let (status, body) = post("/.sluice/drain?mode=off", "", &[token]);
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(post(drain, r#"{"epoch":9007199254740991,"mode":"off"}"#, &[token]).0, 200);
+    let (status, body) = post("/.sluice/drain?mode=reload", "", &[token]);
+    assert_eq!((status, body.contains("no epoch is left")), (409, true), "{body}");
+
+    assert_eq!(upstream.requests(drain).len(), 3, "nothing else reached the upstream");
+    assert!(upstream.requests("/.sluice/drain?mode=off").is_empty());
+    assert_eq!(proxy.stat("wasmcustom.sluice.drain.admin.commands"), 3);
+    let told = proxy.log() + &proxy.ask("/stats").1;
+    assert!(!told.contains("sesam"), "the token is nowhere");
+}
+
+/// Two who write at the same time without an epoch each get one of their own.
+#[test]
+fn commands_at_the_same_time_take_epochs_one_after_the_other() {
+    let upstream = Upstream::ok();
+    let proxy = proxy(upstream.port, Upstream::nobody(), 4);
+    let port = proxy.port;
+    let epochs: Vec<u64> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..8)
+            .map(|index| {
+                scope.spawn(move || {
+                    let mode = if index % 2 == 0 { "reload" } else { "terminate" };
+                    let path = format!("/.sluice/drain?mode={mode}");
+                    let mut client = Client::connect(port);
+                    let headers =
+                        [("authorization", "Bearer open sesame"), ("content-length", "0")];
+                    client.send("POST", &path, &headers);
+                    let response = client.receive();
+                    let state: Value = serde_json::from_slice(&response.body.bytes).expect("JSON");
+                    assert_eq!((response.status, &state["mode"]), (200, &json!(mode)), "{state}");
+                    state["epoch"].as_u64().expect("an epoch")
+                })
+            })
+            .collect();
+        writers.into_iter().map(|writer| writer.join().expect("a writer")).collect()
+    });
+    proxy.await_stat(EPOCH, epochs.iter().copied().max().expect("some"));
+    let mut sorted = epochs;
+    sorted.sort_unstable();
+    assert_eq!(sorted, (1..=8).collect::<Vec<_>>());
+}
+
+/// Without the plugin option Envoy delivers no body while the head waits.
+#[test]
+fn a_command_whose_body_never_comes_is_told_what_to_do() {
+    let upstream = Upstream::ok();
+    let bootstrap = Bootstrap::example("fleet", upstream.port)
+        .cluster_at("etcd", Upstream::nobody())
+        .changed("config", |config| {
+            config.as_object_mut().map(|config| config.remove("allow_on_headers_stop_iteration"));
+        });
+    let envoy = Envoy::start(bootstrap);
+    let mut client = Client::connect(envoy.port);
+    client.send(
+        "POST",
+        "/.sluice/drain",
+        &[("authorization", "Bearer open sesame"), ("content-length", "16")],
+    );
+    client.write(br#"{"mode":"reload""#);
+    let response = client.receive();
+    let text = String::from_utf8_lossy(&response.body.bytes);
+    assert_eq!(response.status, 408, "{text}");
+    assert!(text.contains("allow_on_headers_stop_iteration"));
+    assert!(upstream.requests("/.sluice/drain").is_empty());
+}

@@ -1,5 +1,5 @@
 //! The manifests for Istio and for Envoy Gateway, translated to Envoy's configuration as those control
-//! planes do it and run by a real Envoy: the patches apply, and filter and bridge work together.
+//! planes do it and run by a real Envoy: the patches apply, filter and bridge work together, and a crash is survived.
 
 use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy};
@@ -7,6 +7,7 @@ use sluice_tests::http1::Client;
 use sluice_tests::upstream::Upstream;
 use sluice_tests::{eventually, root};
 
+use super::crashes::crashing_module;
 use super::manifests::manifests;
 
 /// Istio's name of the filter in whose list its patches look.
@@ -56,7 +57,9 @@ fn istio(manifests: &[Value], upstream: u16) -> Bootstrap {
 /// The gateway of Envoy Gateway's first steps: the plugin goes before the router, switched off but for the
 /// routes that it is meant for, then the listener is patched.
 fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
-    let [extension, patches] = manifests else { panic!("an extension and a patch policy") };
+    let (extension, policies) = manifests.split_first().expect("an extension policy");
+    let mut policies: Vec<&Value> = policies.iter().map(|policy| &policy["spec"]).collect();
+    policies.sort_by_key(|policy| policy["priority"].as_i64().unwrap_or(0));
     let plugin = &extension["spec"]["wasm"][0];
     let name = "envoy.filters.http.wasm/envoyextensionpolicy/default/sluice/wasm/0";
     let fields = json!({
@@ -68,7 +71,8 @@ fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
     wasm["disabled"] = json!(true);
     let switched_on = json!({ name: {
         "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {} } });
-    let patches = patches["spec"]["jsonPatches"].as_array().expect("a list of patches");
+    let patches = policies.iter().flat_map(|policy| policy["jsonPatches"].as_array());
+    let patches: Vec<&Value> = patches.flatten().collect();
     let gateway = Bootstrap::example("static", upstream).without("sluice").with_filter(wasm);
     gateway
         .changed("routes", |routes| routes[0]["typed_per_filter_config"] = switched_on.clone())
@@ -77,7 +81,7 @@ fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
             listener["name"] = json!("default/eg/http");
             listener["default_filter_chain"] = listener["filter_chains"][0].take();
             listener.as_object_mut().expect("a listener").remove("filter_chains");
-            for patch in patches {
+            for patch in &patches {
                 assert_eq!(patch["type"], "type.googleapis.com/envoy.config.listener.v3.Listener");
                 assert_eq!(patch["name"], listener["name"]);
                 let operation = serde_json::from_value(json!([patch["operation"]]));
@@ -108,25 +112,40 @@ fn closes(bootstrap: Bootstrap) {
     assert_eq!((response.status, response.header("x-sluice-drain")), (200, None));
 }
 
+/// A crash of the filter costs its request, and then the filter is there again.
+fn survives(bootstrap: Bootstrap) {
+    let envoy =
+        Envoy::start(bootstrap.changed("filename", |name| *name = json!(crashing_module())));
+    let mut client = Client::connect(envoy.port);
+    client.send("GET", "/", &[("x-crash", "now")]);
+    assert_eq!(client.receive().status, 503);
+    eventually("the filter to come back", || {
+        let response = Client::once(envoy.port, "/events");
+        (response.header("x-accel-buffering") == Some("no")).then_some(())
+    });
+}
+
 /// A drain as the manifest's configuration would ask for it.
 fn drain() -> Value {
     json!({ "state": { "epoch": 1, "mode": "terminate" } })
 }
 
 #[test]
-fn on_a_gateway_of_istio_the_filter_streams_and_the_bridge_closes() {
+fn a_gateway_of_istio_streams_closes_and_survives_a_crash() {
     let upstream = Upstream::ok();
     let mut manifests = manifests("istio/sluice.yaml");
     streams(istio(&manifests, upstream.port));
+    survives(istio(&manifests, upstream.port));
     manifests[0]["spec"]["pluginConfig"]["drain"] = drain();
     closes(istio(&manifests, upstream.port));
 }
 
 #[test]
-fn on_a_gateway_of_envoy_gateway_the_filter_streams_and_the_bridge_closes() {
+fn a_gateway_of_envoy_gateway_streams_closes_and_survives_a_crash() {
     let upstream = Upstream::ok();
     let mut manifests = manifests("envoy-gateway/sluice.yaml");
     streams(envoy_gateway(&manifests, upstream.port));
+    survives(envoy_gateway(&manifests, upstream.port));
     manifests[0]["spec"]["wasm"][0]["config"]["drain"] = drain();
     closes(envoy_gateway(&manifests, upstream.port));
 }

@@ -1,6 +1,7 @@
 //! A crash of the filter costs little, and a drain survives it: its record and what tells old
 //! connections from new ones lie in shared data.
 
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,15 @@ use sluice_tests::root;
 use sluice_tests::upstream::Upstream;
 
 /// The filter as `cargo xtask test` builds it for this: the header x-crash makes it panic.
-fn crashing(upstream: u16) -> Envoy {
+pub(super) fn crashing_module() -> PathBuf {
     let module = root().join("target/sluice_filter.crash.wasm");
     assert!(module.is_file(), "no {}: run `cargo xtask test`", module.display());
+    module
+}
+
+fn crashing(upstream: u16) -> Envoy {
     let bootstrap = Bootstrap::discovered(upstream, &configuration(None));
-    Envoy::start(bootstrap.changed("filename", |name| *name = json!(module)))
+    Envoy::start(bootstrap.changed("filename", |name| *name = json!(crashing_module())))
 }
 
 fn configuration(state: Option<Value>) -> Value {

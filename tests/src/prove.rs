@@ -15,6 +15,6 @@ mod service;
 mod table;
 pub mod ways;
 
-pub use account::{Account, Failure, Kind};
+pub use account::{Account, Accounts, Failure, Kind, Span};
 pub use crew::{Crew, Plan};
 pub use table::table;

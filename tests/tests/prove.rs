@@ -14,15 +14,15 @@ fn the_filters_drains_lose_nothing_and_the_same_clients_notice_a_kill() {
     let plan = Plan { round_trip: Duration::from_millis(10), ..Plan::default() };
     let drained =
         rolling::run(Way::Envoy(Drain::Sluice(Duration::from_secs(1))), 20_000, plan, &bar);
-    assert_eq!(drained.failed(), 0, "{drained}");
-    let reconnects = |kind| {
-        let own = drained.accounts.iter().filter(move |account| account.kind == kind);
-        own.map(|account| account.connections.len() - 1).sum::<usize>()
-    };
+    assert_eq!(drained.accounts.failed(), 0, "{drained}");
     for kind in [Kind::Looking, Kind::Blind, Kind::Http2] {
-        assert!(reconnects(kind) > 0, "no {kind:?} client was on a proxy that was restarted");
+        let reconnects = drained.accounts.of(kind).reconnects().len();
+        assert!(reconnects > 0, "no {kind:?} client was on a proxy that was restarted");
     }
 
     let killed = rolling::run(Way::Envoy(Drain::None), 1, plan, &bar);
-    assert!(killed.failed() > 0, "clients that cannot lose anything prove nothing: {killed}");
+    assert!(
+        killed.accounts.failed() > 0,
+        "clients that cannot lose anything prove nothing: {killed}"
+    );
 }

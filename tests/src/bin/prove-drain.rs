@@ -83,7 +83,7 @@ fn restarts(arguments: &Arguments, plan: Plan) -> bool {
     };
     let outcomes: Vec<_> = runs.map(run).collect();
     println!("\n{}\n", table(&outcomes));
-    outcomes[0].failed() == 0
+    outcomes[0].accounts.failed() == 0
 }
 
 fn bar(length: u64, what: &'static str) -> ProgressBar {

@@ -57,8 +57,8 @@ pub struct Account {
     pub kind: Kind,
     /// How many requests it made.
     pub requests: u64,
-    /// Those that failed, and when.
-    pub failures: Vec<(Duration, Failure)>,
+    /// Those that failed.
+    pub failures: Vec<Failure>,
     /// Its connections, one after the other.
     pub connections: Vec<Span>,
     /// Microseconds from the begin of a request, with its new connection if it needed one, to the
@@ -86,11 +86,11 @@ impl Account {
         }
     }
 
-    pub(super) fn note(&mut self, at: Duration, outcome: Outcome) {
+    pub(super) fn note(&mut self, outcome: Outcome) {
         self.requests += 1;
         match outcome {
             Ok(took) => record(&mut self.latency, took.as_micros()),
-            Err(failure) => self.failures.push((at, failure)),
+            Err(failure) => self.failures.push(failure),
         }
     }
 
@@ -99,16 +99,50 @@ impl Account {
     }
 }
 
-/// One histogram over all clients.
-pub(super) fn merged(
-    accounts: &[Account],
-    of: impl Fn(&Account) -> &Histogram<u64>,
-) -> Histogram<u64> {
-    let mut all = Histogram::new(DIGITS).expect("a precision");
-    for account in accounts {
-        all.add(of(account)).expect("a histogram that grows takes any value");
+/// What all clients of a run saw.
+#[derive(Debug, Clone)]
+pub struct Accounts(pub(super) Vec<Account>);
+
+impl Accounts {
+    /// How many requests were made.
+    pub fn requests(&self) -> u64 {
+        self.0.iter().map(|account| account.requests).sum()
     }
-    all
+
+    /// How many requests failed.
+    pub fn failed(&self) -> usize {
+        self.failures().count()
+    }
+
+    /// Those of one kind of client.
+    pub fn of(&self, kind: Kind) -> Self {
+        Self(self.0.iter().filter(|account| account.kind == kind).cloned().collect())
+    }
+
+    /// When connections were opened that were not a client's first, in order.
+    pub fn reconnects(&self) -> Vec<Duration> {
+        let later = self.0.iter().flat_map(|account| account.connections.iter().skip(1));
+        let mut moments: Vec<_> = later.map(|span| span.opened).collect();
+        moments.sort();
+        moments
+    }
+
+    pub(super) fn failures(&self) -> impl Iterator<Item = Failure> {
+        self.0.iter().flat_map(|account| account.failures.iter().copied())
+    }
+
+    pub(super) fn connections(&self) -> impl Iterator<Item = &Span> {
+        self.0.iter().flat_map(|account| &account.connections)
+    }
+
+    /// The latencies, or the gaps, of all clients in one.
+    pub(super) fn merged(&self, of: impl Fn(&Account) -> &Histogram<u64>) -> Histogram<u64> {
+        let mut all = Histogram::new(DIGITS).expect("a precision");
+        for account in &self.0 {
+            all.add(of(account)).expect("a histogram that grows takes any value");
+        }
+        all
+    }
 }
 
 fn record(histogram: &mut Histogram<u64>, value: u128) {

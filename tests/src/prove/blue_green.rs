@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::account::{Account, Span};
+use super::account::{Accounts, Span};
 use super::crew::{Crew, Plan};
 use super::service;
 use super::ways::{configuration, order, text};
@@ -86,18 +86,18 @@ impl Outcome {
         self.old > 0 && lost == 0 && self.unevenness() <= UNEVENNESS
     }
 
-    fn of(accounts: &[Account], switches: &[Switch], window: Duration) -> Self {
+    fn of(accounts: &Accounts, switches: &[Switch], window: Duration) -> Self {
         let mut outcome = Self {
             epochs: switches.len(),
             old: 0,
             left: 0,
             new_closed: 0,
             tenths: [0; 10],
-            requests: accounts.iter().map(|account| account.requests).sum(),
-            failed: accounts.iter().map(|account| account.failures.len()).sum(),
+            requests: accounts.requests(),
+            failed: accounts.failed(),
         };
         for switch in switches {
-            for span in accounts.iter().flat_map(|account| &account.connections) {
+            for span in accounts.connections() {
                 outcome.judge(span, *switch, window);
             }
         }

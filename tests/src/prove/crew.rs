@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use indicatif::ProgressBar;
 
-use super::account::{Account, Kind, Outcome};
+use super::account::{Account, Accounts, Kind, Outcome};
 use super::{http1, http2};
 
 /// A client waits up to this long before each request.
@@ -62,7 +62,7 @@ impl Shift {
             self.bar.set_message(format!("{failed} failed"));
         }
         self.bar.inc(1);
-        account.note(self.now(), outcome);
+        account.note(outcome);
     }
 }
 
@@ -131,10 +131,11 @@ impl Crew {
     ///
     /// # Panics
     /// If a client did.
-    pub fn finish(mut self) -> Vec<Account> {
+    pub fn finish(mut self) -> Accounts {
         self.shift.over.store(true, Ordering::Relaxed);
-        let accounts = std::mem::take(&mut self.threads).into_iter();
-        accounts.flat_map(|thread| thread.join().expect("a client does not panic")).collect()
+        let threads = std::mem::take(&mut self.threads).into_iter();
+        let accounts = threads.flat_map(|thread| thread.join().expect("a client does not panic"));
+        Accounts(accounts.collect())
     }
 }
 

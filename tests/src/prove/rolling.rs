@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use super::account::{Account, Failure, merged};
+use super::account::{Accounts, Failure};
 use super::crew::{Crew, Plan};
 use super::service;
 use super::ways::Way;
@@ -22,7 +22,7 @@ pub struct Outcome {
     /// How they were restarted.
     pub way: Way,
     /// What the clients saw.
-    pub accounts: Vec<Account>,
+    pub accounts: Accounts,
     /// How long each proxy took until it could be stopped.
     pub drains: Vec<Duration>,
 }
@@ -45,26 +45,18 @@ pub fn run(way: Way, requests: u64, plan: Plan, bar: &ProgressBar) -> Outcome {
     Outcome { way, accounts: crew.finish(), drains }
 }
 
-impl Outcome {
-    /// How many requests failed.
-    pub fn failed(&self) -> usize {
-        self.accounts.iter().map(|account| account.failures.len()).sum()
-    }
-}
-
 /// Why requests failed, and how much of the race is the clients' own: as long as it takes from a look
 /// to the write, a close goes unnoticed.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gap = merged(&self.accounts, |account| &account.gap);
+        let gap = self.accounts.merged(|account| &account.gap);
         let [median, p99] =
             [0.5, 0.99].map(|quantile| Duration::from_nanos(gap.value_at_quantile(quantile)));
-        let (name, failed) = (self.way.name(), self.failed());
+        let (name, failed) = (self.way.name(), self.accounts.failed());
         write!(f, "{name}: {failed} failed, from look to write {median:?}, p99 {p99:?}")?;
-        let failures = self.accounts.iter().flat_map(|account| &account.failures);
         let mut reasons = BTreeMap::<Failure, usize>::new();
-        for (_, failure) in failures {
-            *reasons.entry(*failure).or_default() += 1;
+        for failure in self.accounts.failures() {
+            *reasons.entry(failure).or_default() += 1;
         }
         reasons.iter().try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))
     }

@@ -77,9 +77,9 @@ pub fn run(window: Duration, plan: Plan, bar: &ProgressBar) -> Outcome {
     Outcome {
         before,
         after,
-        moved: accounts.iter().map(|account| account.connections.len() - 1).sum(),
-        requests: accounts.iter().map(|account| account.requests).sum(),
-        failed: accounts.iter().map(|account| account.failures.len()).sum(),
+        moved: accounts.reconnects().len(),
+        requests: accounts.requests(),
+        failed: accounts.failed(),
     }
 }
 

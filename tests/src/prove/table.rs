@@ -5,7 +5,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 
-use super::account::{Account, Kind, merged};
+use super::account::Kind;
 use super::rolling::Outcome;
 
 const HEADER: [&str; 12] = [
@@ -39,37 +39,26 @@ pub fn table(outcomes: &[Outcome]) -> String {
 fn row(outcome: &Outcome) -> [String; HEADER.len()] {
     let accounts = &outcome.accounts;
     let count = |count: usize| HumanCount(count as u64).to_string();
-    let failed = |kind| {
-        let own = accounts.iter().filter(|account| account.kind == kind);
-        count(own.map(|account| account.failures.len()).sum())
-    };
-    let latency = merged(accounts, |account| &account.latency);
+    let failed = |kind| count(accounts.of(kind).failed());
+    let latency = accounts.merged(|account| &account.latency);
     let milliseconds = |quantile| latency.value_at_quantile(quantile) as f64 / 1000.0;
-    let reconnects = reconnects(accounts);
+    let reconnects = accounts.reconnects();
     let drains = outcome.drains.len();
     let each = outcome.drains.iter().sum::<Duration>().div_f64(drains.max(1) as f64);
     [
         outcome.way.name().to_owned(),
-        HumanCount(accounts.iter().map(|account| account.requests).sum()).to_string(),
-        count(outcome.failed()),
+        HumanCount(accounts.requests()).to_string(),
+        count(accounts.failed()),
         failed(Kind::Looking),
         failed(Kind::Blind),
         failed(Kind::Http2),
-        format!("{:.1}", outcome.failed() as f64 / drains.max(1) as f64),
+        format!("{:.1}", accounts.failed() as f64 / drains.max(1) as f64),
         count(reconnects.len()),
         format!("{}/s", count(busiest_second(&reconnects))),
         format!("{:.1}, {:.1} ms", milliseconds(0.5), milliseconds(0.99)),
         count(drains),
         format!("{:.1} s", each.as_secs_f64()),
     ]
-}
-
-/// When connections were opened that were not a client's first, in order.
-fn reconnects(accounts: &[Account]) -> Vec<Duration> {
-    let later = accounts.iter().flat_map(|account| account.connections.iter().skip(1));
-    let mut moments: Vec<_> = later.map(|span| span.opened).collect();
-    moments.sort();
-    moments
 }
 
 /// How many of the moments lie within the second that holds most of them.

@@ -12,8 +12,9 @@ use sluice_tests::prove::{Kind, Plan, rolling};
 fn the_filters_drains_lose_nothing_and_the_same_clients_notice_a_kill() {
     let bar = ProgressBar::hidden();
     let plan = Plan { round_trip: Duration::from_millis(10), ..Plan::default() };
-    let drained =
-        rolling::run(Way::Envoy(Drain::Sluice(Duration::from_secs(1))), 20_000, plan, &bar);
+    // Longer than HAProxy takes to see that a proxy is out: the last to close are closed in calm.
+    let window = Duration::from_secs(3);
+    let drained = rolling::run(Way::Envoy(Drain::Sluice(window)), 20_000, plan, &bar);
     assert_eq!(drained.accounts.failed(), 0, "{drained}");
     for kind in [Kind::Looking, Kind::Blind, Kind::Http2] {
         let reconnects = drained.accounts.of(kind).reconnects().len();
@@ -21,8 +22,6 @@ fn the_filters_drains_lose_nothing_and_the_same_clients_notice_a_kill() {
     }
 
     let killed = rolling::run(Way::Envoy(Drain::None), 1, plan, &bar);
-    assert!(
-        killed.accounts.failed() > 0,
-        "clients that cannot lose anything prove nothing: {killed}"
-    );
+    let lost = killed.accounts.failed();
+    assert!(lost > 0, "clients that cannot lose anything prove nothing: {killed}");
 }

@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         holds &= outcome.holds();
     }
     if told(Story::ScaleOut) {
-        let outcome = scale_out::run(WINDOW, plan, &bar(0, "scale-out"));
+        let outcome = scale_out::run(WINDOW, plan);
         println!("{outcome}");
         holds &= outcome.holds();
     }

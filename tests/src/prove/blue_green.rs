@@ -51,14 +51,14 @@ struct Switch {
     next: Duration,
 }
 
-/// Switches so many times, with such a window.
+/// Switches so many times, with such a window. The bar counts the switches.
 ///
 /// # Panics
 /// If a part does not start.
 pub fn run(epochs: u64, window: Duration, plan: Plan, bar: &ProgressBar) -> Outcome {
     let bootstrap = Bootstrap::discovered(service::start(), &configuration(None));
     let mut envoy = Envoy::start_with_workers(bootstrap, 2);
-    let crew = Crew::start(plan, (envoy.port, envoy.port), bar);
+    let crew = Crew::start(plan, (envoy.port, envoy.port), &ProgressBar::hidden());
     sleep(REST);
     let mut switches = Vec::new();
     for epoch in 1..=epochs {

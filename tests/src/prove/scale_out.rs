@@ -43,7 +43,7 @@ pub struct Outcome {
 ///
 /// # Panics
 /// If a part does not start.
-pub fn run(window: Duration, plan: Plan, bar: &ProgressBar) -> Outcome {
+pub fn run(window: Duration, plan: Plan) -> Outcome {
     let upstream = service::start();
     let servers = ["a", "b", "c"].map(|name| {
         let port = steady_port();
@@ -57,7 +57,7 @@ pub fn run(window: Duration, plan: Plan, bar: &ProgressBar) -> Outcome {
     let mut old = [a, b].map(launch);
     let balancer = HaProxy::start(Balance::LeastConnections, &servers);
     balancer.await_out(c.name);
-    let crew = Crew::start(plan, (balancer.http1, balancer.http2), bar);
+    let crew = Crew::start(plan, (balancer.http1, balancer.http2), &ProgressBar::hidden());
     let clients = (plan.looking + plan.blind + plan.http2) as u64;
     let connections = || servers.map(|server| balancer.connections(server.name));
     let all_are_there = || connections().iter().sum::<u64>() == clients;

@@ -7,6 +7,7 @@
 mod account;
 pub mod blue_green;
 mod crew;
+mod filter;
 mod http1;
 mod http2;
 pub mod rolling;

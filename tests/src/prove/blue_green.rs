@@ -6,12 +6,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use serde_json::json;
 
 use super::account::{Accounts, Span};
 use super::crew::{Crew, Plan};
+use super::filter::{configuration, order};
 use super::service;
-use super::ways::{configuration, order, text};
 use crate::envoy::{Bootstrap, Envoy};
 
 /// After a window: the slowest request ends, and its client asks again.
@@ -56,14 +55,14 @@ struct Switch {
 /// # Panics
 /// If a part does not start.
 pub fn run(epochs: u64, window: Duration, plan: Plan, bar: &ProgressBar) -> Outcome {
-    let bootstrap = Bootstrap::discovered(service::start(), &configuration(None));
-    let mut envoy = Envoy::start_with_workers(bootstrap, 2);
+    let bootstrap = Bootstrap::discovered(service::start(), &configuration());
+    let envoy = Envoy::start_with_workers(bootstrap, 2);
     let crew = Crew::start(plan, (envoy.port, envoy.port), &ProgressBar::hidden());
     sleep(REST);
     let mut switches = Vec::new();
-    for epoch in 1..=epochs {
+    for _ in 0..epochs {
         let ordered = crew.now();
-        order(&mut envoy, json!({ "epoch": epoch, "mode": "reload", "window": text(window) }));
+        order(&envoy, "mode=reload", window);
         let taken = crew.now();
         sleep(window + REST);
         switches.push(Switch { ordered, taken, next: crew.now() });

@@ -6,11 +6,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use serde_json::json;
 
 use super::crew::{Crew, Plan};
+use super::filter::{configuration, order};
 use super::service;
-use super::ways::{configuration, order, text};
 use crate::envoy::{Bootstrap, Envoy};
 use crate::haproxy::{Balance, HaProxy, Server};
 use crate::{eventually, steady_port};
@@ -51,10 +50,10 @@ pub fn run(window: Duration, plan: Plan) -> Outcome {
     });
     let [a, b, c] = servers;
     let launch = |server: Server| {
-        let bootstrap = Bootstrap::discovered(upstream, &configuration(None));
+        let bootstrap = Bootstrap::discovered(upstream, &configuration());
         Envoy::start(bootstrap.listening_on(server.http1))
     };
-    let mut old = [a, b].map(launch);
+    let old = [a, b].map(launch);
     let balancer = HaProxy::start(Balance::LeastConnections, &servers);
     balancer.await_out(c.name);
     let crew = Crew::start(plan, (balancer.http1, balancer.http2), &ProgressBar::hidden());
@@ -65,10 +64,8 @@ pub fn run(window: Duration, plan: Plan) -> Outcome {
     let before = connections();
     let _third = launch(c);
     balancer.await_in(c.name);
-    for envoy in &mut old {
-        let state = json!({ "epoch": 1, "mode": "rebalance", "percent": PERCENT,
-                            "window": text(window) });
-        order(envoy, state);
+    for envoy in &old {
+        order(envoy, &format!("mode=rebalance&percent={PERCENT}"), window);
     }
     sleep(window + REST);
     eventually("every client to connect again", || all_are_there().then_some(()));

@@ -5,9 +5,6 @@ mod nginx;
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::envoy::{Envoy, Pushed};
 use crate::haproxy::{HaProxy, Server};
 
 /// How proxies are restarted.
@@ -68,24 +65,4 @@ pub(super) trait Fleet {
 
     /// Takes one out, stops it, and has it back; how long it took until it could be stopped.
     fn restart(&mut self, index: usize, balancer: &HaProxy) -> Duration;
-}
-
-/// The filter's configuration in the proof, with a drain or without.
-pub(super) fn configuration(state: Option<Value>) -> Value {
-    let mut configuration = json!({ "version": 1, "drain": { "refresh": "100ms" },
-                                    "health": { "path": "/health" } });
-    if let Some(state) = state {
-        configuration["drain"]["state"] = state;
-    }
-    configuration
-}
-
-/// Orders a drain from the filter: the one place that knows how it is told.
-pub(super) fn order(envoy: &mut Envoy, state: Value) {
-    assert_eq!(envoy.push(&configuration(Some(state))), Pushed::Accepted);
-}
-
-/// A window as the configuration has it.
-pub(super) fn text(window: Duration) -> String {
-    format!("{}ms", window.as_millis())
 }

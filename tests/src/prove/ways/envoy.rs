@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Drain, Fleet, configuration, order, text};
+use super::{Drain, Fleet};
 use crate::envoy::{Bootstrap, Envoy};
 use crate::haproxy::{HaProxy, Server};
+use crate::prove::filter::{configuration, order};
 use crate::{eventually, steady_port};
 
 /// Two cores are enough for two of these.
@@ -44,11 +45,9 @@ impl Pair {
     }
 
     fn take_out(&mut self, index: usize, balancer: &HaProxy) {
-        let envoy = self.running[index].as_mut().expect("it was launched");
+        let envoy = self.running[index].as_ref().expect("it was launched");
         match self.drain {
-            Drain::Sluice(window) => {
-                order(envoy, json!({ "epoch": 1, "mode": "terminate", "window": text(window) }));
-            }
+            Drain::Sluice(window) => order(envoy, "mode=terminate", window),
             Drain::HealthcheckFail => envoy.order("/healthcheck/fail"),
             Drain::Listeners => envoy.order("/drain_listeners?graceful"),
             Drain::None => balancer.set(self.servers[index].name, "drain"),
@@ -85,7 +84,7 @@ impl Fleet for Pair {
 }
 
 fn bootstrap(drain: Drain, upstream: u16) -> Bootstrap {
-    let ours = Bootstrap::discovered(upstream, &configuration(None));
+    let ours = Bootstrap::discovered(upstream, &configuration());
     let plain = || ours.clone().without("sluice-drain-bridge").without("sluice");
     match drain {
         Drain::Sluice(_) => ours,

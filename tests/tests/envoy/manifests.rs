@@ -24,7 +24,7 @@ fn fragment() -> Value {
 
 #[test]
 fn every_example_has_the_same_bridge_right_before_the_filter() {
-    for example in ["drain-bridge", "dynamic", "kubernetes"] {
+    for example in ["drain-bridge", "dynamic", "fleet", "kubernetes"] {
         let mut bridges: Vec<Value> = Vec::new();
         let _ = Bootstrap::example(example, 1).changed("http_filters", |filters| {
             let filters = filters.as_array().expect("a list of filters");

@@ -63,6 +63,8 @@ pub struct Config {
     pub drain: Option<Drain>,
     /// The health path, if any.
     pub health: Option<Health>,
+    /// Where decisions are said.
+    pub report: Report,
     router: Router,
 }
 
@@ -123,6 +125,13 @@ pub struct Health {
     pub local: bool,
 }
 
+/// Where the filter says what it decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Report {
+    /// In a property of the stream, which an access log can print.
+    pub access_log: bool,
+}
+
 /// What [`Config::parse`] returns for a configuration that it accepts.
 #[derive(Debug)]
 pub struct Parsed {
@@ -175,6 +184,9 @@ impl Config {
             defaults: Policy::new(&PolicySpec::default(), &defaults),
             drain: spec.drain.map(Drain::new),
             health: spec.health.map(Health::new),
+            report: Report {
+                access_log: spec.report.and_then(|report| report.access_log).unwrap_or(false),
+            },
         }
     }
 

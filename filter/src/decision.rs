@@ -1,18 +1,29 @@
 //! The decisions over a stream in a form that an embedding host may ask for: one compact JSON object for the request and one for the
-//! response. Simulators show them; proxies do not ask, and nothing is made then.
+//! response. Simulators show them; an access log can, if the configuration asks for it. Else nothing is made.
 
 use std::fmt::Write as _;
 
 use crate::config::Config;
 use crate::policy::Policy;
+use crate::stream::ResponseEffects;
 
 /// The foreign function by which a host is told. It is called once with no argument, to ask whether the host wants to know.
 pub const FUNCTION: &str = "sluice_decision";
 
+/// The property of a stream that says the same to an access log, where the configuration wants that.
+pub const PROPERTY: &str = "sluice.decision";
+
+/// The fields that say something by not being there: no limit of ours, no retry, and so on.
+pub const OPTIONAL: [&str; 7] =
+    ["route", "timeout_ms", "per_try_ms", "retry", "hold", "close", "accel"];
+
+/// How every decision over a request begins.
+const BEGIN: &str = "{\"phase\":\"request\"";
+
 /// The decision over a request, without a word on its body. Names and words in it come from small alphabets, so that nothing needs
 /// escaping.
 fn request(route: Option<&str>, policy: &Policy) -> String {
-    let mut json = String::from("{\"phase\":\"request\"");
+    let mut json = String::from(BEGIN);
     if let Some(route) = route {
         let _ = write!(json, ",\"route\":\"{route}\"");
     }
@@ -55,12 +66,21 @@ impl Decisions {
     }
 }
 
-/// The decision over a response.
-pub fn response(hold: bool, close: bool) -> &'static str {
-    match (hold, close) {
-        (false, false) => "{\"phase\":\"response\",\"body\":\"stream\"}",
-        (false, true) => "{\"phase\":\"response\",\"body\":\"stream\",\"close\":true}",
-        (true, false) => "{\"phase\":\"response\",\"body\":\"hold\"}",
-        (true, true) => "{\"phase\":\"response\",\"body\":\"hold\",\"close\":true}",
+/// The decision over a response. `accel` says that the filter itself asked the hops in front to stream.
+pub fn response(effects: &ResponseEffects) -> &'static str {
+    match (effects.hold, effects.close, effects.ask_to_stream) {
+        (true, false, _) => r#"{"phase":"response","body":"hold"}"#,
+        (true, true, _) => r#"{"phase":"response","body":"hold","close":true}"#,
+        (false, false, false) => r#"{"phase":"response","body":"stream"}"#,
+        (false, true, false) => r#"{"phase":"response","body":"stream","close":true}"#,
+        (false, false, true) => r#"{"phase":"response","body":"stream","accel":"no"}"#,
+        (false, true, true) => r#"{"phase":"response","body":"stream","close":true,"accel":"no"}"#,
     }
+}
+
+/// Both decisions over a stream as one object, for a log that has one line for it. Its `phase` says how far the stream came.
+pub fn logged(request: &str, response: Option<&str>) -> String {
+    let both = response
+        .and_then(|response| Some([response.strip_suffix('}')?, request.strip_prefix(BEGIN)?]));
+    both.map_or_else(|| request.to_owned(), |both| both.concat())
 }

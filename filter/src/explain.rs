@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::buffering;
 use crate::config::spec::{BufferingMode, DrainMode, DrainStateSpec, MatchSpec, Signal};
 use crate::config::{Config, Control, NO_ROUTE, RouteName};
+use crate::decision::PROPERTY;
 use crate::drain::Command;
 use crate::policy::Policy;
 use crate::request::RequestView;
@@ -146,6 +147,10 @@ impl Config {
                 if health.local { "200" } else { "the upstream does" }
             );
             effects.push(effect("health", text));
+        }
+        if self.report.access_log {
+            let text = format!("decisions are in the property {PROPERTY} of each stream");
+            effects.push(effect("report.access_log", text));
         }
         effects
     }

@@ -433,10 +433,63 @@ fn decisions_are_told_in_compact_json() {
     assert_eq!(decisions.request(Some(0), false), decision.replace(r#","hold":true"#, ""));
     assert_eq!(decisions.request(None, false), r#"{"phase":"request"}"#);
     for (hold, body) in [(false, "stream"), (true, "hold")] {
-        let closes = json!({ "phase": "response", "body": body, "close": true });
-        let stays = json!({ "phase": "response", "body": body });
-        let told =
-            |close| serde_json::from_str::<Value>(decision::response(hold, close)).expect("JSON");
-        assert_eq!((told(true), told(false)), (closes, stays));
+        for ask_to_stream in [false, true].into_iter().filter(|ask| !(hold && *ask)) {
+            for close in [false, true] {
+                let effects =
+                    ResponseEffects { hold, close, ask_to_stream, ..ResponseEffects::default() };
+                let mut said = json!({ "phase": "response", "body": body });
+                if close {
+                    said["close"] = json!(true);
+                }
+                if ask_to_stream {
+                    said["accel"] = json!("no");
+                }
+                assert_eq!(parsed(decision::response(&effects)), said);
+            }
+        }
     }
+}
+
+#[test]
+fn an_access_log_gets_both_decisions_in_one_object() {
+    let config = route(json!({ "timeouts": { "request": "60s" } }));
+    let decisions = Decisions::new(&config);
+    let response = decision::response(&ResponseEffects::default());
+    let request = decisions.request(Some(0), true);
+    let both = json!({ "phase": "response", "body": "stream",
+                       "route": "r", "timeout_ms": 60_000, "hold": true });
+    assert_eq!(parsed(&decision::logged(request, Some(response))), both);
+    assert_eq!(decision::logged(request, None), request);
+    let nothing = decision::logged(decisions.request(None, false), Some(response));
+    assert_eq!(parsed(&nothing), parsed(response));
+}
+
+/// Whoever compares decisions must know what may be missing.
+#[test]
+fn the_fields_that_may_be_missing_are_named() {
+    let every = json!({
+        "buffering": { "response": "off", "request": "on" },
+        "timeouts": { "request": "60s", "per_try": "10s" },
+        "retry": { "on": ["reset"], "attempts": 2 },
+    });
+    let said = |config: &Config, route, hold, effects: &ResponseEffects| {
+        let decisions = Decisions::new(config);
+        let response = decision::response(effects);
+        parsed(&decision::logged(decisions.request(route, hold), Some(response)))
+    };
+    let all = ResponseEffects { close: true, ask_to_stream: true, ..ResponseEffects::default() };
+    let most = said(&route(every), Some(0), true, &all);
+    let least = said(&parse(&json!({ "version": 1 })), None, false, &ResponseEffects::default());
+    let (most, least) = (most.as_object().expect("an object"), least.as_object().expect("one"));
+    let missing = most.keys().filter(|field| !least.contains_key(*field));
+    // How often is tried goes with what is tried again.
+    let mut missing: Vec<&str> = missing.map(String::as_str).filter(|f| *f != "attempts").collect();
+    let mut optional = decision::OPTIONAL.to_vec();
+    missing.sort_unstable();
+    optional.sort_unstable();
+    assert_eq!(missing, optional);
+}
+
+fn parsed(json: &str) -> Value {
+    serde_json::from_str(json).expect("JSON")
 }

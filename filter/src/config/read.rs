@@ -202,17 +202,22 @@ impl<'n, 'p> Fields<'n, 'p> {
         Ok(Self { entries, at })
     }
 
+    /// Apart from what reads it, so that the module has the search once and not for each type.
+    #[inline(never)]
     pub(crate) fn node(&self, name: &str) -> Option<&'n Node> {
         self.entries.iter().find(|(key, _)| key == name).map(|(_, node)| node)
     }
 
     pub(crate) fn optional<T: Read>(&self, name: &str) -> Result<Option<T>, ConfigError> {
-        self.node(name).map(|node| T::read(node, &Place::Field(self.at, name))).transpose()
+        match self.node(name) {
+            Some(node) => T::read(node, &Place::Field(self.at, name)).map(Some),
+            None => Ok(None),
+        }
     }
 
     pub(crate) fn required<T: Read>(&self, name: &str) -> Result<T, ConfigError> {
-        match self.optional(name)? {
-            Some(value) => Ok(value),
+        match self.node(name) {
+            Some(node) => T::read(node, &Place::Field(self.at, name)),
             None => Place::Field(self.at, name).refuse(Problem::Missing { expected: T::EXPECTED }),
         }
     }

@@ -28,6 +28,8 @@ record! {
             drain: DrainSpec,
             /// The path that answers a load balancer's health check while the proxy terminates.
             health: HealthSpec,
+            /// Where the filter says what it decided.
+            report: ReportSpec,
         }
     }
 }
@@ -426,6 +428,18 @@ record! {
             drain_status: DrainStatus,
             /// Whether the filter answers with 200 at other times too, instead of the upstream.
             local: bool,
+        }
+    }
+}
+
+record! {
+    /// Where the filter says what it decided.
+    #[derive(Default)]
+    pub struct ReportSpec {
+        required {}
+        optional {
+            /// In the stream's property `sluice.decision`, which an access log can print; false when missing.
+            access_log: bool,
         }
     }
 }

@@ -156,6 +156,10 @@ pub(super) fn tell(function: &str, argument: &[u8]) -> bool {
     hostcalls::call_foreign_function(function, Some(argument)).is_ok()
 }
 
+pub(super) fn set_property(name: &str, value: &str) {
+    report(hostcalls::set_property(vec![name], Some(value.as_bytes())), name);
+}
+
 pub(super) fn tick_every(ms: u64) {
     report(hostcalls::set_tick_period(Duration::from_millis(ms)), "tick period");
 }

@@ -27,12 +27,24 @@ pub(super) struct Http {
     awaits_body: bool,
     /// The closing marker went out on its response.
     marked: bool,
+    /// Its upload is held, as it was decided at first.
+    held: bool,
+    /// What was decided over its response.
+    decided: Option<&'static str>,
 }
 
 impl Http {
     pub(super) fn new(active: Option<Rc<Active>>, id: u32) -> Self {
-        let stream = Stream::default();
-        Self { active, stream, id, counted: false, awaits_body: false, marked: false }
+        Self {
+            active,
+            stream: Stream::default(),
+            id,
+            counted: false,
+            awaits_body: false,
+            marked: false,
+            held: false,
+            decided: None,
+        }
     }
 
     fn request(&mut self, active: &Active, ended: bool) -> Action {
@@ -63,6 +75,7 @@ impl Http {
         request.policy = policy.as_deref();
         let effects = self.stream.request(config, &request, connection, ended);
         self.counted = true;
+        self.held = self.stream.holds_request();
         vm::with(|vm| {
             let slot = active.slot(self.stream.route());
             vm.in_flight += 1;
@@ -70,12 +83,11 @@ impl Http {
             if effects.reply.is_some() {
                 vm.metrics.count(slot, PerRoute::RequestTooLarge);
             }
-            if self.stream.holds_request() {
+            if self.held {
                 vm.metrics.count(slot, PerRoute::RequestBuffered);
             }
         });
-        if let Some(decisions) = &active.decisions {
-            let decision = decisions.request(self.stream.route(), self.stream.holds_request());
+        if let Some(decision) = self.decision(active).filter(|_| active.tells) {
             host::tell(decision::FUNCTION, decision.as_bytes());
         }
         if let Some(reply) = effects.reply {
@@ -135,9 +147,22 @@ impl Http {
                 }
             });
         }
-        if active.decisions.is_some() {
-            let decision = decision::response(effects.hold, effects.close);
-            host::tell(decision::FUNCTION, decision.as_bytes());
+        let decided = decision::response(&effects);
+        self.decided = Some(decided);
+        if active.tells {
+            host::tell(decision::FUNCTION, decided.as_bytes());
+        }
+    }
+
+    /// What was decided over the request, if anybody wants to know.
+    fn decision<'a>(&self, active: &'a Active) -> Option<&'a str> {
+        Some(active.decisions.as_ref()?.request(self.stream.route(), self.held))
+    }
+
+    /// One call at the end of a stream, when all of it is decided, and before the proxy writes its line.
+    fn log_decision(&self, active: &Active) {
+        if let Some(decision) = self.decision(active).filter(|_| self.counted) {
+            host::set_property(decision::PROPERTY, &decision::logged(decision, self.decided));
         }
     }
 }
@@ -197,6 +222,10 @@ impl HttpContext for Http {
     fn on_log(&mut self) {
         if self.marked && host::is_marked() {
             vm::with(vm::Vm::bridge_is_missing);
+        }
+        if let Some(active) = self.active.as_ref().filter(|active| active.config.report.access_log)
+        {
+            self.log_decision(active);
         }
     }
 }

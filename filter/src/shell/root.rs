@@ -32,7 +32,9 @@ pub(super) struct Active {
     slots: Vec<RouteSlot>,
     /// Connections close through the marker header.
     pub(super) marks: bool,
-    /// For a host that asked to be told.
+    /// The host asked to be told each decision.
+    pub(super) tells: bool,
+    /// For the host, or for the access log.
     pub(super) decisions: Option<Decisions>,
     /// The node id of the proxy, where the configuration tells of it.
     pub(super) instance: String,
@@ -49,11 +51,12 @@ impl Active {
                 Some(Signal::Header) | None => false,
                 Some(Signal::Auto) => host.is_envoy,
             };
-            let decisions = host.asks_decisions.then(|| Decisions::new(&config));
-            let tells = config.health.is_some() || config.admin().is_some();
-            let id = tells.then(|| host::property(&["xds", "node", "id"])).flatten();
+            let tells = host.asks_decisions;
+            let decisions = (tells || config.report.access_log).then(|| Decisions::new(&config));
+            let named = config.health.is_some() || config.admin().is_some();
+            let id = named.then(|| host::property(&["xds", "node", "id"])).flatten();
             let instance = String::from_utf8_lossy(&id.unwrap_or_default()).into_owned();
-            Self { slots, marks, decisions, instance, config }
+            Self { slots, marks, tells, decisions, instance, config }
         })
     }
 

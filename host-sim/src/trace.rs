@@ -13,7 +13,7 @@ mod event;
 mod expect;
 mod text;
 
-pub use body::{Body, Chunk, Content, fill_pattern};
+pub use body::{Body, Chunk, Content, MOST_BYTES, fill_pattern};
 pub use check::TraceError;
 pub use event::{
     Close, ConnectionIndex, End, Event, Exchange, Headers, Kind, Open, Protocol, Request, Respond,

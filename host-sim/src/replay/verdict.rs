@@ -1,8 +1,10 @@
 //! Expectations against what happened.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::HeaderMap;
 use crate::trace::{Bound, Expect, Text, UpstreamExpect};
@@ -41,6 +43,7 @@ pub(super) fn judge(report: &mut ExchangeReport<'_>, forwarded: &Forwarded, expe
         expect.route.as_deref(),
         Some(report.route.as_deref().unwrap_or_default()),
     );
+    judge.decision(&expect.decision, &report.decisions);
     judge.fields(&expect.headers, &expect.absent, Some(&report.headers));
     judge.equal("closed", expect.closed, Some(report.closed));
     judge.bound("first_byte", expect.first_byte, report.first_byte);
@@ -75,6 +78,27 @@ impl Judge {
         self.equal("body_bytes", expect.body_bytes, Some(forwarded.body.bytes));
         let hash = forwarded.body.sha256();
         self.equal("body_sha256", expect.body_sha256.as_deref(), hash.as_deref());
+    }
+
+    fn decision(&mut self, expect: &Map<String, Value>, reported: &[Arc<str>]) {
+        if expect.is_empty() {
+            return;
+        }
+        let objects = reported.iter().filter_map(|text| serde_json::from_str(text).ok());
+        let said: Map<String, Value> = objects.flat_map(Map::into_iter).collect();
+        for (field, want) in expect {
+            let got = said.get(field).filter(|value| !value.is_null());
+            let want = Some(want).filter(|value| !value.is_null());
+            self.expected += 1;
+            if got != want {
+                let text = |value: Option<&Value>| match value {
+                    Some(Value::String(text)) => text.clone(),
+                    Some(value) => value.to_string(),
+                    None => "nothing".to_owned(),
+                };
+                self.fail(&format!("decision.{field}"), &text(want), Some(text(got)));
+            }
+        }
     }
 
     fn equal<T: PartialEq + Display>(&mut self, field: &str, want: Option<T>, got: Option<T>) {

@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error};
 use super::text::{Span, Text};
 
 /// The most bytes that one body may describe; a slip such as `"bytes": 1e12` must not fill the memory.
-const MOST_BYTES: u64 = 1 << 30;
+pub const MOST_BYTES: u64 = 1 << 30;
 
 /// The chunks of a body, in order.
 pub type Body<'a> = Vec<Chunk<'a>>;

@@ -76,6 +76,8 @@ pub struct Open<'a> {
     pub protocol: Protocol,
     /// The worker that serves the connection, from 0; without it the seed decides.
     pub worker: Option<u32>,
+    /// Its number in the proxy, property `connection.id`; without it the next one.
+    pub id: Option<u64>,
     /// The client's address and port.
     #[serde(borrow)]
     pub source: Option<Text<'a>>,

@@ -18,6 +18,10 @@ pub struct Expect<'a> {
     /// The route that the filter reports; `""` where it should report none.
     #[serde(borrow)]
     pub route: Option<Text<'a>>,
+    /// What the filter reports of its decisions: each of these fields has this value, and what should be
+    /// `null` is not said at all. Of what is said several times the last word counts.
+    #[serde(default)]
+    pub decision: serde_json::Map<String, serde_json::Value>,
     /// Response headers that the client gets, each with this value.
     #[serde(borrow, default)]
     pub headers: BTreeMap<Text<'a>, Text<'a>>,

@@ -184,3 +184,63 @@ fn the_examples_of_the_reference_hold() {
         assert_eq!(run.status, 0, "{}{}", run.stdout, run.stderr);
     }
 }
+
+/// What the filter decided is an expectation like any other, also that it did not decide something.
+#[test]
+fn a_decision_can_be_expected() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let replayed = |expect: &str| {
+        let text = format!(
+            r#"{{"at":"0s","request":{{"path":"/login"}},"expect":{{"decision":{expect}}}}}"#
+        );
+        let file = folder.path().join("day.jsonl");
+        fs::write(&file, text).expect("a file");
+        replay(["--config", "tests/traces/tour.config.json", file.to_str().expect("UTF-8")])
+    };
+    let holds = replayed(r#"{"timeout_ms":5000,"body":"stream","route":"login","close":null}"#);
+    assert_eq!(holds.status, 0, "{}", holds.stdout);
+    assert!(holds.stdout.contains("all 4 expectations held"), "{}", holds.stdout);
+    let fails = replayed(r#"{"timeout_ms":6000,"body":null,"close":true,"route":"login"}"#);
+    assert_eq!(fails.status, 1);
+    for line in [
+        "expected decision.timeout_ms 6000, got 5000",
+        "expected decision.body nothing, got stream",
+        "expected decision.close true, got nothing",
+        "3 of 4 expectations did not hold",
+    ] {
+        assert!(fails.stdout.contains(line), "no {line} in {}", fails.stdout);
+    }
+}
+
+/// A drain chooses a connection's moment by its number; with the number of a real proxy it is the moment of that proxy.
+#[test]
+fn a_numbered_connection_closes_in_its_own_moment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let moment = |others: usize, id: &str| {
+        let mut text = "{\"at\":\"0s\",\"configure\":{\"version\":1,\"drain\":{}}}\n".to_owned();
+        for other in 0..others {
+            text +=
+                &format!("{{\"at\":\"0s\",\"connection\":\"other{other}\",\"request\":{{}}}}\n");
+        }
+        text += &format!("{{\"at\":\"0s\",\"connection\":\"c\",\"open\":{{{id}}}}}\n");
+        for fifth in 0..60 {
+            if fifth == 5 {
+                let record = r#"{"epoch":1,"mode":"reload","started_ms":1000,"window_ms":10000}"#;
+                text += &format!(
+                    "{{\"at\":\"1s\",\"shared_data\":{{\"key\":\"sluice.drain\",\"value\":{record}}}}}\n"
+                );
+            }
+            text += &format!(
+                "{{\"at\":\"{}ms\",\"id\":\"{fifth}\",\"connection\":\"c\",\"request\":{{}}}}\n",
+                fifth * 200
+            );
+        }
+        let run = replayed(folder.path(), &[("day.jsonl", &text)]);
+        assert_eq!(run.stderr, "");
+        let row = run.stdout.lines().find(|row| row.contains(" c ") && row.contains("close"));
+        row.and_then(|row| row.split_whitespace().next()).map(str::to_owned)
+    };
+    let numbered: Vec<_> = (0..4).map(|others| moment(others, "\"id\":4711")).collect();
+    assert!(numbered[0].is_some() && numbered.iter().all(|at| *at == numbered[0]), "{numbered:?}");
+    assert_ne!(moment(0, ""), moment(3, ""), "without a number it hangs on the others");
+}

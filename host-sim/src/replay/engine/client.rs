@@ -33,13 +33,15 @@ impl<'t> Engine<'t> {
         connection.generation += 1;
         connection.opened = self.now;
         connection.draining = false;
+        // A connection that is opened again is another one, with a number of its own.
+        let id = open.and_then(|open| open.id).unwrap_or(self.next_connection_id);
+        self.next_connection_id = self.next_connection_id.max(id.saturating_add(1));
         connection.info = Some(Arc::new(ConnectionInfo {
-            id: self.next_connection_id,
+            id,
             source: connection.source.to_owned(),
             protocol: connection.protocol.name().to_owned(),
             ..ConnectionInfo::default()
         }));
-        self.next_connection_id += 1;
     }
 
     /// A client sends a request, at once or when the one before it on the connection has ended.

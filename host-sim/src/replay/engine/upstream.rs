@@ -227,7 +227,7 @@ impl Engine<'_> {
         if *idle > 0 {
             *idle -= 1;
         } else {
-            self.next_connection_id += 1;
+            self.next_connection_id = self.next_connection_id.saturating_add(1);
         }
     }
 

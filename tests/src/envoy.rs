@@ -184,6 +184,8 @@ impl Envoy {
             .args(["--use-dynamic-base-id", "--log-level", "warning"])
             .args(["--concurrency", &workers.to_string()])
             .args(options)
+            // Access logs are waited for.
+            .args(["--file-flush-interval-msec", "20"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -7,6 +7,7 @@ mod program;
 mod cli {
     mod configurations;
     mod explain;
+    mod import;
     mod modules;
     mod output;
     mod schema;

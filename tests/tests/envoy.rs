@@ -2,6 +2,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "a real proxy runs on the wall clock")]
 
+#[path = "common/program.rs"]
+mod program;
+
 mod envoy {
     mod bodies;
     mod broken;
@@ -15,6 +18,7 @@ mod envoy {
     mod examples;
     mod holding;
     mod hygiene;
+    mod import;
     mod manifests;
     mod metrics;
     mod nginx;

@@ -13,7 +13,7 @@ const TRACE: &str = "tests/traces/tour.jsonl";
 fn help_names_every_command_and_option() {
     let text = run(["--help"]);
     assert_eq!((text.status, text.stderr.as_str()), (0, ""));
-    for command in ["replay", "check", "explain", "schema"] {
+    for command in ["replay", "check", "explain", "import", "schema"] {
         assert!(text.stdout.contains(&format!("\n  {command} ")), "{}", text.stdout);
     }
     let text = run(["replay", "--help"]).stdout;
@@ -43,6 +43,9 @@ fn a_command_line_that_makes_no_sense_is_bad_input() {
         &["replay", "--without-filter", "--wasm", "x.wasm", TRACE],
         &["replya"],
         &["check"],
+        &["import"],
+        &["import", "envoy-log"],
+        &["import", "pcap", TRACE],
         &["explain", "--config", CONFIGURATION],
     ] {
         let run = run(arguments);

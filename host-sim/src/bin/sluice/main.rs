@@ -6,6 +6,7 @@
 mod check;
 mod explain;
 mod files;
+mod import;
 mod replay;
 mod style;
 mod table;
@@ -31,6 +32,8 @@ enum Command {
     Check(check::Arguments),
     /// Says which route a request takes, why not the ones before it, and what happens to it
     Explain(explain::Arguments),
+    /// Turns what a proxy or a browser recorded into a trace
+    Import(import::Arguments),
     /// Prints the JSON Schema of the configuration
     Schema,
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Schema => files::print(|out| {
             serde_json::to_writer_pretty(&mut *out, &sluice_filter::config::schema())?;
             writeln!(out)

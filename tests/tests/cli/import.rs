@@ -1,0 +1,118 @@
+//! `sluice import`: recordings in, traces out, and one sentence about what is wrong.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::program::{Run, replay, run, sluice};
+
+const PAGE: &str = "tests/recordings/shop.har";
+
+/// A line as the format in envoy-examples/access-log writes it.
+fn line(status: u16) -> String {
+    json!({
+        "start_time": "2026-11-21T13:23:18.058536Z", "duration": 2, "connection_id": 7, "protocol": "HTTP/1.1",
+        "method": "GET", "authority": "shop.example.com", "path": "/items", "response_code": status,
+        "response_flags": "-", "response_code_details": "via_upstream", "upstream_request_attempt_count": 1,
+        "timing": { "request_end": 10, "upstream_start": 200, "response_start": 900, "response_end": 950 },
+    })
+    .to_string()
+}
+
+fn written(folder: &Path, name: &str, text: &str) -> String {
+    let file = folder.join(name);
+    fs::write(&file, text).expect("a file");
+    file.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn a_log_becomes_a_trace_that_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = written(folder.path(), "access.log", &format!("{}\n\n{}\n", line(200), line(404)));
+    let trace = folder.path().join("day.jsonl");
+    let trace = trace.to_str().expect("UTF-8");
+    assert_eq!(run(["import", "envoy-log", "-o", trace, &log]), silent());
+    let replayed = replay(["--config", "tests/traces/tour.config.json", trace]);
+    assert_eq!(replayed.status, 0, "{}", replayed.stdout);
+    let last = replayed.stdout.lines().last().expect("a last line");
+    assert_eq!(last, "2 exchanges, 1 connection, 0 closed by the proxy: all 8 expectations held");
+
+    let printed = run(["import", "envoy-log", &log]);
+    assert_eq!(printed.stdout, fs::read_to_string(trace).expect("the trace"));
+    let mut piped = sluice(["import", "envoy-log", "-"]);
+    let output = piped.stdin(File::open(&log).expect("the log")).output().expect("it runs");
+    let named = printed.stdout.replace("access.log:", "standard input:");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), named);
+}
+
+fn silent() -> Run {
+    Run { status: 0, stdout: String::new(), stderr: String::new() }
+}
+
+#[test]
+fn without_expectations_nothing_is_expected() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = written(folder.path(), "access.log", &line(200));
+    assert!(run(["import", "envoy-log", &log]).stdout.contains("\"expect\":"));
+    assert!(!run(["import", "envoy-log", "--no-expect", &log]).stdout.contains("\"expect\":"));
+    assert!(!run(["import", "har", "--no-expect", PAGE]).stdout.contains("\"expect\":"));
+}
+
+#[test]
+fn a_page_becomes_a_trace_that_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let imported = run(["import", "har", PAGE]);
+    assert_eq!(imported.status, 0);
+    assert_eq!(
+        imported.stderr,
+        "tests/recordings/shop.har: 8 requests; left out: 2 of something else than HTTP, 1 that were blocked or \
+         never answered, 1 served by the browser itself\n"
+    );
+    let trace = written(folder.path(), "page.jsonl", &imported.stdout);
+    let configuration = written(folder.path(), "config.json", r#"{"version":1}"#);
+    let replayed = replay(["--config", &configuration, &trace]);
+    assert_eq!(replayed.status, 0, "{}", replayed.stdout);
+    assert!(replayed.stdout.contains("all 16 expectations held"), "{}", replayed.stdout);
+}
+
+/// A mistake on line 3 leaves no half of a trace behind.
+#[test]
+fn a_mistake_is_one_sentence_and_writes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("day.jsonl");
+    let output = trace.to_str().expect("UTF-8");
+    let file = |text: &str| written(folder.path(), "recording", text);
+    for (kind, text, mistake) in [
+        (
+            "envoy-log",
+            format!("{}\n{}\n{{\n", line(200), line(200)),
+            ":3: not JSON: EOF while parsing an object",
+        ),
+        (
+            "envoy-log",
+            line(200).replace("duration", "took"),
+            ":1: duration: missing; expected the entry",
+        ),
+        ("envoy-log", line(200).replace("13:23", "25:23"), ":1: start_time: found "),
+        ("har", line(200), ":1: file: not HAR 1.2: missing field `log`"),
+    ] {
+        let recording = file(&text);
+        let run = run(["import", kind, "-o", output, &recording]);
+        assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{text}");
+        assert!(run.stderr.starts_with(&format!("sluice: {recording}{mistake}")), "{}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+        assert!(!trace.exists());
+    }
+    for kind in ["envoy-log", "har"] {
+        for missing in ["no/such/file", "tests"] {
+            let run = run(["import", kind, missing]);
+            assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+            assert!(
+                run.stderr.starts_with(&format!("sluice: {missing}: cannot be read: ")),
+                "{}",
+                run.stderr
+            );
+        }
+    }
+}

@@ -11,7 +11,7 @@ use crate::{debian, envoy, module};
 use tally::Tally;
 
 /// What must hold on every Envoy that the filter supports: the modules of its tests.
-const ON_OLDER_PROXIES: [&str; 4] = ["drains", "timeouts", "bodies", "holding"];
+const ON_OLDER_PROXIES: [&str; 5] = ["drains", "timeouts", "bodies", "holding", "import"];
 
 /// Runs every check to its end, then says what failed; the last line counts the tests.
 pub(crate) fn run() -> Result<()> {

@@ -40,10 +40,17 @@ struct Seen {
 }
 
 /// The trace of these records; `name` is what mistakes in it are reported under.
-pub(super) fn trace(name: &str, mut records: Vec<Record>) -> Result<String, TraceError> {
+pub(super) fn trace(name: &str, records: Vec<Record>) -> Result<String, TraceError> {
+    let text = text(records);
+    // What was written is read once, before anybody else has to. The records are gone by then.
+    Trace::parse(name, &text)?;
+    Ok(text)
+}
+
+fn text(mut records: Vec<Record>) -> String {
     // Stable: of two that begin in the same moment the one that stands first stays first.
     records.sort_by_key(|record| record.start);
-    let Some(first) = records.first().map(|record| record.start) else { return Ok(String::new()) };
+    let Some(first) = records.first().map(|record| record.start) else { return String::new() };
     let mut lines = Vec::with_capacity(records.len());
     let mut connections: HashMap<&str, Seen> = HashMap::new();
     for record in &records {
@@ -74,12 +81,11 @@ pub(super) fn trace(name: &str, mut records: Vec<Record>) -> Result<String, Trac
     lines.sort_by_key(|(at, line)| (*at, line.closed()));
     let mut text = String::new();
     for (_, line) in &lines {
-        // Nothing in a line can fail to be written, and what is written is read again below.
+        // Nothing in a line can fail to be written.
         text.extend(serde_json::to_string(line));
         text.push('\n');
     }
-    Trace::parse(name, &text)?;
-    Ok(text)
+    text
 }
 
 impl<'r> Line<'r> {

@@ -11,6 +11,7 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use sluice_filter::decision;
 use sluice_sim::trace::MOST_BYTES;
@@ -161,7 +162,7 @@ fn expectations(account: &Account<'_>, decision: Option<Map<String, Value>>) -> 
 }
 
 /// The route, and the rest of the decision: what was not decided shall not be decided again.
-fn split(mut decision: Map<String, Value>) -> (Option<String>, Option<Map<String, Value>>) {
+fn split(mut decision: Map<String, Value>) -> (Option<String>, Option<Box<RawValue>>) {
     for field in decision::OPTIONAL {
         decision.entry(field).or_insert(Value::Null);
     }
@@ -169,5 +170,5 @@ fn split(mut decision: Map<String, Value>) -> (Option<String>, Option<Map<String
         Some(Value::String(route)) => route,
         _ => String::new(),
     };
-    (Some(route), Some(decision))
+    (Some(route), to_raw_value(&decision).ok())
 }

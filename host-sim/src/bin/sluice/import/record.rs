@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use sluice_sim::trace::MOST_BYTES;
 
 /// The most bytes that one read brings, as proxies read.
@@ -116,14 +117,15 @@ pub(super) enum End {
 }
 
 /// What came of the exchange.
-#[derive(Debug, Default, PartialEq, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Expect {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) route: Option<String>,
+    /// As text, which takes far less memory: a log has a million of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) decision: Option<Map<String, Value>>,
+    pub(super) decision: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) body_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -50,6 +50,8 @@ pub struct Options {
     pub plugin_name: String,
     /// The virtual machines' `vm_id`, which decides whose shared data they see.
     pub vm_id: String,
+    /// The plugin's option of this name: whether body callbacks come while its answer to the head is `Pause`.
+    pub allow_on_headers_stop_iteration: bool,
     /// Properties of the plugin, such as `xds.node.id`.
     pub properties: Properties,
     /// Log lines below this level are dropped.
@@ -74,6 +76,7 @@ impl Default for Options {
             configuration: None,
             plugin_name: "plugin".to_owned(),
             vm_id: String::new(),
+            allow_on_headers_stop_iteration: false,
             properties: Properties::new(),
             log_level: LogLevel::Info,
             bridge: None,
@@ -114,12 +117,14 @@ pub enum ReplayError {
     #[error("the plugin refuses its configuration: {0}")]
     Refused(String),
     /// The trace names a worker that the replay does not have.
-    #[error("{trace}:{line}: open.worker: found {worker}; expected at most {most} with {workers} workers", most = workers.get() - 1)]
+    #[error("{trace}:{line}: {field}: found {worker}; expected at most {most} with {workers} workers", most = workers.get() - 1)]
     Worker {
         /// The trace.
         trace: String,
         /// The line.
         line: u32,
+        /// The field that names it.
+        field: &'static str,
         /// The worker that was named.
         worker: u32,
         /// The workers that there are.
@@ -148,11 +153,16 @@ pub fn replay<'t>(
     observe: &mut dyn FnMut(Progress),
 ) -> Result<Report<'t>, ReplayError> {
     for event in &trace.events {
-        let Kind::Open { open, .. } = &event.kind else { continue };
-        if let Some(worker) = open.worker.filter(|worker| *worker >= options.workers.get()) {
+        let (field, worker) = match &event.kind {
+            Kind::Open { open, .. } => ("open.worker", open.worker),
+            Kind::Stall { worker, .. } => ("worker", Some(*worker)),
+            _ => continue,
+        };
+        if let Some(worker) = worker.filter(|worker| *worker >= options.workers.get()) {
             return Err(ReplayError::Worker {
                 trace: trace.name.clone(),
                 line: event.line,
+                field,
                 worker,
                 workers: options.workers,
             });

@@ -10,6 +10,7 @@ mod scenarios {
     mod ablation;
     mod blue_green;
     mod determinism;
+    mod fleet;
     mod hold;
     mod properties;
     mod shared_data;

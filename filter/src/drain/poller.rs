@@ -30,7 +30,8 @@ pub enum Heard {
 /// One virtual machine's questions to the store.
 #[derive(Debug, Default)]
 pub struct Poller {
-    /// When the next question is due, in milliseconds since the Unix epoch.
+    /// When the last question was asked, and when the next one is due, in milliseconds since the Unix epoch.
+    asked_ms: u64,
     next_ms: u64,
     /// When the question under way is given up.
     gives_up_ms: Option<u64>,
@@ -51,6 +52,7 @@ impl Poller {
         if (now_ms + 1..=now_ms + longest).contains(&self.next_ms) {
             return Due::No;
         }
+        self.asked_ms = now_ms;
         self.gives_up_ms = Some(now_ms + control.timeout.as_millis() + GRACE_MS);
         Due::Now
     }
@@ -62,13 +64,7 @@ impl Poller {
 
     /// Takes an answer, or the lack of one, and plans the next question. Returns what to tell the operator, if the store's condition has changed.
     /// `seed` tells processes apart.
-    pub fn heard(
-        &mut self,
-        control: &Control,
-        heard: &Heard,
-        now_ms: u64,
-        seed: u64,
-    ) -> Option<News> {
+    pub fn heard(&mut self, control: &Control, heard: &Heard, seed: u64) -> Option<News> {
         self.gives_up_ms = None;
         let interval = control.interval.as_millis();
         let pause = if let Heard::Failed(_) = heard {
@@ -80,7 +76,7 @@ impl Poller {
             self.failures = 0;
             interval
         };
-        self.next_ms = now_ms + pause;
+        self.next_ms = self.asked_ms + pause;
         let condition = Condition::of(heard);
         let before = self.condition.replace(condition);
         // That all is well is news only after something else; which drain is in force, others tell.

@@ -209,10 +209,7 @@ impl Vm {
         let failed = matches!(heard, Heard::Failed(_));
         let metric = if failed { General::ControlFailed } else { General::ControlAnswered };
         self.metrics.add(metric, 1);
-        let now = host::now_ms().unwrap_or(0);
-        let Some(news) = self.poller.heard(control, &heard, now, self.membership.id()) else {
-            return;
-        };
+        let Some(news) = self.poller.heard(control, &heard, self.membership.id()) else { return };
         if news.is_stale {
             self.metrics.add(General::DrainStale, 1);
         }

@@ -11,6 +11,8 @@ mod upstream;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use humantime::format_duration;
+
 use crate::HeaderMap;
 use crate::trace::{Event, Kind, Outcome, Respond, Trace};
 use crate::{Effect, Module, Process};
@@ -39,6 +41,9 @@ pub(super) struct Engine<'t> {
     pub(super) process: Process,
     pub(super) decisions: Decisions,
     pub(super) now: Duration,
+    /// What the proxy's clock was set to last, and when.
+    clock: Duration,
+    clock_set_at: Duration,
     pub(super) schedule: Schedule,
     pub(super) workers: Vec<Worker>,
     /// The connections: those of the trace, then those that took the place of a closed one which
@@ -80,6 +85,8 @@ impl<'t> Engine<'t> {
             process,
             decisions,
             now: Duration::ZERO,
+            clock: Duration::ZERO,
+            clock_set_at: Duration::ZERO,
             schedule: Schedule::default(),
             workers: Vec::new(),
             connections: trace
@@ -196,7 +203,10 @@ impl<'t> Engine<'t> {
                 }
             }
             Wake::Tick(worker) => {
-                if self.workers[worker as usize].tick == entry {
+                let state = &mut self.workers[worker as usize];
+                if state.tick == entry && at < state.stalled_until {
+                    state.tick = self.schedule.push(state.stalled_until, wake);
+                } else if state.tick == entry {
                     self.advance(at);
                     self.tick(worker as usize)?;
                 }
@@ -213,7 +223,7 @@ impl<'t> Engine<'t> {
     fn advance(&mut self, to: Duration) {
         if to > self.now {
             self.now = to;
-            self.process.set_now(to);
+            self.process.set_now(self.clock + (to - self.clock_set_at));
         }
     }
 
@@ -249,6 +259,15 @@ impl<'t> Engine<'t> {
                 self.client_closes(connection.0)?;
                 let name = self.connections[connection.0].name;
                 self.note(event, format!("client closes {name}"));
+            }
+            Kind::Clock(clock) => {
+                (self.clock, self.clock_set_at) = (*clock, self.now);
+                self.process.set_now(*clock);
+                self.note(event, format!("the clock is set to {}", format_duration(*clock)));
+            }
+            Kind::Stall { worker, span } => {
+                self.workers[*worker as usize].stalled_until = self.now + *span;
+                self.note(event, format!("worker {worker} stalls for {}", format_duration(*span)));
             }
             Kind::Metrics(expected) => {
                 let failures = expected

@@ -16,6 +16,8 @@ pub(super) struct Worker {
     pub(super) tick: Entry,
     /// The period that the entry was made for.
     pub(super) period: Option<Duration>,
+    /// Until when it does not tick.
+    pub(super) stalled_until: Duration,
     /// Upstream connections that are open and unused.
     pub(super) idle_upstreams: u32,
     /// Which exchange a stream belongs to, by the stream's slot.
@@ -56,6 +58,7 @@ impl Worker {
             plugin: None,
             tick: Entry::default(),
             period: None,
+            stalled_until: Duration::ZERO,
             idle_upstreams: 0,
             streams: Vec::new(),
         }

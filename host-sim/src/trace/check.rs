@@ -14,6 +14,7 @@ use super::event::{
     parse_expect,
 };
 use super::expect::ConfigureExpect;
+use super::text::Span;
 use super::{Text, Trace};
 
 /// A mistake in a trace: `file:line: field: what was expected`.
@@ -115,13 +116,15 @@ impl<'a> Reader<'a> {
             ("shared_data", line.shared_data.is_some()),
             ("respond", line.respond.is_some()),
             ("close", line.close.is_some()),
+            ("clock", line.clock.is_some()),
+            ("stall", line.stall.is_some()),
             ("metrics", line.metrics.is_some()),
         ];
         let mut present = kinds.iter().filter(|(_, present)| *present).map(|(name, _)| *name);
         let kind = present.next().ok_or_else(|| {
             FieldError::new(
                 "line",
-                "no event; expected one of configure, open, request, shared_data, respond, close, metrics",
+                "no event; expected one of configure, open, request, shared_data, respond, close, clock, stall, metrics",
             )
         })?;
         if let Some(other) = present.next() {
@@ -136,6 +139,7 @@ impl<'a> Reader<'a> {
             ("upstream", line.upstream.is_some(), &["request"]),
             ("expect", line.expect.is_some(), &["request", "configure"]),
             ("cluster", line.cluster.is_some(), &["respond"]),
+            ("worker", line.worker.is_some(), &["stall"]),
         ];
         for (field, present, kinds) in beside {
             if present && !kinds.contains(&kind) {
@@ -181,6 +185,13 @@ impl<'a> Reader<'a> {
             let connection = self.known(&name)?;
             self.connections[connection.0].closed_on = Some(number);
             return Ok(Kind::Close { connection, by });
+        }
+        if let Some(Span(clock)) = line.clock {
+            return Ok(Kind::Clock(clock));
+        }
+        if let Some(Span(span)) = line.stall {
+            let worker = line.worker.ok_or_else(|| missing("worker", "that stalls"))?;
+            return Ok(Kind::Stall { worker, span });
         }
         if let Some(metrics) = line.metrics {
             return Ok(Kind::Metrics(metrics));

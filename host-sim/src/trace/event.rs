@@ -59,6 +59,15 @@ pub enum Kind<'a> {
         /// By whom.
         by: Close,
     },
+    /// The proxy's clock is set, to this time since the Unix epoch: forwards or backwards, as clocks of machines are.
+    Clock(Duration),
+    /// A worker does not tick for this long, as one whose event loop is busy.
+    Stall {
+        /// The worker, from 0.
+        worker: u32,
+        /// How long.
+        span: Duration,
+    },
     /// The plugin's metrics are looked at; each should have this value, 0 if it does not exist.
     Metrics(BTreeMap<Text<'a>, u64>),
 }
@@ -288,6 +297,9 @@ pub(super) struct Line<'a> {
     #[serde(borrow)]
     pub(super) respond: Option<Box<Respond<'a>>>,
     pub(super) close: Option<Close>,
+    pub(super) clock: Option<Span>,
+    pub(super) worker: Option<u32>,
+    pub(super) stall: Option<Span>,
     #[serde(borrow)]
     pub(super) metrics: Option<BTreeMap<Text<'a>, u64>>,
 }

@@ -44,6 +44,23 @@ pub(crate) fn replayed<T>(
     judge(&report)
 }
 
+/// The same with the filter that a request with the header `x-crash` breaks.
+pub(crate) fn replayed_and_crashed<T>(
+    text: &str,
+    options: &Options,
+    judge: impl FnOnce(&Report<'_>) -> T,
+) -> T {
+    static MODULE: OnceLock<Module> = OnceLock::new();
+    let module = MODULE.get_or_init(|| {
+        let path = program::root().join("target/sluice_filter.crash.wasm");
+        let wasm = std::fs::read(path).expect("`cargo xtask test` builds the module");
+        Module::new(&wasm, &Limits::default()).expect("the module is one")
+    });
+    let trace = Trace::parse("trace", text).expect("the trace is well-formed");
+    let report = replay(Some(module), &trace, options, &mut |_| {}).expect("the replay begins");
+    judge(&report)
+}
+
 /// A file of the repository.
 pub(crate) fn file(path: &str) -> String {
     std::fs::read_to_string(program::root().join(path)).expect("a file of the repository")

@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// The proxy to simulate
     #[arg(long, value_enum, default_value_t = ProfileName::Envoy)]
     profile: ProfileName,
+    /// Simulates a plugin with Envoy's option of this name, which the admin path needs for commands with a body
+    #[arg(long)]
+    allow_on_headers_stop_iteration: bool,
     /// Worker threads of the proxy, each with its own virtual machine
     #[arg(long, value_name = "N", default_value = "2")]
     workers: NonZeroU32,
@@ -155,6 +158,7 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         configuration: configuration.map_err(|error| error.to_string())?,
         plugin_name: "sluice".to_owned(),
         vm_id: "sluice".to_owned(),
+        allow_on_headers_stop_iteration: arguments.allow_on_headers_stop_iteration,
         properties,
         log_level: arguments.log.into(),
         bridge: Some(Bridge {

@@ -71,6 +71,7 @@ impl<'t> Engine<'t> {
             name: self.options.plugin_name.clone(),
             configuration: text.to_vec(),
             properties: self.options.properties.clone(),
+            allow_on_headers_stop_iteration: self.options.allow_on_headers_stop_iteration,
             ..PluginOptions::default()
         }
     }

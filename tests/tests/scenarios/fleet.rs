@@ -1,0 +1,272 @@
+//! The control store and the admin path in virtual time: outages, stores that contradict each other, clocks that jump, workers that die or
+//! no longer tick.
+
+use std::fmt::Write as _;
+
+use sluice_sim::replay::{Options, Report};
+
+use super::simulator::{options, replayed, replayed_and_crashed};
+
+const REFRESH_MS: u64 = 250;
+const INTERVAL_MS: u64 = 1_000;
+
+/// The SHA-256 of `open sesame`.
+const HASH: &str = "41ef4bb0b23661e66301aac36066912dac037827b4ae63a7b1165a5aa93ed4eb";
+
+fn configuration(cluster: &str) -> String {
+    format!(
+        r#"{{"version":1,"drain":{{"refresh":"{REFRESH_MS}ms","control":{{"cluster":"{cluster}","format":"raw","key":"drain","interval":"{INTERVAL_MS}ms"}},"admin":{{"path":"/drain","token_sha256":"{HASH}"}}}},"health":{{"path":"/health","local":true}}}}"#
+    )
+}
+
+fn fleet(workers: u32, seed: u64) -> Options {
+    Options {
+        allow_on_headers_stop_iteration: true,
+        ..options(&configuration("etcd"), workers, seed)
+    }
+}
+
+/// A trace in the making.
+#[derive(Default)]
+struct Day(String);
+
+impl Day {
+    fn line(mut self, line: &str) -> Self {
+        writeln!(self.0, "{line}").expect("a string takes all");
+        self
+    }
+
+    /// From now on the store holds this drain.
+    fn store(self, at: &str, cluster: &str, epoch: u64, mode: &str) -> Self {
+        self.line(&format!(
+            r#"{{"at":"{at}","cluster":"{cluster}","respond":{{"after":"5ms","body":"{{\"epoch\":{epoch},\"mode\":\"{mode}\"}}"}}}}"#
+        ))
+    }
+
+    fn epoch(self, at: &str, epoch: u64) -> Self {
+        self.line(&format!(r#"{{"at":"{at}","metrics":{{"sluice.drain.epoch":{epoch}}}}}"#))
+    }
+
+    fn health(self, at: &str, worker: u32, status: u16) -> Self {
+        let connection = format!("{at} {worker}");
+        self.line(&format!(
+            r#"{{"at":"{at}","connection":"{connection}","open":{{"worker":{worker}}}}}"#
+        ))
+        .line(&format!(
+            r#"{{"at":"{at}","connection":"{connection}","request":{{"path":"/health"}},"expect":{{"status":{status}}}}}"#
+        ))
+    }
+}
+
+fn assert_held(report: &Report<'_>, text: &str) {
+    let failures: Vec<_> = report.failures().collect();
+    assert!(failures.is_empty(), "{failures:#?}\nin\n{text}{}", log(report));
+}
+
+fn log(report: &Report<'_>) -> String {
+    report
+        .log
+        .iter()
+        .map(|line| format!("{:?} {:?} {}\n", line.at, line.worker, line.text))
+        .collect()
+}
+
+fn lines(report: &Report<'_>, text: &str) -> usize {
+    report.log.iter().filter(|line| line.text.contains(text)).count()
+}
+
+fn metric(report: &Report<'_>, name: &str) -> u64 {
+    report.metrics.iter().find(|metric| metric.name == name).map_or(0, |metric| metric.value)
+}
+
+/// Both for one worker and for several, and whoever of them ticks first.
+fn hold(day: &Day, judge: impl Fn(&Report<'_>)) {
+    for (workers, seed) in [(2, 0), (3, 1), (4, 2), (4, 3)] {
+        replayed(&day.0, &fleet(workers, seed), |report| {
+            assert_eq!(report.traps, 0);
+            assert_held(report, &day.0);
+            judge(report);
+        });
+    }
+}
+
+#[test]
+fn one_worker_asks_every_interval_and_all_follow() {
+    let day = Day::default()
+        .store("0s", "etcd", 5, "off")
+        .health("9s", 0, 200)
+        .store("10s", "etcd", 6, "terminate")
+        .epoch("11600ms", 6)
+        .health("11600ms", 0, 503)
+        .health("11600ms", 1, 503)
+        .store("20s", "etcd", 7, "off")
+        .health("22s", 1, 200)
+        .epoch("60s", 7);
+    hold(&day, |report| {
+        let answered = metric(report, "sluice.drain.control.answered");
+        assert!((58..=62).contains(&answered), "{answered} answers in a minute");
+        assert_eq!(metric(report, "sluice.drain.control.failed"), 0);
+        assert_eq!(lines(report, "control store"), 0, "{}", log(report));
+    });
+}
+
+#[test]
+fn an_outage_is_told_once_is_asked_for_less_and_less_and_changes_nothing() {
+    let day = Day::default()
+        .store("0s", "etcd", 6, "terminate")
+        .line(r#"{"at":"10s","cluster":"etcd","respond":{"end":"refused"}}"#)
+        .line(r#"{"at":"3m","cluster":"etcd","respond":{"end":"never"}}"#)
+        .health("5m", 0, 503)
+        .line(r#"{"at":"6m","cluster":"etcd","respond":{"status":500}}"#)
+        .health("9m", 1, 503)
+        .store("10m", "etcd", 7, "off")
+        .health("10m 32s", 1, 200)
+        .epoch("11m", 7);
+    hold(&day, |report| {
+        let failed = metric(report, "sluice.drain.control.failed");
+        assert!((20..=50).contains(&failed), "{failed} failures in ten minutes");
+        assert_eq!(lines(report, "is of no use"), 1, "{}", log(report));
+        assert_eq!(lines(report, "answers with epoch 7"), 1, "{}", log(report));
+    });
+}
+
+#[test]
+fn of_two_stores_that_contradict_each_other_the_higher_epoch_stays() {
+    let (one, other) = (configuration("one"), configuration("other"));
+    let day = Day::default()
+        .store("0s", "one", 6, "terminate")
+        .store("0s", "other", 5, "off")
+        .line(&format!(r#"{{"at":"0s","configure":{one}}}"#))
+        .health("5s", 0, 503)
+        .line(&format!(r#"{{"at":"10s","configure":{other}}}"#))
+        .health("15s", 0, 503)
+        .health("15s", 1, 503)
+        // Other words for the epoch in force are not taken either.
+        .store("20s", "other", 6, "off")
+        .health("25s", 0, 503)
+        .store("30s", "other", 7, "off")
+        .health("35s", 0, 200)
+        .line(&format!(r#"{{"at":"40s","configure":{one}}}"#))
+        .health("45s", 0, 200)
+        .epoch("50s", 7);
+    hold(&day, |report| {
+        assert_eq!(
+            lines(report, "answers with epoch 5, below the one in force"),
+            1,
+            "{}",
+            log(report)
+        );
+        assert_eq!(lines(report, "gives epoch 6 another meaning"), 1, "{}", log(report));
+        assert_eq!(
+            lines(report, "answers with epoch 6, below the one in force"),
+            1,
+            "{}",
+            log(report)
+        );
+    });
+}
+
+#[test]
+fn a_clock_that_jumps_stops_nobody_from_asking() {
+    let day = Day::default()
+        .store("0s", "etcd", 5, "off")
+        .line(r#"{"at":"10s","clock":"1000h"}"#)
+        .store("11s", "etcd", 6, "terminate")
+        .health("15s", 0, 503)
+        .health("15s", 1, 503)
+        .line(r#"{"at":"20s","clock":"1h"}"#)
+        .store("21s", "etcd", 7, "off")
+        .health("25s", 0, 200)
+        .health("25s", 1, 200)
+        // A drain that began by a clock that was wrong is over after its window all the same.
+        .line(r#"{"at":"30s","connection":"old","request":{}}"#)
+        .line(r#"{"at":"40s","clock":"999h"}"#)
+        .store("40s", "etcd", 8, "reload")
+        .epoch("43s", 8)
+        .line(r#"{"at":"80s","connection":"old","request":{},"expect":{"closed":true}}"#);
+    hold(&day, |report| assert_eq!(lines(report, "control store"), 0, "{}", log(report)));
+}
+
+#[test]
+fn another_worker_takes_over_within_two_intervals_from_one_that_no_longer_ticks() {
+    for leader in 0..3_u32 {
+        let other = (leader + 1) % 3;
+        let mut day = Day::default().store("0s", "etcd", 5, "off");
+        // Whoever leads at first is decided by the seed: let each be the one, by stalling the others at the start.
+        for worker in (0..3).filter(|worker| *worker != leader) {
+            day = day.line(&format!(r#"{{"at":"0s","worker":{worker},"stall":"2s"}}"#));
+        }
+        let day = day
+            .line(&format!(r#"{{"at":"10s","worker":{leader},"stall":"1h"}}"#))
+            .store("10s", "etcd", 6, "terminate")
+            .epoch("12300ms", 6)
+            .health("12600ms", other, 503)
+            .health("12600ms", leader, 200)
+            .health("70m 1s", leader, 503);
+        for seed in 0..4 {
+            replayed(&day.0, &fleet(3, seed), |report| assert_held(report, &day.0));
+        }
+    }
+}
+
+#[test]
+fn another_worker_takes_over_when_the_vm_that_asks_dies_and_the_drain_survives() {
+    for leader in 0..3_u32 {
+        let mut day = Day::default().store("0s", "etcd", 5, "reload");
+        for worker in (0..3).filter(|worker| *worker != leader) {
+            day = day.line(&format!(r#"{{"at":"0s","worker":{worker},"stall":"2s"}}"#));
+        }
+        let day = day
+            .line(&format!(r#"{{"at":"9s","connection":"c","open":{{"worker":{leader}}}}}"#))
+            .line(r#"{"at":"10s","connection":"c","request":{"headers":[["x-crash","now"]]},"expect":{"status":503}}"#)
+            .store("10s", "etcd", 6, "terminate")
+            .epoch("12300ms", 6)
+            .health("12600ms", 0, 503)
+            .health("12600ms", 1, 503)
+            .health("12600ms", 2, 503);
+        for seed in 0..4 {
+            replayed_and_crashed(&day.0, &fleet(3, seed), |report| {
+                assert_eq!(report.traps, 1);
+                assert_held(report, &day.0);
+            });
+        }
+    }
+}
+
+#[test]
+fn what_a_crash_leaves_in_flight_is_forgotten_and_what_is_slow_is_not() {
+    let day = Day::default()
+        .line(r#"{"at":"0s","connection":"a","open":{"worker":0}}"#)
+        .line(r#"{"at":"0s","connection":"b","open":{"worker":1}}"#)
+        .line(r#"{"at":"0s","connection":"c","open":{"worker":0}}"#)
+        .line(r#"{"at":"1s","connection":"a","request":{},"upstream":{"after":"5m"}}"#)
+        .line(r#"{"at":"1s","connection":"b","request":{},"upstream":{"after":"13500ms"}}"#)
+        .line(r#"{"at":"2s","metrics":{"sluice.in_flight":2}}"#)
+        .line(r#"{"at":"3s","connection":"c","request":{"headers":[["x-crash","now"]]}}"#)
+        .line(r#"{"at":"12500ms","metrics":{"sluice.in_flight":2}}"#)
+        .line(r#"{"at":"13800ms","metrics":{"sluice.in_flight":1}}"#)
+        .line(r#"{"at":"15s","metrics":{"sluice.in_flight":0}}"#);
+    replayed_and_crashed(&day.0, &fleet(2, 0), |report| assert_held(report, &day.0));
+}
+
+#[test]
+fn the_admin_path_is_there_for_who_has_the_token() {
+    let token = r#"["authorization","Bearer open sesame"]"#;
+    let day = Day::default()
+        .store("0s", "etcd", 5, "off")
+        .line(r#"{"at":"2s","request":{"path":"/drain"},"upstream":{"status":404},"expect":{"status":404}}"#)
+        .line(r#"{"at":"2s","request":{"path":"/drain","headers":[["authorization","Bearer open"]]},"upstream":{"status":404},"expect":{"status":404}}"#)
+        .line(&format!(r#"{{"at":"2s","request":{{"path":"/drain","headers":[{token}]}},"upstream":{{"end":"refused"}},"expect":{{"status":200,"upstream":{{"attempts":0}}}}}}"#))
+        .line(&format!(r#"{{"at":"3s","request":{{"method":"POST","path":"/drain","headers":[{token}],"body":[{{"text":"{{\"mode\":"}},{{"after":"1s","text":"\"terminate\"}}"}}]}},"expect":{{"status":200,"upstream":{{"attempts":0}}}}}}"#))
+        .epoch("4500ms", 6)
+        .health("5s", 0, 503)
+        .health("5s", 1, 503)
+        .line(&format!(r#"{{"at":"6s","request":{{"method":"POST","path":"/drain","headers":[{token}],"body":[{{"bytes":5000}}]}},"expect":{{"status":413,"upstream":{{"attempts":0}}}}}}"#))
+        .line(&format!(r#"{{"at":"6s","request":{{"method":"POST","path":"/drain?mode=sleep","headers":[{token}]}},"expect":{{"status":400}}}}"#))
+        .line(&format!(r#"{{"at":"6s","request":{{"method":"POST","path":"/drain?mode=off&epoch=5","headers":[{token}]}},"expect":{{"status":409}}}}"#))
+        .line(&format!(r#"{{"at":"7s","request":{{"method":"POST","path":"/drain","headers":[{token}],"body":[{{"text":"{{"}},{{"after":"20s","text":"}}"}}]}},"expect":{{"status":408,"first_byte":"5s..6s"}}}}"#))
+        .line(&format!(r#"{{"at":"30s","request":{{"method":"POST","path":"/drain?mode=off","headers":[{token}]}},"expect":{{"status":200}}}}"#))
+        .health("31s", 0, 200)
+        .line(r#"{"at":"31s","metrics":{"sluice.drain.epoch":7,"sluice.drain.admin.commands":2,"sluice.in_flight":0}}"#);
+    hold(&day, |report| assert!(!log(report).contains("sesame")));
+}

@@ -50,6 +50,9 @@ pub struct Rules {
     /// A local reply carries `content-length` and `content-type`, and answers a gRPC request in
     /// gRPC's way.
     pub local_reply_adds_headers: bool,
+    /// Trailers of HTTP/1 are dropped on their way in and out, which is what a proxy does that was not told to
+    /// keep them.
+    pub http1_drops_trailers: bool,
     /// Header names are turned into lower case on their way in.
     pub lower_case_names: bool,
     /// Bytes of a body that may be held; `None` for no limit but the guest's own.
@@ -126,6 +129,7 @@ const ENVOY: Rules = Rules {
     vm_start_per_plugin: true,
     local_reply_runs_callbacks: true,
     local_reply_adds_headers: true,
+    http1_drops_trailers: true,
     lower_case_names: true,
     body_limit: Some(1 << 20),
     headers_pause_holds_body: true,
@@ -163,6 +167,7 @@ const GENERIC: Rules = Rules {
     vm_start_per_plugin: false,
     local_reply_runs_callbacks: false,
     local_reply_adds_headers: false,
+    http1_drops_trailers: false,
     lower_case_names: false,
     body_limit: None,
     headers_pause_holds_body: false,

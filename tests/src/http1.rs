@@ -58,6 +58,17 @@ impl Client {
         Self { reader: Reader::new(stream), sent: Instant::now(), method: String::new() }
     }
 
+    /// Waits this long for whatever comes next, instead of [`PATIENCE`].
+    pub fn patient(self, patience: Duration) -> Self {
+        self.reader.stream.set_read_timeout(Some(patience)).expect("an open socket takes options");
+        self
+    }
+
+    /// What closes the connection from another thread.
+    pub fn handle(&self) -> TcpStream {
+        self.reader.stream.try_clone().expect("an open socket")
+    }
+
     /// One request on a connection of its own.
     pub fn once(port: u16, path: &str) -> Response {
         Self::connect(port).get(path)
@@ -77,7 +88,15 @@ impl Client {
     }
 
     /// Sends the head of a request.
+    ///
+    /// # Panics
+    /// If the connection was reset.
     pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
+        assert!(self.try_send(method, path, headers), "the connection is not open");
+    }
+
+    /// Sends the head of a request; whether the peer took it.
+    pub fn try_send(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> bool {
         let mut head = format!("{method} {path} HTTP/1.1\r\n");
         if !headers.iter().any(|(name, _)| *name == "host") {
             head.push_str("host: example.com\r\n");
@@ -88,7 +107,7 @@ impl Client {
         head.push_str("\r\n");
         self.sent = Instant::now();
         self.method = method.to_owned();
-        self.write(head.as_bytes());
+        self.try_write(head.as_bytes())
     }
 
     /// Sends bytes as they are.

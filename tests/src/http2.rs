@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -21,6 +21,7 @@ pub struct Client {
     runtime: Runtime,
     sender: SendRequest<Bytes>,
     connection: JoinHandle<Result<(), h2::Error>>,
+    patience: Duration,
 }
 
 /// A stream whose response has not been waited for.
@@ -71,7 +72,22 @@ impl Client {
             h2::client::handshake(stream).await.expect("a peer that speaks HTTP/2")
         });
         let connection = runtime.spawn(connection);
-        Self { runtime, sender, connection }
+        Self { runtime, sender, connection, patience: PATIENCE }
+    }
+
+    /// Waits this long for the end of a stream, instead of [`PATIENCE`].
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Closes the connection with whatever is under way on it.
+    pub fn abort(&self) {
+        self.connection.abort();
+    }
+
+    /// Whether a new stream may begin, which a GOAWAY forbids.
+    pub fn takes_streams(&self) -> bool {
+        self.runtime.block_on(async { self.sender.clone().ready().await.is_ok() })
     }
 
     /// A whole exchange without a body.
@@ -114,16 +130,29 @@ impl Client {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("a test writes well-formed requests");
+        let empty = body.is_some_and(<[u8]>::is_empty);
+        let (pending, mut stream) = self.try_open(request, empty)?;
+        if let Some(body) = body.filter(|body| !body.is_empty()) {
+            // A peer that has answered and ended the stream takes no body; its answer tells.
+            let _ = stream.send_data(Bytes::copy_from_slice(body), true);
+        }
+        Ok(pending)
+    }
+
+    /// Starts a stream whose body, unless the request ends with its head, is still to be sent.
+    ///
+    /// # Errors
+    /// If the connection takes no new streams, because of a GOAWAY for example.
+    pub fn try_open(
+        &self,
+        request: Request<()>,
+        end: bool,
+    ) -> Result<(Pending, SendStream<Bytes>), h2::Error> {
         let sent = Instant::now();
         self.runtime.block_on(async {
             let mut sender = self.sender.clone().ready().await?;
-            let empty = body.is_some_and(<[u8]>::is_empty);
-            let (response, mut stream) = sender.send_request(request, empty)?;
-            if let Some(body) = body.filter(|body| !body.is_empty()) {
-                // A peer that has answered and ended the stream takes no body; its answer tells.
-                let _ = stream.send_data(Bytes::copy_from_slice(body), true);
-            }
-            Ok(Pending { response, sent })
+            let (response, stream) = sender.send_request(request, end)?;
+            Ok((Pending { response, sent }, stream))
         })
     }
 
@@ -156,16 +185,24 @@ impl Client {
     /// # Panics
     /// If no response comes.
     pub fn finish(&self, pending: Pending) -> Response {
+        self.try_finish(pending).expect("a response")
+    }
+
+    /// Waits for the end of a stream; `None` if no response begins.
+    ///
+    /// # Panics
+    /// If nothing comes in time.
+    pub fn try_finish(&self, pending: Pending) -> Option<Response> {
         self.runtime.block_on(async {
             let all = async {
-                let response = pending.response.await.expect("a response");
+                let response = pending.response.await.ok()?;
                 let (head, body) = response.into_parts();
                 let (body, trailers, reset) = read(body).await;
                 let end_after = pending.sent.elapsed();
                 let status = head.status.as_u16();
-                Response { status, headers: head.headers, body, trailers, reset, end_after }
+                Some(Response { status, headers: head.headers, body, trailers, reset, end_after })
             };
-            timeout(PATIENCE, all).await.expect("the end of a stream in time")
+            timeout(self.patience, all).await.expect("the end of a stream in time")
         })
     }
 
@@ -240,11 +277,28 @@ async fn read(mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>, Option<Reaso
                 // Gives the window back; it fails on a stream that is gone, which the next read tells.
                 let _ = body.flow_control().release_capacity(piece.len());
             }
-            Err(error) => return (bytes, None, error.reason()),
+            Err(error) => return (bytes, None, Some(reason(&error))),
         }
     }
     match body.trailers().await {
         Ok(trailers) => (bytes, trailers, None),
-        Err(error) => (bytes, None, error.reason()),
+        Err(error) => (bytes, None, Some(reason(&error))),
     }
+}
+
+/// Header fields as HTTP/2 wants them.
+///
+/// # Panics
+/// If one is malformed.
+pub fn fields(fields: &[(String, String)]) -> HeaderMap {
+    let field = |(name, value): &(String, String)| {
+        let name = name.parse::<http::HeaderName>().expect("a well-formed name");
+        (name, value.parse().expect("a well-formed value"))
+    };
+    fields.iter().map(field).collect()
+}
+
+/// A connection that broke cancels its streams.
+fn reason(error: &h2::Error) -> Reason {
+    error.reason().unwrap_or(Reason::CANCEL)
 }

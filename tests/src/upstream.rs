@@ -1,13 +1,14 @@
 //! An upstream that follows a script: a function that is handed each request and writes bytes as it
 //! likes, a thread for each connection.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::message::{Body, Framing, Head, Reader};
+use crate::message::{Framing, Head, Reader};
 
 /// A running upstream.
 #[derive(Debug)]
@@ -19,8 +20,15 @@ pub struct Upstream {
 
 #[derive(Debug, Default)]
 struct Seen {
-    requests: Mutex<Vec<Request>>,
+    requests: Mutex<Requests>,
     connections: AtomicUsize,
+}
+
+/// The requests that are remembered, by their number.
+#[derive(Debug, Default)]
+struct Requests {
+    next: usize,
+    known: BTreeMap<usize, Request>,
 }
 
 /// A request as the upstream saw it.
@@ -151,7 +159,12 @@ impl Upstream {
     /// The requests with this path, in the order of their heads, each from the moment its head was
     /// there; the body follows when it has ended.
     pub fn requests(&self, path: &str) -> Vec<Request> {
-        self.seen.all().iter().filter(|request| request.path() == path).cloned().collect()
+        self.seen.all().known.values().filter(|request| request.path() == path).cloned().collect()
+    }
+
+    /// Forgets all requests so far, for a test that runs for long.
+    pub fn forget(&self) {
+        self.seen.all().known.clear();
     }
 
     /// How many connections were opened so far.
@@ -161,7 +174,7 @@ impl Upstream {
 }
 
 impl Seen {
-    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Request>> {
+    fn all(&self) -> std::sync::MutexGuard<'_, Requests> {
         self.requests.lock().expect("nobody panics with the requests in hand")
     }
 
@@ -173,9 +186,13 @@ impl Seen {
         let mut reader = Reader::new(stream);
         while let Ok(Some(head)) = reader.head() {
             let framing = Framing::of(&head).unwrap_or(Framing::Empty);
-            let index = self.note(Request::new(head, connection), &mut reply);
+            let mut request = Request::new(head, connection);
+            let number = self.note(&request, &mut reply);
             let Ok(body) = reader.body(framing) else { break };
-            let request = self.with_body(index, body);
+            request.body = body.bytes;
+            request.pieces = body.pieces;
+            request.complete = body.complete;
+            self.all().known.entry(number).and_modify(|known| known.clone_from(&request));
             if !request.complete {
                 break;
             }
@@ -187,19 +204,13 @@ impl Seen {
         let _ = reader.stream.shutdown(Shutdown::Both);
     }
 
-    fn note(&self, request: Request, reply: &mut Reply) -> usize {
+    fn note(&self, request: &Request, reply: &mut Reply) -> usize {
         let mut all = self.all();
-        reply.before = all.iter().filter(|earlier| earlier.path() == request.path()).count();
-        all.push(request);
-        all.len() - 1
-    }
-
-    fn with_body(&self, index: usize, body: Body) -> Request {
-        let mut all = self.all();
-        let request = &mut all[index];
-        request.body = body.bytes;
-        request.pieces = body.pieces;
-        request.complete = body.complete;
-        request.clone()
+        let earlier = all.known.values().filter(|earlier| earlier.path() == request.path());
+        reply.before = earlier.count();
+        let number = all.next;
+        all.next += 1;
+        all.known.insert(number, request.clone());
+        number
     }
 }

@@ -9,7 +9,6 @@ mod envoy {
     mod bodies;
     mod broken;
     mod configuration;
-    mod conformance;
     mod control;
     mod control_planes;
     mod crashes;

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything the README and CI run, so that a fresh clone needs no other command.
 
 mod bench;
+mod conformance;
 mod debian;
 mod demo;
 mod envoy;
@@ -37,6 +38,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Run traces on the simulator and on a real Envoy, and say in what they differ
+    Conformance(conformance::Options),
     /// Bring a real Envoy to target/envoy/envoy (SLUICE_ENVOY=/path uses another)
     Envoy,
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Bench => bench::run(),
         Command::ProveDrain { options } => prove::run(&options),
+        Command::Conformance(options) => conformance::run(&options),
         Command::Envoy => envoy::bring().map(|path| println!("Envoy is at {}", path.display())),
     };
     match outcome {

@@ -40,6 +40,8 @@ pub(super) struct Live<'t> {
     pub(super) upload: Cursor,
     /// When the client sends the next chunk.
     pub(super) upload_at: Option<Duration>,
+    /// Whether trailers pass between this client and the proxy.
+    pub(super) keeps_trailers: bool,
 
     /// What the filter let pass to the upstream.
     pub(super) forwarded: Forwarded,
@@ -141,6 +143,8 @@ pub(super) struct Received {
     pub(super) body_at: Option<Duration>,
     /// The body.
     pub(super) body: Tally,
+    /// The trailers.
+    pub(super) trailers: HeaderMap,
 }
 
 /// A body's length, and its hash where somebody asks for it.
@@ -203,6 +207,7 @@ impl<'t> Live<'t> {
             scheduled: None,
             upload: Cursor::default(),
             upload_at: None,
+            keeps_trailers: true,
             forwarded: Forwarded { body: Tally::new(hash_request), ..Forwarded::default() },
             policy: RoutePolicy::default(),
             tries: 0,
@@ -224,6 +229,11 @@ impl<'t> Live<'t> {
         let attempts = &self.spec.upstream;
         let index = (self.tries.max(1) as usize - 1).min(attempts.len() - 1);
         &attempts[index]
+    }
+
+    /// Whether trailers end the request.
+    pub(super) fn has_trailers(&self) -> bool {
+        self.keeps_trailers && !self.spec.request.trailers.is_empty()
     }
 
     /// Whether the response has no body whatever its headers say.

@@ -91,6 +91,9 @@ pub struct ExchangeReport<'t> {
     /// The headers that the client got.
     #[serde(serialize_with = "fields")]
     pub headers: HeaderMap,
+    /// The trailers that the client got.
+    #[serde(serialize_with = "fields", skip_serializing_if = "HeaderMap::is_empty")]
+    pub trailers: HeaderMap,
     /// The length of the body that the client got.
     pub body_bytes: u64,
     /// Its SHA-256, where somebody asked for it.
@@ -315,6 +318,7 @@ impl<'t> ExchangeReport<'t> {
             first_byte: first.map(|at| at.saturating_sub(live.sent)),
             last_byte: now.saturating_sub(live.sent),
             headers: std::mem::take(&mut client.headers),
+            trailers: std::mem::take(&mut client.trailers),
             body_bytes: client.body.bytes,
             body_sha256: client.body.sha256(),
             end: outcome,

@@ -1,24 +1,132 @@
-//! The upstream of a trace on a real socket: it finds the script of an exchange by a header that the
+//! The upstream of a trace on real sockets: it finds the script of an exchange by a header that the
 //! client adds, and plays the attempt that is next.
+
+mod http1;
+mod http2;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sluice_sim::trace::{End, Kind, Trace, Upstream as Script};
+use sluice_sim::trace::{Body, End, Exchange, Headers, Kind, Trace, Upstream as Script};
 
-use crate::upstream::{Reply, Request, Upstream};
+use super::clock::Pace;
+use super::proxy;
+use crate::upstream::Upstream;
 
 /// The request header that names run and exchange.
 pub(super) const EXCHANGE: &str = "x-exchange";
 
-/// The scripts of the traces that are running.
+/// Where the upstreams of a stage listen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    /// The one of HTTP/1.1.
+    pub(super) http1: u16,
+    /// The one of HTTP/2.
+    pub(super) http2: u16,
+}
+
+/// The upstreams of a stage.
+pub(super) struct Upstreams {
+    http1: Upstream,
+    http2: u16,
+    scripts: Scripts,
+}
+
+impl Upstreams {
+    /// Starts them.
+    pub(super) fn start() -> Self {
+        let scripts = Scripts::default();
+        Self { http1: http1::serve(scripts.clone()), http2: http2::serve(scripts.clone()), scripts }
+    }
+
+    /// Where they listen.
+    pub(super) fn ports(&self) -> Ports {
+        Ports { http1: self.http1.port, http2: self.http2 }
+    }
+
+    /// Takes the scripts of a trace in the place of those before.
+    pub(super) fn load(&self, run: u32, trace: &Trace<'_>, pace: impl Fn(u32) -> Pace) {
+        self.http1.forget();
+        let mut scripts = self.scripts.lock();
+        scripts.clear();
+        for event in &trace.events {
+            let Kind::Exchange(exchange) = &event.kind else { continue };
+            let refusals = refusals(exchange);
+            let attempts = exchange.upstream[refusals..].iter().map(Attempt::new).collect();
+            let played = Played { attempts, begun: 0, pace: pace(event.line) };
+            scripts.insert(name(run, event.line), played);
+        }
+    }
+
+    /// How often they were asked for the exchange on this line.
+    pub(super) fn attempts(&self, run: u32, line: u32) -> u32 {
+        self.scripts.lock().get(&name(run, line)).map_or(0, |played| played.begun)
+    }
+}
+
+/// How an exchange is named on the wire.
+pub(super) fn name(run: u32, line: u32) -> String {
+    format!("{run}-{line}")
+}
+
+/// The upstream that an exchange needs, as the proxy knows it; `None` for the ordinary one.
+///
+/// # Panics
+/// If no upstream can do what the trace says.
+pub(super) fn choice(exchange: &Exchange<'_>) -> Option<String> {
+    let refusals = refusals(exchange);
+    let attempts = &exchange.upstream[refusals..];
+    let trailers = attempts.iter().any(|attempt| !attempt.trailers.is_empty());
+    let refuses_streams = attempts.iter().any(|attempt| attempt.end == End::RefusedStream);
+    let http2 = trailers || refuses_streams || !exchange.request.trailers.is_empty();
+    let torn = |attempt: &Script<'_>| match attempt.end {
+        End::Refused => true,
+        // HTTP/2 has no torn head, Envoy has other words for a stream that is reset than for a connection, and
+        // what such a stream has not sent yet is lost.
+        End::ResetInHeader | End::Reset => http2,
+        _ => false,
+    };
+    assert!(!attempts.iter().any(torn), "{}: no real upstream can do this", &*exchange.id);
+    assert!(!(http2 && refusals > 0), "{}: only HTTP/1.1 is refused", &*exchange.id);
+    match (http2, refusals) {
+        (true, _) => Some(proxy::HTTP2.to_owned()),
+        (false, 0) => None,
+        (false, times) if attempts.is_empty() => {
+            Some(proxy::refusing(times.max(proxy::REFUSALS + 1)))
+        }
+        (false, times) => Some(proxy::refusing(times)),
+    }
+}
+
+/// How many attempts are refused before one is taken.
+pub(super) fn refusals(exchange: &Exchange<'_>) -> usize {
+    exchange.upstream.iter().take_while(|attempt| attempt.end == End::Refused).count()
+}
+
+/// The scripts of the trace that is running.
 #[derive(Clone, Default)]
-pub(super) struct Scripts(Arc<Mutex<HashMap<String, Played>>>);
+struct Scripts(Arc<Mutex<HashMap<String, Played>>>);
 
 struct Played {
     attempts: Vec<Attempt>,
     begun: u32,
+    pace: Pace,
+}
+
+impl Scripts {
+    /// The attempt that is next for what the client named.
+    fn next(&self, exchange: &str) -> Option<(Attempt, Pace)> {
+        let mut scripts = self.lock();
+        let played = scripts.get_mut(exchange)?;
+        let index = (played.begun as usize).min(played.attempts.len().checked_sub(1)?);
+        played.begun += 1;
+        Some((played.attempts[index].clone(), played.pace.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Played>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An attempt as bytes and pauses.
@@ -28,123 +136,48 @@ struct Attempt {
     status: Option<u16>,
     headers: Vec<(String, String)>,
     chunks: Vec<(Duration, Vec<u8>)>,
+    trailers: Vec<(String, String)>,
     end: End,
-}
-
-impl Scripts {
-    /// Starts the upstream.
-    pub(super) fn serve(&self) -> Upstream {
-        let scripts = self.clone();
-        Upstream::start(move |request, reply| {
-            let exchange = request.header(EXCHANGE).unwrap_or_default();
-            match scripts.next(exchange) {
-                Some(attempt) => attempt.play(request, reply),
-                // A probe of the harness.
-                None => reply.respond(200, &[], b"ok"),
-            }
-        })
-    }
-
-    /// Takes the scripts of a trace.
-    pub(super) fn load(&self, run: u32, trace: &Trace<'_>) {
-        let mut scripts = self.lock();
-        for event in &trace.events {
-            let Kind::Exchange(exchange) = &event.kind else { continue };
-            let attempts = exchange.upstream.iter().map(Attempt::new).collect();
-            scripts.insert(name(run, &exchange.id), Played { attempts, begun: 0 });
-        }
-    }
-
-    /// How often the upstream was asked for an exchange.
-    pub(super) fn attempts(&self, run: u32, id: &str) -> u32 {
-        self.lock().get(&name(run, id)).map_or(0, |played| played.begun)
-    }
-
-    fn next(&self, exchange: &str) -> Option<Attempt> {
-        let mut scripts = self.lock();
-        let played = scripts.get_mut(exchange)?;
-        let index = (played.begun as usize).min(played.attempts.len() - 1);
-        played.begun += 1;
-        Some(played.attempts[index].clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Played>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How an exchange is named on the wire.
-pub(super) fn name(run: u32, id: &str) -> String {
-    format!("{run}-{}", id.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
 }
 
 impl Attempt {
     fn new(script: &Script<'_>) -> Self {
-        assert!(
-            !matches!(script.end, End::Refused | End::RefusedStream),
-            "a real upstream cannot refuse one exchange and take the next"
-        );
-        assert!(script.trailers.is_empty(), "Envoy drops the trailers of an HTTP/1.1 upstream");
-        let mut chunks = Vec::new();
-        let mut offset = 0;
-        for chunk in &script.body {
-            for _ in 0..chunk.times {
-                let mut bytes = Vec::new();
-                chunk.content.write_to(offset, &mut bytes);
-                offset += bytes.len() as u64;
-                chunks.push((chunk.after, bytes));
-            }
-        }
         Self {
             after: script.after,
             status: script.response_status(),
-            headers: script
-                .headers
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
-                .collect(),
-            chunks,
+            headers: owned(&script.headers),
+            chunks: chunks(&script.body),
+            trailers: owned(&script.trailers),
             end: script.end,
         }
     }
 
-    fn play(&self, request: &Request, reply: &mut Reply) {
-        std::thread::sleep(self.after);
-        let Some(status) = self.status else {
-            match self.end {
-                End::ResetInHeader => {
-                    reply.write(b"HTTP/1.1 200 OK\r\nx-half: ");
-                    reply.close();
-                }
-                End::Never => while !reply.read().is_empty() {},
-                _ => reply.close(),
-            }
-            return;
-        };
-        let has_length =
-            self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-        let bodiless = request.head.start.starts_with("HEAD ") || matches!(status, 204 | 304);
-        let chunked = !has_length && !bodiless;
-        let mut headers: Vec<(&str, &str)> =
-            self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        match (chunked, self.chunks.is_empty() && self.end == End::Complete) {
-            (true, true) => headers.push(("content-length", "0")),
-            (true, false) => headers.push(("transfer-encoding", "chunked")),
-            (false, _) => {}
-        }
-        reply.head(status, &headers);
-        for (pause, bytes) in &self.chunks {
-            std::thread::sleep(*pause);
-            match chunked {
-                true => reply.chunk(bytes),
-                false => reply.write(bytes),
-            }
-        }
-        match self.end {
-            End::Complete if chunked && !self.chunks.is_empty() => reply.chunk(b""),
-            End::Complete => {}
-            End::Never => while !reply.read().is_empty() {},
-            _ => reply.close(),
+    fn has_length(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+    }
+}
+
+/// Header fields that outlive their trace.
+pub(super) fn owned(fields: &Headers<'_>) -> Vec<(String, String)> {
+    fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+/// The chunks of a body, each with the pause before it.
+pub(super) fn chunks(body: &Body<'_>) -> Vec<(Duration, Vec<u8>)> {
+    let mut chunks = Vec::new();
+    let mut offset = 0;
+    for chunk in body {
+        for _ in 0..chunk.times {
+            let mut bytes = Vec::new();
+            chunk.content.write_to(offset, &mut bytes);
+            offset += bytes.len() as u64;
+            chunks.push((chunk.after, bytes));
         }
     }
+    chunks
+}
+
+/// Borrowed, as the wire wants them.
+pub(super) fn pairs(fields: &[(String, String)]) -> Vec<(&str, &str)> {
+    fields.iter().map(|(name, value)| (&**name, &**value)).collect()
 }

@@ -60,13 +60,16 @@ impl<'t> Engine<'t> {
         }
         let index = self.current[exchange.connection.0];
         let worker = self.connections[index].worker;
-        let live = Live::new(line, exchange, index, self.now, worker, self.options.hash_bodies);
+        let mut live = Live::new(line, exchange, index, self.now, worker, self.options.hash_bodies);
+        live.keeps_trailers = self.connections[index].protocol.multiplexes()
+            || !self.options.profile.rules().http1_drops_trailers;
         let slot = self.insert(live);
         self.connections[index].active.push(slot);
         self.open_stream(slot)?;
 
         let request = &exchange.request;
-        let end = request.body.is_empty() && request.trailers.is_empty();
+        let trailers = self.at(slot).is_some_and(|live| live.has_trailers());
+        let end = request.body.is_empty() && !trailers;
         let text = |value: &'t Option<crate::trace::Text<'t>>, default: &'t str| {
             value.as_ref().map_or(default, |value| value)
         };
@@ -94,7 +97,7 @@ impl<'t> Engine<'t> {
         let request = &live.spec.request;
         let part = if live.upload.pause(&request.body).is_some() {
             live.upload.advance(&request.body, &mut bytes);
-            let end = live.upload.pause(&request.body).is_none() && request.trailers.is_empty();
+            let end = live.upload.pause(&request.body).is_none() && !live.has_trailers();
             live.upload_at = if end { None } else { live.next_upload(now) };
             Part::Body { bytes, end }
         } else {
@@ -127,7 +130,12 @@ impl<'t> Engine<'t> {
                 }
                 end
             }
-            Part::Trailers(_) => true,
+            Part::Trailers(map) => {
+                if live.keeps_trailers {
+                    live.client.trailers = map;
+                }
+                true
+            }
         };
         if ended {
             self.ended.push((slot, Outcome::Complete));
@@ -148,6 +156,8 @@ impl<'t> Engine<'t> {
                 // Envoy removes what filters and upstreams say about the connection;
                 // the bridge acts on its own marker and takes it off, which the filter can see later.
                 headers.remove("connection");
+                // Whoever answers before an HTTP/1 request has ended does not wait for the rest of it.
+                let torn = http1 && self.at(slot).is_some_and(|live| live.upload_at.is_some());
                 let marked =
                     self.options.bridge.as_ref().filter(|bridge| {
                         headers.find(&bridge.header) == Some(bridge.value.as_bytes())
@@ -159,11 +169,12 @@ impl<'t> Engine<'t> {
                     if let Some(logged) = logged {
                         logged.remove(&bridge.header);
                     }
-                    if http1 {
-                        headers.push("connection", "close");
-                    }
                 }
-                marked.is_some()
+                let closes = marked.is_some() || torn;
+                if http1 && closes {
+                    headers.push("connection", "close");
+                }
+                closes
             }
             Profile::Generic => {
                 http1
@@ -290,7 +301,7 @@ impl Live<'_> {
         let request = &self.spec.request;
         match self.upload.pause(&request.body) {
             Some(pause) => Some(now + pause),
-            None => (!request.trailers.is_empty()).then_some(now),
+            None => self.has_trailers().then_some(now),
         }
     }
 }

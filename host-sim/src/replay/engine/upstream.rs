@@ -36,6 +36,10 @@ impl Engine<'_> {
         match live.attempt {
             Attempt::Idle => self.start_try(slot),
             Attempt::Reading if end => self.request_was_read(slot),
+            // The upstream is about to refuse.
+            Attempt::Headers if end => {
+                live.try_deadline = live.policy.per_try.map(|limit| now + limit);
+            }
             _ => {}
         }
     }
@@ -51,6 +55,9 @@ impl Engine<'_> {
         if matches!(live.script().end, End::Refused | End::RefusedStream) {
             live.attempt = Attempt::Headers;
             live.attempt_at = Some(now + live.script().after);
+            if live.forwarded.complete {
+                live.try_deadline = live.policy.per_try.map(|limit| now + limit);
+            }
         } else if live.forwarded.complete {
             self.request_was_read(slot);
         }

@@ -1,0 +1,59 @@
+//! The upstream of HTTP/1.1.
+
+use sluice_sim::trace::End;
+
+use super::super::clock::Pace;
+use super::{Attempt, EXCHANGE, Scripts, pairs};
+use crate::upstream::{Reply, Request, Upstream};
+
+/// Starts it.
+pub(super) fn serve(scripts: Scripts) -> Upstream {
+    Upstream::start(move |request, reply| {
+        let exchange = request.header(EXCHANGE).unwrap_or_default();
+        match scripts.next(exchange) {
+            Some((attempt, pace)) => attempt.play_http1(request, reply, &pace),
+            // A probe of the harness.
+            None => reply.respond(200, &[], b"ok"),
+        }
+    })
+}
+
+impl Attempt {
+    fn play_http1(&self, request: &Request, reply: &mut Reply, pace: &Pace) {
+        pace.sleep(self.after);
+        let Some(status) = self.status else {
+            match self.end {
+                End::ResetInHeader => {
+                    reply.write(b"HTTP/1.1 200 OK\r\nx-half: ");
+                    reply.close();
+                }
+                End::Never => while !reply.read().is_empty() {},
+                _ => reply.close(),
+            }
+            return;
+        };
+        let bodiless = request.head.start.starts_with("HEAD ") || matches!(status, 204 | 304);
+        let chunked = !self.has_length() && !bodiless;
+        let empty = self.chunks.is_empty() && self.end == End::Complete;
+        let mut headers = pairs(&self.headers);
+        match (chunked, empty) {
+            (true, true) => headers.push(("content-length", "0")),
+            (true, false) => headers.push(("transfer-encoding", "chunked")),
+            (false, _) => {}
+        }
+        reply.head(status, &headers);
+        for (pause, bytes) in &self.chunks {
+            pace.sleep(*pause);
+            match chunked {
+                true => reply.chunk(bytes),
+                false => reply.write(bytes),
+            }
+        }
+        match self.end {
+            End::Complete if chunked && !empty => reply.chunk(b""),
+            End::Complete => {}
+            End::Never => while !reply.read().is_empty() {},
+            _ => reply.close(),
+        }
+    }
+}

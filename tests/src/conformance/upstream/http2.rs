@@ -1,0 +1,132 @@
+//! The upstream of HTTP/2, for what HTTP/1.1 cannot say through Envoy: trailers, and streams that are refused.
+
+use std::net::Ipv4Addr;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{Request, Response};
+use sluice_sim::trace::End;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+
+use super::super::clock::Pace;
+use super::{Attempt, EXCHANGE, Scripts};
+use crate::http2::fields;
+
+/// More than the uploads of a trace.
+const WINDOW: u32 = 1 << 24;
+
+/// Starts it; where it listens.
+pub(super) fn serve(scripts: Scripts) -> u16 {
+    let (told, port) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a thread").block_on(async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+            let port = listener.local_addr().expect("a bound socket has an address").port();
+            told.send(port).expect("the caller waits for it");
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(connection(stream, scripts.clone()));
+            }
+        });
+    });
+    port.recv().expect("a port")
+}
+
+async fn connection(stream: TcpStream, scripts: Scripts) -> Result<(), h2::Error> {
+    let _ = stream.set_nodelay(true);
+    // Uploads need not wait for windows.
+    let mut builder = h2::server::Builder::new();
+    builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    let mut connection = builder.handshake(stream).await?;
+    while let Some(accepted) = connection.accept().await {
+        let (request, respond) = accepted?;
+        let scripts = scripts.clone();
+        let handle = Handle::current();
+        // Scripts may pause with the trace's clock, which is no timer of the runtime.
+        std::thread::spawn(move || exchange(request, respond, &scripts, &handle));
+    }
+    Ok(())
+}
+
+fn exchange(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    scripts: &Scripts,
+    handle: &Handle,
+) {
+    let (head, mut body) = request.into_parts();
+    let name = head.headers.get(EXCHANGE).and_then(|name| name.to_str().ok());
+    let Some((attempt, pace)) = name.and_then(|name| scripts.next(name)) else { return };
+    if attempt.end != End::RefusedStream && handle.block_on(read(&mut body)).is_err() {
+        return;
+    }
+    let head = head.method == http::Method::HEAD;
+    // What the proxy no longer wants to hear fails, which is its affair.
+    let _ = attempt.play_http2(head, &mut respond, &pace, handle);
+}
+
+async fn read(body: &mut RecvStream) -> Result<(), h2::Error> {
+    while let Some(piece) = body.data().await {
+        body.flow_control().release_capacity(piece?.len())?;
+    }
+    body.trailers().await?;
+    Ok(())
+}
+
+impl Attempt {
+    fn play_http2(
+        &self,
+        head: bool,
+        respond: &mut SendResponse<Bytes>,
+        pace: &Pace,
+        handle: &Handle,
+    ) -> Result<(), h2::Error> {
+        pace.sleep(self.after);
+        let Some(status) = self.status else {
+            if self.end == End::Never {
+                let _ = handle.block_on(std::future::poll_fn(|cx| respond.poll_reset(cx)));
+            } else {
+                respond.send_reset(Reason::REFUSED_STREAM);
+            }
+            return Ok(());
+        };
+        let mut response = Response::builder().status(status);
+        for (name, value) in &self.headers {
+            response = response.header(name, value);
+        }
+        let response = response.body(()).expect("a trace has well-formed headers");
+        let bodiless = head || matches!(status, 204 | 304);
+        let empty = self.chunks.is_empty() && self.trailers.is_empty();
+        let end = bodiless || empty && self.end == End::Complete;
+        let mut stream = respond.send_response(response, end)?;
+        if end {
+            return Ok(());
+        }
+        self.play_body(&mut stream, pace)?;
+        if self.end == End::Never {
+            let _ = handle.block_on(std::future::poll_fn(|cx| stream.poll_reset(cx)));
+        }
+        Ok(())
+    }
+
+    fn play_body(&self, stream: &mut SendStream<Bytes>, pace: &Pace) -> Result<(), h2::Error> {
+        let last = self.chunks.len();
+        let complete = self.end == End::Complete;
+        for (index, (pause, bytes)) in self.chunks.iter().enumerate() {
+            pace.sleep(*pause);
+            let ends =
+                complete && index + 1 == last && self.trailers.is_empty() && self.has_length();
+            stream.send_data(Bytes::copy_from_slice(bytes), ends)?;
+            if ends {
+                return Ok(());
+            }
+        }
+        match self.end {
+            End::Complete if self.trailers.is_empty() => stream.send_data(Bytes::new(), true),
+            End::Complete => stream.send_trailers(fields(&self.trailers)),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The simulator and a real Envoy agree: on the traces of `tests/traces/`, where every difference that was
+//! found is kept, and on random ones. `cargo xtask conformance` runs the same with a plan of one's own.
+
+use std::env;
+use std::process::ExitCode;
+
+use sluice_tests::conformance::runner::{CASES, Plan, SEED, run};
+
+fn main() -> ExitCode {
+    if is_left_out() {
+        return ExitCode::SUCCESS;
+    }
+    let traces = env::var_os("SLUICE_CONFORMANCE_TRACES");
+    let tally = run(&Plan {
+        traces: traces.iter().flat_map(env::split_paths).collect(),
+        cases: number("SLUICE_CONFORMANCE_CASES").map_or(CASES, |cases| cases as u32),
+        seed: number("SLUICE_CONFORMANCE_SEED").unwrap_or(SEED),
+        full: env::var_os("SLUICE_CONFORMANCE_FULL").is_some(),
+    });
+    println!("conformance: {} traces, {} differences", tally.traces, tally.differences);
+    match tally.differences {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Whether `cargo test` was asked for tests of other names, or for their names alone.
+fn is_left_out() -> bool {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let mut filters = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
+    let filtered = filters.peek().is_some() && !filters.any(|name| "conformance".contains(&**name));
+    filtered || arguments.iter().any(|argument| argument == "--list")
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}; expected a number")))
+}

@@ -222,6 +222,8 @@ fn a_query_says_the_same_as_a_body() {
         let read = Command::from_query(query);
         assert!(read.is_ok(), "{query}: {read:?}");
         assert_eq!(read, Command::parse(body.as_bytes()));
+        let written = read.as_ref().map(Command::to_query).unwrap_or_default();
+        assert_eq!(Command::from_query(&written), read, "{written}");
     }
     let wrong = [
         ("window=20s", "mode: missing; expected one of reload terminate rebalance off"),

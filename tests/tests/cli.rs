@@ -6,6 +6,7 @@
 mod program;
 mod cli {
     mod configurations;
+    mod drain;
     mod explain;
     mod import;
     mod modules;

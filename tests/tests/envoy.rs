@@ -21,6 +21,7 @@ mod envoy {
     mod manifests;
     mod metrics;
     mod nginx;
+    mod operator;
     mod pushes;
     mod readme;
     mod retries;

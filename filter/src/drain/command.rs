@@ -1,6 +1,8 @@
 //! What somebody asks for: a drain that begins, changes or ends. A configuration, the control store and the admin path all say it in these
 //! words; it becomes a [`Record`] once its epoch and its beginning are settled.
 
+use std::fmt::Write as _;
+
 use super::record::{MAX_RECORD, Record, RecordError};
 use crate::config::spec::{DrainMode, DrainStateSpec};
 use crate::config::{
@@ -60,6 +62,26 @@ impl Command {
             (name.to_owned(), value(name, text))
         });
         Self::read(&Node::Object(fields.collect())).map_err(RecordError::Wrong)
+    }
+
+    /// The query that [`from_query`](Self::from_query) reads as this command.
+    pub fn to_query(&self) -> String {
+        // Words, numbers and the names of routes need no escapes in a URL.
+        let mut query = format!("mode={}", self.mode.word());
+        let numbers = [
+            ("epoch", self.epoch.map(Epoch::value)),
+            ("started_ms", self.started_ms),
+            ("window_ms", self.window_ms),
+            ("percent", self.percent.map(Percent::value)),
+        ];
+        for (name, number) in numbers {
+            let _ = number.map(|number| write!(query, "&{name}={number}"));
+        }
+        if let Some(routes) = &self.routes {
+            let names: Vec<&str> = routes.iter().map(RouteName::as_str).collect();
+            let _ = write!(query, "&routes={}", names.join(","));
+        }
+        query
     }
 
     fn read(node: &Node) -> Result<Self, ConfigError> {

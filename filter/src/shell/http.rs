@@ -138,7 +138,8 @@ impl Http {
         if effects.close || effects.hold {
             vm::with(|vm| {
                 let slot = active.slot(route);
-                if effects.close {
+                // Whoever watches a drain by asking us must not see himself.
+                if effects.close && self.counted {
                     vm.metrics.add(General::DrainClosed, 1);
                     vm.metrics.count(slot, PerRoute::DrainClosed);
                 }

@@ -25,7 +25,12 @@ pub(crate) fn sluice<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Ite
 
 /// Runs `sluice` to its end.
 pub(crate) fn run<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
-    let output = sluice(arguments).output().expect("the program was found");
+    finish(sluice(arguments))
+}
+
+/// Runs a [`sluice`] to its end.
+pub(crate) fn finish(mut command: Command) -> Run {
+    let output = command.output().expect("the program was found");
     let text = |bytes| String::from_utf8(bytes).expect("sluice prints UTF-8");
     Run {
         status: output.status.code().unwrap_or(-1),

@@ -2,16 +2,18 @@
 //! accepts, and a hook that waits until nothing is in flight.
 
 use std::fs;
-use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use sluice_filter::config::Config;
 use sluice_tests::envoy::{self, Bootstrap, Envoy, yaml};
 use sluice_tests::http1::Client;
 use sluice_tests::upstream::Upstream;
 use sluice_tests::{eventually, root};
+
+use crate::program::sluice;
 
 /// The manifests in a file of the examples.
 pub(super) fn manifests(file: &str) -> Vec<Value> {
@@ -80,15 +82,60 @@ fn the_parts_of_the_kubernetes_example_name_each_other() {
     assert_eq!(*scraped, container["ports"][1]["containerPort"].to_string());
     let fragment = yaml(&root().join("envoy-examples/metrics/stats.yaml"));
     assert_eq!(bootstrap["stats_config"], fragment["stats_config"]);
-    let hook = &container["lifecycle"]["preStop"]["exec"]["command"][0];
-    let script = hook.as_str().unwrap().strip_prefix("/etc/sluice/").expect("where the files are");
-    assert!(files.contains(&script), "{script}");
+    let hook = hook();
+    let option = |name: &str| hook.iter().find_map(|word| word.strip_prefix(name));
+    let [listen, path] = [&port["containerPort"], &admin_path(&filter())].map(Value::clone);
+    let url = format!("http://127.0.0.1:{listen}{}", path.as_str().unwrap());
+    assert_eq!(option("--url="), Some(url.as_str()));
+    let wait: u64 =
+        option("--wait=").and_then(|wait| wait.strip_suffix('s')?.parse().ok()).unwrap();
+    assert!(Some(wait) < pod["terminationGracePeriodSeconds"].as_u64());
+    let kustomization = yaml(&example.join("kustomization.yaml"));
+    let secret = &kustomization["secretGenerator"][0];
+    let volume = |name: &str| {
+        let mut volumes = pod["volumes"].as_array().unwrap().iter();
+        volumes.find(|volume| volume["name"] == name).unwrap()
+    };
+    assert_eq!(volume("token")["secret"]["secretName"], secret["name"]);
+    let mounted = |part: &Value, name: &str, file: &str| {
+        let mut mounts = part["volumeMounts"].as_array().unwrap().iter();
+        let mount = mounts.find(|mount| mount["name"] == name).unwrap();
+        format!("{}/{file}", mount["mountPath"].as_str().unwrap())
+    };
+    let token = mounted(container, "token", secret["files"][0].as_str().unwrap());
+    assert_eq!(option("--token-file="), Some(token.as_str()));
+    let init = &pod["initContainers"][0];
+    assert_eq!(hook[0], mounted(container, "program", "sluice"));
+    assert_eq!(init["command"][2], mounted(init, "program", ""));
     for part in [container, &pod["initContainers"][0]] {
         for mount in part["volumeMounts"].as_array().unwrap() {
             let mut volumes = pod["volumes"].as_array().unwrap().iter();
             assert!(volumes.any(|volume| volume["name"] == mount["name"]), "{mount}");
         }
     }
+}
+
+/// The command that runs before a Pod goes.
+fn hook() -> Vec<String> {
+    let deployment = &manifests("kubernetes/deployment.yaml")[0];
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let command = &container["lifecycle"]["preStop"]["exec"]["command"];
+    let words = command.as_array().expect("a list of words").iter().flat_map(Value::as_str);
+    words.map(str::to_owned).collect()
+}
+
+/// The configuration of the filter in a Pod.
+fn filter() -> String {
+    let mut found = String::new();
+    let _ = Bootstrap::example("kubernetes", 1).changed("configuration", |value| {
+        found = value["value"].as_str().expect("a text").to_owned()
+    });
+    found
+}
+
+fn admin_path(filter: &str) -> Value {
+    let filter: Value = serde_json::from_str(filter).expect("the filter's configuration is JSON");
+    filter["drain"]["admin"]["path"].clone()
 }
 
 fn module() -> String {
@@ -131,32 +178,37 @@ fn the_metrics_of_a_pod_can_be_had_and_nothing_else_of_its_admin_port() {
 
 #[test]
 fn a_pod_that_terminates_waits_for_its_last_request() {
-    let upstream = Upstream::start(|request, reply| {
+    let go = Arc::new(AtomicBool::new(false));
+    let told = go.clone();
+    let upstream = Upstream::start(move |request, reply| {
         if request.path() == "/slow" {
-            reply.pause(3000);
+            eventually("the word to go on", || told.load(Ordering::Relaxed).then_some(()));
         }
         reply.respond(200, &[], b"ok");
     });
-    let envoy = Envoy::start(pod(upstream.port, Upstream::nobody()));
-    let terminate = root().join("envoy-examples/kubernetes/filter.terminate.yaml");
-    let text = fs::read_to_string(terminate).expect("it is there");
-    let text = text.replace("/etc/sluice/sluice_filter.wasm", &module());
-    fs::write(envoy.folder().join("filter.terminate.yaml"), text).expect("a folder of our own");
+    let token = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::write(&token, "of this Pod").expect("our own file");
+    let hash: String = Sha256::digest("of this Pod").iter().map(|b| format!("{b:02x}")).collect();
+    let keyed = filter().replace(&"0".repeat(64), &hash);
+    assert!(keyed.contains(&hash), "the place of the hash");
+    let pod = pod(upstream.port, Upstream::nobody()).configured_text(&keyed);
+    let envoy = Envoy::start(pod);
     assert_eq!(Client::once(envoy.port, "/health").status, 200);
     let mut slow = Client::connect(envoy.port);
     slow.send("GET", "/slow", &[]);
-    sleep(Duration::from_millis(300));
-    let start = Instant::now();
-    let mut hook = Command::new("bash")
-        .arg(root().join("envoy-examples/kubernetes/drain.sh"))
-        .env("SLUICE_FOLDER", envoy.folder())
-        .env("SLUICE_ADMIN_PORT", envoy.admin.to_string())
-        .env("SLUICE_NOTICE_SECONDS", "1")
-        .spawn()
-        .expect("bash is there");
-    sleep(Duration::from_millis(1000));
-    assert_eq!(Client::once(envoy.port, "/health").status, 503);
-    assert!(hook.wait().expect("the hook ends").success());
-    assert!(start.elapsed() > Duration::from_millis(2500), "it did not wait for the request");
+    envoy.await_stat("wasmcustom.sluice.in_flight", 1);
+    let place = token.path().display().to_string();
+    let hook = hook().into_iter().skip(1).map(|word| {
+        word.replace(":10000/", &format!(":{}/", envoy.port))
+            .replace("/etc/sluice-token/token", &place)
+            .replace("--window=15s", "--window=1s")
+    });
+    let mut hook = sluice(hook).spawn().expect("the program was found");
+    eventually("the health check to fail", || {
+        (Client::once(envoy.port, "/health").status == 503).then_some(())
+    });
+    assert!(matches!(hook.try_wait(), Ok(None)), "it waits for the request");
+    go.store(true, Ordering::Relaxed);
     assert_eq!(slow.receive().status, 200);
+    assert!(hook.wait().expect("the hook ends").success());
 }

@@ -1,9 +1,10 @@
-//! `sluice`: tests a configuration of the filter before a proxy sees it.
+//! `sluice`: tests a configuration of the filter before a proxy sees it, and drains the proxies that run it.
 //!
 //! The program joins the simulator, which knows nothing of Sluice's rules, with the filter's core, which
 //! knows nothing of hosts.
 
 mod check;
+mod drain;
 mod explain;
 mod files;
 mod import;
@@ -15,8 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Replays request traces against a proxy-wasm filter in virtual time, and explains Sluice
-/// configurations.
+/// Replays request traces against a proxy-wasm filter in virtual time, explains Sluice configurations,
+/// and drains proxies.
 #[derive(Debug, Parser)]
 #[command(name = "sluice", version, max_term_width = 100, arg_required_else_help = true)]
 struct Arguments {
@@ -36,6 +37,9 @@ enum Command {
     Import(import::Arguments),
     /// Prints the JSON Schema of the configuration
     Schema,
+    /// Starts, shows or ends the drain of running proxies
+    #[command(subcommand)]
+    Drain(Box<drain::Command>),
 }
 
 /// How a command ended, apart from bad input.
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Drain(command) => drain::run(&command),
         Command::Schema => files::print(|out| {
             serde_json::to_writer_pretty(&mut *out, &sluice_filter::config::schema())?;
             writeln!(out)

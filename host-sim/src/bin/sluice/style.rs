@@ -75,6 +75,19 @@ fn decimal(value: u128, unit: u128) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// Text that comes from traces, filters and proxies, with its control characters written out: a row stays a row,
+/// and nobody else's escapes reach the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() {
+            true => printable.extend(char.escape_default()),
+            false => printable.push(char),
+        }
+    }
+    printable
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +105,10 @@ mod tests {
         ] {
             assert_eq!(Short(Duration::from_nanos(nanoseconds)).to_string(), text);
         }
+    }
+
+    #[test]
+    fn control_characters_are_written_out() {
+        assert_eq!(printable("/a\0b\n\u{1b}[31m é"), "/a\\u{0}b\\n\\u{1b}[31m é");
     }
 }

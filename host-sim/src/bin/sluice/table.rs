@@ -9,7 +9,7 @@ use sluice_sim::replay::{ExchangeReport, Mismatch, Report};
 use sluice_sim::trace::Outcome;
 
 use super::check::plural;
-use super::style::{Short, Style};
+use super::style::{Short, Style, printable};
 
 /// Rows beyond this many are left out unless asked for; those with failures never are.
 const MOST_ROWS: usize = 100;
@@ -206,19 +206,6 @@ fn seconds(at: std::time::Duration) -> String {
     format!("{}.{:03}", at.as_secs(), at.subsec_millis())
 }
 
-/// Text that comes from traces and filters, with its control characters written out: a row stays a row,
-/// and nobody else's escapes reach the terminal.
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char.is_control() {
-            true => printable.extend(char.escape_default()),
-            false => printable.push(char),
-        }
-    }
-    printable
-}
-
 fn shortened(text: &str) -> String {
     let text = &printable(text);
     if text.chars().count() <= WIDEST_REQUEST {
@@ -294,13 +281,5 @@ fn paint(column: usize, cell: &str, row: &Row<'_>, style: Style) -> String {
         8 => style.bad(cell),
         7 => style.strong(cell),
         _ => cell.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn control_characters_are_written_out() {
-        assert_eq!(super::printable("/a\0b\n\u{1b}[31m é"), "/a\\u{0}b\\n\\u{1b}[31m é");
     }
 }

@@ -167,6 +167,21 @@ fn of_two_stores_that_contradict_each_other_the_higher_epoch_stays() {
 }
 
 #[test]
+fn routes_that_do_not_exist_close_nothing_and_are_told() {
+    let record = r#"{\"epoch\":5,\"mode\":\"terminate\",\"routes\":[\"nowhere\"]}"#;
+    let day = Day::default()
+        .line(&format!(r#"{{"at":"0s","cluster":"etcd","respond":{{"body":"{record}"}}}}"#))
+        .epoch("3s", 5)
+        .line(
+            r#"{"at":"4s","connection":"c","request":{},"expect":{"status":200,"closed":false}}"#,
+        );
+    hold(&day, |report| {
+        let told = lines(report, "drain epoch 5: this configuration has no route nowhere");
+        assert!((1..=4).contains(&told), "once for each worker: {}", log(report));
+    });
+}
+
+#[test]
 fn a_clock_that_jumps_stops_nobody_from_asking() {
     let day = Day::default()
         .store("0s", "etcd", 5, "off")

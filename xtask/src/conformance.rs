@@ -1,13 +1,14 @@
 //! Holding simulator and real Envoy against each other: the repository's traces and random ones, or a plan of one's own.
 
 use std::env;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::shell::{self, cargo};
+use crate::shell::cargo;
 use crate::{envoy, module};
 
 #[derive(Args)]
@@ -46,7 +47,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let traces = options.traces.iter().map(|trace| here.join(trace));
         run.env("SLUICE_CONFORMANCE_TRACES", env::join_paths(traces)?);
     }
-    shell::run(run)
+    conclude(run)
+}
+
+/// Passes on what the test prints; its report is the last line also where cargo has more to say.
+fn conclude(mut run: Command) -> Result<()> {
+    let mut child = run.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let output = child.stdout.take().expect("the output is piped");
+    let mut last = String::new();
+    for line in BufReader::new(output).lines() {
+        last = line.context("cannot read what the test prints")?;
+        println!("{last}");
+    }
+    match child.wait()?.success() {
+        true => Ok(()),
+        false => bail!("{last}"),
+    }
 }
 
 /// The whole workspace is named so that cargo uses what it has built.

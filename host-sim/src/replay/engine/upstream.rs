@@ -24,6 +24,11 @@ impl Engine<'_> {
             }
             Part::Body { bytes, end } => {
                 live.forwarded.body.add(&bytes);
+                // What does not fit into the proxy's buffer cannot be sent a second time.
+                let limit = profile.rules().body_limit;
+                if limit.is_some_and(|limit| live.forwarded.body.bytes > limit as u64) {
+                    live.policy.retries = 0;
+                }
                 end
             }
             Part::Trailers(_) => true,

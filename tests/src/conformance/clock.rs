@@ -42,6 +42,11 @@ impl Clock {
 
     /// Sleeps until `moment`, not at all if it has passed.
     pub(super) fn sleep_until(&self, moment: Duration) {
+        self.sleep_but_through(moment, Duration::MAX);
+    }
+
+    /// The same, but halts from `last` on are slept through.
+    fn sleep_but_through(&self, moment: Duration, last: Duration) {
         let mut state = self.lock();
         loop {
             let now = state.now();
@@ -49,6 +54,10 @@ impl Clock {
                 return;
             }
             state = match state.halts.front() {
+                Some(halt) if *halt == now && now >= last => {
+                    drop(state);
+                    return std::thread::sleep(moment - now);
+                }
                 Some(halt) if *halt == now => {
                     self.resumed.wait(state).unwrap_or_else(PoisonError::into_inner)
                 }
@@ -58,13 +67,6 @@ impl Clock {
                     self.lock()
                 }
             };
-        }
-    }
-
-    /// Sleeps for a span of the trace's time.
-    pub(super) fn sleep(&self, span: Duration) {
-        if !span.is_zero() {
-            self.sleep_until(self.now() + span);
         }
     }
 
@@ -89,21 +91,21 @@ impl Clock {
     }
 }
 
-/// How the pauses of one exchange pass.
+/// How the pauses of one exchange pass: with the trace's time, but for the halts before which the exchange
+/// should be over. There the machine has made it late, and those who wait for its end must not wait for ever.
 #[derive(Debug, Clone)]
-pub(super) enum Pace {
-    /// On the wall clock: the exchange is over before time stops, even where the machine makes it late.
-    Own,
-    /// With the trace's time: the exchange lasts beyond a halt.
-    Shared(Arc<Clock>),
+pub(super) struct Pace {
+    /// The trace's time.
+    pub(super) clock: Arc<Clock>,
+    /// When the exchange should be over.
+    pub(super) over: Duration,
 }
 
 impl Pace {
     /// Pauses.
     pub(super) fn sleep(&self, span: Duration) {
-        match self {
-            Self::Own => std::thread::sleep(span),
-            Self::Shared(clock) => clock.sleep(span),
+        if !span.is_zero() {
+            self.clock.sleep_but_through(self.clock.now() + span, self.over);
         }
     }
 }

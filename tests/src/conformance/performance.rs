@@ -76,10 +76,7 @@ pub(super) fn perform(
         patience: simulated.length() + PATIENCE,
         ended: Mutex::default(),
     };
-    let pace = |line| match simulated.lasts_beyond(line, &halts) {
-        true => Pace::Shared(run.clock.clone()),
-        false => Pace::Own,
-    };
+    let pace = |line| Pace { clock: run.clock.clone(), over: simulated.over_at(line) };
     upstreams.load(number, trace, pace);
     let connections = Connection::of(trace, &moments(trace), number, pace);
     let mut misjudged = Vec::new();

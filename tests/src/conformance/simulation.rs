@@ -82,12 +82,10 @@ impl Simulated {
         self.spans.iter().filter(over).map(|span| span.id.as_str())
     }
 
-    /// Whether the exchange on this line is under way when time stops.
-    pub(super) fn lasts_beyond(&self, line: u32, halts: &[&Event<'_>]) -> bool {
-        let span = self.spans.iter().find(|span| span.line == line);
-        span.is_some_and(|span| {
-            halts.iter().any(|halt| halt.line > line && span.lasts_beyond(halt.at))
-        })
+    /// When the exchange on this line is over; never if it is its client that ends it.
+    pub(super) fn over_at(&self, line: u32) -> Duration {
+        let span = self.spans.iter().find(|span| span.line == line && span.ends_itself);
+        span.map_or(Duration::MAX, |span| span.end)
     }
 
     /// The lines of the exchanges whose upstream is at work when an event happens.

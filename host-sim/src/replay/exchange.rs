@@ -231,11 +231,6 @@ impl<'t> Live<'t> {
         &attempts[index]
     }
 
-    /// Whether trailers end the request.
-    pub(super) fn has_trailers(&self) -> bool {
-        self.keeps_trailers && !self.spec.request.trailers.is_empty()
-    }
-
     /// Whether the response has no body whatever its headers say.
     pub(super) fn is_head(&self) -> bool {
         self.spec.request.method.as_deref() == Some("HEAD")

@@ -68,8 +68,7 @@ impl<'t> Engine<'t> {
         self.open_stream(slot)?;
 
         let request = &exchange.request;
-        let trailers = self.at(slot).is_some_and(|live| live.has_trailers());
-        let end = request.body.is_empty() && !trailers;
+        let end = request.body.is_empty() && request.trailers.is_empty();
         let text = |value: &'t Option<crate::trace::Text<'t>>, default: &'t str| {
             value.as_ref().map_or(default, |value| value)
         };
@@ -97,12 +96,16 @@ impl<'t> Engine<'t> {
         let request = &live.spec.request;
         let part = if live.upload.pause(&request.body).is_some() {
             live.upload.advance(&request.body, &mut bytes);
-            let end = live.upload.pause(&request.body).is_none() && !live.has_trailers();
+            let end = live.upload.pause(&request.body).is_none() && request.trailers.is_empty();
             live.upload_at = if end { None } else { live.next_upload(now) };
             Part::Body { bytes, end }
         } else {
             live.upload_at = None;
-            Part::Trailers(header_map(&request.trailers))
+            match live.keeps_trailers {
+                true => Part::Trailers(header_map(&request.trailers)),
+                // What is dropped still comes after the body, and tells its end.
+                false => Part::Body { bytes, end: true },
+            }
         };
         self.request_in(slot, part)
     }
@@ -301,7 +304,7 @@ impl Live<'_> {
         let request = &self.spec.request;
         match self.upload.pause(&request.body) {
             Some(pause) => Some(now + pause),
-            None => self.has_trailers().then_some(now),
+            None => (!request.trailers.is_empty()).then_some(now),
         }
     }
 }

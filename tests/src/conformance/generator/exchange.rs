@@ -140,6 +140,11 @@ impl Generated {
         self.attempts[0].after = pause;
     }
 
+    /// How many milliseconds its client takes to send it.
+    pub(super) fn sends(&self) -> u64 {
+        pauses(&self.upload)
+    }
+
     /// How many milliseconds it takes at most.
     pub(super) fn longest(&self) -> u64 {
         let limited = matches!(self.path, "/short" | "/again");
@@ -153,7 +158,7 @@ impl Generated {
             "/again" | "/refused" => tries.sum::<u64>() + BACK_OFF,
             _ => tries.take(1).sum(),
         };
-        pauses(&self.upload) + answered
+        self.sends() + answered
     }
 
     /// Its fields in an event, without its place.

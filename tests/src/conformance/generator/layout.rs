@@ -102,7 +102,7 @@ fn exchanges(
         }
         if exchange.lasts() && another_follows {
             lasting.push((on, at, index));
-            end = end.max(connection.begins(at) + STEP);
+            end = end.max(connection.begins(at) + exchange.sends() + STEP);
         } else {
             connection.free = connection.free.max(connection.begins(at) + exchange.longest());
             end = end.max(connection.free);

@@ -24,7 +24,7 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
         (r#"{"request":{}}"#, "at: is missing"),
         (
             r#"{"at":"6s"}"#,
-            "line: no event; expected one of configure, open, request, shared_data, respond, close, metrics",
+            "line: no event; expected one of configure, open, request, shared_data, respond, close, clock, stall, metrics",
         ),
         (
             r#"{"at":6,"request":{}}"#,

@@ -4,6 +4,7 @@
 //! Everything happens on one thread and nothing asks for the time of day, so a run depends on the trace,
 //! the module and the options alone.
 
+mod calls;
 mod client;
 mod plugin;
 mod upstream;

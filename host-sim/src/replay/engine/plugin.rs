@@ -1,21 +1,21 @@
-//! The filter's side of the engine: virtual machines, configurations, ticks, calls, and the effects
-//! that come out.
+//! The filter's side of the engine: virtual machines, configurations, ticks, and the effects that come
+//! out.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::trace::{End, Exchange, Outcome, Respond};
+use crate::trace::{Exchange, Outcome};
 use crate::{
-    CallFailure, Direction, Effect, HeaderMap, LogLevel, Module, Part, PluginOptions, Properties,
-    StartError, StreamInfo, Vm, VmOptions,
+    Direction, Effect, LogLevel, Module, Part, PluginOptions, Properties, StartError, StreamInfo,
+    Vm, VmOptions,
 };
 
 use super::super::ReplayError;
 use super::super::exchange::Live;
 use super::super::outcome::LogLine;
 use super::super::schedule::Wake;
-use super::super::worker::{Answer, PendingCall};
-use super::{Engine, header_map};
+use super::super::worker::Answer;
+use super::Engine;
 
 /// The worker that log lines of the main thread carry.
 const MAIN_THREAD: u32 = u32::MAX;
@@ -117,7 +117,7 @@ impl<'t> Engine<'t> {
 
     /// Schedules the first tick after a configuration. Workers get theirs one after the other in a
     /// proxy, so where within its first period a worker ticks is left to the seed.
-    fn schedule_tick(&mut self, worker: usize) {
+    pub(super) fn schedule_tick(&mut self, worker: usize) {
         let period = self.period_of(worker);
         if period == self.workers[worker].period {
             return;
@@ -344,95 +344,6 @@ impl<'t> Engine<'t> {
         }
         Ok(())
     }
-
-    /// When a call to `cluster` is answered, and how.
-    fn call_answer(
-        &self,
-        cluster: &str,
-        limit: Option<Duration>,
-        answer: Answer,
-    ) -> Option<(Duration, Answer)> {
-        let respond = self.clusters.get(cluster);
-        let after = match respond {
-            Some(respond) if respond.end == End::Never => None,
-            Some(respond) => Some(respond.after),
-            // Nobody listens there.
-            None => Some(Duration::ZERO),
-        };
-        match (after, limit) {
-            (Some(after), Some(limit)) if after > limit => Some((limit, Answer::Timeout)),
-            (Some(after), _) => Some((after, answer)),
-            (None, Some(limit)) => Some((limit, Answer::Timeout)),
-            (None, None) => None,
-        }
-    }
-
-    fn await_call(
-        &mut self,
-        worker: usize,
-        call: crate::CallId,
-        cluster: String,
-        answer: Option<(Duration, Answer)>,
-    ) {
-        let Some((after, answer)) = answer else { return };
-        let Some(vm) = self.workers[worker].vm.as_ref().map(Vm::id) else { return };
-        let pending = PendingCall { worker, vm, call, cluster, answer };
-        let index = match self.calls.iter().position(Option::is_none) {
-            Some(index) => {
-                self.calls[index] = Some(pending);
-                index
-            }
-            None => {
-                self.calls.push(Some(pending));
-                self.calls.len() - 1
-            }
-        };
-        self.schedule.push(self.now + after, Wake::Call(index as u32));
-    }
-
-    /// The answer to a call arrives at the plugin.
-    pub(super) fn answer_call(&mut self, index: usize) -> Result<(), ReplayError> {
-        let Some(pending) = self.calls[index].take() else { return Ok(()) };
-        let Some(vm) = self.workers[pending.worker].vm.as_mut() else { return Ok(()) };
-        if vm.id() != pending.vm {
-            return Ok(());
-        }
-        let respond = self.clusters.get(pending.cluster.as_str()).copied();
-        match (pending.answer, respond) {
-            (Answer::Http, Some(respond)) if respond.end == End::Complete => {
-                let body = respond.body.as_deref().unwrap_or_default();
-                let trailers = header_map(&respond.trailers);
-                vm.http_call_response(
-                    pending.call,
-                    call_headers(respond),
-                    body.as_bytes(),
-                    trailers,
-                );
-            }
-            (Answer::Grpc, Some(respond)) if respond.end == End::Complete => {
-                vm.grpc_initial_metadata(pending.call, header_map(&respond.headers));
-                vm.grpc_message(
-                    pending.call,
-                    respond.body.as_deref().unwrap_or_default().as_bytes(),
-                );
-            }
-            (Answer::Timeout, _) => vm.http_call_failed(pending.call, CallFailure::Timeout),
-            (Answer::Http, _) => vm.http_call_failed(pending.call, CallFailure::Reset),
-            (Answer::Grpc, _) => vm.grpc_close(pending.call, 14, ""),
-        }
-        self.settle(pending.worker)?;
-        self.schedule_tick(pending.worker);
-        Ok(())
-    }
-}
-
-fn call_headers(respond: &Respond<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.push(":status", respond.status.unwrap_or(200).to_string());
-    for (name, value) in &respond.headers {
-        headers.push(&**name, &**value);
-    }
-    headers
 }
 
 /// What the trace says of the route that the proxy itself chose.

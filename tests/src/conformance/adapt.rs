@@ -45,13 +45,13 @@ pub(super) fn staged(text: &str, configuration: &Value, factor: f64) -> (String,
     (text, first)
 }
 
-/// The trace with every answer of its upstreams so much later.
-pub(super) fn late(text: &str, by: Duration) -> String {
+/// The trace with another pause before every answer of its upstreams.
+pub(super) fn answering(text: &str, pause: impl Fn(Duration) -> Duration) -> String {
     each(text, |event| {
         for attempt in attempts(event) {
             let after = attempt.get("after").and_then(Value::as_str).unwrap_or("0s");
             let after = humantime::parse_duration(after).expect("a trace was read before");
-            attempt["after"] = json!(format!("{}ns", (after + by).as_nanos()));
+            attempt["after"] = json!(format!("{}ns", pause(after).as_nanos()));
         }
         true
     })

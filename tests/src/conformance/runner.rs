@@ -13,6 +13,7 @@ use serde_json::Value;
 use sluice_sim::Module;
 use sluice_sim::trace::Trace;
 
+use super::seen::Seen;
 use super::simulation::Simulated;
 use super::{Stage, adapt, generator, module};
 use crate::root;
@@ -128,16 +129,21 @@ fn written(plan: &Plan, module: &Module) -> Vec<Case> {
     cases.into_iter().map(|(_, case)| case).collect()
 }
 
-/// The exchanges that end otherwise if the machine is a little late.
+/// The exchanges that end otherwise if the machine is a little late, with its answers or with its limits.
 fn on_edge(text: &str, configuration: &Value, module: &Module) -> Vec<String> {
     let outcomes = |text: &str| {
         let trace = Trace::parse("trace", text).unwrap_or_else(|error| panic!("{error}"));
         let seen = Simulated::of(&trace, configuration, module).seen;
-        seen.into_iter().map(|(id, seen)| (id, (seen.status, seen.end, seen.attempts)))
+        let outcome = |seen: Seen| (seen.status, seen.end, seen.attempts, seen.bytes);
+        let outcomes = seen.into_iter().map(|(id, seen)| (id, outcome(seen)));
+        outcomes.collect::<BTreeMap<_, _>>()
     };
-    let in_time = outcomes(text);
-    let late: BTreeMap<_, _> = outcomes(&adapt::late(text, EDGE)).collect();
-    in_time.filter(|(id, outcome)| late.get(id) != Some(outcome)).map(|(id, _)| id).collect()
+    let late = outcomes(&adapt::answering(text, |after| after + EDGE));
+    let early = outcomes(&adapt::answering(text, |after| after.saturating_sub(EDGE)));
+    let on_edge = |(id, outcome): &(String, _)| {
+        [&late, &early].iter().any(|other| other.get(id) != Some(outcome))
+    };
+    outcomes(text).into_iter().filter(on_edge).map(|(id, _)| id).collect()
 }
 
 fn length((text, configuration): &(String, Value), module: &Module) -> Duration {

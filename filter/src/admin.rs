@@ -42,7 +42,7 @@ pub fn asked(config: &Config, request: &RequestView<'_>, ended: bool) -> Option<
         b"GET" => Some(Asked::State),
         b"POST" => Some(match query(request) {
             Some(query) => Asked::Command(Command::from_query(query)),
-            None if ended => Asked::Command(Command::parse(b"")),
+            None if ended => Asked::Command(Command::from_query("")),
             None if request.content_length.is_some_and(|length| length > MAX_BODY as u64) => {
                 Asked::TooLarge
             }

@@ -14,6 +14,7 @@ pub mod span;
 pub mod spec;
 mod warning;
 
+pub(crate) use drain::check_percent;
 pub use drain::{
     Admin, Control, DEFAULT_INTERVAL, DEFAULT_REFRESH, DEFAULT_TIMEOUT, Drain, Health,
 };
@@ -24,7 +25,7 @@ pub(crate) use read::{Fields, Place, Read, text};
 pub use scalar::{
     Attempts, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostName, HostPattern,
     MaxBytes, Method, PathText, Pattern, Percent, RouteName, StoreKey, TokenHash, UnixMs, Version,
-    WindowMs,
+    WindowMs, is_store_key,
 };
 #[cfg(feature = "schema")]
 pub use schema::schema;

@@ -6,8 +6,8 @@
 mod admin;
 mod host;
 mod http;
-mod plugins;
 mod root;
+mod stores;
 mod vm;
 
 proxy_wasm::main! {{

@@ -212,10 +212,22 @@ fn a_command_leaves_open_what_is_settled_when_it_is_carried_out() {
 }
 
 #[test]
+fn an_operators_slip_is_refused_and_a_stores_later_field_is_not() {
+    let json = br#"{"epoch":7,"mode":"terminate","widow":"20s"}"#;
+    assert!(Command::parse(json).is_ok());
+    let error = Command::written(json).map_err(|error| error.to_string());
+    assert!(error.is_err_and(|error| {
+        error.starts_with("the drain record is wrong at widow: unknown field")
+    }));
+    assert!(Command::parse(br#"{"epoch":7,"mode":"reload","percent":5}"#).is_err());
+}
+
+#[test]
 fn a_query_says_the_same_as_a_body() {
     let cases = [
         ("mode=terminate&window=20s", r#"{"mode":"terminate","window":"20s"}"#),
         ("epoch=9&mode=rebalance&percent=33", r#"{"epoch":9,"mode":"rebalance","percent":33}"#),
+        ("mode=reload&routes=api%2Clogs%2D2", r#"{"mode":"reload","routes":["api","logs-2"]}"#),
         ("mode=reload&routes=api,logs-2&", r#"{"mode":"reload","routes":["api","logs-2"]}"#),
     ];
     for (query, body) in cases {
@@ -232,6 +244,18 @@ fn a_query_says_the_same_as_a_body() {
             r#"window: found 20, expected a duration with a unit, such as "10s" or "250ms""#,
         ),
         ("mode=terminate&mode=off", "mode: written twice in one object; expected once"),
+        (
+            "mode=terminate&route=api",
+            "route: unknown field; known here: epoch, mode, started_ms, window, window_ms, percent, routes",
+        ),
+        (
+            "mode=reload&percent=5",
+            "percent: only a rebalance closes a share of the connections; leave it out for other modes",
+        ),
+        (
+            "mode=reload&window=1s&window_ms=5",
+            "window_ms: stands beside window; expected one of them",
+        ),
         ("mode=reload&routes=", r#"routes[0]: found "", expected a name"#),
     ];
     for (query, message) in wrong {

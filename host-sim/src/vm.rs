@@ -94,8 +94,10 @@ pub enum StartError {
 pub enum CallFailure {
     /// There was no answer within the call's timeout.
     Timeout,
-    /// The upstream could not be reached or closed the connection.
+    /// The upstream could not be reached, or closed the connection before it answered.
     Reset,
+    /// The answer began and broke off. Every host delivers that as one without headers, Envoy too.
+    BrokenOff,
 }
 
 impl Vm {

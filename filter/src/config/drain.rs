@@ -162,18 +162,7 @@ fn check_state(
     names: &Map<Box<str>, usize>,
     at: &Place<'_>,
 ) -> Result<(), ConfigError> {
-    match (state.mode, state.percent) {
-        (DrainMode::Rebalance, None) => {
-            return Place::Field(at, "percent")
-                .refuse(Problem::Missing { expected: Percent::EXPECTED });
-        }
-        (DrainMode::Rebalance, Some(_)) | (_, None) => {}
-        (_, Some(_)) => {
-            let reason =
-                "only a rebalance closes a share of the connections; leave it out for other modes";
-            return Place::Field(at, "percent").refuse(Problem::NotOurs { reason });
-        }
-    }
+    check_percent(state.mode, state.percent, at)?;
     if state.mode == DrainMode::Off && (state.window.is_some() || state.routes.is_some()) {
         let name = if state.window.is_some() { "window" } else { "routes" };
         let reason = "mode off closes nothing; leave it out";
@@ -187,4 +176,20 @@ fn check_state(
         }
     }
     Ok(())
+}
+
+/// Only a rebalance has a share, and it has to have one.
+pub(crate) fn check_percent(
+    mode: DrainMode,
+    percent: Option<Percent>,
+    at: &Place<'_>,
+) -> Result<(), ConfigError> {
+    let problem = match (mode, percent) {
+        (DrainMode::Rebalance, None) => Problem::Missing { expected: Percent::EXPECTED },
+        (DrainMode::Rebalance, Some(_)) | (_, None) => return Ok(()),
+        (_, Some(_)) => Problem::NotOurs {
+            reason: "only a rebalance closes a share of the connections; leave it out for other modes",
+        },
+    };
+    Place::Field(at, "percent").refuse(problem)
 }

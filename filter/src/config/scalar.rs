@@ -86,8 +86,14 @@ text_type!(
     /// The key of a control store.
     pub struct StoreKey,
     "a key of 1 to 1024 visible ASCII characters other than ?, # and %",
-    |text| (1..=1024).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"?#%".contains(&b))
+    is_store_key
 );
+
+/// Whether a configuration takes the text for the key of a control store.
+pub fn is_store_key(text: &str) -> bool {
+    (1..=1024).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_graphic() && !b"?#%".contains(&b))
+}
 
 text_type!(
     /// The name of a host, with a port or without.

@@ -3,15 +3,24 @@
 
 use std::fmt::Write as _;
 
+use percent_encoding::percent_decode_str;
+
 use super::record::{MAX_RECORD, Record, RecordError};
 use crate::config::spec::{DrainMode, DrainStateSpec};
 use crate::config::{
-    ConfigError, Epoch, Fields, Node, OneOrMore, Percent, Place, Problem, Read, RouteName, UnixMs,
-    Window, WindowMs, parse_json,
+    ConfigError, Epoch, Fields, Node, OneOrMore, Percent, Place, Problem, RouteName, UnixMs,
+    Window, WindowMs, check_percent, parse_json,
 };
 
 /// A reload or a rebalance spreads over this, in milliseconds, when nobody says otherwise.
 pub const DEFAULT_WINDOW_MS: u64 = 30_000;
+
+/// The fields of a command.
+const KNOWN: &[&str] = &["epoch", "mode", "started_ms", "window", "window_ms", "percent", "routes"];
+
+fn known(node: &Node) -> Result<Fields<'_, 'static>, ConfigError> {
+    Fields::of(node, &Place::Root, KNOWN, &[])
+}
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,12 +49,28 @@ impl Command {
         if bytes.len() > MAX_RECORD {
             return Err(RecordError::TooLarge { found: bytes.len() });
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| RecordError::NotUtf8)?;
-        let node = parse_json(text).map_err(|problem| RecordError::NotJson(Box::new(problem)))?;
-        Self::read(&node).map_err(RecordError::Wrong)
+        Self::read_json(bytes, |node| Fields::tolerant(node, &Place::Root))
     }
 
-    /// Reads the query of a URL, as `mode=terminate&window=20s`; several routes stand behind each other with commas.
+    /// Reads the JSON of an operator, whose slips of the pen are refused: a field that nobody knows would be a limit that nobody keeps.
+    ///
+    /// # Errors
+    /// When it is not a command.
+    pub fn written(bytes: &[u8]) -> Result<Self, RecordError> {
+        Self::read_json(bytes, known)
+    }
+
+    fn read_json(
+        bytes: &[u8],
+        fields: impl for<'n> Fn(&'n Node) -> Result<Fields<'n, 'static>, ConfigError>,
+    ) -> Result<Self, RecordError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| RecordError::NotUtf8)?;
+        let node = parse_json(text).map_err(|problem| RecordError::NotJson(Box::new(problem)))?;
+        fields(&node).and_then(Self::read).map_err(RecordError::Wrong)
+    }
+
+    /// Reads the query of a URL, as `mode=terminate&window=20s`; several routes stand behind each other with commas. As strict as
+    /// [`written`](Self::written).
     ///
     /// # Errors
     /// When it is not a command.
@@ -59,9 +84,11 @@ impl Command {
         };
         let fields = query.split('&').filter(|field| !field.is_empty()).map(|field| {
             let (name, text) = field.split_once('=').unwrap_or((field, ""));
-            (name.to_owned(), value(name, text))
+            let text = percent_decode_str(text).decode_utf8_lossy();
+            (name.to_owned(), value(name, &text))
         });
-        Self::read(&Node::Object(fields.collect())).map_err(RecordError::Wrong)
+        let node = Node::Object(fields.collect());
+        known(&node).and_then(Self::read).map_err(RecordError::Wrong)
     }
 
     /// The query that [`from_query`](Self::from_query) reads as this command.
@@ -84,8 +111,7 @@ impl Command {
         query
     }
 
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        let fields = Fields::tolerant(node, &Place::Root)?;
+    fn read(fields: Fields<'_, '_>) -> Result<Self, ConfigError> {
         let window_ms = fields.optional::<WindowMs>("window_ms")?.map(WindowMs::value);
         let window = fields.optional::<Window>("window")?;
         let command = Self {
@@ -96,9 +122,10 @@ impl Command {
             percent: fields.optional("percent")?,
             routes: fields.optional("routes")?,
         };
-        if command.mode == DrainMode::Rebalance && command.percent.is_none() {
-            return Place::Field(&Place::Root, "percent")
-                .refuse(Problem::Missing { expected: Percent::EXPECTED });
+        check_percent(command.mode, command.percent, &Place::Root)?;
+        if window.is_some() && window_ms.is_some() {
+            let reason = "stands beside window; expected one of them";
+            return Place::Field(&Place::Root, "window_ms").refuse(Problem::NotOurs { reason });
         }
         Ok(command)
     }

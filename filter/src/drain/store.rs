@@ -27,6 +27,9 @@ pub enum StoreError {
     /// The host did not take the call.
     #[error("the proxy cannot call it: does it have this cluster?")]
     NoCall,
+    /// The answer began and did not end in time, or the host would not keep all of it.
+    #[error("its answer broke off, took longer than the timeout or is larger than the proxy keeps")]
+    BrokenOff,
     /// No answer came, in spite of the host's promise of one.
     #[error("no answer came")]
     Silent,

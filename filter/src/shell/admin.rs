@@ -3,7 +3,7 @@
 use super::host;
 use super::root::Active;
 use super::vm;
-use crate::admin::{self, Asked, Ended};
+use crate::admin::{self, Asked, Ended, MAX_BODY};
 use crate::drain::{Command, RecordError};
 use crate::health;
 use crate::metrics::General;
@@ -33,12 +33,12 @@ pub(super) fn own(active: &Active, request: &RequestView<'_>, ended: bool) -> Op
     })
 }
 
-/// The answer to a command whose body has `size` bytes by now; `None` while more may come.
+/// The answer to a command whose body has at most `size` bytes by now; `None` while more may come.
 pub(super) fn body(active: &Active, size: usize, ended: bool) -> Option<Reply> {
-    if size > admin::MAX_BODY {
+    if size > MAX_BODY {
         return Some(admin::too_large());
     }
-    ended.then(|| carry_out(active, Command::parse(&host::request_body(size))))
+    ended.then(|| carry_out(active, Command::written(&host::request_body(size))))
 }
 
 fn carry_out(active: &Active, command: Result<Command, RecordError>) -> Reply {

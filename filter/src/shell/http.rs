@@ -8,6 +8,7 @@ use proxy_wasm::types::Action;
 use super::admin::{self, Own};
 use super::root::Active;
 use super::{host, vm};
+use crate::admin::MAX_BODY;
 use crate::buffering::{ACCEL, ResponseView};
 use crate::decision;
 use crate::hygiene::MARKER;
@@ -101,6 +102,14 @@ impl Http {
             host::set_request_header(name, Some(value));
         }
         Action::Continue
+    }
+
+    /// More of a command has come, or its end; `size` bytes of it are there.
+    fn command(&mut self, active: &Active, size: usize, ended: bool) {
+        if let Some(answer) = admin::body(active, size, ended) {
+            self.stop_waiting();
+            host::reply(&answer);
+        }
     }
 
     fn stop_waiting(&mut self) {
@@ -199,13 +208,20 @@ impl HttpContext for Http {
     fn on_http_request_body(&mut self, held: usize, ended: bool) -> Action {
         let Some(active) = self.active.clone() else { return Action::Continue };
         if self.awaits_body {
-            if let Some(answer) = admin::body(&active, held, ended) {
-                self.stop_waiting();
-                host::reply(&answer);
-            }
+            self.command(&active, held, ended);
             return Action::Pause;
         }
         action(self.stream.request_body(&active.config, held, ended))
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        match self.active.clone() {
+            Some(active) if self.awaits_body => {
+                self.command(&active, MAX_BODY, true);
+                Action::Pause
+            }
+            _ => Action::Continue,
+        }
     }
 
     fn on_http_response_headers(&mut self, _: usize, ended: bool) -> Action {

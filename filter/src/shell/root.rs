@@ -9,7 +9,7 @@ use super::http::Http;
 use super::vm::{self, Vm};
 use super::{admin, host};
 use crate::config::spec::Signal;
-use crate::config::{Config, ConfigError, MAX_DOCUMENT, NO_ROUTE};
+use crate::config::{Config, ConfigError, Control, MAX_DOCUMENT, NO_ROUTE};
 use crate::decision::Decisions;
 use crate::drain::store::{self, StoreError};
 use crate::metrics::{General, RouteSlot};
@@ -20,8 +20,7 @@ const LOGGED_WARNINGS: usize = 20;
 #[derive(Default)]
 pub(super) struct Root {
     active: Option<Rc<Active>>,
-    /// The name of the plugin and the number of this context among those of its VM.
-    name: Vec<u8>,
+    /// The number of this context's configuration among those of its VM.
     number: u32,
 }
 
@@ -84,9 +83,9 @@ impl Root {
         let active = Active::new(config);
         let config = &active.config;
         host::tick_every(config.tick().as_millis());
-        self.name = host::property(&["plugin_name"]).unwrap_or_default();
         vm::with(|vm| {
-            self.number = vm.plugins.configured(&self.name, config.control().is_some());
+            vm.stores.ended(self.number);
+            self.number = vm.stores.configured(config.control().is_some());
             vm.poller.interrupted();
             if config.drain.is_some() {
                 vm.look(config);
@@ -98,20 +97,22 @@ impl Root {
         self.active = Some(Rc::new(active));
     }
 
-    /// The configuration, while no other has replaced it.
-    fn in_force(&self, vm: &Vm) -> Option<&Config> {
+    /// The store that this context asks, while it is the one to ask.
+    fn store(&self, vm: &Vm) -> Option<(&Config, &Control)> {
         let config = &self.active.as_ref()?.config;
-        vm.plugins.is_latest(&self.name, self.number).then_some(config)
+        let control = config.control().filter(|_| vm.stores.asks(self.number))?;
+        Some((config, control))
     }
 }
 
 impl Context for Root {
-    fn on_http_call_response(&mut self, _: u32, _: usize, size: usize, _: usize) {
+    fn on_http_call_response(&mut self, _: u32, headers: usize, size: usize, _: usize) {
         vm::with(|vm| {
-            let Some(active) = &self.active else { return };
-            let config = &active.config;
-            let Some(control) = config.control() else { return };
+            // What a replaced configuration asked for is no longer wanted.
+            let Some((config, control)) = self.store(vm) else { return };
             let answer = match size {
+                // An answer that broke off arrives as nothing at all, and there is nothing to ask the host for.
+                _ if headers == 0 => Err(StoreError::BrokenOff),
                 0..=store::MAX_ANSWER => {
                     let (status, body) = host::answer(size);
                     store::answer(control.format, status, &body)
@@ -124,7 +125,7 @@ impl Context for Root {
 
     fn on_done(&mut self) -> bool {
         vm::with(|vm| {
-            vm.plugins.ended(&self.name, self.number);
+            vm.stores.ended(self.number);
             vm.flush();
         });
         true
@@ -156,8 +157,7 @@ impl RootContext for Root {
                 vm.look(&active.config);
             }
             let leads = vm.attend(active.config.tick().as_millis()).leads;
-            if let Some(config) = self.in_force(vm)
-                && let Some(control) = config.control()
+            if let Some((config, control)) = self.store(vm)
                 && leads
             {
                 vm.poll(control, config);

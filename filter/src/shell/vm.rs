@@ -6,7 +6,7 @@ use proxy_wasm::types::LogLevel;
 
 use super::admin::Waiting;
 use super::host;
-use super::plugins::Plugins;
+use super::stores::Stores;
 use crate::admin::Ended;
 use crate::config::spec::DrainStateSpec;
 use crate::config::{Config, Control};
@@ -25,7 +25,7 @@ const ATTEMPTS: usize = 16;
 pub(super) struct Vm {
     pub(super) worker: Worker,
     pub(super) metrics: Metrics,
-    pub(super) plugins: Plugins,
+    pub(super) stores: Stores,
     /// Requests of this VM in flight.
     pub(super) in_flight: u64,
     pub(super) waiting: Waiting,
@@ -156,7 +156,7 @@ impl Vm {
 
     /// Reports this VM to the others and counts what is in flight in all of them; says whether it is the one that asks the store.
     pub(super) fn attend(&mut self, tick_ms: u64) -> Attendance {
-        let report = Report { in_flight: self.in_flight, polls: self.plugins.any_polls() };
+        let report = Report { in_flight: self.in_flight, polls: self.stores.are_there() };
         let mut attendance = Attendance { in_flight: self.in_flight, leads: false };
         let Some(now_ns) = host::now_ns() else { return attendance };
         for _ in 0..ATTEMPTS {

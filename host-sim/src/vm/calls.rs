@@ -24,13 +24,14 @@ impl Vm {
 
     /// An HTTP call came to nothing; the guest learns it as the profile has it.
     pub fn http_call_failed(&mut self, call: CallId, failure: CallFailure) {
-        if !self.state().rules.failed_call_is_response {
-            self.state().status = (0, String::new());
-            return self.answer_http(call, HeaderMap::new(), b"", HeaderMap::new());
-        }
+        let made_up = self.state().rules.failed_call_is_response;
         let (status, body) = match failure {
+            _ if !made_up || failure == CallFailure::BrokenOff => {
+                self.state().status = (0, String::new());
+                return self.answer_http(call, HeaderMap::new(), b"", HeaderMap::new());
+            }
             CallFailure::Timeout => ("504", "upstream request timeout"),
-            CallFailure::Reset => (
+            CallFailure::Reset | CallFailure::BrokenOff => (
                 "503",
                 "upstream connect error or disconnect/reset before headers. \
                  reset reason: connection termination",

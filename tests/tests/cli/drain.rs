@@ -156,7 +156,7 @@ fn somebody_elses_drain_ends_the_wait() {
     let last = run.stderr.lines().last().unwrap_or_default();
     assert_eq!(
         (run.status, last),
-        (1, "sluice: epoch 7 is over: epoch 8 (off) at proxy-1 has taken its place")
+        (1, "sluice: epoch 7 is not in force: epoch 8 (off) at proxy-1 is")
     );
 }
 

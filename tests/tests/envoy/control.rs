@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy};
 use sluice_tests::etcd::Etcd;
 use sluice_tests::http1::Client;
+use sluice_tests::http2;
 use sluice_tests::upstream::Upstream;
 use sluice_tests::{eventually, root};
 
@@ -50,6 +51,10 @@ struct Store {
 enum Answer {
     Is(u16, String),
     Never,
+    /// The head, and a part of the body, which then breaks off or stalls for longer than the timeout.
+    Part {
+        stalls: bool,
+    },
 }
 
 impl Store {
@@ -65,6 +70,14 @@ impl Store {
             match answer {
                 Answer::Is(status, body) => reply.respond(status, &[], body.as_bytes()),
                 Answer::Never => reply.pause(250),
+                Answer::Part { stalls } => {
+                    reply.head(200, &[("content-length", "100")]);
+                    reply.write(b"{\"epoch\":");
+                    if stalls {
+                        reply.pause(600);
+                    }
+                    reply.close();
+                }
             }
         });
         (store, server)
@@ -194,6 +207,15 @@ fn a_store_that_does_wrong_is_told_once_and_the_last_drain_stays() {
         let asked = store.count();
         eventually("a good answer", || (store.count() > asked + 1).then_some(()));
     }
+    for stalls in [false, true] {
+        *locked(&store.answer) = Answer::Part { stalls };
+        let (asked, failed) = (store.count(), envoy.stat(FAILED));
+        eventually("broken answers", || (envoy.stat(FAILED) > failed + 1).then_some(()));
+        assert!(store.count() > asked + 1);
+        assert_eq!(Client::once(envoy.port, "/health").status, 200);
+    }
+    assert_eq!(lines(&envoy, "its answer broke off"), 1, "{}", envoy.log());
+    assert_eq!(lines(&envoy, "unreachable"), 0, "no VM broke: {}", envoy.log());
     *locked(&store.answer) = Answer::Never;
     let asked = store.count();
     eventually("the silence", || (store.count() > asked + 2).then_some(()));
@@ -307,7 +329,7 @@ fn the_admin_path_shows_and_changes_the_drain_for_who_has_the_token() {
 
     let wrong = [
         (r#"{"mode":"sleep"}"#, 400, "mode"),
-        ("", 400, "not valid JSON"),
+        ("", 400, "mode: missing"),
         (r#"{"mode":"reload","routes":["nowhere"]}"#, 400, "no route nowhere"),
         (r#"{"mode":"reload","window":"0s"}"#, 400, "window"),
         (r#"{"mode":"reload","epoch":1}"#, 409, "epoch 1 is in force and means something else"),
@@ -367,6 +389,42 @@ fn commands_at_the_same_time_take_epochs_one_after_the_other() {
     let mut sorted = epochs;
     sorted.sort_unstable();
     assert_eq!(sorted, (1..=8).collect::<Vec<_>>());
+}
+
+/// Trailers end a command's body, too, and nothing of it goes on to the upstream.
+#[test]
+fn a_command_that_ends_with_trailers_is_carried_out() {
+    let upstream = Upstream::ok();
+    let proxy = proxy(upstream.port, Upstream::nobody(), 1);
+    let client = http2::Client::connect(proxy.port);
+    let pieces: [&[u8]; 2] = [br#"{"mode":"#, br#""off"}"#];
+    let headers = [("authorization", "Bearer open sesame")];
+    let response = client.finish(client.upload("/.sluice/drain", &headers, &pieces));
+    assert_eq!(response.status, 200);
+    assert_eq!(admin_state(&mut Client::connect(proxy.port))["epoch"], 1);
+    assert!(upstream.requests("/.sluice/drain").is_empty());
+}
+
+/// Of two listeners with the same plugin and VM only one names a store, in either order.
+#[test]
+fn a_plugin_without_a_store_silences_no_other() {
+    for first in [0, 1] {
+        let (store, server) = Store::start();
+        let upstream = Upstream::ok();
+        let bootstrap = Bootstrap::example("fleet", upstream.port)
+            .cluster_at("etcd", server.port)
+            .changed("listeners", |listeners| {
+                let listeners = listeners.as_array_mut().expect("a list of listeners");
+                let other = listeners[0].to_string().replace(r#"\"control\""#, r#"\"state\""#);
+                let control = r#"{ \"cluster\": \"etcd\", \"format\": \"etcd-v3\", \"key\": \"sluice/drain\" }"#;
+                let state = r#"{ \"epoch\": 1, \"mode\": \"off\" }"#;
+                let mut other: Value = serde_json::from_str(&other.replace(control, state)).expect("JSON");
+                other["name"] = json!("other");
+                listeners.insert(first, other);
+            });
+        let _envoy = Envoy::start_with_workers(bootstrap, 2);
+        eventually("the store to be asked", || (store.count() > 1).then_some(()));
+    }
 }
 
 /// Without the plugin option Envoy delivers no body while the head waits.

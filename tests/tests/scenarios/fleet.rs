@@ -117,6 +117,7 @@ fn an_outage_is_told_once_is_asked_for_less_and_less_and_changes_nothing() {
         .line(r#"{"at":"10s","cluster":"etcd","respond":{"end":"refused"}}"#)
         .line(r#"{"at":"3m","cluster":"etcd","respond":{"end":"never"}}"#)
         .health("5m", 0, 503)
+        .line(r#"{"at":"5m","cluster":"etcd","respond":{"status":200,"end":"reset"}}"#)
         .line(r#"{"at":"6m","cluster":"etcd","respond":{"status":500}}"#)
         .health("9m", 1, 503)
         .store("10m", "etcd", 7, "off")
@@ -125,7 +126,8 @@ fn an_outage_is_told_once_is_asked_for_less_and_less_and_changes_nothing() {
     hold(&day, |report| {
         let failed = metric(report, "sluice.drain.control.failed");
         assert!((20..=50).contains(&failed), "{failed} failures in ten minutes");
-        assert_eq!(lines(report, "is of no use"), 1, "{}", log(report));
+        assert_eq!(lines(report, "is of no use"), 3, "{}", log(report));
+        assert_eq!(lines(report, "its answer broke off"), 1, "{}", log(report));
         assert_eq!(lines(report, "answers with epoch 7"), 1, "{}", log(report));
     });
 }

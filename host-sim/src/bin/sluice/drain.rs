@@ -162,7 +162,7 @@ impl Start {
                 format!("time is up after {time}, epoch {epoch} stays in force: {missing}"),
             ),
             watch::End::Overtaken(other) => {
-                ("overtaken", format!("epoch {epoch} is over: {other} has taken its place"))
+                ("overtaken", format!("epoch {epoch} is not in force: {other} is"))
             }
         };
         let is_done = outcome == "done";
@@ -182,7 +182,8 @@ impl Start {
 impl Status {
     fn run(&self) -> Result<Verdict, String> {
         let place = self.target.place(&self.watch)?;
-        let stored = place.stored()?;
+        // A store that is down hides no proxy.
+        let stored = place.stored();
         let ask = |proxy: &Proxy| (proxy.url.to_string(), proxy.state());
         let seen: Vec<_> = place
             .proxies()
@@ -194,8 +195,9 @@ impl Status {
             Ok(state) => Told::State(url, state),
             Err(trouble) => Told::Nothing(url, None, trouble),
         });
-        let told = stored.iter().map(Started::told).chain(told);
+        let told = stored.iter().flatten().map(Started::told).chain(told);
         report::print(self.format, None, told, clock::unix_ms())?;
+        stored?;
         match seen.iter().filter(|(_, seen)| seen.is_err()).count() {
             0 => Ok(Verdict::Held),
             failed => Err(format!("{failed} of {} proxies told no state", seen.len())),

@@ -1,6 +1,6 @@
 //! Files and standard output: where the program reads and writes, with errors that name the file.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -16,6 +16,14 @@ pub(crate) enum FileError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// A file that is longer than what belongs there.
+    #[error("{path}: more than {most} bytes; is it the right file?", path = path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Bytes.
+        most: u64,
     },
     /// A trace that is not text.
     #[error("{path}: not UTF-8 after {valid} bytes; expected JSON Lines", path = path.display())]
@@ -47,6 +55,18 @@ const FILTER: &str = "sluice_filter.wasm";
 /// Reads a file's bytes.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(|source| FileError::Read { path: path.to_owned(), source })
+}
+
+/// Reads the bytes of a file that should have at most `most` of them; some files never end.
+pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    let fail = |source| FileError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(fail)?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= most => Ok(bytes),
+        _ => Err(FileError::TooLong { path: path.to_owned(), most }),
+    }
 }
 
 /// Reads a file's text.

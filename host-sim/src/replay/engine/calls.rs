@@ -83,7 +83,11 @@ impl Engine<'_> {
                 );
             }
             (Answer::Timeout, _) => vm.http_call_failed(pending.call, CallFailure::Timeout),
-            (Answer::Http, _) => vm.http_call_failed(pending.call, CallFailure::Reset),
+            (Answer::Http, respond) => {
+                let began = respond.is_some_and(|respond| respond.status.is_some());
+                let failure = if began { CallFailure::BrokenOff } else { CallFailure::Reset };
+                vm.http_call_failed(pending.call, failure);
+            }
             (Answer::Grpc, _) => vm.grpc_close(pending.call, 14, ""),
         }
         self.settle(pending.worker)?;

@@ -97,11 +97,16 @@ impl Etcd {
         known(Some(&command)).map(|known| command.record(known, now_ms))
     }
 
-    /// Writes the drain that `command` asks for.
-    pub(crate) fn put(&self, command: &Command, now_ms: u64) -> Result<Record, EtcdError> {
+    /// Writes the drain that `command` asks for; one without a number gets one above `least`, too.
+    pub(crate) fn put(
+        &self,
+        command: &Command,
+        least: u64,
+        now_ms: u64,
+    ) -> Result<Record, EtcdError> {
         for _ in 0..ATTEMPTS {
             let standing = self.standing()?;
-            let record = match next(standing.command.as_ref(), command, now_ms)? {
+            let record = match next(standing.command.as_ref(), command, least, now_ms)? {
                 Next::Done(record) => return Ok(record),
                 Next::Write(record) => record,
             };
@@ -190,9 +195,14 @@ fn known(standing: Option<&Command>) -> Result<u64, EtcdError> {
     standing.map_or(Ok(0), |standing| standing.epoch.map(Epoch::value).ok_or(EtcdError::NoEpoch))
 }
 
-fn next(standing: Option<&Command>, wanted: &Command, now_ms: u64) -> Result<Next, EtcdError> {
+fn next(
+    standing: Option<&Command>,
+    wanted: &Command,
+    least: u64,
+    now_ms: u64,
+) -> Result<Next, EtcdError> {
     let known = known(standing)?;
-    let record = wanted.record(known, now_ms).ok_or(EtcdError::NoEpochLeft)?;
+    let record = wanted.record(known.max(least), now_ms).ok_or(EtcdError::NoEpochLeft)?;
     if record.epoch > known {
         return Ok(Next::Write(record));
     }
@@ -227,7 +237,7 @@ mod tests {
     #[test]
     fn the_next_epoch_follows_what_stands_there() {
         let standing = command(r#"{"epoch":7,"mode":"reload","started_ms":5,"window_ms":20}"#);
-        let epoch = |wanted: &str| match next(Some(&standing), &command(wanted), 100) {
+        let epoch = |wanted: &str| match next(Some(&standing), &command(wanted), 3, 100) {
             Ok(Next::Write(record)) => Ok((record.epoch, record.started_ms)),
             Ok(Next::Done(record)) => Ok((record.epoch, record.started_ms)),
             Err(error) => Err(error.to_string()),
@@ -240,15 +250,17 @@ mod tests {
         let below = "epoch 6 is below 7, which stands under the key";
         assert_eq!(epoch(r#"{"mode":"reload","epoch":6}"#), Err(below.to_owned()));
         assert!(
-            matches!(next(None, &command(r#"{"mode":"off"}"#), 1), Ok(Next::Write(record)) if record.epoch == 1)
+            matches!(next(None, &command(r#"{"mode":"off"}"#), 0, 1), Ok(Next::Write(record)) if record.epoch == 1)
         );
         let last = command(r#"{"epoch":9007199254740991,"mode":"off"}"#);
         assert!(matches!(
-            next(Some(&last), &command(r#"{"mode":"off"}"#), 1),
+            next(Some(&last), &command(r#"{"mode":"off"}"#), 0, 1),
             Err(EtcdError::NoEpochLeft)
         ));
+        let above = next(Some(&standing), &command(r#"{"mode":"off"}"#), 60, 1);
+        assert!(matches!(above, Ok(Next::Write(record)) if record.epoch == 61));
         let unnumbered = command(r#"{"mode":"off"}"#);
-        assert!(matches!(next(Some(&unnumbered), &unnumbered, 1), Err(EtcdError::NoEpoch)));
+        assert!(matches!(next(Some(&unnumbered), &unnumbered, 0, 1), Err(EtcdError::NoEpoch)));
     }
 
     #[test]

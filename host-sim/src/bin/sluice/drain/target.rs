@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sluice_filter::config::is_store_key;
 use sluice_filter::drain::{Command, Record};
 
 use super::clock;
@@ -28,7 +29,7 @@ pub(crate) struct Target {
     #[arg(long, value_name = "URL", requires = "key")]
     etcd: Option<Url>,
     /// That key
-    #[arg(long, requires = "etcd")]
+    #[arg(long, requires = "etcd", value_parser = key)]
     key: Option<String>,
 }
 
@@ -51,6 +52,12 @@ pub(crate) struct Started {
 enum By {
     Proxy(State),
     Key(String),
+}
+
+/// A key that a proxy's configuration can name, too.
+fn key(text: &str) -> Result<String, &'static str> {
+    let expected = "expected 1 to 1024 visible ASCII characters other than ?, # and %";
+    is_store_key(text).then(|| text.to_owned()).ok_or(expected)
 }
 
 impl Target {
@@ -90,8 +97,10 @@ impl Place {
                     proxy.command(command).map_err(|error| format!("{url} {error}"))?;
                 Ok(Started { record: Some(record), url, by: By::Proxy(state) })
             }
-            Self::Etcd(etcd, _) => {
-                let record = etcd.put(command, clock::unix_ms());
+            Self::Etcd(etcd, watched) => {
+                // A proxy may be further than the key: its admin path counts on, too.
+                let epochs = watched.iter().filter_map(|proxy| proxy.state().ok()?.epoch);
+                let record = etcd.put(command, epochs.max().unwrap_or(0), clock::unix_ms());
                 Started::under(etcd, record.map(Some))
             }
         }

@@ -11,6 +11,9 @@ use crate::files::{self, FileError};
 /// The variable of the environment that may hold it.
 pub(crate) const VARIABLE: &str = "SLUICE_TOKEN";
 
+/// The longest file that is read for one, in bytes; a request with more would be refused anyway.
+const LONGEST: u64 = 16 * 1024;
+
 /// A token, in the form in which a request carries it.
 #[derive(Debug, Clone)]
 pub(crate) struct Token(HeaderValue);
@@ -39,8 +42,10 @@ impl Token {
     /// The token in `file`, or else in the environment; `None` when nobody names one.
     pub(crate) fn find(file: Option<&Path>) -> Result<Option<Self>, TokenError> {
         let found = match file {
-            Some(path) => Some((path.display().to_string(), files::read(path)?)),
+            Some(path) => Some((path.display().to_string(), files::read_at_most(path, LONGEST)?)),
+            // An empty variable is how scripts unset one.
             None => std::env::var_os(VARIABLE)
+                .filter(|value| !value.is_empty())
                 .map(|value| (VARIABLE.to_owned(), value.into_encoded_bytes())),
         };
         found.map(|(place, bytes)| Self::read(place, &bytes)).transpose()

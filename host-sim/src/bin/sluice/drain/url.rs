@@ -17,6 +17,9 @@ pub(crate) enum UrlError {
     /// It names no host, or is no URL at all.
     #[error("no URL; expected one such as http://127.0.0.1:10000/.sluice/drain")]
     NoUrl,
+    /// What stands behind the host's colon is no port; a client would take the usual one instead.
+    #[error("no port behind the colon; expected a number from 1 to 65535")]
+    Port,
     /// It names a protocol that is not spoken.
     #[error(
         "another scheme than http; put something before it that speaks TLS, or ask from the proxy's own host"
@@ -54,6 +57,10 @@ impl FromStr for Url {
         if authority.as_str().contains('@') {
             return Err(UrlError::User);
         }
+        let has_port = authority.as_str().len() > authority.host().len();
+        if has_port && !authority.port_u16().is_some_and(|port| port > 0) {
+            return Err(UrlError::Port);
+        }
         match uri.scheme_str() {
             Some("http") if !authority.host().is_empty() => Ok(Self(uri)),
             Some("http") | None => Err(UrlError::NoUrl),
@@ -84,6 +91,11 @@ mod tests {
             ("http://proxy-1/?mode=off", Some(UrlError::Query)),
             ("http://proxy-1/#top", Some(UrlError::Query)),
             ("127.0.0.1:15000", Some(UrlError::NoUrl)),
+            ("http://127.0.0.1:99999/d", Some(UrlError::Port)),
+            ("http://127.0.0.1:0/d", Some(UrlError::Port)),
+            ("http://127.0.0.1:/d", Some(UrlError::Port)),
+            ("http://127.0.0.1:abc/d", Some(UrlError::Port)),
+            ("http://[::1]:65536/d", Some(UrlError::Port)),
             ("/.sluice/drain", Some(UrlError::NoUrl)),
             ("http://", Some(UrlError::NoUrl)),
             ("http://a b/", Some(UrlError::NoUrl)),

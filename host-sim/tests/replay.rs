@@ -64,6 +64,24 @@ fn envoy_ends_a_request_after_15_seconds_and_cuts_a_response_that_has_begun() {
 }
 
 #[test]
+fn an_upgrade_outlives_the_limit_once_the_upstream_took_it() {
+    let chat = |upgrade: &str, after: &str| {
+        let text = format!(
+            r#"{{"at":"0s","request":{{"headers":[{upgrade}["x-envoy-upstream-rq-timeout-ms","4000"]]}},"upstream":{{"after":"{after}","status":101,"body":[{{"after":"6s","text":"late"}}]}}}}"#
+        );
+        envoy(&text, |report| {
+            let exchange = &report.exchanges[0];
+            (exchange.status, exchange.end, exchange.last_byte, exchange.body_bytes)
+        })
+    };
+    let upgrade = r#"["upgrade","websocket"],["connection","upgrade"],"#;
+    assert_eq!(chat(upgrade, "1s"), (Some(101), Outcome::Complete, ms(7000), 4));
+    let (status, _, ended, _) = chat(upgrade, "5s");
+    assert_eq!((status, ended), (Some(504), ms(4000)), "until then the limit holds");
+    assert_eq!(chat("", "1s"), (Some(101), Outcome::Cut, ms(4000), 0), "nobody asked for that");
+}
+
+#[test]
 fn envoy_obeys_the_headers_of_its_router_and_keeps_them() {
     let text = r#"{"at":"0s","request":{"headers":[["x-envoy-upstream-rq-timeout-ms","500"],["x-envoy-retry-on","connect-failure"],["x-envoy-max-retries","2"]]},"upstream":[{"end":"refused"},{"end":"refused"},{"after":"10s"}],"expect":{"status":504,"last_byte":"500ms..600ms","upstream":{"attempts":3,"absent":["x-envoy-upstream-rq-timeout-ms","x-envoy-retry-on","x-envoy-max-retries"]}}}"#;
     envoy(text, |report| assert_eq!(report.failures().collect::<Vec<_>>(), []));

@@ -236,6 +236,12 @@ impl<'t> Live<'t> {
         self.spec.request.method.as_deref() == Some("HEAD")
     }
 
+    /// Whether the request that left the filter asks the upstream to leave HTTP.
+    pub(super) fn asks_for_upgrade(&self) -> bool {
+        let headers = self.forwarded.headers.as_ref();
+        headers.is_some_and(|headers| headers.find("upgrade").is_some())
+    }
+
     /// When the next thing happens to this exchange by itself.
     pub(super) fn due(&self) -> Option<Duration> {
         [self.upload_at, self.attempt_at, self.deadline, self.try_deadline]

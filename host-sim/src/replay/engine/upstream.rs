@@ -116,6 +116,10 @@ impl Engine<'_> {
         let end = no_body
             || script.body.is_empty() && script.trailers.is_empty() && script.end == End::Complete;
         live.try_deadline = None;
+        if status == 101 && live.asks_for_upgrade() {
+            // What follows is no response that could be complete: Envoy's limit ends here.
+            live.deadline = None;
+        }
         live.answered = true;
         live.attempt = if end { Attempt::Over } else { Attempt::Body };
         live.attempt_at = if end { None } else { live.next_download(now) };

@@ -74,6 +74,36 @@ fn a_file_that_cannot_be_written_is_named() {
     assert!(run.stderr.contains("no/such/folder/result: cannot be written: "), "{}", run.stderr);
 }
 
+/// By whatever name: an input is what somebody cannot record again.
+#[test]
+fn an_output_never_destroys_an_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (trace, configuration, alias) = (place("trace"), place("configuration"), place("alias"));
+    fs::copy(root().join(TRACE), &trace).expect("a trace");
+    fs::copy(root().join(CONFIGURATION), &configuration).expect("a configuration");
+    fs::hard_link(&trace, &alias).expect("a second name");
+    let before = [&trace, &configuration].map(|file| fs::read(file).expect("a file"));
+    for output in [&trace, &configuration, &alias] {
+        let said = (
+            2,
+            format!("sluice: {output}: is read by this command; expected another file for -o\n"),
+        );
+        let replayed = replay(["--config", &configuration, "-o", output, &trace]);
+        assert_eq!((replayed.status, replayed.stderr), said);
+        if output != &configuration {
+            let imported = run(["import", "envoy-log", "-o", output, &trace]);
+            assert_eq!((imported.status, imported.stderr), said);
+            let stdin = fs::File::open(&trace).expect("the trace");
+            let piped = sluice(["import", "har", "-o", output, "-"]).stdin(stdin).output();
+            let piped = piped.expect("it runs");
+            let stderr = String::from_utf8(piped.stderr).expect("UTF-8");
+            assert_eq!((piped.status.code().unwrap_or(0), stderr), said);
+        }
+    }
+    assert_eq!([&trace, &configuration].map(|file| fs::read(file).expect("a file")), before);
+}
+
 /// `sluice … | head -1` is no mistake.
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {

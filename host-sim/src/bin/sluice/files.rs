@@ -1,6 +1,7 @@
 //! Files and standard output: where the program reads and writes, with errors that name the file.
 
 use std::io::{self, BufWriter, Read as _, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -40,6 +41,12 @@ pub(crate) enum FileError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// An output that would destroy an input.
+    #[error("{path}: is read by this command; expected another file for -o", path = path.display())]
+    OverInput {
+        /// The output.
+        path: PathBuf,
     },
     /// No module where it should be.
     #[error(
@@ -89,6 +96,31 @@ pub(crate) fn built_filter() -> Result<PathBuf, FileError> {
         .map(|dir| dir.join(FILTER))
         .find(|path| path.is_file())
         .ok_or(FileError::NoFilter)
+}
+
+/// Refuses an output that is one of the `inputs`, by whatever name, before anything is written. `-` is
+/// standard input.
+pub(crate) fn spare_inputs<'p>(
+    output: Option<&Path>,
+    inputs: impl IntoIterator<Item = &'p Path>,
+) -> Result<(), FileError> {
+    let Some(path) = output else { return Ok(()) };
+    // What is not there yet is no input; a terminal or a pipe loses nothing.
+    let Some(target) = identity(path) else { return Ok(()) };
+    let mut inputs = inputs.into_iter().map(|input| match input.as_os_str() == "-" {
+        true => Path::new("/dev/stdin"),
+        false => input,
+    });
+    match inputs.any(|input| identity(input) == Some(target)) {
+        true => Err(FileError::OverInput { path: path.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+/// What a file is, under any of its names. It is not opened, because a pipe can be opened only once.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok().filter(|file| file.is_file())?;
+    Some((file.dev(), file.ino()))
 }
 
 /// Writes to a file, or to standard output without one.

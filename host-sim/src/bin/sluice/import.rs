@@ -103,6 +103,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
         true => "standard input".to_owned(),
         false => import.file.display().to_string(),
     };
+    let output = import.output.as_deref();
+    files::spare_inputs(output, [&*import.file]).map_err(|error| error.to_string())?;
     let input =
         open(&import.file).map_err(|source| ImportError::Read { name: name.clone(), source });
     let harvest = input.and_then(|input| match &arguments.source {
@@ -114,7 +116,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
     if import.no_expect {
         records.iter_mut().for_each(|record| record.exchange.expect = None);
     }
-    let output = import.output.as_deref();
     let trace = output.map_or_else(|| "trace".to_owned(), |path| path.display().to_string());
     let text = day::trace(&trace, records)
         .map_err(|mistake| ImportError::Beyond { name: name.clone(), mistake }.to_string())?;

@@ -94,6 +94,9 @@ struct Replays<'t> {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
+    let inputs = arguments.traces.iter().chain(&arguments.config).chain(&arguments.wasm);
+    files::spare_inputs(arguments.output.as_deref(), inputs.map(PathBuf::as_path))
+        .map_err(|error| error.to_string())?;
     let options = options(arguments)?;
     let module = module(arguments, &options.limits)?;
     let texts = arguments

@@ -20,7 +20,9 @@ use self::line::Line;
 use self::story::Account;
 use super::LeftOut;
 use super::error::LineError;
-use super::record::{Attempts, Connection, Exchange, Expect, Open, Record, Request, body};
+use super::record::{
+    Attempts, Connection, Exchange, Expect, Open, Record, Request, abandoned, body,
+};
 pub(super) use line::{EXAMPLE, Field};
 
 /// Without these there is no request to tell of.
@@ -84,7 +86,7 @@ pub(super) fn read(id: String, text: &str) -> Result<Result<Record, LeftOut>, Li
         route_metadata: line
             .text(Field::Policy)?
             .map(|policy| json!({ "sluice": { "policy": policy } })),
-        ..upload(&line, status, account.request_end)?
+        ..upload(&line, &account)?
     };
     let upstream = account.upstream();
     let expect = Some(expectations(&account, decision.clone()));
@@ -121,16 +123,23 @@ fn connection(line: &Line) -> Result<Option<Connection>, LineError> {
 }
 
 /// Headers and body of the request. A declared length counts more than what came of it, because a
-/// request may be answered, or given up, before its end.
-fn upload(line: &Line, status: u16, end: Option<Duration>) -> Result<Request, LineError> {
+/// request may be answered before its end.
+fn upload(line: &Line, account: &Account<'_>) -> Result<Request, LineError> {
     let mut headers = line.headers(Field::RequestHeaders)?;
     headers.retain(|(name, _)| !FRAMING.contains(&name.as_str()));
     let declared = headers.iter().find(|(name, _)| name == "content-length");
     let declared = declared.and_then(|(_, value)| value.parse().ok());
     let came = line.number(Field::BytesReceived)?.unwrap_or(0);
-    // What is sent after an upgrade is no body, and would hold the answer back.
-    let bytes = if status == 101 { 0 } else { declared.unwrap_or(came) };
-    Ok(Request { headers, body: body(bytes, end.unwrap_or_default()), ..Request::default() })
+    let unfinished = line.notes(Field::RequestEnd) && account.request_end.is_none();
+    let body = if account.status == 101 {
+        // What is sent after an upgrade is no body, and would hold the answer back.
+        Vec::new()
+    } else if account.left_unanswered() && unfinished {
+        abandoned(came, declared, account.duration)
+    } else {
+        body(declared.unwrap_or(came), account.request_end.unwrap_or_default())
+    };
+    Ok(Request { headers, body, ..Request::default() })
 }
 
 /// What the upstream sent, as far as the filter did not put it there.

@@ -71,6 +71,13 @@ struct Asked {
     headers: Vec<Header>,
     #[serde(default)]
     body_size: Option<f64>,
+    post_data: Option<PostData>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PostData {
+    #[serde(default, deserialize_with = "length")]
+    text: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,6 +130,11 @@ impl<'de> Deserialize<'de> for Millis {
         // Browsers measure in microseconds at best; what stands behind them is rounding.
         Ok(Self(Duration::from_micros((millis * 1000.0).round() as u64)))
     }
+}
+
+/// The length of a text in bytes; the text itself is not kept.
+fn length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(|text| text.len() as u64))
 }
 
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -247,7 +259,8 @@ fn protocol(version: &str) -> Option<&'static str> {
 
 impl Asked {
     fn bytes(&self) -> u64 {
-        declared(&self.headers).or_else(|| size(self.body_size)).unwrap_or(0)
+        let posted = || self.post_data.as_ref().and_then(|posted| posted.text);
+        declared(&self.headers).or_else(|| size(self.body_size)).or_else(posted).unwrap_or(0)
     }
 
     fn kept(&self) -> Headers {

@@ -200,6 +200,15 @@ pub(super) fn body(bytes: u64, span: Duration) -> Vec<Chunk> {
     vec![first, Chunk { after: Span(pause), bytes: each, times: pieces - 1 }]
 }
 
+/// A body that its sender gave up after this time: what came of it, and a rest that would have come later.
+pub(super) fn abandoned(came: u64, declared: Option<u64>, span: Duration) -> Vec<Chunk> {
+    let mut chunks = body(came, span);
+    let after = if chunks.is_empty() { span + BEAT } else { BEAT };
+    let rest = declared.unwrap_or_default().saturating_sub(came).clamp(1, MOST_BYTES);
+    chunks.push(Chunk { after: Span(after), bytes: rest, times: 1 });
+    chunks
+}
+
 fn is_one(times: &u64) -> bool {
     *times == 1
 }

@@ -80,10 +80,15 @@ impl Line {
 
     /// Refuses a line whose format lacks one of these; `null` is said of what there is not.
     pub(super) fn require(&self, fields: &[Field]) -> Result<(), LineError> {
-        match fields.iter().find(|field| self.at(**field).is_none()) {
+        match fields.iter().find(|field| !self.notes(**field)) {
             Some(&field) => Err(LineError::Missing(field)),
             None => Ok(()),
         }
+    }
+
+    /// Whether the log's format has this field, be it with `null`.
+    pub(super) fn notes(&self, field: Field) -> bool {
+        self.at(field).is_some()
     }
 
     pub(super) fn text(&self, field: Field) -> Result<Option<&str>, LineError> {

@@ -69,7 +69,7 @@ impl Account<'_> {
             None
         } else if self.client_left() {
             Some(Outcome::Client)
-        } else if self.answered() && self.interrupted().is_some() {
+        } else if self.answered() && (self.interrupted().is_some() || self.overflowed()) {
             Some(Outcome::Cut)
         } else {
             Some(Outcome::Complete)
@@ -90,6 +90,17 @@ impl Account<'_> {
     /// Whether the client went away.
     pub(super) fn client_left(&self) -> bool {
         self.flagged("DC")
+    }
+
+    /// Whether the client went away before there was an answer.
+    pub(super) fn left_unanswered(&self) -> bool {
+        self.client_left() && !self.answered()
+    }
+
+    /// Whether the proxy cut a response whose held body did not fit into its buffer. Where the client
+    /// had no head yet, it got a whole answer instead: 500.
+    fn overflowed(&self) -> bool {
+        self.details == "response_payload_too_large" && self.status != 500
     }
 
     fn answered(&self) -> bool {
@@ -123,11 +134,16 @@ impl Account<'_> {
         let begin = self.response_start.unwrap_or_default();
         let asked = self.request_end.max(self.upstream_start.filter(|_| self.attempts > 1));
         let end = self.response_end.unwrap_or(self.duration);
+        let bytes = match self.overflowed() {
+            // The upstream had sent more than what reached the client.
+            true => self.declared().unwrap_or(self.bytes),
+            false => self.bytes,
+        };
         Attempt {
             after: Span(begin.saturating_sub(asked.unwrap_or_default())),
             status: Some(self.status),
             headers: self.headers.clone(),
-            body: body(self.bytes, end.saturating_sub(begin)),
+            body: body(bytes, end.saturating_sub(begin)),
             end: self.interrupted(),
         }
     }
@@ -179,6 +195,11 @@ impl Account<'_> {
             None => End::Reset,
         };
         Attempt { after: Span(gap), end: Some(end), ..Attempt::default() }
+    }
+
+    fn declared(&self) -> Option<u64> {
+        let (_, length) = self.headers.iter().find(|(name, _)| name == "content-length")?;
+        length.parse().ok()
     }
 
     fn decided(&self, field: &str) -> Option<&Value> {

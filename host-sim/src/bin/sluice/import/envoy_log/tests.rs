@@ -193,6 +193,46 @@ fn a_client_that_left_closes_its_connection_after_its_last_request() {
     );
 }
 
+#[test]
+fn an_upload_that_was_given_up_ends_only_after_its_client_left() {
+    let uploaded = |came: u64, length: Value, timing: Value| {
+        let found = exchange(&json!({
+            "method": "POST", "response_code": 0, "response_flags": "DC", "duration": 3000, "timing": timing,
+            "bytes_received": came, "request_headers": { "content-length": length },
+        }));
+        assert_eq!(found["upstream"], json!({ "end": "never" }));
+        found["request"]["body"].clone()
+    };
+    let nothing = || json!({ "request_end": null, "response_start": null, "response_end": null });
+    let half = json!([{ "bytes": 1 }, { "after": "1s", "bytes": 1, "times": 3 }, { "after": "1s", "bytes": 96 }]);
+    assert_eq!(uploaded(4, json!("100"), nothing()), half);
+    assert_eq!(uploaded(0, json!("100"), nothing()), json!([{ "after": "4s", "bytes": 100 }]));
+    assert_eq!(uploaded(0, Value::Null, nothing()), json!([{ "after": "4s", "bytes": 1 }]));
+    let whole = json!({ "request_end": 5000, "response_start": null, "response_end": null });
+    assert_eq!(uploaded(100, json!("100"), whole), json!([{ "after": "5ms", "bytes": 100 }]));
+    // A log without times says nothing of the upload's end.
+    assert_eq!(uploaded(0, Value::Null, Value::Null), Value::Null);
+}
+
+#[test]
+fn a_response_that_did_not_fit_is_told_whole_and_expected_cut() {
+    let overflow = |status: u16| {
+        exchange(&json!({
+            "response_code": status, "response_code_details": "response_payload_too_large", "bytes_sent": 32760,
+            "response_headers": { "content-length": "2000000" },
+        }))
+    };
+    let found = overflow(200);
+    let chunks = found["upstream"]["body"].as_array().expect("a body");
+    let size = |chunk: &Value| {
+        chunk["bytes"].as_u64().expect("a size") * chunk["times"].as_u64().unwrap_or(1)
+    };
+    assert_eq!(chunks.iter().map(size).sum::<u64>(), 2_000_000);
+    assert_eq!(found["upstream"].get("end"), None);
+    assert_eq!(found["expect"]["end"], "cut");
+    assert_eq!(overflow(500)["expect"]["end"], "complete", "the proxy's own answer");
+}
+
 /// What the attempts before the last one met is not logged; the policy that tried again says what it may have been.
 #[test]
 fn attempts_before_the_last_one_fail_as_the_policy_retries() {

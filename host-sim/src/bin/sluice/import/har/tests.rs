@@ -55,6 +55,29 @@ fn a_page_becomes_a_trace() {
     );
 }
 
+/// HTTP/2 needs no `content-length`, and not every browser counts the bytes.
+#[test]
+fn an_upload_that_nobody_counted_is_as_long_as_its_text() {
+    let upload = |fields: Value| {
+        let mut recording: Value = serde_json::from_str(&recording()).expect("JSON");
+        let entries = recording["log"]["entries"].as_array_mut().expect("entries");
+        let cart = entries.iter_mut().map(|entry| &mut entry["request"]);
+        let cart = cart.into_iter().find(|request| request["method"] == "POST").expect("a POST");
+        cart["headers"] = json!([]);
+        cart["bodySize"] = json!(-1);
+        cart["postData"] = fields;
+        let lines = trace(&recording.to_string()).expect("a trace");
+        exchange(&lines, "/api/cart")["request"]["body"].clone()
+    };
+    let text = json!({ "mimeType": "text/plain", "text": "für 5 €" });
+    assert_eq!(upload(text), json!([{ "after": "200us", "bytes": 10 }]));
+    for nothing in
+        [json!({ "mimeType": "text/plain", "params": [] }), json!({ "text": null }), Value::Null]
+    {
+        assert_eq!(upload(nothing), Value::Null);
+    }
+}
+
 #[test]
 fn what_a_browser_calls_a_connection_may_be_a_port() {
     let lines = trace(&recording()).expect("a trace");

@@ -11,6 +11,7 @@ mod body;
 mod check;
 mod event;
 mod expect;
+mod message;
 mod text;
 
 pub use body::{Body, Chunk, Content, MOST_BYTES, fill_pattern};
@@ -20,6 +21,7 @@ pub use event::{
     SharedData, Upstream, body_len,
 };
 pub use expect::{Bound, ConfigureExpect, Expect, Outcome, UpstreamExpect};
+pub use message::{is_control, is_target, is_token};
 pub use text::{Span, Text};
 
 /// A trace that was read and checked.

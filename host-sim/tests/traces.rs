@@ -89,6 +89,35 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
             "request.path: is empty; leave it out for the default",
         ),
         (
+            r#"{"at":"6s","request":{},"upstream":{"headers":[["a","b\u0001"]]}}"#,
+            "upstream.headers[0]: \"b\\u{1}\" is no header value; expected one without control characters",
+        ),
+        (
+            r#"{"at":"6s","request":{"method":"G T"}}"#,
+            "request.method: \"G T\" is no method; expected one such as \"GET\"",
+        ),
+        (r#"{"at":"6s","request":{"method":""}}"#, "request.method: \"\" is no method"),
+        (
+            r#"{"at":"6s","request":{"scheme":""}}"#,
+            "request.scheme: is empty; leave it out for the default",
+        ),
+        (
+            r#"{"at":"6s","request":{"path":"/a b"}}"#,
+            "request.path: \"/a b\" cannot be sent; expected neither spaces nor control characters",
+        ),
+        (
+            r#"{"at":"6s","request":{"authority":"a\u007f"}}"#,
+            "request.authority: \"a\\u{7f}\" cannot be sent",
+        ),
+        (
+            r#"{"at":"6s","request":{},"expect":{"body_sha256":"00"}}"#,
+            "expect.body_sha256: \"00\" is no SHA-256; expected 64 hexadecimal digits",
+        ),
+        (
+            r#"{"at":"6s","request":{},"expect":{"upstream":{"body_sha256":"g"}}}"#,
+            "expect.upstream.body_sha256: \"g\" is no SHA-256",
+        ),
+        (
             r#"{"at":"6s","request":{},"upstream":{"status":42}}"#,
             "upstream.status: found 42; expected a final status from 200 to 599",
         ),

@@ -10,10 +10,11 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::event::{
-    ConnectionIndex, End, Event, Exchange, Headers, Kind, Line, Open, Upstream, has_empty_chunk,
+    ConnectionIndex, End, Event, Exchange, Kind, Line, Open, Upstream, has_empty_chunk,
     parse_expect,
 };
 use super::expect::ConfigureExpect;
+use super::message::{check_fields, check_request, check_status};
 use super::text::Span;
 use super::{Text, Trace};
 
@@ -40,7 +41,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    fn new(field: &str, message: impl Into<String>) -> Self {
+    pub(super) fn new(field: &str, message: impl Into<String>) -> Self {
         Self { field: field.to_owned(), message: message.into() }
     }
 }
@@ -203,15 +204,7 @@ impl<'a> Reader<'a> {
                 "a chunk is empty; expected at least 1 byte",
             ));
         }
-        for (field, value) in
-            [("request.path", &request.path), ("request.authority", &request.authority)]
-        {
-            if value.as_ref().is_some_and(|value| value.is_empty()) {
-                return Err(FieldError::new(field, "is empty; leave it out for the default"));
-            }
-        }
-        check_fields("request.headers", &request.headers)?;
-        check_fields("request.trailers", &request.trailers)?;
+        check_request(&request)?;
         let upstream = line.upstream.unwrap_or_else(|| vec![Upstream::default()]);
         for attempt in &upstream {
             check_attempt(attempt)?;
@@ -326,39 +319,6 @@ fn within_expect(mistake: FieldError) -> FieldError {
 
 fn missing(field: &str, purpose: &str) -> FieldError {
     FieldError::new(field, format!("is missing; expected the {field} {purpose}"))
-}
-
-fn check_status(field: &str, status: Option<u16>) -> Result<(), FieldError> {
-    match status {
-        Some(status) if !(200..=599).contains(&status) => Err(FieldError::new(
-            field,
-            format!("found {status}; expected a final status from 200 to 599"),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Names and values that an HTTP message can carry (RFC 9110, sections 5.1 and 5.5).
-fn check_fields(field: &str, headers: &Headers<'_>) -> Result<(), FieldError> {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    for (index, (name, value)) in headers.iter().enumerate() {
-        if name.is_empty() || !name.bytes().all(token) {
-            return Err(FieldError::new(
-                &format!("{field}[{index}]"),
-                format!("{:?} is no header name; expected letters, digits and hyphens", &**name),
-            ));
-        }
-        if value.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
-            return Err(FieldError::new(
-                &format!("{field}[{index}]"),
-                format!(
-                    "{:?} is no header value; expected one without line ends and NUL",
-                    &**value
-                ),
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn check_attempt(attempt: &Upstream<'_>) -> Result<(), FieldError> {

@@ -39,7 +39,7 @@ pub struct Expect<'a> {
     /// The length of the body that the client gets.
     pub body_bytes: Option<u64>,
     /// The SHA-256 of the body that the client gets, in hexadecimal.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "sha256")]
     pub body_sha256: Option<Text<'a>>,
     /// How the exchange ends for the client.
     pub end: Option<Outcome>,
@@ -66,7 +66,7 @@ pub struct UpstreamExpect<'a> {
     /// The length of the request's body as the last attempt gets it.
     pub body_bytes: Option<u64>,
     /// The SHA-256 of that body, in hexadecimal.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "sha256")]
     pub body_sha256: Option<Text<'a>>,
 }
 
@@ -150,5 +150,22 @@ impl fmt::Display for Bound {
 impl<'de> Deserialize<'de> for Bound {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Bound::parse(&Text::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// A hash in the lower case of reports, however it is written.
+fn sha256<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Text<'a>>, D::Error> {
+    let Some(text) = Option::<Text>::deserialize(deserializer)? else { return Ok(None) };
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let found = &*text;
+        return Err(D::Error::custom(format_args!(
+            "{found:?} is no SHA-256; expected 64 hexadecimal digits"
+        )));
+    }
+    match text.bytes().any(|b| b.is_ascii_uppercase()) {
+        true => Ok(Some(Text(text.to_ascii_lowercase().into()))),
+        false => Ok(Some(text)),
     }
 }

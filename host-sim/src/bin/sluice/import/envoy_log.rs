@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use sluice_filter::decision;
-use sluice_sim::trace::MOST_BYTES;
+use sluice_sim::trace::{MOST_BYTES, is_target, is_token};
 
 use self::line::Line;
 use self::story::Account;
@@ -48,6 +48,10 @@ pub(super) fn read(id: String, text: &str) -> Result<Result<Record, LeftOut>, Li
     let Some(path) = path.filter(|_| method != "CONNECT") else {
         return Ok(Err(LeftOut::Tunnel));
     };
+    let (scheme, authority) = (line.text(Field::Scheme)?, line.text(Field::Authority)?);
+    if !is_token(method) || ![Some(path), scheme, authority].into_iter().flatten().all(is_target) {
+        return Ok(Err(LeftOut::NoRequest));
+    }
     let status = line.number(Field::ResponseCode)?.unwrap_or(0);
     let Some(status) = u16::try_from(status).ok().filter(|status| is_final(*status)) else {
         return Ok(Err(LeftOut::Status));
@@ -79,8 +83,8 @@ pub(super) fn read(id: String, text: &str) -> Result<Result<Record, LeftOut>, Li
     }
     let request = Request {
         method: method.to_owned(),
-        scheme: line.text(Field::Scheme)?.map(str::to_owned),
-        authority: line.text(Field::Authority)?.map(str::to_owned),
+        scheme: scheme.map(str::to_owned),
+        authority: authority.map(str::to_owned),
         path: path.to_owned(),
         route_name: line.text(Field::RouteName)?.map(str::to_owned),
         route_metadata: line

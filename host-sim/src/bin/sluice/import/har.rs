@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use serde_json::Value;
-use sluice_sim::trace::MOST_BYTES;
+use sluice_sim::trace::{MOST_BYTES, is_control, is_target, is_token};
 
 use super::LeftOut;
 use super::record::{
@@ -190,6 +190,9 @@ impl Entry {
             return Err(LeftOut::Cached);
         }
         let url = Url::split(&self.request.url).ok_or(LeftOut::NotHttp)?;
+        if !is_token(&self.request.method) {
+            return Err(LeftOut::NotHttp);
+        }
         if self.response.status <= 0 {
             return Err(LeftOut::NoAnswer);
         }
@@ -288,7 +291,7 @@ impl Answered {
 
 impl Header {
     fn lower(&self) -> (String, String) {
-        (self.name.to_ascii_lowercase(), self.value.replace(['\r', '\n', '\0'], " "))
+        (self.name.to_ascii_lowercase(), self.value.replace(is_control, " "))
     }
 }
 
@@ -320,7 +323,8 @@ impl<'u> Url<'u> {
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let authority = authority.rsplit('@').next().filter(|authority| !authority.is_empty())?;
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Some(Self { scheme, authority, path })
+        let can_be_sent = is_target(authority) && is_target(&path);
+        can_be_sent.then_some(Self { scheme, authority, path })
     }
 
     fn port(&self) -> &'u str {

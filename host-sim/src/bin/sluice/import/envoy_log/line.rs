@@ -4,6 +4,7 @@
 //! may come as text and as `-`, which is taken for the same.
 
 use serde_json::{Map, Value};
+use sluice_sim::trace::{is_control, is_token};
 
 use super::super::error::LineError;
 use super::super::record::Headers;
@@ -126,8 +127,7 @@ impl Line {
     pub(super) fn headers(&self, field: Field) -> Result<Headers, LineError> {
         let mut headers = Headers::new();
         for (name, value) in self.object(field)?.unwrap_or_default() {
-            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            if name.is_empty() || !name.bytes().all(token) {
+            if !is_token(&name) {
                 return Err(LineError::HeaderName { field, name });
             }
             let value = match value {
@@ -163,9 +163,9 @@ impl Line {
     }
 }
 
-/// Values come without the characters that end a line in HTTP.
+/// Values come without the characters that HTTP does not let through.
 fn one_line(value: &str) -> String {
-    value.replace(['\r', '\n', '\0'], " ")
+    value.replace(is_control, " ")
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -288,6 +288,10 @@ fn lines_that_are_no_exchange_are_left_out() {
         ),
         (json!({ "method": "CONNECT", "path": null }), LeftOut::Tunnel),
         (json!({ "response_code": 700 }), LeftOut::Status),
+        // What an HTTP/2 client may write, and the proxy answers by itself.
+        (json!({ "method": "G T" }), LeftOut::NoRequest),
+        (json!({ "path": "/a b" }), LeftOut::NoRequest),
+        (json!({ "authority": "shop\u{7}" }), LeftOut::NoRequest),
     ] {
         let read = read("x:1".to_owned(), &line(&changes)).expect("a line of the format");
         assert_eq!(read.expect_err("no exchange"), why);

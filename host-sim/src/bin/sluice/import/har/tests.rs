@@ -98,6 +98,16 @@ fn what_never_came_to_the_proxy_is_left_out() {
 }
 
 #[test]
+fn what_no_request_can_carry_is_left_out() {
+    for (from, to) in [("/api/items", "/api/two items"), ("\"POST\"", "\"PO ST\"")] {
+        let text = recording().replacen(from, to, 1);
+        let harvest = har("shop.har", text.as_bytes()).expect("a recording");
+        assert_eq!((harvest.left_out[&LeftOut::NotHttp], harvest.records.len()), (3, 7), "{to}");
+        day::trace("shop", harvest.records).expect("a trace of the others");
+    }
+}
+
+#[test]
 fn mistakes_name_the_line_and_the_field() {
     let refusal = |text: &str| trace(text).expect_err("a mistake");
     for (text, mistake) in [

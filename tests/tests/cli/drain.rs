@@ -267,8 +267,8 @@ fn the_token_comes_from_a_file_or_the_environment() {
         assert_eq!((run.status, run.stderr), (2, format!("sluice: {message}\n")));
     };
     let none = format!("no token for {url}; expected a file with --token-file, or SLUICE_TOKEN");
-    refused(end(false, None), none);
-    refused(end(false, Some("")), "SLUICE_TOKEN: found nothing, expected a token".to_owned());
+    refused(end(false, None), none.clone());
+    refused(end(false, Some("")), none);
     let unfit = "found more than one line of plain ASCII text, expected a token";
     refused(end(false, Some("two\nlines")), format!("SLUICE_TOKEN: {unfit}"));
     std::fs::write(&file, "secr\u{e9}t").expect("a file");
@@ -325,7 +325,7 @@ fn a_fleet_is_waited_for_proxy_by_proxy() {
         let done = json!({ "header": {}, "succeeded": true });
         tell(reply, if request.path().ends_with("/txn") { &done } else { &range });
     });
-    // One hears of it at once; the other at its fourth look, and is then asked at its health path.
+    // Before it is written each is asked for its epoch. One hears of it at once; the other at its fourth look.
     let told = |reply: &mut Reply, epoch: u64, in_flight: u64| {
         let mut state = state("terminate", in_flight, 0);
         state["epoch"] = json!(epoch);
@@ -334,11 +334,13 @@ fn a_fleet_is_waited_for_proxy_by_proxy() {
         health.retain(|name, _| name != "closed" && name != "record");
         reply.respond(503, &[], state.to_string().as_bytes());
     };
-    let quick = Upstream::start(move |_, reply| told(reply, 1, 0));
-    let late = Upstream::start(move |_, reply| match reply.before {
-        0..3 => reply.respond(200, &[], b"the upstream's own health"),
-        _ => told(reply, 1, 0),
-    });
+    let hearing_at = |look: usize| {
+        Upstream::start(move |_, reply| match reply.before {
+            before if before < look => reply.respond(200, &[], b"the upstream's own health"),
+            _ => told(reply, 1, 0),
+        })
+    };
+    let (quick, late) = (hearing_at(1), hearing_at(4));
     let urls = [&etcd, &quick, &late].map(|server| format!("http://127.0.0.1:{}", server.port));
     let [etcd_url, quick_url, late_url] = &urls;
     let arguments = [

@@ -58,7 +58,7 @@ impl FromStr for Url {
             return Err(UrlError::User);
         }
         let has_port = authority.as_str().len() > authority.host().len();
-        if has_port && !authority.port_u16().is_some_and(|port| port > 0) {
+        if has_port && authority.port_u16().is_none_or(|port| port == 0) {
             return Err(UrlError::Port);
         }
         match uri.scheme_str() {

@@ -242,9 +242,9 @@ mod tests {
 
     /// A drain of epoch 7 that began at 1 s and has a window of 10 s.
     fn watch(mode: &str, proxies: usize) -> Watch {
-        let record = format!(
-            r#"{{"epoch":7,"mode":"{mode}","started_ms":1000,"window_ms":10000,"percent":5}}"#
-        );
+        let share = if mode == "rebalance" { r#","percent":5"# } else { "" };
+        let record =
+            format!(r#"{{"epoch":7,"mode":"{mode}","started_ms":1000,"window_ms":10000{share}}}"#);
         let record = Record::parse(record.as_bytes()).expect("a record");
         let urls = std::iter::repeat_n(URL.to_owned(), proxies);
         Watch::new(Goal::from(&record), urls, Duration::from_secs(60))

@@ -36,6 +36,32 @@ fn lines(reply: &mut Reply, count: usize) {
     reply.chunk(b"");
 }
 
+/// The limit of an ordinary request that comes later tells that the upgrade's is over.
+#[test]
+fn an_upgrade_outlives_the_limit_once_the_upstream_took_it() {
+    let upstream = Upstream::start(|request, reply| {
+        if request.header("upgrade") != Some("websocket") || request.path().ends_with("silent") {
+            reply.pause(1500);
+            return reply.respond(200, &[], b"late");
+        }
+        reply.head(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
+        let bytes = reply.read();
+        reply.write(&bytes);
+        reply.close();
+    });
+    let envoy = start(&upstream);
+    let upgrade = [("upgrade", "websocket"), ("connection", "upgrade")];
+    let mut chat = Client::connect(envoy.port);
+    chat.send("GET", "/login", &upgrade);
+    assert_eq!(chat.receive().status, 101);
+    assert_eq!(Client::once(envoy.port, "/login").status, 504);
+    chat.write(b"still here");
+    assert_eq!(chat.raw(16), b"still here");
+    let mut silent = Client::connect(envoy.port);
+    silent.send("GET", "/login?silent", &upgrade);
+    assert_eq!(silent.receive().status, 504);
+}
+
 #[test]
 fn a_route_has_its_own_limit() {
     let upstream = Upstream::start(|_, reply| {

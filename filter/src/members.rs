@@ -53,6 +53,9 @@ pub struct Moment {
 pub struct Membership {
     /// Given at the first report: higher than those that were there.
     id: Option<u64>,
+    /// When it reported last, in milliseconds since the Unix epoch, and whether that was later than its lease lasted.
+    reported_ms: Option<u64>,
+    is_late: bool,
 }
 
 /// What a report led to.
@@ -83,10 +86,15 @@ impl Membership {
             .copied()
             .collect();
         let lease_ms = at.tick_ms.saturating_mul(LEASE_TICKS);
-        let leads = report.polls
-            && !others
-                .iter()
-                .any(|member| member.polls && member.id < id && age(member) <= lease_ms);
+        // A report that lost against another one is made again at the same moment, and is as late as it was.
+        if self.reported_ms != Some(now_ms) {
+            self.is_late = self.reported_ms.is_some_and(|last| last.abs_diff(now_ms) > lease_ms);
+            self.reported_ms = Some(now_ms);
+        }
+        // Whoever is late itself calls nobody late: the whole process may have stood still.
+        let holds = |member: &Member| self.is_late || age(member) <= lease_ms;
+        let elder = |member: &Member| member.polls && member.id < id;
+        let leads = report.polls && !others.iter().any(|member| elder(member) && holds(member));
         let own =
             Member { id, renewed_ms: now_ms, in_flight: report.in_flight, polls: report.polls };
         // Without a store to ask, an unchanged report is worth repeating only before it is taken for one of the dead.

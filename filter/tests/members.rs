@@ -53,6 +53,21 @@ fn the_eldest_leads_and_the_next_takes_over_within_two_intervals_of_its_death() 
 }
 
 #[test]
+fn a_process_that_stood_still_has_one_leader_when_it_goes_on() {
+    let mut process = Process::default();
+    let (mut one, mut two) = (Membership::default(), Membership::default());
+    for now in [1_000, 1_250] {
+        assert!(process.report(&mut one, 0, now).leads);
+        assert!(!process.report(&mut two, 0, now).leads);
+    }
+    // The younger one wakes up first.
+    assert!(!process.report(&mut two, 0, 9_000).leads);
+    assert!(!process.report(&mut two, 0, 9_000).leads, "nor when its report is made again");
+    assert!(process.report(&mut one, 0, 9_001).leads);
+    assert!(!process.report(&mut two, 0, 9_250).leads);
+}
+
+#[test]
 fn only_a_worker_that_has_a_store_leads() {
     let mut process = Process::default();
     let (mut one, mut two) = (Membership::default(), Membership::default());

@@ -1,7 +1,7 @@
 //! When the control store is asked, and what is told about how it answers.
 //!
 //! A store that fails is asked less and less often, each process at its own moments, so that a fleet does not fall upon it when it comes
-//! back. Operators read one line for each change of its condition, however long it lasts.
+//! back. Operators read one line for each change of its condition, however long it lasts, and one more from a worker that takes over.
 
 use std::mem::{Discriminant, discriminant};
 

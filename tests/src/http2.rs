@@ -228,6 +228,14 @@ impl Client {
 /// # Panics
 /// If this machine has no port left.
 pub fn serve(pieces: &'static [&'static [u8]]) -> u16 {
+    listen(move |stream| answer(stream, pieces))
+}
+
+/// Serves each connection with `connection`, on a thread of its own; where it listens.
+pub(crate) fn listen<C>(connection: impl Fn(TcpStream) -> C + Send + 'static) -> u16
+where
+    C: Future<Output = Result<(), h2::Error>> + Send + 'static,
+{
     let (told, port) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -236,7 +244,7 @@ pub fn serve(pieces: &'static [&'static [u8]]) -> u16 {
             let port = listener.local_addr().expect("a bound socket has an address").port();
             told.send(port).expect("the caller waits for it");
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, pieces));
+                tokio::spawn(connection(stream));
             }
         });
     });

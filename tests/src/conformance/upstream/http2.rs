@@ -1,37 +1,23 @@
 //! The upstream of HTTP/2, for what HTTP/1.1 cannot say through Envoy: trailers, and streams that are refused.
 
-use std::net::Ipv4Addr;
-
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use sluice_sim::trace::End;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
 use super::super::clock::Pace;
 use super::{Attempt, EXCHANGE, Scripts};
-use crate::http2::fields;
+use crate::http2::{fields, listen};
 
 /// More than the uploads of a trace.
 const WINDOW: u32 = 1 << 24;
 
 /// Starts it; where it listens.
 pub(super) fn serve(scripts: Scripts) -> u16 {
-    let (told, port) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a thread").block_on(async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-            let port = listener.local_addr().expect("a bound socket has an address").port();
-            told.send(port).expect("the caller waits for it");
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(connection(stream, scripts.clone()));
-            }
-        });
-    });
-    port.recv().expect("a port")
+    listen(move |stream| connection(stream, scripts.clone()))
 }
 
 async fn connection(stream: TcpStream, scripts: Scripts) -> Result<(), h2::Error> {

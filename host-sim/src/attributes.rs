@@ -65,7 +65,7 @@ fn known<'a>(state: &'a State, context: &'a Context, path: [&[u8]; 3]) -> Option
         b"source" => of_peer(&connection.source, second),
         b"destination" => of_peer(&connection.destination, second),
         b"request" => of_request(http?, connection, opened, state.process.now(), second, third),
-        b"response" => of_response(http?, second, third),
+        b"response" => of_response(http?, state.rules.response_details, second, third),
         _ => None,
     }
 }
@@ -125,15 +125,21 @@ fn of_request<'a>(
     }
 }
 
-fn of_response<'a>(http: &'a Http, name: &[u8], third: &[u8]) -> Option<Value<'a>> {
+fn of_response<'a>(http: &'a Http, detailed: bool, name: &[u8], third: &[u8]) -> Option<Value<'a>> {
+    let details = http.details.as_ref();
     match name {
+        b"code_details" if detailed => return text(&details?.details),
+        b"flags" if detailed => return number(details.map_or(0, |details| details.flags)),
         b"size" => return number(http.response.received()),
         b"trailers" => return entry(http.response_trailers()?, third),
         _ => {}
     }
     let headers = http.response_map()?;
     match name {
-        b"code" => number(headers.text(":status")?.parse().ok()?),
+        b"code" => {
+            let code = details.filter(|_| detailed).and_then(|details| details.code);
+            number(code.map(u64::from).or_else(|| headers.text(":status")?.parse().ok())?)
+        }
         b"grpc_status" => {
             let status = |map: &HeaderMap| map.text("grpc-status")?.parse().ok();
             number(http.response_trailers().and_then(status).or_else(|| status(headers))?)

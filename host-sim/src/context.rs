@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::abi::MapType;
-use crate::effect::{Direction, ReplySource};
+use crate::details::ResponseDetails;
+use crate::effect::Direction;
 use crate::flow::Flow;
 use crate::headers::HeaderMap;
+use crate::local_reply::LocalReply;
 use crate::properties::Properties;
 use crate::stream::{PluginId, PluginOptions, StreamId, StreamInfo};
 
@@ -55,6 +57,8 @@ pub(crate) struct Http {
     pub(crate) response: Flow,
     /// What left, for `on_log`: request headers, request trailers, response headers, response trailers.
     pub(crate) logged: [HeaderMap; 4],
+    /// Who answers, or why the response breaks off.
+    pub(crate) details: Option<ResponseDetails>,
     /// The last callbacks have begun.
     pub(crate) closing: bool,
     /// Cut: nothing goes in or out.
@@ -67,6 +71,11 @@ impl Http {
             Direction::Request => &mut self.request,
             Direction::Response => &mut self.response,
         }
+    }
+
+    /// Notes who answers, or why the response breaks off.
+    pub(crate) fn explain(&mut self, details: ResponseDetails) {
+        self.details = Some(details.after(self.details.take()));
     }
 
     /// A map that has not left.
@@ -113,7 +122,7 @@ impl Http {
         self.request.reset();
         self.response.reset();
         self.logged.iter_mut().for_each(HeaderMap::clear);
-        (self.closing, self.cut) = (false, false);
+        (self.details, self.closing, self.cut) = (None, false, false);
     }
 }
 
@@ -165,19 +174,8 @@ pub(crate) struct Pending {
     pub(crate) close_downstream: bool,
     pub(crate) close_upstream: bool,
     pub(crate) reset: bool,
-    pub(crate) reply: Option<Box<Reply>>,
+    pub(crate) reply: Option<Box<LocalReply>>,
     pub(crate) done: bool,
-}
-
-/// A response that the host sends itself.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u32,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
-    pub(crate) grpc_status: Option<u32>,
-    pub(crate) details: String,
-    pub(crate) source: ReplySource,
 }
 
 /// All contexts, by slot; slots of ended contexts are used again, numbers never.

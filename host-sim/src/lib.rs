@@ -39,12 +39,14 @@
 pub mod abi;
 mod attributes;
 mod context;
+pub mod details;
 pub mod effect;
 mod exports;
 mod flow;
 pub mod headers;
 mod host;
 pub mod limits;
+mod local_reply;
 pub mod module;
 pub mod process;
 pub mod profile;
@@ -57,6 +59,7 @@ pub mod trap;
 pub mod vm;
 
 pub use abi::{AbiVersion, LogLevel, MetricKind, Peer, Status};
+pub use details::ResponseDetails;
 pub use effect::{Direction, Effect, GrpcOpen, HttpCall, Part, ReplySource, ResetCause, Side};
 pub use headers::HeaderMap;
 pub use limits::Limits;

@@ -88,6 +88,9 @@ pub struct Rules {
     /// What a guest stores with `proxy_set_property` is the stream's filter state: plugins cannot
     /// store, only paths of one name can be read back, and the host's own names come first.
     pub properties_are_filter_state: bool,
+    /// There are properties that say who answered and why a response broke off, `response.code_details` and
+    /// `response.flags`.
+    pub response_details: bool,
     /// Reading a path that has others below it, but no value, is `SERIALIZATION_FAILURE`, instead of
     /// `NOT_FOUND`.
     pub property_node_fails: bool,
@@ -145,6 +148,7 @@ const ENVOY: Rules = Rules {
     record_adds_to_counter: true,
     counter_refuses_zero: true,
     properties_are_filter_state: true,
+    response_details: true,
     property_node_fails: true,
     foreign_stream_is_ok: true,
     upstream_continues: false,
@@ -183,6 +187,7 @@ const GENERIC: Rules = Rules {
     record_adds_to_counter: false,
     counter_refuses_zero: false,
     properties_are_filter_state: false,
+    response_details: false,
     property_node_fails: false,
     foreign_stream_is_ok: false,
     upstream_continues: true,

@@ -13,6 +13,7 @@ mod connections;
 mod decisions;
 mod engine;
 mod exchange;
+mod failure;
 mod outcome;
 mod router;
 mod schedule;

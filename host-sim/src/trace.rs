@@ -20,7 +20,7 @@ pub use event::{
     Close, ConnectionIndex, End, Event, Exchange, Headers, Kind, Open, Protocol, Request, Respond,
     SharedData, Upstream, body_len,
 };
-pub use expect::{Bound, ConfigureExpect, Expect, Outcome, UpstreamExpect};
+pub use expect::{Bound, ConfigureExpect, EndedBy, Expect, Outcome, UpstreamExpect};
 pub use message::{is_control, is_target, is_token};
 pub use text::{Span, Text};
 

@@ -208,7 +208,7 @@ fn a_hash_may_be_written_in_capitals_and_a_header_may_have_a_tab() {
 
 #[test]
 fn an_expectation_that_does_not_hold_says_what_was_wanted_and_what_came() {
-    let text = r#"{"at":"0s","request":{},"upstream":{"headers":[["x-a","1"]],"body":[{"text":"abc"}]},"expect":{"status":404,"route":"api","headers":{"x-a":"2","x-b":"3"},"absent":["x-a"],"closed":true,"first_byte":">=1s","body_bytes":4,"body_sha256":"0000000000000000000000000000000000000000000000000000000000000000","end":"cut","upstream":{"attempts":2}}}"#;
+    let text = r#"{"at":"0s","request":{},"upstream":{"headers":[["x-a","1"]],"body":[{"text":"abc"}]},"expect":{"status":404,"route":"api","headers":{"x-a":"2","x-b":"3"},"absent":["x-a"],"closed":true,"ended_by":"filter","reason":"read_timeout","first_byte":">=1s","body_bytes":4,"body_sha256":"0000000000000000000000000000000000000000000000000000000000000000","end":"cut","upstream":{"attempts":2}}}"#;
     envoy(text, |report| {
         let failures: Vec<String> = report
             .failures()
@@ -229,10 +229,12 @@ fn an_expectation_that_does_not_hold_says_what_was_wanted_and_what_came() {
                 "1 line 1 body_bytes: 4 / 3",
                 "1 line 1 body_sha256: 0000000000000000000000000000000000000000000000000000000000000000 / ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
                 "1 line 1 end: cut / complete",
+                "1 line 1 ended_by: filter / upstream",
+                "1 line 1 reason: read_timeout / ",
                 "1 line 1 upstream.attempts: 2 / 1",
             ]
         );
-        assert_eq!(report.expected(), 11);
+        assert_eq!(report.expected(), 13);
     });
 }
 

@@ -142,6 +142,18 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
             "expect.first_byte: \"30ms\" is no bound",
         ),
         (
+            r#"{"at":"6s","request":{},"expect":{"ended_by":"nobody"}}"#,
+            "expect.ended_by: unknown variant `nobody`, expected one of `upstream`, `client`, `filter`, `proxy`",
+        ),
+        (
+            r#"{"at":"6s","request":{},"expect":{"reason":"Read Timeout"}}"#,
+            "expect.reason: \"Read Timeout\" is no reason; expected a word such as \"read_timeout\", or \"\" for none",
+        ),
+        (
+            r#"{"at":"6s","request":{},"expect":{"reason":504}}"#,
+            "expect.reason: invalid type: integer `504`, expected a string",
+        ),
+        (
             r#"{"at":"6s","request":{},"expect":{"stauts":200}}"#,
             "expect.stauts: unknown field `stauts`",
         ),

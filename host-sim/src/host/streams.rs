@@ -3,8 +3,8 @@
 use super::memory::{bytes, give, map, parts, pay, put_u32};
 use super::{Done, Guest};
 use crate::abi::{Status, StreamType};
-use crate::context::{Kind, Reply};
-use crate::effect::ReplySource;
+use crate::context::Kind;
+use crate::local_reply::LocalReply;
 
 pub(super) fn resume(guest: &mut Guest<'_>, kind: u32) -> Done {
     let kind = StreamType::from_abi(kind).ok_or(Status::BadArgument)?;
@@ -88,14 +88,13 @@ pub(super) fn reply(
         return Err(Status::BadArgument.into());
     }
     state.charge(body.len() + headers.byte_size() + details.len())?;
-    let reply = Reply {
+    let reply = LocalReply {
         status: code,
         headers,
-        body: body.to_vec(),
+        body: body.to_vec().into(),
         // SDKs write "no gRPC status" as all ones; 16 is the last that exists.
         grpc_status: (grpc <= 16).then_some(grpc),
-        details: details.into_owned(),
-        source: ReplySource::Guest,
+        details: details.into_owned().into(),
     };
     state.touch(slot).reply = Some(Box::new(reply));
     Ok(())

@@ -2,8 +2,8 @@
 //!
 //! A filter can tell a host that wants to know: it calls a foreign function, whose name the replay's
 //! options give, from the stream's context with one JSON object. A proxy does not offer the function, so
-//! it costs nothing there. The replay keeps the objects with the exchange, and compares the `route` of
-//! the last one that has it with what the trace expects.
+//! it costs nothing there. The replay keeps the objects with the exchange, and compares `route` and `reason`,
+//! each of the last one that has it, with what the trace expects.
 //!
 //! A filter makes few different decisions, and each of them many times. Equal ones are kept and read once.
 
@@ -15,6 +15,9 @@ use serde::Deserialize;
 use crate::trace::Text;
 use crate::{Process, Status, StreamId};
 
+/// Different decisions that are remembered at a time: filters make few, but one could count its requests in them.
+const MOST_KNOWN: usize = 4096;
+
 /// A filter's words about a decision.
 #[derive(Clone)]
 pub(super) struct Decision {
@@ -22,6 +25,8 @@ pub(super) struct Decision {
     pub(super) text: Arc<str>,
     /// The route that it names. A decision without one is no mistake: no route matched.
     pub(super) route: Option<Arc<str>>,
+    /// Why the exchange failed, if it says that.
+    pub(super) reason: Option<Arc<str>>,
 }
 
 /// Decisions that were reported and not yet taken.
@@ -67,17 +72,23 @@ impl Reported {
         if let Some(decision) = self.known.get(text) {
             return decision.clone();
         }
-        let decision = Decision { text: text.into(), route: route(text) };
+        let named = serde_json::from_str::<Named>(text).unwrap_or_default();
+        let word = |word: Option<Text<'_>>| word.map(|word| Arc::from(&*word));
+        let decision =
+            Decision { text: text.into(), route: word(named.route), reason: word(named.reason) };
+        if self.known.len() == MOST_KNOWN {
+            self.known.clear();
+        }
         self.known.insert(Arc::clone(&decision.text), decision.clone());
         decision
     }
 }
 
-fn route(text: &str) -> Option<Arc<str>> {
-    #[derive(Deserialize)]
-    struct Named<'a> {
-        #[serde(borrow)]
-        route: Option<Text<'a>>,
-    }
-    serde_json::from_str::<Named>(text).ok()?.route.map(|route| Arc::from(&*route))
+/// What the replay itself reads of a decision; an argument that is no JSON object names nothing.
+#[derive(Default, Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    route: Option<Text<'a>>,
+    #[serde(borrow)]
+    reason: Option<Text<'a>>,
 }

@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::StreamId;
 use crate::headers::HeaderMap;
-use crate::trace::{Body, Exchange, Upstream};
+use crate::trace::{Body, EndedBy, Exchange, Upstream};
 
+use super::decisions::Decision;
 use super::router::RoutePolicy;
 use super::schedule::Entry;
 
@@ -40,6 +41,8 @@ pub(super) struct Live<'t> {
     pub(super) upload: Cursor,
     /// When the client sends the next chunk.
     pub(super) upload_at: Option<Duration>,
+    /// Whether the client asks to leave HTTP, so that nothing it sends is the end of its request.
+    pub(super) upgrade: bool,
     /// Whether trailers pass between this client and the proxy.
     pub(super) keeps_trailers: bool,
 
@@ -60,8 +63,8 @@ pub(super) struct Live<'t> {
     /// When the current try is out of time.
     pub(super) try_deadline: Option<Duration>,
 
-    /// Whether response headers were handed to the filter, from wherever.
-    pub(super) answered: bool,
+    /// From whom response headers were handed to the filter, and in the end, who ended the exchange.
+    pub(super) answered_by: Option<EndedBy>,
     /// What the client has received.
     pub(super) client: Received,
     /// Whether the proxy closes the connection with this exchange.
@@ -70,6 +73,8 @@ pub(super) struct Live<'t> {
     pub(super) decisions: Vec<Arc<str>>,
     /// The route that the last decision named.
     pub(super) route: Option<Arc<str>>,
+    /// The reason that the last decision named.
+    pub(super) reason: Option<Arc<str>>,
 }
 
 /// Where a try stands.
@@ -126,7 +131,7 @@ pub(super) struct Forwarded {
     pub(super) at: Duration,
     /// The body.
     pub(super) body: Tally,
-    /// Whether the request is complete.
+    /// Whether the request is complete, or as much of it as an upstream waits for before it answers.
     pub(super) complete: bool,
 }
 
@@ -207,6 +212,7 @@ impl<'t> Live<'t> {
             scheduled: None,
             upload: Cursor::default(),
             upload_at: None,
+            upgrade: false,
             keeps_trailers: true,
             forwarded: Forwarded { body: Tally::new(hash_request), ..Forwarded::default() },
             policy: RoutePolicy::default(),
@@ -216,11 +222,12 @@ impl<'t> Live<'t> {
             download: Cursor::default(),
             deadline: None,
             try_deadline: None,
-            answered: false,
+            answered_by: None,
             client: Received { body: Tally::new(hash_response), ..Received::default() },
             closes: false,
             decisions: Vec::new(),
             route: None,
+            reason: None,
         }
     }
 
@@ -236,10 +243,9 @@ impl<'t> Live<'t> {
         self.spec.request.method.as_deref() == Some("HEAD")
     }
 
-    /// Whether the request that left the filter asks the upstream to leave HTTP.
-    pub(super) fn asks_for_upgrade(&self) -> bool {
-        let headers = self.forwarded.headers.as_ref();
-        headers.is_some_and(|headers| headers.find("upgrade").is_some())
+    /// Whether an answer now comes in the middle of a message. An upgrade is none.
+    pub(super) fn interrupted(&self) -> bool {
+        self.upload_at.is_some() && !self.upgrade
     }
 
     /// When the next thing happens to this exchange by itself.
@@ -248,6 +254,13 @@ impl<'t> Live<'t> {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Keeps what the filter reports.
+    pub(super) fn decided(&mut self, decision: Decision) {
+        self.decisions.push(decision.text);
+        self.route = decision.route.or(self.route.take());
+        self.reason = decision.reason.or(self.reason.take());
     }
 
     /// Forgets the upstream: it failed, timed out, or its answer is no longer wanted.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::ser::Serializer;
 
-use crate::trace::{Outcome, Trace};
+use crate::trace::{EndedBy, Outcome, Trace};
 use crate::{HeaderMap, LogLevel, Metric};
 
 use super::Options;
@@ -102,6 +102,12 @@ pub struct ExchangeReport<'t> {
     /// How it ended for the client.
     #[serde(serialize_with = "display")]
     pub end: Outcome,
+    /// Who ended it; `None` where nothing did.
+    #[serde(serialize_with = "optional_display")]
+    pub ended_by: Option<EndedBy>,
+    /// Why it failed, as the filter reported it.
+    #[serde(serialize_with = "optional_text")]
+    pub reason: Option<Arc<str>>,
     /// Whether the proxy announced with it that it closes the connection.
     pub closed: bool,
     /// What the upstream got.
@@ -322,6 +328,12 @@ impl<'t> ExchangeReport<'t> {
             body_bytes: client.body.bytes,
             body_sha256: client.body.sha256(),
             end: outcome,
+            ended_by: match outcome {
+                Outcome::Complete | Outcome::Cut => live.answered_by,
+                Outcome::Client => Some(EndedBy::Client),
+                Outcome::Open => None,
+            },
+            reason: live.reason.take(),
             closed: live.closes,
             upstream: UpstreamReport {
                 attempts: live.tries,
@@ -355,6 +367,13 @@ fn optional_text<S: Serializer>(text: &Option<Arc<str>>, serializer: S) -> Resul
 
 fn display<S: Serializer>(value: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+fn optional_display<S: Serializer>(
+    value: &Option<EndedBy>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    value.map(|value| value.to_string()).serialize(serializer)
 }
 
 fn level<S: Serializer>(level: &LogLevel, serializer: S) -> Result<S::Ok, S::Error> {

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use crate::trace::End;
 use crate::{HeaderMap, Profile};
+
+use super::failure::Failure;
 
 /// Envoy's route timeout where neither route nor request says otherwise.
 const ENVOY_ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -41,34 +42,6 @@ struct RetryOn {
     retriable_4xx: bool,
 }
 
-/// How a try failed before its response began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TryFailure {
-    /// The connection was refused.
-    Connect,
-    /// The upstream refused the stream.
-    RefusedStream,
-    /// The upstream closed the connection.
-    Reset,
-    /// What the upstream sent is no response.
-    Protocol,
-    /// The try took longer than `per_try`.
-    PerTry,
-}
-
-impl TryFailure {
-    /// The failure that a try's `end` stands for where no response came before it.
-    pub(super) fn of(end: End) -> Option<Self> {
-        match end {
-            End::Refused => Some(Self::Connect),
-            End::RefusedStream => Some(Self::RefusedStream),
-            End::Reset => Some(Self::Reset),
-            End::ResetInHeader => Some(Self::Protocol),
-            End::Complete | End::Never => None,
-        }
-    }
-}
-
 impl RoutePolicy {
     /// Reads the policy from what the filter let pass, and removes what the router keeps to itself.
     pub(super) fn take(profile: Profile, headers: &mut HeaderMap) -> Self {
@@ -97,26 +70,29 @@ impl RoutePolicy {
         Self { timeout, per_try, retries: u32::try_from(retries).unwrap_or(u32::MAX), on }
     }
 
-    /// Whether `failure` of try number `tries` (from 1) is tried again.
-    pub(super) fn retries_failure(&self, failure: TryFailure, tries: u32) -> bool {
+    /// Whatever comes, there is one try.
+    pub(super) fn never_retry(&mut self) {
+        (self.retries, self.on) = (0, RetryOn::default());
+    }
+
+    /// Whether a try that failed so is made again, as long as there are retries.
+    pub(super) fn covers_failure(&self, failure: Failure) -> bool {
         let on = self.on;
-        let covered = on.any_5xx
+        on.any_5xx
             || on.gateway_error
             || on.reset
             || match failure {
-                TryFailure::Connect => on.connect_failure,
-                TryFailure::RefusedStream => on.refused_stream,
-                TryFailure::Reset | TryFailure::Protocol | TryFailure::PerTry => false,
-            };
-        covered && tries <= self.retries
+                Failure::Connect => on.connect_failure,
+                Failure::RefusedStream => on.refused_stream,
+                Failure::Reset | Failure::Protocol | Failure::PerTry | Failure::Request => false,
+            }
     }
 
-    /// Whether a response with `status` to try number `tries` (from 1) is dropped and tried again.
-    pub(super) fn retries_status(&self, status: u16, tries: u32) -> bool {
-        let covered = (self.on.any_5xx && (500..600).contains(&status))
+    /// The same for a response with this status.
+    pub(super) fn covers_status(&self, status: u16) -> bool {
+        (self.on.any_5xx && (500..600).contains(&status))
             || (self.on.gateway_error && (502..=504).contains(&status))
-            || (self.on.retriable_4xx && status == 409);
-        covered && tries <= self.retries
+            || (self.on.retriable_4xx && status == 409)
     }
 }
 

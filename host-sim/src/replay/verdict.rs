@@ -51,6 +51,12 @@ pub(super) fn judge(report: &mut ExchangeReport<'_>, forwarded: &Forwarded, expe
     judge.equal("body_bytes", expect.body_bytes, Some(report.body_bytes));
     judge.equal("body_sha256", expect.body_sha256.as_deref(), report.body_sha256.as_deref());
     judge.equal("end", expect.end, Some(report.end));
+    judge.equal("ended_by", expect.ended_by, report.ended_by);
+    judge.equal(
+        "reason",
+        expect.reason.as_deref(),
+        Some(report.reason.as_deref().unwrap_or_default()),
+    );
     if let Some(upstream) = &expect.upstream {
         judge.upstream(upstream, report, forwarded);
     }

@@ -177,6 +177,19 @@ pub struct Request<'a> {
     pub route_metadata: BTreeMap<Text<'a>, BTreeMap<Text<'a>, Text<'a>>>,
 }
 
+impl Request<'_> {
+    /// Whether the client asks to leave HTTP, in the way of HTTP/1.1. What it sends after the head is no body then, and
+    /// has no end of its own.
+    pub fn asks_for_upgrade(&self) -> bool {
+        let is = |name: &str, other: &str| name.eq_ignore_ascii_case(other);
+        let named = self.headers.iter().any(|(name, _)| is(name, "upgrade"));
+        named
+            && self.headers.iter().any(|(name, value)| {
+                is(name, "connection") && value.split(',').any(|word| is(word.trim(), "upgrade"))
+            })
+    }
+}
+
 /// What the upstream does with one attempt.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -43,6 +43,11 @@ pub struct Expect<'a> {
     pub body_sha256: Option<Text<'a>>,
     /// How the exchange ends for the client.
     pub end: Option<Outcome>,
+    /// Who ends it.
+    pub ended_by: Option<EndedBy>,
+    /// Why it failed, in the filter's word; `""` where it should say none.
+    #[serde(borrow, default, deserialize_with = "reason")]
+    pub reason: Option<Text<'a>>,
     /// What the upstream gets.
     #[serde(borrow)]
     pub upstream: Option<UpstreamExpect<'a>>,
@@ -91,6 +96,31 @@ impl fmt::Display for Outcome {
             Self::Cut => "cut",
             Self::Client => "client",
             Self::Open => "open",
+        })
+    }
+}
+
+/// Who ends an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// The upstream: its response is complete, or broke off.
+    Upstream,
+    /// The client, which went away first.
+    Client,
+    /// The filter: it answered, or reset the stream.
+    Filter,
+    /// The proxy itself: its limits, an upstream that gave it no response, a filter that broke.
+    Proxy,
+}
+
+impl fmt::Display for EndedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Upstream => "upstream",
+            Self::Client => "client",
+            Self::Filter => "filter",
+            Self::Proxy => "proxy",
         })
     }
 }
@@ -150,6 +180,20 @@ impl fmt::Display for Bound {
 impl<'de> Deserialize<'de> for Bound {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Bound::parse(&Text::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// One word, as programs compare it, or nothing.
+fn reason<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Text<'a>>, D::Error> {
+    let reason = Option::<Text>::deserialize(deserializer)?;
+    let wrong = |b: u8| !(b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    match reason.as_deref() {
+        Some(found) if found.bytes().any(wrong) => Err(D::Error::custom(format_args!(
+            "{found:?} is no reason; expected a word such as \"read_timeout\", or \"\" for none"
+        ))),
+        _ => Ok(reason),
     }
 }
 

@@ -47,7 +47,12 @@ pub(super) fn check_request(request: &Request<'_>) -> Result<(), FieldError> {
         }
     }
     check_fields("request.headers", &request.headers)?;
-    check_fields("request.trailers", &request.trailers)
+    check_fields("request.trailers", &request.trailers)?;
+    if request.asks_for_upgrade() && !request.trailers.is_empty() {
+        let message = "stand behind an upgrade, which has no end; expected none";
+        return Err(FieldError::new("request.trailers", message));
+    }
+    Ok(())
 }
 
 pub(super) fn check_status(field: &str, status: Option<u16>) -> Result<(), FieldError> {

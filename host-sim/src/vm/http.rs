@@ -3,9 +3,11 @@
 use super::Vm;
 use super::run::Broken;
 use crate::context::{Http, Kind};
+use crate::details::ResponseDetails;
 use crate::effect::{Direction, Effect, Part, ReplySource, ResetCause};
 use crate::flow::{Ask, Flow};
 use crate::headers::HeaderMap;
+use crate::local_reply::LocalReply;
 use crate::stream::{PluginId, StreamId, StreamInfo};
 
 impl Vm {
@@ -34,6 +36,10 @@ impl Vm {
 
     /// The final response's headers arrived (1xx responses do not go through filters).
     pub fn response_headers(&mut self, stream: StreamId, headers: HeaderMap, end: bool) {
+        let contexts = &mut self.state().contexts;
+        if let Some(http) = contexts.stream_slot(stream).and_then(|slot| contexts.http(slot)) {
+            http.details.get_or_insert(ResponseDetails::UPSTREAM);
+        }
         self.headers(stream, Direction::Response, headers, end);
     }
 
@@ -54,6 +60,16 @@ impl Vm {
         let slot = contexts.stream_slot(stream)?;
         let http = contexts.http(slot)?;
         http.response.headers_left().then_some(&mut http.logged[2])
+    }
+
+    /// Who answers the exchange in the upstream's place, before that answer arrives, or why it is about to
+    /// break off. Without this, the upstream answers.
+    pub fn response_details(&mut self, stream: StreamId, details: ResponseDetails) {
+        let contexts = &mut self.state().contexts;
+        let Some(slot) = contexts.stream_slot(stream) else { return };
+        if let Some(http) = contexts.http(slot).filter(|http| !http.cut) {
+            http.explain(details);
+        }
     }
 
     /// The exchange is over, however it went: last callbacks in the profile's order.
@@ -176,6 +192,14 @@ impl Vm {
             return;
         }
         http.cut = true;
+        let nobody_said_why = match cause {
+            ResetCause::Guest => Some("wasm_close_stream"),
+            ResetCause::Trap => Some("wasm_fail_stream"),
+            ResetCause::LateReply | ResetCause::Overflow => None,
+        };
+        if let (None, Some(why)) = (&http.details, nobody_said_why) {
+            http.explain(ResponseDetails::new(why, 0));
+        }
         http.abandon(Direction::Request);
         http.abandon(Direction::Response);
         state.effects.push(Effect::Reset { stream, cause });
@@ -190,7 +214,8 @@ impl Vm {
         }
         match status {
             Some(status) if !http.response.headers_left() => {
-                self.reply_with(slot, status, b"", "wasm_fail_stream", ReplySource::Trap);
+                let reply = LocalReply::new(status, "", "wasm_fail_stream");
+                self.reply(slot, reply, ReplySource::Trap);
             }
             _ => self.cut(slot, ResetCause::Trap),
         }

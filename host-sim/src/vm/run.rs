@@ -7,7 +7,7 @@ use wasmtime::{Store, TypedFunc, WasmParams, WasmResults};
 
 use super::Vm;
 use crate::context::{Kind, Pending};
-use crate::effect::{Direction, Effect, ResetCause};
+use crate::effect::{Direction, Effect, ReplySource, ResetCause};
 use crate::exports::Exports;
 use crate::state::{Mode, State};
 use crate::trap::{Trap, TrapReason};
@@ -64,7 +64,7 @@ impl Vm {
         if pending.reset {
             self.cut(slot, ResetCause::Guest);
         } else if let Some(reply) = pending.reply {
-            self.reply(slot, *reply);
+            self.reply(slot, *reply, ReplySource::Guest);
         }
         if pending.continue_request {
             self.resume(slot, Direction::Request);

@@ -185,9 +185,9 @@ fn expand(callbacks: &str) -> (String, String) {
     (out, data)
 }
 
-/// A zero byte is written `\0`.
+/// A zero byte is written `\0`, and a quote `\'`.
 fn unescape(text: &str) -> Vec<u8> {
-    text.replace("\\0", "\0").into_bytes()
+    text.replace("\\0", "\0").replace("\\'", "\"").into_bytes()
 }
 
 fn serialize(text: &str) -> Vec<u8> {

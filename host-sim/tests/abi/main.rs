@@ -6,11 +6,13 @@
 
 mod buffers;
 mod calls;
+mod endings;
 mod exchange;
 mod guest;
 mod headers;
 mod hostile;
 mod lifecycle;
+mod live;
 mod loading;
 mod metrics;
 mod pausing;

@@ -215,10 +215,15 @@ fn shortened(text: &str) -> String {
 }
 
 fn status(exchange: &ExchangeReport<'_>) -> String {
-    let status = exchange.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-    match exchange.end {
-        Outcome::Complete => status,
-        other => format!("{status} {other}"),
+    let mut text = exchange.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+    match (exchange.end, exchange.ended_by) {
+        (Outcome::Complete, _) => {}
+        (Outcome::Cut, Some(by)) => text.push_str(&format!(" cut by {by}")),
+        (other, _) => text.push_str(&format!(" {other}")),
+    }
+    match exchange.reason.as_deref() {
+        Some(reason) => format!("{text} {}", printable(reason)),
+        None => text,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{ConnectionInfo, HeaderMap, Part, Profile};
 
 use super::super::ReplayError;
 use super::super::exchange::Live;
+use super::super::failure::CLIENT_LEFT;
 use super::super::outcome::{ClosedBy, ExchangeReport};
 use super::{Engine, header_map};
 
@@ -61,14 +62,16 @@ impl<'t> Engine<'t> {
         let index = self.current[exchange.connection.0];
         let worker = self.connections[index].worker;
         let mut live = Live::new(line, exchange, index, self.now, worker, self.options.hash_bodies);
-        live.keeps_trailers = self.connections[index].protocol.multiplexes()
-            || !self.options.profile.rules().http1_drops_trailers;
+        let multiplexes = self.connections[index].protocol.multiplexes();
+        live.keeps_trailers = multiplexes || !self.options.profile.rules().http1_drops_trailers;
+        live.upgrade = !multiplexes && exchange.request.asks_for_upgrade();
+        let upgrade = live.upgrade;
         let slot = self.insert(live);
         self.connections[index].active.push(slot);
         self.open_stream(slot)?;
 
         let request = &exchange.request;
-        let end = request.body.is_empty() && request.trailers.is_empty();
+        let end = request.body.is_empty() && request.trailers.is_empty() && !upgrade;
         let text = |value: &'t Option<crate::trace::Text<'t>>, default: &'t str| {
             value.as_ref().map_or(default, |value| value)
         };
@@ -96,7 +99,8 @@ impl<'t> Engine<'t> {
         let request = &live.spec.request;
         let part = if live.upload.pause(&request.body).is_some() {
             live.upload.advance(&request.body, &mut bytes);
-            let end = live.upload.pause(&request.body).is_none() && request.trailers.is_empty();
+            let last = live.upload.pause(&request.body).is_none();
+            let end = last && request.trailers.is_empty() && !live.upgrade;
             live.upload_at = if end { None } else { live.next_upload(now) };
             Part::Body { bytes, end }
         } else {
@@ -160,7 +164,7 @@ impl<'t> Engine<'t> {
                 // the bridge acts on its own marker and takes it off, which the filter can see later.
                 headers.remove("connection");
                 // Whoever answers before an HTTP/1 request has ended does not wait for the rest of it.
-                let torn = http1 && self.at(slot).is_some_and(|live| live.upload_at.is_some());
+                let torn = http1 && self.at(slot).is_some_and(|live| live.interrupted());
                 let marked =
                     self.options.bridge.as_ref().filter(|bridge| {
                         headers.find(&bridge.header) == Some(bridge.value.as_bytes())
@@ -201,6 +205,7 @@ impl<'t> Engine<'t> {
                 continue;
             }
             for slot in self.connections[at].active.clone() {
+                self.explain(slot, CLIENT_LEFT);
                 self.ended.push((slot, Outcome::Client));
             }
             for (line, exchange) in std::mem::take(&mut self.connections[at].waiting) {
@@ -238,7 +243,7 @@ impl<'t> Engine<'t> {
         let index = live.connection;
         // A response that ends before its request leaves an HTTP/1 connection in the middle of a
         // message; nothing else can be sent on it.
-        let torn = outcome == Outcome::Cut || live.upload_at.is_some();
+        let torn = outcome == Outcome::Cut || live.upload_at.is_some() || live.upgrade;
         let connection = &mut self.connections[index];
         connection.active.retain(|other| *other != slot);
         let unusable = torn && !connection.protocol.multiplexes();

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::trace::{Exchange, Outcome};
+use crate::trace::{EndedBy, Exchange, Outcome};
 use crate::{
-    Direction, Effect, LogLevel, Module, Part, PluginOptions, Properties, StartError, StreamInfo,
-    Vm, VmOptions,
+    Direction, Effect, LogLevel, Module, Part, PluginOptions, Properties, ReplySource, ResetCause,
+    ResponseDetails, StartError, StreamId, StreamInfo, Vm, VmOptions,
 };
 
 use super::super::ReplayError;
@@ -152,7 +152,20 @@ impl<'t> Engine<'t> {
         if let Some(vm) = self.workers[live.worker].vm.as_mut() {
             vm.close_http(stream);
         }
-        self.drain(live.worker)
+        // Its last callbacks are the place to say why it failed.
+        let worker = live.worker;
+        self.take_decisions(Some((stream, live)));
+        self.drain(worker)
+    }
+
+    /// Says who answers an exchange, or why it is about to break off, to whoever asks in the filter.
+    pub(super) fn explain(&mut self, slot: u32, details: ResponseDetails) {
+        let Some((worker, stream)) = self.at(slot).map(|live| (live.worker, live.stream)) else {
+            return;
+        };
+        if let (Some(vm), Some(stream)) = (self.workers[worker].vm.as_mut(), stream) {
+            vm.response_details(stream, details);
+        }
     }
 
     /// A part of the request reaches the filter, or passes where there is none.
@@ -211,7 +224,7 @@ impl<'t> Engine<'t> {
         let Some(vm) = self.workers[worker].vm.as_mut() else { return Ok(()) };
         let mut effects = std::mem::take(&mut self.effects);
         vm.drain_effects(&mut effects);
-        self.take_decisions();
+        self.take_decisions(None);
         let mut trapped = false;
         for effect in effects.drain(..) {
             trapped |= matches!(effect, Effect::Trap(_));
@@ -237,16 +250,24 @@ impl<'t> Engine<'t> {
                     self.response_out(slot, part);
                 }
             }
-            Effect::LocalReply { stream, .. } => {
+            Effect::LocalReply { stream, source, .. } => {
                 let slot = self.workers[worker].exchange_of(stream);
                 if let Some(live) = slot.and_then(|slot| self.at(slot)) {
                     live.abandon_attempt();
                     live.deadline = None;
-                    live.answered = true;
+                    live.answered_by = Some(match source {
+                        ReplySource::Guest => EndedBy::Filter,
+                        ReplySource::Overflow | ReplySource::Trap => EndedBy::Proxy,
+                    });
                 }
             }
-            Effect::Reset { stream, .. } => {
-                if let Some(slot) = self.workers[worker].exchange_of(stream) {
+            Effect::Reset { stream, cause } => {
+                let slot = self.workers[worker].exchange_of(stream);
+                if let Some((slot, live)) = slot.and_then(|slot| Some((slot, self.at(slot)?))) {
+                    live.answered_by = Some(match cause {
+                        ResetCause::Guest | ResetCause::LateReply => EndedBy::Filter,
+                        ResetCause::Overflow | ResetCause::Trap => EndedBy::Proxy,
+                    });
                     self.ended.push((slot, Outcome::Cut));
                 }
             }
@@ -306,6 +327,7 @@ impl<'t> Engine<'t> {
         let Some(live) = self.at(slot) else { return Ok(()) };
         live.abandon_attempt();
         live.deadline = None;
+        live.answered_by = Some(EndedBy::Proxy);
         let outcome = match (live.client.status, status) {
             (None, Some(status)) => {
                 live.client.status = u16::try_from(status).ok();
@@ -317,13 +339,19 @@ impl<'t> Engine<'t> {
         self.end_exchanges()
     }
 
-    fn take_decisions(&mut self) {
+    /// Hands what filters reported to their exchanges. One that is ending is in no slot any more.
+    fn take_decisions(&mut self, mut ending: Option<(StreamId, &mut Live<'t>)>) {
         let (workers, live) = (&self.workers, &mut self.live);
         self.decisions.take(|worker, stream, decision| {
-            let slot = workers.get(worker as usize).and_then(|worker| worker.exchange_of(stream));
+            let worker = worker as usize;
+            if let Some((ended, live)) = &mut ending
+                && (live.worker, *ended) == (worker, stream)
+            {
+                return live.decided(decision);
+            }
+            let slot = workers.get(worker).and_then(|worker| worker.exchange_of(stream));
             if let Some(Some(live)) = slot.map(|slot| &mut live[slot as usize]) {
-                live.decisions.push(decision.text);
-                live.route = decision.route.or(live.route.take());
+                live.decided(decision);
             }
         });
     }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::trace::{End, Outcome};
-use crate::{HeaderMap, Part, Profile};
+use crate::details::flags;
+use crate::trace::{End, EndedBy, Outcome};
+use crate::{HeaderMap, Part, ResponseDetails};
 
 use super::super::ReplayError;
 use super::super::exchange::Attempt;
-use super::super::router::{self, RoutePolicy, TryFailure};
+use super::super::failure::Failure;
+use super::super::router::{self, RoutePolicy};
 use super::{Engine, header_map};
 
 impl Engine<'_> {
@@ -20,14 +22,14 @@ impl Engine<'_> {
                 live.policy = RoutePolicy::take(profile, &mut headers);
                 live.forwarded.headers = Some(headers);
                 live.forwarded.at = now;
-                end
+                end || live.upgrade
             }
             Part::Body { bytes, end } => {
                 live.forwarded.body.add(&bytes);
                 // What does not fit into the proxy's buffer cannot be sent a second time.
                 let limit = profile.rules().body_limit;
                 if limit.is_some_and(|limit| live.forwarded.body.bytes > limit as u64) {
-                    live.policy.retries = 0;
+                    live.policy.never_retry();
                 }
                 end
             }
@@ -100,10 +102,11 @@ impl Engine<'_> {
         let Some(live) = self.at(slot) else { return Ok(()) };
         let script = live.script();
         let Some(status) = script.response_status() else {
-            let failure = TryFailure::of(script.end).unwrap_or(TryFailure::Reset);
+            let failure = Failure::of(script.end).unwrap_or(Failure::Reset);
             return self.try_failed(slot, failure);
         };
-        if live.policy.retries_status(status, live.tries) {
+        let covered = live.policy.covers_status(status);
+        if covered && live.tries <= live.policy.retries {
             self.try_again(slot);
             return Ok(());
         }
@@ -113,18 +116,24 @@ impl Engine<'_> {
             headers.push(&**name, &**value);
         }
         let no_body = live.is_head() || matches!(status, 204 | 304);
-        let end = no_body
-            || script.body.is_empty() && script.trailers.is_empty() && script.end == End::Complete;
+        let left_http = status == 101 && live.upgrade;
+        let bare =
+            script.body.is_empty() && script.trailers.is_empty() && script.end == End::Complete;
+        let end = no_body || (bare && !left_http);
         live.try_deadline = None;
-        if status == 101 && live.asks_for_upgrade() {
+        if left_http {
             // What follows is no response that could be complete: Envoy's limit ends here.
             live.deadline = None;
         }
-        live.answered = true;
+        live.answered_by = Some(EndedBy::Upstream);
         live.attempt = if end { Attempt::Over } else { Attempt::Body };
         live.attempt_at = if end { None } else { live.next_download(now) };
         if end {
             self.return_upstream_connection(slot);
+        }
+        if covered {
+            let flags = flags::TRIES_USED_UP;
+            self.explain(slot, ResponseDetails { flags, ..ResponseDetails::UPSTREAM });
         }
         self.response_in(slot, Part::Headers { map: headers, end })
     }
@@ -160,20 +169,19 @@ impl Engine<'_> {
                 self.response_in(slot, part)
             }
             End::Never => Ok(()),
-            _ => self.cut(slot),
+            _ => self.cut(slot, EndedBy::Upstream, Failure::Protocol),
         }
     }
 
-    fn try_failed(&mut self, slot: u32, failure: TryFailure) -> Result<(), ReplayError> {
+    fn try_failed(&mut self, slot: u32, failure: Failure) -> Result<(), ReplayError> {
         let Some(live) = self.at(slot) else { return Ok(()) };
-        if live.policy.retries_failure(failure, live.tries) {
+        let covered = live.policy.covers_failure(failure);
+        if covered && live.tries <= live.policy.retries {
             self.try_again(slot);
             return Ok(());
         }
-        let retried = live.tries > 1;
         live.abandon_attempt();
-        let (status, text) = proxy_reply(self.options.profile, failure, retried);
-        self.reply(slot, status, &text)
+        self.reply(slot, failure, if covered { flags::TRIES_USED_UP } else { 0 })
     }
 
     fn try_again(&mut self, slot: u32) {
@@ -188,7 +196,7 @@ impl Engine<'_> {
 
     /// The current try has taken longer than it may.
     pub(super) fn try_timeout(&mut self, slot: u32) -> Result<(), ReplayError> {
-        self.try_failed(slot, TryFailure::PerTry)
+        self.try_failed(slot, Failure::PerTry)
     }
 
     /// The request as a whole has taken longer than it may.
@@ -196,42 +204,51 @@ impl Engine<'_> {
         let Some(live) = self.at(slot) else { return Ok(()) };
         live.deadline = None;
         live.abandon_attempt();
-        if live.answered {
-            return self.cut(slot);
+        if live.answered_by.is_some() {
+            return self.cut(slot, EndedBy::Proxy, Failure::Request);
         }
-        self.reply(slot, 504, "upstream request timeout")
+        self.reply(slot, Failure::Request, 0)
     }
 
     /// The proxy answers by itself; the answer passes the filter like an upstream's.
-    pub(super) fn reply(&mut self, slot: u32, status: u16, text: &str) -> Result<(), ReplayError> {
+    fn reply(&mut self, slot: u32, failure: Failure, flags: u64) -> Result<(), ReplayError> {
+        let profile = self.options.profile;
         let Some(live) = self.at(slot) else { return Ok(()) };
         live.deadline = None;
-        live.answered = true;
-        let end = text.is_empty() || live.is_head();
-        let mut headers = HeaderMap::new();
-        headers.push(":status", status_text(status, &mut [0; 3]));
-        headers.push("content-length", text.len().to_string());
-        headers.push("content-type", "text/plain");
-        self.response_in(slot, Part::Headers { map: headers, end })?;
+        live.answered_by = Some(EndedBy::Proxy);
+        let reply = failure.reply(profile, live.tries);
+        let none = HeaderMap::new();
+        let request = live.forwarded.headers.as_ref().unwrap_or(&none);
+        let (map, body) = reply.message(request, profile.rules().local_reply_adds_headers);
+        let flags = failure.flags() | flags;
+        let code = Some(reply.status);
+        self.explain(slot, ResponseDetails { details: reply.details, flags, code });
+        let end = body.is_empty();
+        self.response_in(slot, Part::Headers { map, end })?;
         if !end {
-            let bytes = text.as_bytes().to_vec();
-            self.response_in(slot, Part::Body { bytes, end: true })?;
+            self.response_in(slot, Part::Body { bytes: body, end: true })?;
         }
         Ok(())
     }
 
     /// The response cannot be completed. A client that has seen some of it can tell; one that has seen
     /// nothing, because the filter held the headers, gets an error instead.
-    pub(super) fn cut(&mut self, slot: u32) -> Result<(), ReplayError> {
+    fn cut(&mut self, slot: u32, by: EndedBy, failure: Failure) -> Result<(), ReplayError> {
+        let status = failure.status(self.options.profile);
         let Some(live) = self.at(slot) else { return Ok(()) };
         live.abandon_attempt();
         let outcome = match live.client.status {
-            Some(_) => Outcome::Cut,
+            Some(_) => {
+                live.answered_by = Some(by);
+                Outcome::Cut
+            }
             None => {
-                live.client.status = Some(502);
+                live.answered_by = Some(EndedBy::Proxy);
+                live.client.status = Some(status);
                 Outcome::Complete
             }
         };
+        self.explain(slot, failure.within_response());
         self.ended.push((slot, outcome));
         self.end_exchanges()
     }
@@ -264,25 +281,6 @@ impl super::super::exchange::Live<'_> {
             (None, _) => Some(now),
         }
     }
-}
-
-/// What the proxy answers where the last try failed before a response: Envoy's own words, measured.
-fn proxy_reply(profile: Profile, failure: TryFailure, retried: bool) -> (u16, String) {
-    if profile == Profile::Generic {
-        let status = if failure == TryFailure::PerTry { 504 } else { 502 };
-        return (status, String::new());
-    }
-    let (status, reason) = match failure {
-        TryFailure::PerTry => return (504, "upstream request timeout".to_owned()),
-        TryFailure::Connect => (503, "remote connection failure"),
-        TryFailure::RefusedStream => (503, "remote refused stream reset"),
-        TryFailure::Reset => (503, "connection termination"),
-        TryFailure::Protocol => (502, "protocol error"),
-    };
-    let which = if retried { "retried and the latest reset reason" } else { "reset reason" };
-    let text =
-        format!("upstream connect error or disconnect/reset before headers. {which}: {reason}");
-    (status, text)
 }
 
 fn has_length(headers: &crate::trace::Headers<'_>) -> bool {

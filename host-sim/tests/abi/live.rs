@@ -1,0 +1,151 @@
+//! Streams that live long in a replay: upgrades with pieces both ways, bodies that a filter cuts byte by byte, and thousands of
+//! streams of which a tick ends one at a time. All times are exact.
+
+use std::time::Duration;
+
+use sluice_sim::Profile;
+use sluice_sim::replay::{Options, Report, replay};
+use sluice_sim::trace::{EndedBy, Outcome, Trace};
+
+use crate::guest::{BOTH, compile, on};
+
+fn run<T>(profile: Profile, guest: &str, trace: &str, judge: impl FnOnce(&Report<'_>) -> T) -> T {
+    let module = compile(guest);
+    let trace = Trace::parse("test", trace).expect("a good trace");
+    let options = Options { profile, configuration: Some(Vec::new()), ..Options::default() };
+    judge(&replay(Some(&module), &trace, &options, &mut |_| {}).expect("a replay"))
+}
+
+/// Asks to leave HTTP.
+const UPGRADE: &str = r#"["upgrade","websocket"],["connection","keep-alive, Upgrade"]"#;
+
+/// Logs a word at the end of each callback's own argument.
+fn says(callback: &str, word: &str, argument: &str) -> String {
+    on(
+        callback,
+        &format!(
+            r#"(drop (call $log (i32.const 2) @"{word}")) (call $say (local.get {argument}))"#
+        ),
+    )
+}
+
+#[test]
+fn an_upgrade_carries_pieces_both_ways_until_somebody_leaves() {
+    let guest = says("request_headers", "head", "$c")
+        + &says("request_body", "up", "$b")
+        + &says("response_headers", "answer", "$c")
+        + &says("response_body", "down", "$b");
+    let trace = format!(
+        "{}\n{}",
+        format_args!(
+            r#"{{"at":"0s","connection":"c","request":{{"headers":[{UPGRADE}],"body":[{{"after":"2s","text":"ping"}},{{"after":"20s","text":"again"}}]}},"upstream":{{"after":"1s","status":101,"body":[{{"after":"2s","text":"po"}},{{"after":"30s","text":"ng!"}}],"end":"never"}},"expect":{{"status":101,"first_byte":"3s..3s","last_byte":"50s..50s","body_bytes":5,"end":"client","ended_by":"client","closed":false,"upstream":{{"body_bytes":9}}}}}}"#
+        ),
+        r#"{"at":"50s","connection":"c","close":"client"}"#
+    );
+    for profile in BOTH {
+        run(profile, &guest, &trace, |report| {
+            assert_eq!(report.failures().collect::<Vec<_>>(), []);
+            let said = report
+                .log
+                .chunks(2)
+                .map(|two| (two[0].at.as_secs(), two[0].text.as_str(), two[1].text.as_str()));
+            assert_eq!(
+                said.collect::<Vec<_>>(),
+                [
+                    (0, "head", "0"),
+                    (1, "answer", "0"),
+                    (2, "up", "4"),
+                    (3, "down", "2"),
+                    (22, "up", "5"),
+                    (33, "down", "3")
+                ]
+            );
+        });
+    }
+}
+
+#[test]
+fn an_upgrade_that_the_upstream_ends_takes_its_connection_along() {
+    let again = r#"{"at":"9s","connection":"c","request":{}}"#;
+    for (upstream, ended, bytes) in [
+        (r#"{"status":101}"#, 0, 0),
+        (r#"{"status":101,"body":[{"after":"5s","text":"bye"}]}"#, 5, 3),
+        (
+            r#"{"after":"1s","status":403,"headers":[["content-length","2"]],"body":[{"text":"no"}]}"#,
+            1,
+            2,
+        ),
+    ] {
+        let first = format!(
+            r#"{{"at":"0s","connection":"c","request":{{"headers":[{UPGRADE}],"body":[{{"after":"2s","text":"ping"}}]}},"upstream":{upstream}}}"#
+        );
+        run(Profile::Envoy, "", &[&first, again].join("\n"), |report| {
+            let [chat, next] = &report.exchanges[..] else { panic!("{report:?}") };
+            assert_eq!((chat.end, chat.ended_by), (Outcome::Complete, Some(EndedBy::Upstream)));
+            assert_eq!((chat.last_byte.as_secs(), chat.body_bytes), (ended, bytes));
+            assert_eq!((chat.closed, next.opening), (false, 2), "{upstream}");
+        });
+    }
+}
+
+/// Lets four bytes of the first piece pass and nothing of the others, as Envoy's buffers make it possible: the whole is replaced.
+const TAIL: &str = r#"
+    (drop (call $get_buffer_bytes (i32.const 1) (i32.const 0) (i32.const 4) @p @n))
+    (if (i32.load (i32.const 32)) (then (i32.store @n (i32.const 0))))
+    (drop (call $set_buffer_bytes (i32.const 1) (i32.const 0) (local.get $b) (i32.load @p) (i32.load @n)))
+    (i32.store (i32.const 32) (i32.const 1))"#;
+
+#[test]
+fn a_body_whose_tail_is_cut_off_has_exactly_what_was_left() {
+    let trace = r#"{"at":"0s","request":{},"upstream":{"body":[{"after":"10ms","text":"abcdef"},{"after":"10ms","text":"ghijkl","times":3}],"trailers":[]},"expect":{"body_bytes":4,"body_sha256":"88d4266fd4e6338d13b845fcf289579d209c897823b9217da3e161936f031589","first_byte":"10ms..10ms","last_byte":"40ms..40ms","end":"complete"}}"#;
+    for profile in BOTH {
+        run(profile, &on("response_body", TAIL), trace, |report| {
+            assert_eq!(report.failures().collect::<Vec<_>>(), []);
+        });
+    }
+}
+
+/// Each tick acts on the next stream: answers it, or resets it.
+const ONE_A_TICK: &str = r#"
+    (drop (call $set_effective_context (i32.add (i32.const 2) (i32.load (i32.const 32)))))
+    (if (i32.and (i32.load (i32.const 32)) (i32.const 1))
+      (then (drop (call $close_stream (i32.const 1))))
+      (else (drop (call $send_local_response (i32.const 504) @"" @"late" @"" (i32.const -1)))))
+    (i32.store (i32.const 32) (i32.add (i32.load (i32.const 32)) (i32.const 1)))"#;
+
+const STREAMS: u32 = 2000;
+
+#[test]
+fn of_thousands_of_streams_a_tick_ends_the_one_it_means_at_its_own_time() {
+    let guest = on("configure", "(drop (call $set_tick_period_milliseconds (i32.const 10)))")
+        + &on("tick", ONE_A_TICK);
+    let mut trace = String::from(r#"{"at":"0s","connection":"c","open":{"protocol":"HTTP/2"}}"#);
+    for number in 0..STREAMS {
+        let upstream = match number % 4 {
+            0 | 1 => r#"{"end":"never"}"#,
+            _ => {
+                r#"{"status":200,"headers":[],"body":[{"after":"3ms","text":"begun"},{"after":"1h","text":"x"}]}"#
+            }
+        };
+        trace += &format!(
+            "\n{{\"at\":\"1us\",\"connection\":\"c\",\"request\":{{\"headers\":[[\"x-envoy-upstream-rq-timeout-ms\",\"0\"]]}},\"upstream\":{upstream}}}"
+        );
+    }
+    run(Profile::Envoy, &guest, &trace, |report| {
+        let first = report.exchanges[0].last_byte;
+        assert!(first <= Duration::from_millis(10));
+        for (number, exchange) in (0u32..).zip(&report.exchanges) {
+            let tick = first + Duration::from_millis(10) * number;
+            let begun = Some(Duration::from_millis(3));
+            let expected = match number % 4 {
+                0 => (Some(504), Some(tick), 4, Outcome::Complete),
+                1 => (None, None, 0, Outcome::Cut),
+                _ => (Some(200), begun, 5, Outcome::Cut),
+            };
+            let ended = (exchange.status, exchange.first_byte, exchange.body_bytes, exchange.end);
+            assert_eq!(ended, expected, "{number}");
+            assert_eq!((exchange.last_byte, exchange.ended_by), (tick, Some(EndedBy::Filter)));
+        }
+        assert_eq!(report.exchanges.len(), STREAMS as usize);
+    });
+}

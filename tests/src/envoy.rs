@@ -146,6 +146,11 @@ impl Envoy {
         eventually(&what, || (self.stat(name) == value).then_some(()));
     }
 
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The folder where its files lie.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -17,6 +17,7 @@ pub mod message;
 pub mod nginx;
 pub mod prometheus;
 pub mod prove;
+pub mod streams;
 pub mod upstream;
 pub mod walkthrough;
 

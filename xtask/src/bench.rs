@@ -6,9 +6,11 @@
 mod compare;
 mod criterion;
 mod figures;
+mod streams;
 mod table;
 
 use anyhow::Result;
+use clap::{Args, ValueEnum};
 
 use crate::module;
 use crate::shell::{announce, target};
@@ -18,12 +20,46 @@ use table::{Goal, Table};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Runs everything and prints the table, up to where something failed.
-pub(crate) fn run() -> Result<()> {
+/// What can be measured alone.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// What deciding costs natively
+    Decisions,
+    /// What an exchange costs in the simulator's host
+    Host,
+    /// Replays of a long trace
+    Replays,
+    /// The module's memory over many streams
+    Memory,
+    /// The host against another one
+    Compare,
+    /// Event streams through a real Envoy
+    Streams,
+}
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Measure only these
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Section>,
+    #[command(flatten)]
+    streams: streams::Options,
+}
+
+/// Runs what is asked for, or everything, and prints the table, up to where something failed.
+pub(crate) fn run(options: &Options) -> Result<()> {
     module::build()?;
     let mut table = Table::default();
-    let sections = [natively, in_the_host, replays, memory, against_another_host];
-    let outcome = sections.iter().try_for_each(|measure| measure(&mut table));
+    let asked = |section: &&Section| options.only.is_empty() || options.only.contains(section);
+    let sections = Section::value_variants().iter().filter(asked);
+    let outcome = sections.copied().try_for_each(|section| match section {
+        Section::Decisions => natively(&mut table),
+        Section::Host => in_the_host(&mut table),
+        Section::Replays => replays(&mut table),
+        Section::Memory => memory(&mut table),
+        Section::Compare => against_another_host(&mut table),
+        Section::Streams => streams::measure(&options.streams, &mut table),
+    });
     print!("\n{table}");
     outcome
 }

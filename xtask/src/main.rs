@@ -30,7 +30,7 @@ enum Command {
     /// Build, then replay a short day of a service against the filter
     Demo,
     /// Measure what there is to measure, and print it beside the goals
-    Bench,
+    Bench(bench::Options),
     /// Restart real Envoys under load and count what their clients lose (--help tells the options)
     #[command(disable_help_flag = true)]
     ProveDrain {
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Command::Build => module::build(),
         Command::Test => test::run(),
         Command::Demo => demo::run(),
-        Command::Bench => bench::run(),
+        Command::Bench(options) => bench::run(&options),
         Command::ProveDrain { options } => prove::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Envoy => envoy::bring().map(|path| println!("Envoy is at {}", path.display())),

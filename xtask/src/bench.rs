@@ -43,7 +43,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Section>,
     #[command(flatten)]
-    streams: streams::Options,
+    streams: streams::Plan,
 }
 
 /// Runs what is asked for, or everything, and prints the table, up to where something failed.

@@ -86,11 +86,9 @@ impl Audience {
 
     fn look<T>(&self, look: impl FnOnce(&Seen) -> Option<T>) -> Option<T> {
         let seen = lock(&self.seen);
-        assert!(
-            seen.broken.is_none(),
-            "a stream broke: {}",
-            seen.broken.as_ref().expect("it is there")
-        );
+        if let Some(broken) = &seen.broken {
+            panic!("a stream broke: {broken}");
+        }
         look(&seen)
     }
 }

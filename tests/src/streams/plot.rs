@@ -112,7 +112,7 @@ fn curve(delays: &Histogram<u64>) -> Vec<(f64, f64)> {
         let delay = delays.value_at_quantile(1.0 - 10f64.powf(-x)).max(1);
         (x, (delay as f64 / 1e3).log10())
     };
-    (0..=POINTS).map(point).collect()
+    (1..=POINTS).map(point).collect()
 }
 
 fn rows(figures: &Figures, area: &Area<'_>) -> Drawn {

@@ -13,7 +13,7 @@ use crate::envoy;
 use crate::shell::{announce, cargo, run, target};
 
 #[derive(Args)]
-pub(super) struct Options {
+pub(super) struct Plan {
     /// How many event streams are open through each Envoy
     #[arg(long, value_name = "N", default_value_t = 5000)]
     streams: u32,
@@ -26,8 +26,8 @@ pub(super) struct Options {
 }
 
 /// Runs the program, and takes the figures that have a goal from its report.
-pub(super) fn measure(options: &Options, table: &mut Table) -> Result<()> {
-    let Options { streams, seconds, rate } = options;
+pub(super) fn measure(plan: &Plan, table: &mut Table) -> Result<()> {
+    let Plan { streams, seconds, rate } = plan;
     announce(&format!(
         "{streams} event streams through Envoy, {seconds} s without and {seconds} s with the filter, in turns"
     ));

@@ -124,3 +124,8 @@ fn common(method: &str, host: &str, path: &str) -> Vec<(String, String)> {
 pub(crate) fn target(request: usize, routes: usize) -> usize {
     request.wrapping_mul(7919) % routes
 }
+
+/// The same among the routes that stream without a limit.
+pub(crate) fn streaming(request: usize, routes: usize) -> usize {
+    target(request, routes / 4) * 4 + 1
+}

@@ -3,6 +3,7 @@
 #[path = "../../filter/benches/inputs.rs"]
 #[expect(dead_code, reason = "not every benchmark asks for every input")]
 mod inputs;
+#[expect(dead_code, reason = "not every benchmark looks at everything")]
 mod worker;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

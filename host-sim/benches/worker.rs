@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sluice_sim::{
     ConnectionInfo, Effect, HeaderMap, Limits, Module, Part, PluginId, PluginOptions, Process,
-    Profile, Properties, StreamInfo, Vm, VmOptions,
+    Profile, Properties, StreamId, StreamInfo, Vm, VmOptions,
 };
 
 /// The filter that proxies load, as `cargo xtask build` leaves it.
@@ -27,6 +27,7 @@ pub(crate) fn module(wasm: &[u8]) -> Module {
 /// A virtual machine with one plugin.
 pub(crate) struct Worker {
     pub(crate) vm: Vm,
+    pub(crate) process: Process,
     plugin: PluginId,
     connection: Arc<ConnectionInfo>,
     response: HeaderMap,
@@ -56,6 +57,7 @@ impl Worker {
         };
         Worker {
             vm,
+            process,
             plugin,
             connection: Arc::new(connection),
             response: response.into_iter().collect(),
@@ -63,16 +65,39 @@ impl Worker {
         }
     }
 
+    /// A stream on the one connection.
+    pub(crate) fn open(&mut self) -> StreamId {
+        let info = StreamInfo { connection: Arc::clone(&self.connection), properties: None };
+        self.vm.open_http(self.plugin, info)
+    }
+
+    /// A tick of the plugin.
+    pub(crate) fn tick(&mut self) {
+        self.vm.tick(self.plugin);
+    }
+
     /// A whole exchange: request headers, response headers, a response body in one piece, the end.
     pub(crate) fn exchange(&mut self, request: &HeaderMap) {
         self.effects.clear();
-        let info = StreamInfo { connection: Arc::clone(&self.connection), properties: None };
-        let stream = self.vm.open_http(self.plugin, info);
+        let stream = self.open();
         self.vm.request_headers(stream, request.clone(), true);
         self.vm.response_headers(stream, self.response.clone(), false);
         self.vm.response_body(stream, &[b'x'; 512], true);
         self.vm.close_http(stream);
         self.vm.drain_effects(&mut self.effects);
+    }
+
+    /// The first half of an exchange: request headers, response headers, a piece of the body. It stays open.
+    pub(crate) fn begin(&mut self, request: &HeaderMap) -> StreamId {
+        self.effects.clear();
+        let stream = self.open();
+        self.vm.request_headers(stream, request.clone(), true);
+        let headers = [(":status", "200"), ("content-type", "text/event-stream")];
+        self.vm.response_headers(stream, headers.into_iter().collect(), false);
+        self.vm.response_body(stream, b"data: 1\n\n", false);
+        self.vm.drain_effects(&mut self.effects);
+        assert_eq!(self.effects.len(), 3, "the stream did not begin: {:?}", self.effects);
+        stream
     }
 
     /// A header of the request as it left in the last exchange, which must have gone all the way.

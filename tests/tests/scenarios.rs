@@ -16,6 +16,7 @@ mod scenarios {
     mod shared_data;
     mod simulator;
     mod spread;
+    mod streams;
     mod termination;
 }
 

@@ -29,6 +29,8 @@ enum Section {
     Host,
     /// Replays of a long trace
     Replays,
+    /// Replays of 100,000 streams that are open at once
+    Live,
     /// The module's memory over many streams
     Memory,
     /// The host against another one
@@ -56,6 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Section::Decisions => natively(&mut table),
         Section::Host => in_the_host(&mut table),
         Section::Replays => replays(&mut table),
+        Section::Live => live(&mut table),
         Section::Memory => memory(&mut table),
         Section::Compare => against_another_host(&mut table),
         Section::Streams => streams::measure(&options.streams, &mut table),
@@ -113,8 +116,19 @@ fn replays(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
+fn live(table: &mut Table) -> Result<()> {
+    announce("replaying 100,000 streams that are open at once");
+    let figures = Figures::of("sluice-sim", "streams")?;
+    let (seconds, bytes) = (figures.figure("replay/seconds")?, figures.figure("replay/bytes")?);
+    table.compare("replaying 100,000 streams at once", seconds, Goal::AtMost(10.0), " s");
+    table.compare("… peak memory of the program", bytes / MIB, Goal::AtMost(2048.0), " MiB");
+    let linear = figures.figure("linear/bytes")?;
+    table.add("… linear memory of the module for each", format!("{linear:.0} bytes"));
+    Ok(())
+}
+
 fn memory(table: &mut Table) -> Result<()> {
-    announce("sending 10,000,000 streams through one virtual machine");
+    announce("sending 10,000,000 streams of every ending through one virtual machine");
     let figures = Figures::of("sluice-sim", "memory")?;
     let (few, many) = (figures.figure("bytes/10000")?, figures.figure("bytes/10000000")?);
     let name = "linear memory after 10,000,000 streams against 10,000";

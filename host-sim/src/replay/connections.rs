@@ -35,6 +35,8 @@ pub(super) struct Connection<'t> {
     pub(super) draining: bool,
     /// The client's address.
     pub(super) source: &'t str,
+    /// Where the engine's list has the one that the client opened beside this one.
+    pub(super) next: Option<usize>,
 }
 
 impl<'t> Connection<'t> {
@@ -52,6 +54,7 @@ impl<'t> Connection<'t> {
             waiting: VecDeque::new(),
             draining: false,
             source: "",
+            next: None,
         }
     }
 

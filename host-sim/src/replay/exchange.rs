@@ -26,6 +26,8 @@ pub(super) struct Live<'t> {
     pub(super) sent: Duration,
     /// The connection that carries it: an index into the engine's list of connections.
     pub(super) connection: usize,
+    /// Where it stands among the connection's exchanges under way.
+    pub(super) place: usize,
     /// The worker that serves it.
     pub(super) worker: usize,
     /// The filter's stream; `None` where no filter runs, or no longer.
@@ -205,6 +207,7 @@ impl<'t> Live<'t> {
             line,
             sent: now,
             connection,
+            place: 0,
             worker,
             stream: None,
             orphaned: false,

@@ -18,8 +18,11 @@ impl<'t> Engine<'t> {
         let workers = self.workers.len();
         let closing = &self.connections[self.current[index]];
         if !closing.active.is_empty() {
-            self.connections.push(closing.successor());
-            self.current[index] = self.connections.len() - 1;
+            let successor = closing.successor();
+            let next = self.connections.len();
+            self.connections[self.current[index]].next = Some(next);
+            self.connections.push(successor);
+            self.current[index] = next;
         }
         let connection = &mut self.connections[self.current[index]];
         if let Some(open) = open {
@@ -66,6 +69,7 @@ impl<'t> Engine<'t> {
         live.keeps_trailers = multiplexes || !self.options.profile.rules().http1_drops_trailers;
         live.upgrade = !multiplexes && exchange.request.asks_for_upgrade();
         let upgrade = live.upgrade;
+        live.place = self.connections[index].active.len();
         let slot = self.insert(live);
         self.connections[index].active.push(slot);
         self.open_stream(slot)?;
@@ -199,9 +203,10 @@ impl<'t> Engine<'t> {
     /// The client closes a connection of the trace and with it whatever is under way on it, also on one
     /// that the proxy is closing.
     pub(super) fn client_closes(&mut self, index: usize) -> Result<(), ReplayError> {
-        let successors = self.trace.connections.len()..self.connections.len();
-        for at in std::iter::once(index).chain(successors) {
-            if self.connections[at].index != index || self.connections[at].info.is_none() {
+        let mut following = Some(index);
+        while let Some(at) = following {
+            following = self.connections[at].next;
+            if self.connections[at].info.is_none() {
                 continue;
             }
             for slot in self.connections[at].active.clone() {
@@ -245,7 +250,12 @@ impl<'t> Engine<'t> {
         // message; nothing else can be sent on it.
         let torn = outcome == Outcome::Cut || live.upload_at.is_some() || live.upgrade;
         let connection = &mut self.connections[index];
-        connection.active.retain(|other| *other != slot);
+        connection.active.swap_remove(live.place);
+        if let Some(moved) = connection.active.get(live.place)
+            && let Some(moved) = &mut self.live[*moved as usize]
+        {
+            moved.place = live.place;
+        }
         let unusable = torn && !connection.protocol.multiplexes();
         let drained = connection.draining && connection.active.is_empty();
         self.report(&mut live, outcome);

@@ -1,0 +1,36 @@
+//! What 100,000 streams cost that are all open at once: the time and the memory of a replay of them, and the filter's linear memory for
+//! each. Prints figures by name.
+
+#[path = "../../filter/benches/inputs.rs"]
+#[expect(dead_code, reason = "not every benchmark asks for every input")]
+mod inputs;
+mod program;
+#[expect(dead_code, reason = "not every benchmark asks for every trace")]
+mod trace;
+#[expect(dead_code, reason = "not every benchmark looks at everything")]
+mod worker;
+
+use program::{replay, write};
+use sluice_sim::HeaderMap;
+use worker::{Worker, filter, module};
+
+/// Streams that are open at once.
+const STREAMS: usize = 100_000;
+
+fn main() {
+    let configuration = inputs::configuration(inputs::ROUTES);
+    let trace = write("streams.jsonl", &trace::streams(STREAMS));
+    let (took, peak) = replay(&write("config.json", &configuration), &trace);
+    println!("replay/seconds {:.2}", took.as_secs_f64());
+    println!("replay/bytes {peak}");
+
+    let mut worker = Worker::new(&module(&filter()), &configuration);
+    let before = worker.vm.memory_bytes();
+    for number in 0..STREAMS {
+        let route = inputs::streaming(number, inputs::ROUTES);
+        let request: HeaderMap = inputs::request(route).into_iter().collect();
+        worker.begin(&request);
+    }
+    let bytes = (worker.vm.memory_bytes() - before) as f64 / STREAMS as f64;
+    println!("linear/bytes {bytes:.0}");
+}

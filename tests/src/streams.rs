@@ -30,8 +30,9 @@ use source::Source;
 pub use source::serve;
 use way::{Road, Way};
 
-/// Each way sends this often. Turns are even in number, so that each of two ways is as often the first.
-const TURNS: u32 = 30;
+/// Each way sends this often. Short turns keep what disturbs some of them out of the median; they are even in number, so that each of
+/// two ways is as often the first.
+const TURNS: u32 = 120;
 
 /// Before a turn counts, a part of its length of events brings its own way's data into the caches.
 const LEAD: u32 = 10;
@@ -49,13 +50,13 @@ pub struct Plan {
 
 impl Plan {
     /// Each way's events a second.
-    fn events_a_second(&self) -> u32 {
-        self.streams * self.rate
+    fn events_a_second(&self) -> u64 {
+        u64::from(self.streams) * u64::from(self.rate)
     }
 
     /// How many events a turn of this length has.
     fn events(&self, length: Duration) -> u64 {
-        (length.as_secs_f64() * f64::from(self.events_a_second())).round().max(1.0) as u64
+        (length.as_secs_f64() * self.events_a_second() as f64).round().max(1.0) as u64
     }
 }
 

@@ -9,7 +9,7 @@ use sluice_tests::streams::{Broken, Event, Feed, allow};
 
 const STREAMS: u64 = 20;
 const RATE: u64 = 60;
-const TURNS: u64 = 30;
+const TURNS: u64 = 120;
 
 fn measure(streams: &str, report: &Path) -> Output {
     let rate = RATE.to_string();
@@ -85,7 +85,7 @@ fn read(stream: &str, size: usize) -> Result<(Vec<Event>, bool), Broken> {
 #[test]
 fn a_client_finds_the_events_however_they_are_cut() {
     let events = (event(0).to_string(), event(1).to_string(), event(2).to_string());
-    assert!(events.0.len() == 200 && events.0.ends_with("\n\n"), "{:?}", events.0);
+    assert!(events.0.len() == Event::LENGTH && events.0.ends_with("\n\n"), "{:?}", events.0);
     let (torn, rest) = events.1.split_at(70);
     let stream = [HEAD, &chunk(&(events.0 + torn)), &chunk(rest), &chunk(&events.2), LAST].concat();
     let all = vec![event(0), event(1), event(2)];

@@ -5,9 +5,6 @@ use std::fmt::{self, Write as _};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Characters of an event, as long as a short message of a chat or a price with its history.
-const LENGTH: usize = 200;
-
 /// A numbered event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
@@ -20,6 +17,9 @@ pub struct Event {
 }
 
 impl Event {
+    /// Bytes of an event on the wire: a short message of a chat, a price with its history.
+    pub const LENGTH: usize = 200;
+
     /// The slice of events that only warm up.
     pub const UNCOUNTED: u32 = 0;
 
@@ -44,8 +44,8 @@ impl Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(LENGTH);
+        let mut text = String::with_capacity(Self::LENGTH);
         write!(text, "id: {}\ndata: {} {} ", self.number, self.slice, self.sent)?;
-        write!(f, "{text:.<width$}\n\n", width = LENGTH - 2)
+        write!(f, "{text:.<width$}\n\n", width = Self::LENGTH - 2)
     }
 }

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
+use super::event::Event;
 use super::figures::Figures;
 use super::plot;
 use super::way::{Memory, Way};
@@ -53,8 +54,9 @@ impl Figures {
     /// How it was measured.
     pub(super) fn subtitle(&self) -> String {
         format!(
-            "{} events/s of 200 bytes, {} s each way, in turns; from the upstream's write to the client's read, all on one machine",
-            HumanCount(self.plan.events_a_second().into()),
+            "{} events/s of {} bytes, {} s each way, in turns; from the upstream's write to the client's read, on one machine; ×: median of the turns",
+            HumanCount(self.plan.events_a_second()),
+            Event::LENGTH,
             self.plan.length.as_secs_f64(),
         )
     }

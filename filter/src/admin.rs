@@ -131,5 +131,5 @@ fn refused(status: u16, error: &str) -> Reply {
 }
 
 fn reply(status: u16, body: String) -> Reply {
-    Reply { status, content_type: "application/json", body }
+    Reply::new(status, "application/json", body)
 }

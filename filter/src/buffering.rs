@@ -4,6 +4,7 @@
 //! limit. So a body is held only when its length is declared and fits; whatever is not certain streams.
 
 use crate::config::spec::BufferingMode;
+use crate::cut::Framing;
 use crate::policy::Policy;
 use crate::request::{HeaderList, Length, RequestView};
 
@@ -21,6 +22,10 @@ pub struct ResponseView<'a> {
     pub content_type: &'a [u8],
     /// What the upstream says about buffering.
     pub accel: Option<bool>,
+    /// Whether there is a `content-length`, of whatever kind.
+    pub has_length: bool,
+    /// Whether the body is compressed or otherwise encoded.
+    pub encoded: bool,
     /// Whether there is an `upgrade` header.
     pub upgrades: bool,
     /// Whether the upstream sent the header that only the filter may set.
@@ -35,6 +40,8 @@ impl<'a> ResponseView<'a> {
             content_length: None,
             content_type: b"",
             accel: None,
+            has_length: false,
+            encoded: false,
             upgrades: false,
             marked: false,
         };
@@ -47,6 +54,7 @@ impl<'a> ResponseView<'a> {
                 }
                 "content-length" => length = length.and(value),
                 "content-type" => view.content_type = value,
+                "content-encoding" => view.encoded |= !value.eq_ignore_ascii_case(b"identity"),
                 "upgrade" => view.upgrades = true,
                 ACCEL if value.eq_ignore_ascii_case(b"no") => view.accel = Some(false),
                 ACCEL if value.eq_ignore_ascii_case(b"yes") => view.accel = Some(true),
@@ -55,6 +63,7 @@ impl<'a> ResponseView<'a> {
             }
         }
         view.content_length = length.known();
+        view.has_length = length != Length::Absent;
         view
     }
 
@@ -94,7 +103,7 @@ pub fn holds_response(policy: &Policy, response: &ResponseView<'_>, bodiless: bo
         None | Some(BufferingMode::Off) => false,
         Some(BufferingMode::On) => true,
         Some(BufferingMode::Auto) => {
-            response.accel.unwrap_or_else(|| !is_stream(response.content_type))
+            response.accel.unwrap_or_else(|| kind(response.content_type).is_none())
         }
     };
     let bodiless = bodiless || matches!(response.status, 0..=199 | 204 | 304) || response.upgrades;
@@ -104,24 +113,42 @@ pub fn holds_response(policy: &Policy, response: &ResponseView<'_>, bodiless: bo
 }
 
 /// Types whose parts matter as soon as they are there.
-const STREAMS: [&str; 9] = [
-    "text/event-stream",
-    "application/x-ndjson",
-    "application/ndjson",
-    "application/jsonl",
-    "application/x-jsonlines",
-    "application/json-seq",
-    "application/stream+json",
-    "application/grpc",
-    "multipart/x-mixed-replace",
+const STREAMS: [(&str, Stream); 9] = [
+    ("text/event-stream", Stream::Of(Framing::Events)),
+    ("application/x-ndjson", Stream::Of(Framing::Lines)),
+    ("application/ndjson", Stream::Of(Framing::Lines)),
+    ("application/jsonl", Stream::Of(Framing::Lines)),
+    ("application/x-jsonlines", Stream::Of(Framing::Lines)),
+    ("application/json-seq", Stream::Of(Framing::Lines)),
+    ("application/stream+json", Stream::Of(Framing::Lines)),
+    ("application/grpc", Stream::Opaque),
+    ("multipart/x-mixed-replace", Stream::Opaque),
 ];
 
-/// Whether a content type is one of [`STREAMS`], with parameters (`; charset=`) or a suffix (`application/grpc+proto`, `-web`).
-fn is_stream(content_type: &[u8]) -> bool {
-    STREAMS.iter().any(|stream| {
+/// What is known of a stream by its type.
+#[derive(Clone, Copy)]
+enum Stream {
+    /// Its parts can be told apart, and make sense alone.
+    Of(Framing),
+    Opaque,
+}
+
+/// Looks a content type up in [`STREAMS`], with parameters (`; charset=`) or a suffix (`application/grpc+proto`, `-web`).
+fn kind(content_type: &[u8]) -> Option<Stream> {
+    let found = STREAMS.iter().find(|(stream, _)| {
         content_type.split_at_checked(stream.len()).is_some_and(|(start, rest)| {
             start.eq_ignore_ascii_case(stream.as_bytes())
                 && rest.first().is_none_or(|next| b"; \t+-".contains(next))
         })
-    })
+    });
+    found.map(|(_, stream)| *stream)
+}
+
+/// How a response is divided into parts between which it may be cut, if it is a stream that does not end by itself.
+pub fn framing(response: &ResponseView<'_>) -> Option<Framing> {
+    let plain = (200..300).contains(&response.status) && !response.encoded;
+    match kind(response.content_type).filter(|_| plain && !response.has_length)? {
+        Stream::Of(framing) => Some(framing),
+        Stream::Opaque => None,
+    }
 }

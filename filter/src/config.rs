@@ -24,20 +24,22 @@ pub use read::OneOrMore;
 pub(crate) use read::{Fields, Place, Read, text};
 pub use scalar::{
     Attempts, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostName, HostPattern,
-    MaxBytes, Method, PathText, Pattern, Percent, RouteName, StoreKey, TokenHash, UnixMs, Version,
-    WindowMs, is_store_key,
+    MaxBytes, MediaType, Method, PageText, PathText, Pattern, Percent, RouteName, StoreKey,
+    TokenHash, UnixMs, Version, WindowMs, is_store_key,
 };
 #[cfg(feature = "schema")]
 pub use schema::schema;
 pub use warning::{Oddity, Warning};
 
+use crate::errors::Errors;
 use crate::hash::Map;
+use crate::live::TICKS_PER_REFRESH;
 use crate::matching::Router;
 use crate::policy::Policy;
 use crate::request::RequestView;
 use span::Span;
 pub(crate) use span::Window;
-use spec::{ConfigSpec, MatchSpec, PolicySpec};
+use spec::{ConfigSpec, MatchSpec, PolicySpec, ReportSpec};
 
 /// The longest document that is read, in bytes: some 50,000 routes. It bounds what a mistake of a control plane costs.
 pub const MAX_DOCUMENT: usize = 8 * 1024 * 1024;
@@ -56,8 +58,12 @@ pub struct Config {
     pub drain: Option<Drain>,
     /// The health path, if any.
     pub health: Option<Health>,
+    /// What clients read when the filter or the proxy answers in the upstream's place; without it the filter does not look after that.
+    pub errors: Option<Errors>,
     /// Where decisions are said.
     pub report: Report,
+    /// Whether a tick has to look at streams.
+    watches: bool,
     router: Router,
 }
 
@@ -77,6 +83,20 @@ pub struct Route {
 pub struct Report {
     /// In a property of the stream, which an access log can print.
     pub access_log: bool,
+    /// In a response header.
+    pub header: bool,
+}
+
+impl Report {
+    fn new(spec: &ReportSpec) -> Self {
+        let on = |field: Option<bool>| field.unwrap_or(false);
+        Self { access_log: on(spec.access_log), header: on(spec.header) }
+    }
+
+    /// Whether decisions are said anywhere.
+    pub const fn any(self) -> bool {
+        self.access_log || self.header
+    }
 }
 
 /// What [`Config::parse`] returns for a configuration that it accepts.
@@ -96,6 +116,7 @@ impl Config {
     pub fn parse(document: &[u8]) -> Result<Parsed, ConfigError> {
         let spec = ConfigSpec::parse(document)?;
         drain::check_drain(&spec, &check_names(&spec)?)?;
+        check_errors(&spec)?;
         let config = Self::compile(spec);
         let warnings = warning::warnings(&config);
         Ok(Parsed { config, warnings })
@@ -117,6 +138,7 @@ impl Config {
                     buffering: route.buffering,
                     timeouts: route.timeouts,
                     retry: route.retry,
+                    drain: route.drain,
                 };
                 Route {
                     name: route.name,
@@ -125,15 +147,17 @@ impl Config {
                 }
             })
             .collect();
+        let defaults = Policy::new(&PolicySpec::default(), &defaults);
+        let watches = defaults.watches() || routes.iter().any(|route| route.policy.watches());
         Self {
             router: Router::new(routes.iter().map(|route| &route.conditions)),
+            watches,
             routes,
-            defaults: Policy::new(&PolicySpec::default(), &defaults),
+            defaults,
             drain: spec.drain.map(Drain::new),
             health: spec.health.map(Health::new),
-            report: Report {
-                access_log: spec.report.and_then(|report| report.access_log).unwrap_or(false),
-            },
+            errors: spec.errors.map(Errors::new),
+            report: spec.report.as_ref().map(Report::new).unwrap_or_default(),
         }
     }
 
@@ -145,6 +169,11 @@ impl Config {
     /// The name of the route at `index`.
     pub fn route_label(&self, index: usize) -> Option<&str> {
         self.routes.get(index).map(|route| route.name.as_str())
+    }
+
+    /// The name under which requests of `route`, or of none, are counted and reported.
+    pub fn route_word(&self, route: Option<usize>) -> &str {
+        route.and_then(|index| self.route_label(index)).unwrap_or(NO_ROUTE)
     }
 
     /// What holds for requests of `route`, or of none.
@@ -160,6 +189,11 @@ impl Config {
     /// Whether some route asks for the policy in the route's metadata.
     pub fn needs_policy(&self) -> bool {
         self.router.uses_policy()
+    }
+
+    /// Whether anybody wants to know why the proxy itself answered, or why a response broke off.
+    pub fn asks_why(&self) -> bool {
+        self.errors.is_some() || self.report.any()
     }
 
     /// The store that holds the drain of the fleet, if any.
@@ -178,9 +212,19 @@ impl Config {
         names.find(|name| self.routes.iter().all(|route| route.name.as_str() != *name))
     }
 
-    /// How often the worker ticks.
-    pub fn tick(&self) -> Span {
+    /// How often a worker looks at shared data and reports its metrics.
+    pub fn refresh(&self) -> Span {
         self.drain.as_ref().map_or(DEFAULT_REFRESH, |drain| drain.refresh)
+    }
+
+    /// How many ticks come in a refresh: more than one only where streams are to be looked at.
+    pub fn ticks_per_refresh(&self) -> u64 {
+        if self.watches { TICKS_PER_REFRESH } else { 1 }
+    }
+
+    /// How often a worker ticks.
+    pub fn tick(&self) -> Span {
+        Span::from_millis(self.refresh().as_millis() / self.ticks_per_refresh())
     }
 
     pub(crate) fn router(&self) -> &Router {
@@ -225,6 +269,20 @@ pub(crate) fn parse_json(text: &str) -> Result<Node, Problem> {
         let reason = reason.strip_suffix(&position).unwrap_or(&reason).to_owned();
         Problem::NotJson { line, column, reason }
     })
+}
+
+/// A body and its type belong together, and are what others are alternatives to.
+fn check_errors(spec: &ConfigSpec) -> Result<(), ConfigError> {
+    let Some(errors) = &spec.errors else { return Ok(()) };
+    let missing = |name, expected| {
+        let at = Place::Field(&Place::Root, "errors");
+        Place::Field(&at, name).refuse(Problem::Missing { expected })
+    };
+    match (&errors.content_type, &errors.body, &errors.alternatives) {
+        (None, Some(_), _) => missing("content_type", MediaType::EXPECTED),
+        (Some(_), None, _) | (None, None, Some(_)) => missing("body", PageText::EXPECTED),
+        _ => Ok(()),
+    }
 }
 
 /// The routes by name, each name once.

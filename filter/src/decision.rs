@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::config::Config;
 use crate::policy::Policy;
+use crate::reason::Reason;
 use crate::stream::ResponseEffects;
 
 /// The foreign function by which a host is told. It is called once with no argument, to ask whether the host wants to know.
@@ -14,8 +15,23 @@ pub const FUNCTION: &str = "sluice_decision";
 pub const PROPERTY: &str = "sluice.decision";
 
 /// The fields that say something by not being there: no limit of ours, no retry, and so on.
-pub const OPTIONAL: [&str; 7] =
-    ["route", "timeout_ms", "per_try_ms", "retry", "hold", "close", "accel"];
+pub const OPTIONAL: [&str; 12] = [
+    "route",
+    "timeout_ms",
+    "per_try_ms",
+    "read_ms",
+    "send_ms",
+    "retry",
+    "drain",
+    "hold",
+    "close",
+    "accel",
+    "epoch",
+    "reason",
+];
+
+/// The response header that says the same as the property, where the configuration wants that.
+pub const HEADER: &str = "x-sluice-decision";
 
 /// How every decision over a request begins.
 const BEGIN: &str = "{\"phase\":\"request\"";
@@ -27,16 +43,24 @@ fn request(route: Option<&str>, policy: &Policy) -> String {
     if let Some(route) = route {
         let _ = write!(json, ",\"route\":\"{route}\"");
     }
-    if let Some(limit) = policy.request {
-        let _ = write!(json, ",\"timeout_ms\":{}", limit.as_millis());
-    }
-    if let Some(limit) = policy.per_try {
-        let _ = write!(json, ",\"per_try_ms\":{}", limit.as_millis());
+    let limits = [
+        ("timeout_ms", policy.request),
+        ("per_try_ms", policy.per_try),
+        ("read_ms", policy.limits.read),
+        ("send_ms", policy.limits.send),
+    ];
+    for (name, limit) in limits {
+        if let Some(limit) = limit {
+            let _ = write!(json, ",\"{name}\":{}", limit.as_millis());
+        }
     }
     if let Some(retry) = &policy.retry {
         let on: Vec<&str> = retry.on.iter().map(|on| on.word()).collect();
         let attempts = retry.attempts.value();
         let _ = write!(json, ",\"retry\":\"{}\",\"attempts\":{attempts}", on.join(","));
+    }
+    if policy.cut {
+        json.push_str(",\"drain\":\"cut\"");
     }
     json
 }
@@ -78,8 +102,26 @@ pub fn response(effects: &ResponseEffects) -> &'static str {
     }
 }
 
+/// A decision, and what is known beside it: the drain in force, and why the stream failed.
+pub fn with(decision: &str, epoch: Option<u64>, reason: Option<Reason>) -> String {
+    let mut json = decision.strip_suffix('}').unwrap_or(decision).to_owned();
+    if let Some(epoch) = epoch {
+        let _ = write!(json, ",\"epoch\":{epoch}");
+    }
+    if let Some(reason) = reason {
+        let _ = write!(json, ",\"reason\":\"{}\"", reason.word());
+    }
+    json.push('}');
+    json
+}
+
+/// What is said of a stream that failed, at its end.
+pub fn ended(reason: Reason) -> String {
+    with(r#"{"phase":"end"}"#, None, Some(reason))
+}
+
 /// Both decisions over a stream as one object, for a log that has one line for it. Its `phase` says how far the stream came.
-pub fn logged(request: &str, response: Option<&str>) -> String {
+pub fn both(request: &str, response: Option<&str>) -> String {
     let both = response
         .and_then(|response| Some([response.strip_suffix('}')?, request.strip_prefix(BEGIN)?]));
     both.map_or_else(|| request.to_owned(), |both| both.concat())

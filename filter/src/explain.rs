@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::buffering;
 use crate::config::spec::{BufferingMode, DrainMode, DrainStateSpec, MatchSpec, Signal};
 use crate::config::{Config, Control, NO_ROUTE, RouteName};
-use crate::decision::PROPERTY;
+use crate::decision::{HEADER, PROPERTY};
 use crate::drain::Command;
 use crate::policy::Policy;
 use crate::request::RequestView;
@@ -148,9 +148,16 @@ impl Config {
             );
             effects.push(effect("health", text));
         }
+        if let Some(errors) = &self.errors {
+            effects.push(effect("errors", errors.in_words()));
+        }
         if self.report.access_log {
             let text = format!("decisions are in the property {PROPERTY} of each stream");
             effects.push(effect("report.access_log", text));
+        }
+        if self.report.header {
+            let text = format!("decisions are in the response header {HEADER}");
+            effects.push(effect("report.header", text));
         }
         effects
     }
@@ -234,6 +241,22 @@ fn policy_effects(policy: &Policy) -> Vec<Effect> {
             format!("a try ends when the response has not begun after {limit}")
         };
         effects.push(effect("timeouts.per_try", text));
+    }
+    if let Some(limit) = policy.limits.read {
+        let text = format!(
+            "504 when nothing has come from the upstream for {limit}, a cut once the response has begun"
+        );
+        effects.push(effect("timeouts.read", text));
+    }
+    if let Some(limit) = policy.limits.send {
+        let text = format!(
+            "504 when nothing of an incomplete request has gone to the upstream for {limit}, a cut once the response has begun"
+        );
+        effects.push(effect("timeouts.send", text));
+    }
+    if policy.cut {
+        let text = "a drain cuts an event stream between two events, JSON lines between two lines";
+        effects.push(effect("drain", text.into()));
     }
     if let Some(retry) = &policy.retry {
         let text = match retry.attempts.value() {

@@ -22,5 +22,5 @@ pub fn status(config: &Config, worker: &Worker, request: &RequestView<'_>) -> Op
 
 /// The answer.
 pub fn answer(status: u16, state: &State<'_>) -> Reply {
-    Reply { status, content_type: "application/json", body: state.to_json() }
+    Reply::new(status, "application/json", state.to_json())
 }

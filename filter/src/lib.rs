@@ -7,16 +7,20 @@
 pub mod admin;
 pub mod buffering;
 pub mod config;
+pub mod cut;
 pub mod decision;
 pub mod drain;
+pub mod errors;
 pub mod explain;
 mod hash;
 pub mod health;
 pub mod hygiene;
+pub mod live;
 pub mod matching;
 pub mod members;
 pub mod metrics;
 pub mod policy;
+pub mod reason;
 pub mod request;
 #[cfg(target_arch = "wasm32")]
 mod shell;

@@ -4,6 +4,7 @@
 //! request's whole decision. Names are fixed here, in one place; `docs/metrics.md` describes each of them.
 
 use crate::hash::Map;
+use crate::reason::Reason;
 
 /// What kind of number a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +49,6 @@ pub enum PerRoute {
     Buffered,
     /// Requests whose body was held.
     RequestBuffered,
-    /// Requests refused with 413 because their body is declared larger than what is held.
-    RequestTooLarge,
 }
 
 impl General {
@@ -84,13 +83,8 @@ impl General {
 
 impl PerRoute {
     /// Every one of them.
-    pub const ALL: [Self; 5] = [
-        Self::Requests,
-        Self::DrainClosed,
-        Self::Buffered,
-        Self::RequestBuffered,
-        Self::RequestTooLarge,
-    ];
+    pub const ALL: [Self; 4] =
+        [Self::Requests, Self::DrainClosed, Self::Buffered, Self::RequestBuffered];
 
     /// The last part of the name, after `sluice.route.NAME.`; all of them are counters.
     pub const fn suffix(self) -> &'static str {
@@ -99,7 +93,6 @@ impl PerRoute {
             Self::DrainClosed => "drain_closed",
             Self::Buffered => "buffered",
             Self::RequestBuffered => "request_buffered",
-            Self::RequestTooLarge => "request_too_large",
         }
     }
 
@@ -107,6 +100,11 @@ impl PerRoute {
     pub fn name(self, route: &str) -> String {
         format!("sluice.route.{route}.{}", self.suffix())
     }
+}
+
+/// The metric that counts the exchanges of a route that ended for a reason.
+pub fn ended_name(reason: Reason, route: &str) -> String {
+    format!("sluice.route.{route}.ended.{}", reason.word())
 }
 
 /// Where sums go: the host, which gives each metric a number when it is first used.
@@ -150,10 +148,19 @@ impl<T: Default + PartialEq + Into<i64>> Count<T> {
     }
 }
 
+impl Count<u32> {
+    fn add_one(&mut self) {
+        // A flush comes long before four thousand million.
+        self.change = self.change.saturating_add(1);
+    }
+}
+
 #[derive(Debug)]
 struct RouteCounts {
     name: Box<str>,
     counts: [Count<u32>; PerRoute::ALL.len()],
+    /// How exchanges failed, from the first of each kind on: most routes see few kinds, and there may be thousands of routes.
+    ended: Vec<(Reason, Count<u32>)>,
     touched: bool,
 }
 
@@ -166,7 +173,12 @@ impl Metrics {
         let slot = self.routes.len();
         self.slots.insert(name.into(), slot);
         let counts = Default::default();
-        self.routes.push(RouteCounts { name: name.into(), counts, touched: false });
+        self.routes.push(RouteCounts {
+            name: name.into(),
+            counts,
+            ended: Vec::new(),
+            touched: false,
+        });
         RouteSlot(slot)
     }
 
@@ -185,12 +197,23 @@ impl Metrics {
 
     /// Adds one to a metric of a route.
     pub fn count(&mut self, slot: RouteSlot, metric: PerRoute) {
+        self.routes[slot.0].counts[metric as usize].add_one();
+        self.touch(slot);
+    }
+
+    /// Counts an exchange of a route that did not end well.
+    pub fn ended(&mut self, slot: RouteSlot, reason: Reason) {
+        let ended = &mut self.routes[slot.0].ended;
+        match ended.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => count.add_one(),
+            None => ended.push((reason, Count { change: 1, id: None })),
+        }
+        self.touch(slot);
+    }
+
+    fn touch(&mut self, slot: RouteSlot) {
         let route = &mut self.routes[slot.0];
-        let count = &mut route.counts[metric as usize];
-        // A flush comes long before four thousand million.
-        count.change = count.change.saturating_add(1);
-        if !route.touched {
-            route.touched = true;
+        if !std::mem::replace(&mut route.touched, true) {
             self.touched.push(slot.0);
         }
     }
@@ -207,6 +230,9 @@ impl Metrics {
             for metric in PerRoute::ALL {
                 let count = &mut route.counts[metric as usize];
                 count.flush(sink, Kind::Counter, || metric.name(&route.name));
+            }
+            for (reason, count) in &mut route.ended {
+                count.flush(sink, Kind::Counter, || ended_name(*reason, &route.name));
             }
         }
     }

@@ -2,7 +2,8 @@
 //! came from.
 
 use crate::config::span::Span;
-use crate::config::spec::{BufferingMode, PolicySpec, RequestBuffering, RetrySpec};
+use crate::config::spec::{BufferingMode, OnDrain, PolicySpec, RequestBuffering, RetrySpec};
+use crate::live::Limits;
 
 /// Bodies up to this are held unless the configuration says otherwise: Envoy's advice for the buffers of edge proxies, and no
 /// filter can read the real limit (holding more than it loses the body).
@@ -21,8 +22,12 @@ pub struct Policy {
     pub request: Option<Span>,
     /// The limit of one try; zero is no limit, `None` the host's own.
     pub per_try: Option<Span>,
+    /// How long a stream may stay idle.
+    pub limits: Limits,
     /// When a failed try is repeated; `None` leaves it to the host.
     pub retry: Option<RetrySpec>,
+    /// Whether a drain cuts a response that does not end by itself.
+    pub cut: bool,
     /// The request headers that tell Envoy so, made once here because they are the same for every request.
     headers: Vec<(&'static str, String)>,
 }
@@ -52,11 +57,21 @@ impl Policy {
                 .map_or(DEFAULT_MAX_BYTES, |bytes| bytes.value()),
             request: request.or(no_limit),
             per_try: own_timeouts.per_try.or(inherited_timeouts.per_try),
+            limits: Limits {
+                read: limit(own_timeouts.read.or(inherited_timeouts.read)),
+                send: limit(own_timeouts.send.or(inherited_timeouts.send)),
+            },
             retry: own.retry.clone().or_else(|| defaults.retry.clone()),
+            cut: own.drain.or(defaults.drain) == Some(OnDrain::Cut),
             headers: Vec::new(),
         };
         policy.headers = policy.envoy_headers();
         policy
+    }
+
+    /// Whether a tick has to look at streams under this policy.
+    pub fn watches(&self) -> bool {
+        self.cut || self.limits.any()
     }
 
     /// The request headers to set, each replacing whatever the client sent under that name.
@@ -91,6 +106,11 @@ impl Policy {
         let retry = self.retry.as_ref()?;
         Some(retry.on.iter().map(|on| on.word()).collect::<Vec<_>>().join(","))
     }
+}
+
+/// Zero is no limit.
+fn limit(span: Option<Span>) -> Option<Span> {
+    span.filter(|span| span.as_millis() > 0)
 }
 
 fn pair<T: Default + Clone>(own: &Option<T>, inherited: &Option<T>) -> (T, T) {

@@ -28,6 +28,8 @@ pub struct RequestView<'a> {
     pub content_length: Option<u64>,
     /// Whether the client asks to leave HTTP (`upgrade`), or opens a tunnel (`CONNECT`).
     pub leaves_http: bool,
+    /// Whether this is a request of gRPC, whose client reads a status in the trailers and no body.
+    pub grpc: bool,
     /// Whether the client sent a header that is not for clients to send ([`hygiene`]).
     pub oversteps: bool,
 }
@@ -44,6 +46,7 @@ impl<'a> RequestView<'a> {
             policy: None,
             content_length: None,
             leaves_http: false,
+            grpc: false,
             oversteps: false,
         };
         let mut host: &[u8] = b"";
@@ -55,6 +58,7 @@ impl<'a> RequestView<'a> {
                 b":path" => view.path = without_query(value),
                 b"host" => host = value,
                 b"content-length" => length = length.and(value),
+                b"content-type" => view.grpc = is_grpc(value),
                 b"upgrade" => view.leaves_http = true,
                 [b'x', b'-', ..] => view.oversteps |= hygiene::is_reserved(name),
                 _ => {}
@@ -84,6 +88,12 @@ impl<'a> RequestView<'a> {
         let named = self.headers.iter().filter(move |(found, _)| found == name);
         named.map(|(_, value)| value.as_slice())
     }
+}
+
+/// Whether a type is that of gRPC requests (gRPC over HTTP/2, "Requests").
+fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| rest.first().is_none_or(|next| b"+;".contains(next)))
 }
 
 /// A `content-length` while the fields are read: two that differ, or one that is no number, say nothing.

@@ -9,6 +9,7 @@ mod http;
 mod root;
 mod stores;
 mod vm;
+mod watch;
 
 proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| Box::new(root::Root::default()));

@@ -3,21 +3,29 @@
 //! A [`Stream`] keeps only what later steps need, because hosts forget the request by the time the response comes. It is a few
 //! dozen bytes, and goes with the stream.
 
+use std::borrow::Cow;
+
 use crate::buffering::{self, RequestBody, ResponseView};
 use crate::config::Config;
 use crate::config::spec::BufferingMode;
+use crate::cut::Framing;
+use crate::errors::{Asker, Failure};
 use crate::hygiene;
+use crate::reason::Reason;
 use crate::request::RequestView;
 
 /// What the filter remembers of a stream.
 #[derive(Debug, Clone, Default)]
 pub struct Stream {
     route: Option<u32>,
+    asker: Asker,
     /// The client's connection, when the configuration takes part in drains.
     connection: Option<u64>,
     connect: bool,
     head: bool,
-    /// The filter answered by itself: nothing of the policy applies to its own answer.
+    /// Whether the client asks to leave HTTP, or for a tunnel.
+    leaves_http: bool,
+    /// The filter or the proxy answered by itself: nothing of the policy applies to that answer.
     answered: bool,
     request: Body,
     response: Body,
@@ -56,9 +64,18 @@ pub struct Reply {
     /// The status.
     pub status: u16,
     /// The `content-type` of the body.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     /// The body.
     pub body: String,
+    /// The status for a request of gRPC, for which hosts turn the answer into trailers with the body as their message.
+    pub grpc_status: Option<u32>,
+}
+
+impl Reply {
+    /// An answer in a type that does not change.
+    pub const fn new(status: u16, content_type: &'static str, body: String) -> Self {
+        Self { status, content_type: Cow::Borrowed(content_type), body, grpc_status: None }
+    }
 }
 
 /// What happens to a response head.
@@ -74,6 +91,10 @@ pub struct ResponseEffects {
     pub close: bool,
     /// The body is held.
     pub hold: bool,
+    /// Both directions stay open until somebody closes.
+    pub tunnel: bool,
+    /// A drain may cut it between two of these.
+    pub cut: Option<Framing>,
 }
 
 impl Stream {
@@ -90,6 +111,31 @@ impl Stream {
     /// A request that the filter answers before any route is asked.
     pub fn answered(connection: Option<u64>) -> Self {
         Self { connection, answered: true, ..Self::default() }
+    }
+
+    /// The filter answers this request by itself from now on.
+    pub fn answer(&mut self) {
+        self.answered = true;
+    }
+
+    /// Whether no body can follow, because none was asked for.
+    pub fn is_head(&self) -> bool {
+        self.head
+    }
+
+    /// Whether the filter or the proxy answered in the upstream's place.
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// What an error page needs to know of the request.
+    pub fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
+    /// Whether it waits for more of the upload, and not for the upstream, when its head has been passed on.
+    pub fn uploads(&self, ended: bool) -> bool {
+        !ended && !self.leaves_http && !self.holds_request()
     }
 
     /// Whether the request body is held.
@@ -109,7 +155,9 @@ impl Stream {
         *self = Self {
             route: route.and_then(|index| u32::try_from(index).ok()),
             connection,
+            asker: Asker::of(request, config.errors.as_ref()),
             connect: request.method == b"CONNECT",
+            leaves_http: request.leaves_http,
             head: request.method == b"HEAD",
             ..Self::default()
         };
@@ -123,11 +171,30 @@ impl Stream {
                 None
             }
             RequestBody::TooLarge { declared } => {
-                self.answered = true;
-                Some(too_large(declared, policy.max_bytes))
+                let plain = || too_large(declared, policy.max_bytes);
+                Some(self.fail(config, Reason::BodyTooLarge, 413, plain))
             }
         };
         RequestEffects { set, remove, reply }
+    }
+
+    /// The filter answers with an error of its own, and with `plain` where the configuration has no page for it.
+    pub fn fail(
+        &mut self,
+        config: &Config,
+        reason: Reason,
+        status: u16,
+        plain: impl FnOnce() -> String,
+    ) -> Reply {
+        self.answered = true;
+        config.error(self.route(), &self.asker, reason, status, plain)
+    }
+
+    /// The proxy answers in the upstream's place: the page to show instead, if there is one. A client of gRPC has got what it understands.
+    pub fn proxy_failed(&mut self, config: &Config, reason: Reason, status: u16) -> Option<Reply> {
+        self.answered = true;
+        let failure = Failure { reason, status, route: config.route_word(self.route()) };
+        config.errors.as_ref().filter(|_| !self.asker.grpc)?.page(&failure, &self.asker)
     }
 
     /// A piece of the request body, or its end, has come; `held` bytes are there now.
@@ -144,8 +211,14 @@ impl Stream {
 
     /// Whether the rules need to see the response head. `closing` says that the connection is due.
     pub fn needs_response(&self, config: &Config, closing: bool) -> bool {
-        let mode = config.policy(self.route()).response;
-        closing || (!self.answered && matches!(mode, Some(BufferingMode::On | BufferingMode::Auto)))
+        let policy = config.policy(self.route());
+        let holds = matches!(policy.response, Some(BufferingMode::On | BufferingMode::Auto));
+        let tunnels = self.leaves_http && policy.limits.any();
+        closing || (!self.answered && (holds || tunnels || self.may_be_cut(config)))
+    }
+
+    fn may_be_cut(&self, config: &Config) -> bool {
+        self.connection.is_some() && config.policy(self.route()).cut
     }
 
     /// The response head has come. `response` is there if [`needs_response`](Self::needs_response) asked for it.
@@ -166,8 +239,11 @@ impl Stream {
                 buffering::holds_response(policy, response, self.head || self.connect || ended)
             });
         self.response = if hold { Body::Held } else { Body::Streams };
+        let cut = response.filter(|_| !self.answered && !ended && self.may_be_cut(config));
         ResponseEffects {
             interim: false,
+            tunnel: response.is_some_and(|response| self.opens_tunnel(response)),
+            cut: cut.and_then(buffering::framing),
             ask_to_stream: !self.answered && policy.response == Some(BufferingMode::Off),
             // Without a look at the head, removing what is not there costs less than asking.
             remove_marker: config.drain.is_some()
@@ -179,8 +255,11 @@ impl Stream {
 
     /// Whether the exchange ends with this response: a tunnel or an upgraded connection has only begun.
     fn completes(&self, response: &ResponseView<'_>) -> bool {
-        let tunnel = self.connect && (200..300).contains(&response.status);
-        response.status >= 200 && !tunnel
+        response.status >= 200 && !self.opens_tunnel(response)
+    }
+
+    fn opens_tunnel(&self, response: &ResponseView<'_>) -> bool {
+        response.status == 101 || (self.connect && (200..300).contains(&response.status))
     }
 }
 
@@ -206,10 +285,6 @@ fn overstepping(request: &RequestView<'_>, set: &[(&str, String)]) -> Vec<String
     names
 }
 
-fn too_large(declared: u64, limit: u64) -> Reply {
-    Reply {
-        status: 413,
-        content_type: "text/plain",
-        body: format!("the request body has {declared} bytes; at most {limit} are accepted here\n"),
-    }
+fn too_large(declared: u64, limit: u64) -> String {
+    format!("the request body has {declared} bytes; at most {limit} are accepted here\n")
 }

@@ -120,8 +120,8 @@ fn wrong_routes_are_refused_with_their_place() {
             "routes[0].timeouts.connect: a filter cannot limit how long connecting takes; set connect_timeout on the cluster",
         ),
         (
-            r#""timeouts":{"read":"1s"}"#,
-            "routes[0].timeouts.read: unknown field; known here: request, per_try",
+            r#""timeouts":{"idle":"1s"}"#,
+            "routes[0].timeouts.idle: unknown field; known here: request, per_try, read, send",
         ),
         (
             r#""timeouts":{"request":"1s","request":"2s"}"#,
@@ -130,7 +130,7 @@ fn wrong_routes_are_refused_with_their_place() {
         (r#""timeouts":null"#, "routes[0].timeouts: found null, expected an object"),
         (
             r#""colour":1"#,
-            "routes[0].colour: unknown field; known here: name, match, buffering, timeouts, retry",
+            "routes[0].colour: unknown field; known here: name, match, buffering, timeouts, retry, drain",
         ),
         (
             r#""buffering":"maybe""#,
@@ -392,6 +392,21 @@ fn the_example_of_the_documentation_is_accepted() {
     let text = include_str!("../../docs/configuration.md");
     let example = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
     assert_eq!(accepted(example.expect("the first example")), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_host_could_not_hold_and_a_cut_without_a_drain_are_warned_about() {
+    let routes = |buffering: &str| {
+        format!(
+            r#"{{"version":1,"routes":[{{"name":"a","match":{{"path":{{"exact":"/a"}}}},"drain":"cut","buffering":{buffering}}}]}}"#
+        )
+    };
+    let cut = "routes[0].drain: nothing is ever cut without a drain section";
+    let many = "routes[0].buffering.max_bytes: 1048577 is more than Envoy's buffers take unless \
+                per_connection_buffer_limit_bytes says otherwise; a larger body would be cut";
+    assert_eq!(accepted(&routes(r#"{"response":"on","max_bytes":1048577}"#)), [many, cut]);
+    assert_eq!(accepted(&routes(r#"{"response":"on","max_bytes":1048576}"#)), [cut]);
+    assert_eq!(accepted(&routes(r#"{"response":"off","max_bytes":1048577}"#)), [cut]);
 }
 
 #[test]

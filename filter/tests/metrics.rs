@@ -1,6 +1,7 @@
 //! The metrics have the names that the documentation promises, and sums arrive whole.
 
-use sluice_filter::metrics::{General, Kind, Metrics, PerRoute, Sink};
+use sluice_filter::metrics::{General, Kind, Metrics, PerRoute, Sink, ended_name};
+use sluice_filter::reason::Reason;
 
 /// A host: the metrics it was asked to define, in their order, with their values.
 #[derive(Default)]
@@ -32,7 +33,9 @@ fn the_documentation_names_exactly_the_metrics_that_exist() {
         (name.to_owned(), kind.to_owned())
     });
     let routes = PerRoute::ALL.map(|metric| (metric.name("NAME"), "counter".to_owned()));
-    assert_eq!(rows.collect::<Vec<_>>(), [&general[..], &routes].concat());
+    let ended = ended_name(Reason::Overflow, "NAME").replace(Reason::Overflow.word(), "REASON");
+    let ended = [(ended, "counter".to_owned())];
+    assert_eq!(rows.collect::<Vec<_>>(), [&general[..], &routes, &ended].concat());
 }
 
 #[test]
@@ -72,4 +75,20 @@ fn what_was_counted_is_handed_over_once() {
     assert_eq!(host.0, expected(3), "defined once");
     let place = General::ALL.iter().position(|metric| *metric == General::DrainStale);
     assert_eq!(metrics.id(General::DrainStale, &mut host).map(|id| id as usize), place);
+}
+
+#[test]
+fn a_reason_is_counted_from_its_first_exchange_on() {
+    let mut metrics = Metrics::default();
+    let slot = metrics.slot("a");
+    let mut host = Host::default();
+    for _ in 0..2 {
+        metrics.ended(slot, Reason::ReadTimeout);
+        metrics.ended(slot, Reason::Overflow);
+        metrics.ended(slot, Reason::ReadTimeout);
+        metrics.flush(&mut host);
+    }
+    let ended: Vec<_> = host.0.iter().filter(|(name, _)| name.contains("ended")).collect();
+    let expected = [("sluice.route.a.ended.read_timeout", 4), ("sluice.route.a.ended.overflow", 2)];
+    assert_eq!(ended, expected.map(|(name, value)| (name.to_owned(), value)).iter().collect::<Vec<_>>());
 }

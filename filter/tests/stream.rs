@@ -402,7 +402,7 @@ fn the_state_is_told_as_json() {
     let mut state =
         State { record: Some(&record), instance: "node \"1\"\n", in_flight: 3, now_ms: 1_000 };
     let reply = health::answer(503, &state);
-    assert_eq!((reply.status, reply.content_type), (503, "application/json"));
+    assert_eq!((reply.status, &*reply.content_type), (503, "application/json"));
     let body: Value = serde_json::from_str(&reply.body).expect("JSON");
     let expected = json!({
         "status": "draining", "instance": "node \"1\"\n", "epoch": 2, "mode": "terminate",
@@ -458,9 +458,9 @@ fn an_access_log_gets_both_decisions_in_one_object() {
     let request = decisions.request(Some(0), true);
     let both = json!({ "phase": "response", "body": "stream",
                        "route": "r", "timeout_ms": 60_000, "hold": true });
-    assert_eq!(parsed(&decision::logged(request, Some(response))), both);
-    assert_eq!(decision::logged(request, None), request);
-    let nothing = decision::logged(decisions.request(None, false), Some(response));
+    assert_eq!(parsed(&decision::both(request, Some(response))), both);
+    assert_eq!(decision::both(request, None), request);
+    let nothing = decision::both(decisions.request(None, false), Some(response));
     assert_eq!(parsed(&nothing), parsed(response));
 }
 
@@ -475,7 +475,7 @@ fn the_fields_that_may_be_missing_are_named() {
     let said = |config: &Config, route, hold, effects: &ResponseEffects| {
         let decisions = Decisions::new(config);
         let response = decision::response(effects);
-        parsed(&decision::logged(decisions.request(route, hold), Some(response)))
+        parsed(&decision::both(decisions.request(route, hold), Some(response)))
     };
     let all = ResponseEffects { close: true, ask_to_stream: true, ..ResponseEffects::default() };
     let most = said(&route(every), Some(0), true, &all);

@@ -112,6 +112,11 @@ impl Reply {
         bytes
     }
 
+    /// Whether the proxy still takes what is written.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Waits.
     pub fn pause(&self, milliseconds: u64) {
         std::thread::sleep(Duration::from_millis(milliseconds));

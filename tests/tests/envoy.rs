@@ -13,10 +13,13 @@ mod envoy {
     mod control_planes;
     mod crashes;
     mod drains;
+    mod event_streams;
     mod events;
+    mod errors;
     mod examples;
     mod holding;
     mod hygiene;
+    mod idle;
     mod import;
     mod manifests;
     mod metrics;

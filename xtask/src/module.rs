@@ -25,6 +25,8 @@ const FEATURES: [&str; 6] = [
     "reference-types",
     "sign-ext",
 ];
+/// What the optimiser does: takes the control flow apart and puts it together again, then makes it small twice.
+const PASSES: [&str; 5] = ["--flatten", "--rereloop", "-Oz", "-Oz", "--strip-debug"];
 const DEBIAN: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// Builds the filter to `target/sluice_filter.wasm` and says how large it is.
@@ -176,7 +178,7 @@ fn made_small(module: &Path) -> Result<Vec<u8>> {
     BINARYEN.bring()?;
     let optimiser = BINARYEN.path().context("no wasm-opt")?;
     let small = module.with_extension("small.wasm");
-    let mut arguments = vec!["-Oz".to_owned(), "--strip-debug".to_owned()];
+    let mut arguments = PASSES.map(str::to_owned).to_vec();
     arguments.extend(FEATURES.map(|feature| format!("--enable-{feature}")));
     arguments.extend([module, Path::new("-o"), &small].map(|path| path.display().to_string()));
     run(command(&optimiser.display().to_string(), arguments))?;

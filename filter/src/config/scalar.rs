@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::error::{ConfigError, Problem};
 use super::json::{Node, quoted};
 use super::read::{Place, Read, legal_text, number, text};
+use crate::errors;
 
 /// Declares a string with a rule: `$legal` decides over the text, `$expected` says what is legal.
 macro_rules! text_type {
@@ -106,6 +107,27 @@ text_type!(
 pub(super) fn is_host_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
 }
+
+text_type!(
+    /// The type of a body, with parameters or without.
+    pub struct MediaType,
+    "a content type such as \"application/json\"",
+    |text| {
+        let kind = text.split(';').next().unwrap_or_default().trim_end();
+        let parts = kind.split_once('/');
+        let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_token);
+        parts.is_some_and(|(kind, form)| is_name(kind) && is_name(form))
+            && !text.contains(|c: char| c.is_ascii_control())
+            && text.is_ascii()
+    }
+);
+
+text_type!(
+    /// The body of an error.
+    pub struct PageText,
+    "text of 1 to 16384 bytes in which {reason}, {route}, {request_id} and {status} are the only words in braces",
+    |text| (1..=16_384).contains(&text.len()) && errors::is_page(text)
+);
 
 /// The SHA-256 of a secret. What stands in its place is never repeated in an error: it could be the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -8,7 +8,8 @@ use super::json::Node;
 use super::read::{Fields, OneOrMore, Place, Read, record, words};
 use super::scalar::{
     Attempts, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostName, HostPattern,
-    MaxBytes, Method, PathText, Pattern, Percent, RouteName, StoreKey, TokenHash, Version,
+    MaxBytes, MediaType, Method, PageText, PathText, Pattern, Percent, RouteName, StoreKey,
+    TokenHash, Version,
 };
 use super::span::{Interval, Refresh, Span, Timeout, Window};
 
@@ -28,6 +29,8 @@ record! {
             drain: DrainSpec,
             /// The path that answers a load balancer's health check while the proxy terminates.
             health: HealthSpec,
+            /// What clients read when the filter or the proxy answers in the upstream's place.
+            errors: ErrorsSpec,
             /// Where the filter says what it decided.
             report: ReportSpec,
         }
@@ -46,6 +49,8 @@ record! {
             timeouts: TimeoutsSpec,
             /// When a failed try is repeated.
             retry: RetrySpec,
+            /// What a drain does to a response that does not end by itself; wait when missing.
+            drain: OnDrain,
         }
     }
 }
@@ -66,6 +71,8 @@ record! {
             timeouts: TimeoutsSpec,
             /// When a failed try is repeated.
             retry: RetrySpec,
+            /// What a drain does to a response that does not end by itself; wait when missing.
+            drain: OnDrain,
         }
     }
 }
@@ -235,10 +242,24 @@ record! {
             request: Span,
             /// One try, up to the head of its response.
             per_try: Span,
+            /// The longest wait for a piece of the response, its head included.
+            read: Span,
+            /// The longest wait between two pieces of the request on their way to the upstream.
+            send: Span,
         }
         not_ours {
             connect: "a filter cannot limit how long connecting takes; set connect_timeout on the cluster",
         }
+    }
+}
+
+words! {
+    /// What a drain does to a response that does not end by itself: an event stream, or lines of JSON.
+    pub enum OnDrain {
+        /// It keeps its connection until it ends.
+        Wait = "wait",
+        /// It is cut between two events or lines once its connection's moment has come, so that the client reconnects elsewhere.
+        Cut = "cut",
     }
 }
 
@@ -433,6 +454,34 @@ record! {
 }
 
 record! {
+    /// What clients read when the filter or the proxy answers in the upstream's place: the body of its 502, 503, 504 and 413.
+    pub struct ErrorsSpec {
+        required {}
+        optional {
+            /// The content type of the body.
+            content_type: MediaType,
+            /// The body.
+            body: PageText,
+            /// Other forms of it, of which the client's accept chooses.
+            alternatives: OneOrMore<PageSpec>,
+        }
+    }
+}
+
+record! {
+    /// One form of an error body.
+    pub struct PageSpec {
+        required {
+            /// Its content type.
+            content_type: MediaType,
+            /// The body.
+            body: PageText,
+        }
+        optional {}
+    }
+}
+
+record! {
     /// Where the filter says what it decided.
     #[derive(Default)]
     pub struct ReportSpec {
@@ -440,6 +489,8 @@ record! {
         optional {
             /// In the stream's property `sluice.decision`, which an access log can print; false when missing.
             access_log: bool,
+            /// In the response header `x-sluice-decision`; false when missing.
+            header: bool,
         }
     }
 }

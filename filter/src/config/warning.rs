@@ -1,5 +1,6 @@
 //! What is legal in a configuration but hardly meant. A warning refuses nothing: a control plane may have its reasons.
 
+use super::spec::BufferingMode;
 use super::{Config, span::Span};
 use crate::matching::cover::covering;
 
@@ -37,26 +38,45 @@ pub enum Oddity {
         /// The limit of the request.
         request: Span,
     },
+    /// More may be held than a proxy's buffer takes unless it was made larger.
+    #[error("{bytes} is more than Envoy's buffers take unless per_connection_buffer_limit_bytes says otherwise; a larger body would be cut")]
+    ManyBytes {
+        /// The largest body that is held.
+        bytes: u64,
+    },
+    /// A route's wish that nothing carries out.
+    #[error("nothing is ever cut without a drain section")]
+    NoDrain,
 }
+
+/// The buffer of an Envoy that was not told otherwise, in bytes.
+const ENVOY_BUFFER: u64 = 1 << 20;
 
 pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
+    let mut warn = |place: String, oddity| warnings.push(Warning { place, oddity });
     for (index, route) in config.routes.iter().enumerate() {
         let place = format!("routes[{index}]");
         if let Some(by) = covering(config, index) {
             let name = route.name.as_str().to_owned();
             let by_name = config.routes[by].name.as_str().to_owned();
-            warnings.push(Warning {
-                place: place.clone(),
-                oddity: Oddity::Unreachable { name, by, by_name },
-            });
+            warn(place.clone(), Oddity::Unreachable { name, by, by_name });
         }
-        if let (Some(per_try), Some(request)) = (route.policy.per_try, route.policy.request)
+        let policy = &route.policy;
+        if let (Some(per_try), Some(request)) = (policy.per_try, policy.request)
             && request.as_millis() > 0
             && per_try >= request
         {
-            let oddity = Oddity::PerTryTooLong { per_try, request };
-            warnings.push(Warning { place: format!("{place}.timeouts"), oddity });
+            warn(format!("{place}.timeouts"), Oddity::PerTryTooLong { per_try, request });
+        }
+        let holds = policy.hold_request
+            || matches!(policy.response, Some(BufferingMode::On | BufferingMode::Auto));
+        if holds && policy.max_bytes > ENVOY_BUFFER {
+            let bytes = policy.max_bytes;
+            warn(format!("{place}.buffering.max_bytes"), Oddity::ManyBytes { bytes });
+        }
+        if policy.cut && config.drain.is_none() {
+            warn(format!("{place}.drain"), Oddity::NoDrain);
         }
     }
     warnings

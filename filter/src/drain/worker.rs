@@ -62,6 +62,11 @@ impl Worker {
         self.record.as_ref()
     }
 
+    /// The drain in force, if it closes anything.
+    pub fn in_force(&self) -> Option<&Record> {
+        self.record.as_ref().filter(|record| record.mode != DrainMode::Off)
+    }
+
     /// A connection that carries a request.
     pub fn saw(&mut self, connection: u64) {
         self.newest = self.newest.max(Some(connection));

@@ -3,6 +3,7 @@
 use super::host;
 use super::root::Active;
 use super::vm;
+use super::watch::AT_ONCE;
 use crate::admin::{self, Asked, Ended, MAX_BODY};
 use crate::drain::{Command, RecordError};
 use crate::health;
@@ -58,7 +59,7 @@ fn carry_out(active: &Active, command: Result<Command, RecordError>) -> Reply {
 }
 
 fn tell(active: &Active, answer: impl FnOnce(&State<'_>, u64) -> Reply) -> Reply {
-    let tick_ms = active.config.tick().as_millis();
+    let tick_ms = active.config.refresh().as_millis();
     vm::with(|vm| vm.state(&active.instance, tick_ms, answer))
 }
 
@@ -85,6 +86,6 @@ impl Waiting {
 
     fn expired(&mut self, now: u64) -> Vec<u32> {
         let expired = |(_, since): &mut (u32, u64)| now.abs_diff(*since) > admin::BODY_WAIT_MS;
-        self.0.extract_if(.., expired).map(|(context, _)| context).collect()
+        self.0.extract_if(.., expired).map(|(context, _)| context).take(AT_ONCE).collect()
     }
 }

@@ -72,14 +72,42 @@ pub(super) fn is_marked() -> bool {
     matches!(hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, MARKER), Ok(Some(_)))
 }
 
+/// Why a response came, or broke off, in the host's words, if it has such.
+pub(super) fn detail() -> Option<Vec<u8>> {
+    property(&["response", "code_details"])
+}
+
+pub(super) fn response_status() -> Option<u16> {
+    let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status");
+    std::str::from_utf8(&status.ok()??).ok()?.parse().ok()
+}
+
+/// Bytes of the response's piece, or of all that is held.
+pub(super) fn response_body(start: usize, size: usize) -> Vec<u8> {
+    let body = hostcalls::get_buffer(BufferType::HttpResponseBody, start, size);
+    body.ok().flatten().unwrap_or_default()
+}
+
+/// Puts something else in the place of all `size` bytes that are there.
+pub(super) fn replace_response_body(size: usize, body: &[u8]) {
+    report(hostcalls::set_buffer(BufferType::HttpResponseBody, 0, size, body), "response body");
+}
+
 pub(super) fn reply(reply: &Reply) {
-    let headers = vec![("content-type", reply.content_type)];
-    let sent = hostcalls::send_http_response(
-        u32::from(reply.status),
-        headers,
-        Some(reply.body.as_bytes()),
-    );
+    let grpc_status = reply.grpc_status.map(|status| status.to_string());
+    let mut headers = vec![("content-type", &*reply.content_type)];
+    headers.extend(grpc_status.as_deref().map(|status| ("grpc-status", status)));
+    let body = Some(reply.body.as_bytes());
+    let sent = hostcalls::send_http_response(u32::from(reply.status), headers, body);
     report(sent, "local response");
+}
+
+/// Cuts a stream of this plugin from outside of its callbacks, so that its client can tell. Whether there still is such a stream, only the
+/// host knows.
+pub(super) fn cut(context: u32) {
+    if hostcalls::set_effective_context(context).is_ok() {
+        report(hostcalls::reset_http_response(), "cut");
+    }
 }
 
 /// What has come of the request body, up to `size` bytes.

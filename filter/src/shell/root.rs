@@ -7,6 +7,7 @@ use proxy_wasm::types::{ContextType, LogLevel};
 
 use super::http::Http;
 use super::vm::{self, Vm};
+use super::watch::{self, Streams};
 use super::{admin, host};
 use crate::config::spec::Signal;
 use crate::config::{Config, ConfigError, Control, MAX_DOCUMENT, NO_ROUTE};
@@ -17,11 +18,19 @@ use crate::metrics::{General, RouteSlot};
 /// Warnings of one configuration that are logged; a generated one may have thousands.
 const LOGGED_WARNINGS: usize = 20;
 
+/// The pause between ticks that have more to do than one may, in milliseconds.
+const HURRY_MS: u64 = 1;
+
 #[derive(Default)]
 pub(super) struct Root {
     active: Option<Rc<Active>>,
     /// The number of this context's configuration among those of its VM.
     number: u32,
+    streams: Streams,
+    /// When it last exchanged with the other workers, in milliseconds since the Unix epoch.
+    exchanged_ms: Option<u64>,
+    /// It ticks as fast as it can, because more streams are to be ended than one tick may end.
+    hurries: bool,
 }
 
 /// A configuration in force. Streams keep the one under which they began.
@@ -51,7 +60,7 @@ impl Active {
                 Some(Signal::Auto) => host.is_envoy,
             };
             let tells = host.asks_decisions;
-            let decisions = (tells || config.report.access_log).then(|| Decisions::new(&config));
+            let decisions = (tells || config.report.any()).then(|| Decisions::new(&config));
             let named = config.health.is_some() || config.admin().is_some();
             let id = named.then(|| host::property(&["xds", "node", "id"])).flatten();
             let instance = String::from_utf8_lossy(&id.unwrap_or_default()).into_owned();
@@ -83,6 +92,7 @@ impl Root {
         let active = Active::new(config);
         let config = &active.config;
         host::tick_every(config.tick().as_millis());
+        self.streams.borrow_mut().ticks_every(config.tick(), host::now_ms());
         vm::with(|vm| {
             vm.stores.ended(self.number);
             self.number = vm.stores.configured(config.control().is_some());
@@ -95,6 +105,35 @@ impl Root {
             }
         });
         self.active = Some(Rc::new(active));
+    }
+
+    /// Whether a refresh has passed, as closely as a tick can tell.
+    fn is_to_exchange(&mut self, now: Option<u64>) -> bool {
+        if let (Some(active), Some(now), Some(before)) = (&self.active, now, self.exchanged_ms) {
+            let tick = active.config.tick().as_millis();
+            if now.abs_diff(before) + tick / 2 < active.config.refresh().as_millis() {
+                return false;
+            }
+        }
+        self.exchanged_ms = now;
+        true
+    }
+
+    /// Exchanges with the other workers and the host what changed since the last time.
+    fn exchange(&self) {
+        vm::with(|vm| {
+            let Some(active) = &self.active else { return vm.flush() };
+            if active.config.drain.is_some() {
+                vm.look(&active.config);
+            }
+            let leads = vm.attend(active.config.refresh().as_millis()).leads;
+            if let Some((config, control)) = self.store(vm)
+                && leads
+            {
+                vm.poll(control, config);
+            }
+            vm.flush();
+        });
     }
 
     /// The store that this context asks, while it is the one to ask.
@@ -151,24 +190,21 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        vm::with(|vm| {
-            let Some(active) = &self.active else { return vm.flush() };
-            if active.config.drain.is_some() {
-                vm.look(&active.config);
-            }
-            let leads = vm.attend(active.config.tick().as_millis()).leads;
-            if let Some((config, control)) = self.store(vm)
-                && leads
-            {
-                vm.poll(control, config);
-            }
-            vm.flush();
-        });
-        admin::give_up_waiting();
+        let now = host::now_ms();
+        if self.is_to_exchange(now) {
+            self.exchange();
+            admin::give_up_waiting();
+        }
+        let hurries = watch::tick(&self.streams, now);
+        if std::mem::replace(&mut self.hurries, hurries) != hurries
+            && let Some(active) = &self.active
+        {
+            host::tick_every(if hurries { HURRY_MS } else { active.config.tick().as_millis() });
+        }
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http::new(self.active.clone(), id)))
+        Some(Box::new(Http::new(self.active.clone(), id, Rc::clone(&self.streams))))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -20,12 +20,13 @@ fn read(file: &str) -> String {
 /// The names of all metrics, as the documentation writes them.
 fn names() -> Vec<String> {
     let general = General::ALL.iter().map(|metric| metric.name().0.to_owned());
-    general.chain(PerRoute::ALL.iter().map(|metric| metric.name("NAME"))).collect()
+    let routes = PerRoute::ALL.iter().map(|metric| metric.name("NAME"));
+    general.chain(routes).chain(["sluice.route.NAME.ended.REASON".to_owned()]).collect()
 }
 
-/// The name under which Prometheus has a metric, once the tag is taken out.
+/// The name under which Prometheus has a metric, once the tags are taken out.
 fn in_prometheus(name: &str) -> String {
-    name.replace(".NAME", "").replace('.', "_")
+    name.replace(".NAME", "").replace(".REASON", "").replace('.', "_")
 }
 
 /// The README's table: metric and query.
@@ -159,18 +160,17 @@ fn prometheus_answers_every_query_and_every_panel() {
         });
     }
     for (name, query) in queries() {
-        let labels: &[&str] = match name.contains(".NAME.") {
-            true => &["instance", "sluice_route"],
-            false => &["instance"],
-        };
-        check(&prometheus, &query, labels, &instance);
+        let tags = [("NAME", "sluice_route"), ("REASON", "sluice_reason")];
+        let tags = tags.into_iter().filter(|(part, _)| name.contains(part)).map(|(_, tag)| tag);
+        let labels: Vec<&str> = ["instance"].into_iter().chain(tags).collect();
+        check(&prometheus, &query, &labels, &instance);
         let metric = in_prometheus(&name);
         let counted = sum(&prometheus, &metric);
         eventually(&format!("{query} to show the {counted} that {metric} has"), || {
             (counted == 0.0 || sum(&prometheus, &query) > 0.0).then_some(())
         });
     }
-    for metric in PerRoute::ALL.map(|metric| in_prometheus(&metric.name("NAME"))) {
+    for metric in names().iter().filter(|name| name.contains("NAME")).map(|name| in_prometheus(name)) {
         assert!(sum(&prometheus, &metric) > 0.0, "{metric} did not move");
     }
     for (query, labels) in panels() {

@@ -1,0 +1,280 @@
+//! The streams that a tick has to look at: those that may not stay idle for long, and those that a drain may cut.
+//!
+//! A limit between two pieces must cost a piece next to nothing, and there may be 100,000 such streams. So a piece is an
+//! assignment: the time when the stream will have been idle for too long, from the tick's clock and not from the host's. And a tick
+//! compares one number for each stream, in one array from front to back. A timing wheel would look at fewer streams, but has to unlink
+//! and link them one by one, and looks at most of them in one tick when they began together; `cargo bench` compares both.
+
+use crate::config::span::Span;
+use crate::cut::Cut;
+use crate::reason::Reason;
+
+/// How many ticks fit into one refresh of a configuration with streams to look at. A piece came at some moment between two ticks, up to twice a
+/// period after the first of them, and is noticed to be too old at the tick after its time: three periods in all.
+pub const TICKS_PER_REFRESH: u64 = 3;
+
+/// A clock of a limit that does not run.
+const NEVER: u64 = u64::MAX;
+
+/// The longest that a stream may stay idle, in each direction; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Without a piece from the upstream.
+    pub read: Option<Span>,
+    /// Without a piece to the upstream.
+    pub send: Option<Span>,
+}
+
+impl Limits {
+    /// Whether there is one.
+    pub fn any(self) -> bool {
+        self.read.or(self.send).is_some()
+    }
+}
+
+/// A stream among those that a tick looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(u32);
+
+/// A stream whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Over<T> {
+    /// The host's number for it.
+    pub context: u32,
+    /// Why.
+    pub reason: Reason,
+    /// Its response has begun: it can only be cut.
+    pub begun: bool,
+    /// What was said of it when it began.
+    pub owner: T,
+}
+
+/// The streams of one plugin in one VM.
+#[derive(Debug)]
+pub struct Live<T> {
+    clock: Clock,
+    /// When the earlier of a stream's limits is over; beside the streams, because every tick reads all of it.
+    due: Vec<u64>,
+    streams: Vec<Stream<T>>,
+    free: Vec<u32>,
+    /// How many streams a drain may cut.
+    cuttable: usize,
+}
+
+#[derive(Debug)]
+struct Stream<T> {
+    context: u32,
+    limits: Limits,
+    read: u64,
+    send: u64,
+    phase: Phase,
+    /// The filter ended it.
+    over: Option<Reason>,
+    cut: Option<Box<Cut>>,
+    owner: Option<T>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The response has not begun.
+    Asked,
+    Answered,
+    /// Bytes of either direction count for both.
+    Tunnel,
+}
+
+/// Time as the ticks tell it, in milliseconds.
+///
+/// Of a pause between two ticks at most twice a period counts: while a worker stands still it reads nothing, so no stream was idle; and a
+/// clock that somebody sets must not end every stream.
+#[derive(Debug, Default)]
+struct Clock {
+    now_ms: u64,
+    wall_ms: Option<u64>,
+    /// Twice a period, which is the furthest that the next tick can be.
+    reach_ms: u64,
+}
+
+impl Clock {
+    fn tick(&mut self, wall_ms: Option<u64>) {
+        let passed =
+            self.wall_ms.zip(wall_ms).map_or(0, |(before, now)| now.saturating_sub(before));
+        self.now_ms += passed.min(self.reach_ms);
+        self.wall_ms = wall_ms;
+    }
+
+    /// When `limit` is over for what happens before the next tick: never early, whenever that was.
+    fn over(&self, limit: Option<Span>) -> u64 {
+        limit.map_or(NEVER, |limit| self.now_ms + self.reach_ms + limit.as_millis())
+    }
+}
+
+impl<T> Default for Live<T> {
+    fn default() -> Self {
+        let (due, streams, free) = (Vec::new(), Vec::new(), Vec::new());
+        Self { clock: Clock::default(), due, streams, free, cuttable: 0 }
+    }
+}
+
+impl<T: Clone> Live<T> {
+    /// From now on ticks come every `period`. `wall_ms` is the host's clock, in milliseconds from whenever.
+    pub fn ticks_every(&mut self, period: Span, wall_ms: Option<u64>) {
+        self.clock.tick(wall_ms);
+        self.clock.reach_ms = 2 * period.as_millis();
+    }
+
+    /// A request that waits for its upstream begins. `uploads` says that more of it comes and is passed on as it comes.
+    pub fn begin(&mut self, context: u32, limits: Limits, uploads: bool, owner: T) -> Slot {
+        let stream = Stream {
+            context,
+            limits,
+            read: NEVER,
+            send: NEVER,
+            phase: Phase::Asked,
+            over: None,
+            cut: None,
+            owner: Some(owner),
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.streams[index as usize] = stream;
+                index
+            }
+            None => {
+                self.streams.push(stream);
+                self.due.push(NEVER);
+                u32::try_from(self.streams.len() - 1).expect("streams are fewer than bytes")
+            }
+        };
+        let slot = Slot(index);
+        if uploads {
+            self.sent(slot)
+        } else {
+            self.asked(slot)
+        }
+        slot
+    }
+
+    /// A piece of the upload was passed on.
+    pub fn sent(&mut self, slot: Slot) {
+        self.note(slot, |stream, clock| {
+            stream.send = clock.over(stream.limits.send);
+            if stream.phase == Phase::Tunnel {
+                stream.read = clock.over(stream.limits.read);
+            }
+        });
+    }
+
+    /// The end of the upload was passed on: now the upstream has to answer.
+    pub fn asked(&mut self, slot: Slot) {
+        self.note(slot, |stream, clock| {
+            stream.send = NEVER;
+            stream.read = clock.over(stream.limits.read);
+        });
+    }
+
+    /// The response has begun; `tunnel` says that both directions stay open until somebody closes.
+    pub fn answered(&mut self, slot: Slot, tunnel: bool) {
+        self.streams[slot.0 as usize].phase = if tunnel { Phase::Tunnel } else { Phase::Answered };
+        self.received(slot);
+    }
+
+    /// A piece of the response came.
+    pub fn received(&mut self, slot: Slot) {
+        self.note(slot, |stream, clock| {
+            stream.read = clock.over(stream.limits.read);
+            if stream.phase == Phase::Tunnel {
+                stream.send = clock.over(stream.limits.send);
+            }
+        });
+    }
+
+    /// The response is complete: nothing is waited for any more.
+    pub fn completed(&mut self, slot: Slot) {
+        self.note(slot, |stream, _| (stream.read, stream.send) = (NEVER, NEVER));
+        self.keep(slot);
+    }
+
+    /// A drain may cut this stream.
+    pub fn may_cut(&mut self, slot: Slot, cut: Cut) {
+        self.streams[slot.0 as usize].cut = Some(Box::new(cut));
+        self.cuttable += 1;
+    }
+
+    /// How a drain stands to this stream, if it may cut it.
+    pub fn cut(&mut self, slot: Slot) -> Option<&mut Cut> {
+        self.streams[slot.0 as usize].cut.as_deref_mut()
+    }
+
+    /// No drain may cut this stream.
+    fn keep(&mut self, slot: Slot) {
+        if self.streams[slot.0 as usize].cut.take().is_some() {
+            self.cuttable -= 1;
+        }
+    }
+
+    /// Why the filter ended this stream, if it did.
+    pub fn over(&self, slot: Slot) -> Option<Reason> {
+        self.streams[slot.0 as usize].over
+    }
+
+    /// The stream is gone.
+    pub fn end(&mut self, slot: Slot) {
+        self.keep(slot);
+        let index = slot.0 as usize;
+        self.due[index] = NEVER;
+        self.streams[index].owner = None;
+        self.free.push(slot.0);
+    }
+
+    /// A tick: the streams that were idle for too long, at most `room` of them. Each is named once, in this tick or a later one.
+    pub fn tick(&mut self, wall_ms: Option<u64>, room: usize) -> Vec<Over<T>> {
+        self.clock.tick(wall_ms);
+        let now = self.clock.now_ms;
+        let idle = self.due.iter().enumerate().filter(|(_, due)| **due <= now);
+        let idle: Vec<usize> = idle.map(|(index, _)| index).take(room).collect();
+        let over = idle.into_iter().filter_map(|index| {
+            let read = self.streams[index].read <= now;
+            self.finish(index, if read { Reason::ReadTimeout } else { Reason::SendTimeout })
+        });
+        over.collect()
+    }
+
+    /// The streams that a drain cuts now, at most `room` of them. `is_due` says whether the moment of a connection has come for a stream.
+    pub fn drain(&mut self, is_due: impl Fn(u64, &T) -> bool, room: usize) -> Vec<Over<T>> {
+        if self.cuttable == 0 {
+            return Vec::new();
+        }
+        let ready = |stream: &mut Stream<T>| {
+            let (Some(cut), Some(owner)) = (&mut stream.cut, &stream.owner) else { return false };
+            cut.tick(|connection| is_due(connection, owner))
+        };
+        let streams = self.streams.iter_mut().enumerate();
+        let ready: Vec<usize> = streams
+            .filter_map(|(index, stream)| ready(stream).then_some(index))
+            .take(room)
+            .collect();
+        ready.into_iter().filter_map(|index| self.finish(index, Reason::DrainCut)).collect()
+    }
+
+    fn finish(&mut self, index: usize, reason: Reason) -> Option<Over<T>> {
+        let stream = &mut self.streams[index];
+        stream.over = Some(reason);
+        (stream.read, stream.send) = (NEVER, NEVER);
+        self.due[index] = NEVER;
+        let (context, begun) = (stream.context, stream.phase != Phase::Asked);
+        let over = stream.owner.clone().map(|owner| Over { context, reason, begun, owner });
+        // Its cut has done what it is for.
+        self.keep(Slot(index as u32));
+        over
+    }
+
+    fn note(&mut self, slot: Slot, note: impl FnOnce(&mut Stream<T>, &Clock)) {
+        let index = slot.0 as usize;
+        let stream = &mut self.streams[index];
+        if stream.over.is_none() {
+            note(stream, &self.clock);
+            self.due[index] = stream.read.min(stream.send);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Why an exchange did not end well, in one word: the same in metrics, in logs, in error bodies and in the simulator's reports.
+//!
+//! The filter knows its own reasons; those of the proxy it reads from the detail that Envoy keeps for each response
+//! (`response.code_details`). A detail that is not in this table is another filter's or the operator's own answer, and not ours to explain.
+
+/// Declares the vocabulary: each reason with its word, the status that gRPC has for it, Envoy's words for it, and what it means.
+macro_rules! reasons {
+    ($( $variant:ident = $word:literal, grpc $grpc:literal, envoy [$($envoy:literal),*], $meaning:literal; )*) => {
+        /// Why an exchange did not end well.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Reason {
+            $( #[doc = $meaning] $variant, )*
+        }
+
+        impl Reason {
+            /// Every one of them.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
+
+            /// The word.
+            pub const fn word(self) -> &'static str {
+                match self { $( Self::$variant => $word, )* }
+            }
+
+            /// The status of gRPC that says the same.
+            pub const fn grpc_status(self) -> u32 {
+                match self { $( Self::$variant => $grpc, )* }
+            }
+
+            /// What Envoy calls it: a detail, or what a detail of a broken upstream has in braces.
+            pub const fn envoy(self) -> &'static [&'static str] {
+                match self { $( Self::$variant => &[ $( $envoy, )* ], )* }
+            }
+
+            /// What it means, as a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $( Self::$variant => $meaning, )* }
+            }
+        }
+    };
+}
+
+reasons! {
+    ReadTimeout = "read_timeout", grpc 4, envoy [],
+        "Nothing came from the upstream for `timeouts.read`.";
+    SendTimeout = "send_timeout", grpc 4, envoy [],
+        "Nothing went to the upstream for `timeouts.send` while the request was incomplete.";
+    RequestTimeout = "request_timeout", grpc 4, envoy ["response_timeout", "upstream_response_timeout"],
+        "The response was not complete within `timeouts.request`, or the limit of the proxy's route.";
+    PerTryTimeout = "per_try_timeout", grpc 4, envoy ["upstream_per_try_timeout", "upstream_per_try_idle_timeout"],
+        "No try was answered within `timeouts.per_try`, or the limit of the proxy's route.";
+    IdleTimeout = "idle_timeout", grpc 4, envoy ["stream_idle_timeout"],
+        "Nothing moved on the stream for the proxy's own `stream_idle_timeout`.";
+    DurationLimit = "duration_limit", grpc 4, envoy ["max_duration_timeout", "upstream_max_stream_duration_reached"],
+        "The stream lasted longer than the proxy allows.";
+    ConnectFailure = "connect_failure", grpc 14,
+        envoy ["remote_connection_failure", "local_connection_failure", "connection_failure"],
+        "No connection to the upstream could be made.";
+    ConnectTimeout = "connect_timeout", grpc 14, envoy ["connection_timeout"],
+        "A connection to the upstream took longer than its cluster's `connect_timeout`.";
+    UpstreamReset = "upstream_reset", grpc 14,
+        envoy ["connection_termination", "remote_reset", "upstream_reset_after_response_started"],
+        "The upstream broke off before its response was complete.";
+    UpstreamRefused = "upstream_refused", grpc 14, envoy ["remote_refused_stream_reset"],
+        "The upstream refused the stream without having looked at it.";
+    ProtocolError = "protocol_error", grpc 14, envoy ["protocol_error"],
+        "What came from the upstream was no HTTP, or only half a head.";
+    Overflow = "overflow", grpc 14, envoy ["overflow"],
+        "The cluster's circuit breaker is open: too many connections or requests at once.";
+    NoHealthyUpstream = "no_healthy_upstream", grpc 14, envoy ["no_healthy_upstream"],
+        "The cluster has no endpoint, or none that is healthy.";
+    NoCluster = "no_cluster", grpc 14, envoy ["cluster_not_found"],
+        "The proxy's route leads to a cluster that is not there.";
+    BodyTooLarge = "body_too_large", grpc 8, envoy ["request_payload_too_large"],
+        "The request's body is larger than what is held: `buffering.max_bytes`, or the proxy's own buffer.";
+    DrainCut = "drain_cut", grpc 14, envoy [],
+        "A drain ended the stream between two of its parts, as the route's `drain` asks.";
+    ClientClosed = "client_closed", grpc 1, envoy ["downstream_remote_disconnect", "http2.remote_reset"],
+        "The client went away before its response was complete.";
+}
+
+/// How Envoy's details begin when an upstream broke before its head was complete; the cause follows in braces, and more after a bar.
+const EARLY: &str = "upstream_reset_before_response_started{";
+
+impl Reason {
+    /// The reason behind a detail of Envoy's, `None` for what neither the proxy nor its upstream did wrong.
+    pub fn of_detail(detail: &[u8]) -> Option<Self> {
+        let detail = std::str::from_utf8(detail).ok()?;
+        let early = detail.strip_prefix(EARLY);
+        let word = early.unwrap_or(detail).split(['{', '|', '}']).next()?;
+        let named = Self::ALL.iter().copied().find(|reason| reason.envoy().contains(&word));
+        // Envoy finds new words for a broken upstream; that it is one stands outside of the braces.
+        named.or(early.map(|_| Self::UpstreamReset))
+    }
+}

@@ -1,0 +1,151 @@
+//! What a client reads when the filter or Envoy itself answers in the upstream's place, cause by cause; an upstream's own errors pass.
+
+use serde_json::{Value, json};
+use sluice_tests::envoy::{Bootstrap, Envoy};
+use sluice_tests::http1::Client;
+use sluice_tests::http2;
+use sluice_tests::upstream::Upstream;
+
+fn configuration() -> Value {
+    json!({
+        "version": 1,
+        "defaults": { "timeouts": { "request": "500ms" } },
+        "routes": [
+            { "name": "tries", "match": { "path": { "prefix": "/tries" } }, "timeouts": { "request": "3s", "per_try": "300ms" } },
+            { "name": "upload", "match": { "path": { "prefix": "/upload" } }, "buffering": { "request": "on", "max_bytes": 10 } },
+        ],
+        "errors": {
+            "content_type": "application/json",
+            "body": "{\"error\":\"{reason}\",\"route\":\"{route}\",\"id\":\"{request_id}\",\"status\":{status}}",
+            "alternatives": [{ "content_type": "text/plain", "body": "{reason}\n" }],
+        },
+        "report": { "header": true, "access_log": true },
+    })
+}
+
+fn start(upstream: u16) -> Envoy {
+    Envoy::start(Bootstrap::example("static", upstream).configured(&configuration()))
+}
+
+/// The page and the counter of a reason, over both versions of HTTP.
+fn check(envoy: &Envoy, path: &str, status: u16, reason: &str, route: &str) {
+    let mut client = Client::connect(envoy.port);
+    client.send("GET", path, &[("x-request-id", "id-1")]);
+    let response = client.receive();
+    assert_eq!((response.status, response.body.complete), (status, true), "{path}");
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    let page: Value = serde_json::from_slice(&response.body.bytes).expect("a page of JSON");
+    let id = page["id"].as_str().expect("an id").to_owned();
+    assert_eq!(page, json!({ "error": reason, "route": route, "id": id, "status": status }));
+    assert!(!id.is_empty(), "Envoy gives each request one");
+
+    client.send("GET", path, &[("accept", "text/plain")]);
+    assert_eq!(client.receive().body.bytes, format!("{reason}\n").as_bytes());
+    client.send("HEAD", path, &[]);
+    let head = client.receive();
+    assert_eq!((head.status, head.body.bytes.len()), (status, 0));
+    assert_eq!(head.header("content-type"), Some("application/json"));
+
+    let client = http2::Client::connect(envoy.port);
+    let pending = client.start("GET", path, &[("accept", "text/*")], Some(b""));
+    let response = client.finish(pending);
+    assert_eq!((response.status, response.reset), (status, None));
+    assert_eq!(response.body, format!("{reason}\n").as_bytes());
+    let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
+    let pending = client.start("POST", path, &grpc, Some(b"\0\0\0\0\0"));
+    let response = client.finish(pending);
+    assert_eq!((response.status, response.header("grpc-status")), (200, Some("14")), "{path}");
+    assert!(response.body.is_empty());
+
+    envoy.await_stat(&format!("wasmcustom.sluice.route.{route}.ended.{reason}"), 5);
+}
+
+#[test]
+fn an_upstream_that_is_not_there() {
+    let envoy = start(Upstream::nobody());
+    check(&envoy, "/", 503, "connect_failure", "default");
+}
+
+#[test]
+fn an_upstream_that_breaks_off_speaks_nonsense_or_is_silent() {
+    let upstream = Upstream::start(|request, reply| match request.path() {
+        "/closes" => reply.close(),
+        "/nonsense" => {
+            reply.write(b"what?\r\n\r\n");
+            reply.close();
+        }
+        _ => reply.pause(6000),
+    });
+    let envoy = start(upstream.port);
+    check(&envoy, "/closes", 503, "upstream_reset", "default");
+    check(&envoy, "/nonsense", 502, "protocol_error", "default");
+    check(&envoy, "/silent", 504, "request_timeout", "default");
+    check(&envoy, "/tries", 504, "per_try_timeout", "tries");
+}
+
+#[test]
+fn a_cluster_without_an_upstream_or_no_cluster_at_all() {
+    let bootstrap = Bootstrap::example("static", 1).configured(&configuration());
+    let empty = bootstrap.clone().changed("load_assignment", |assignment| {
+        assignment["endpoints"] = json!([]);
+    });
+    check(&Envoy::start(empty), "/", 503, "no_healthy_upstream", "default");
+    let missing = bootstrap.changed("route", |route| route["cluster"] = json!("nowhere")).changed(
+        "route_config",
+        |routes| routes["validate_clusters"] = json!(false),
+    );
+    check(&Envoy::start(missing), "/", 503, "no_cluster", "default");
+}
+
+#[test]
+fn too_many_requests_at_once() {
+    let bootstrap = Bootstrap::example("static", Upstream::ok().port).configured(&configuration());
+    let full = bootstrap.changed("clusters", |clusters| {
+        for cluster in clusters.as_array_mut().expect("a list") {
+            cluster["circuit_breakers"] =
+                json!({ "thresholds": [{ "max_requests": 0, "max_pending_requests": 0 }] });
+        }
+    });
+    check(&Envoy::start(full), "/", 503, "overflow", "default");
+}
+
+#[test]
+fn an_upload_that_is_too_large() {
+    let upstream = Upstream::ok();
+    let envoy = start(upstream.port);
+    let mut client = Client::connect(envoy.port);
+    client.send("POST", "/upload", &[("content-length", "11"), ("x-request-id", "a\"b")]);
+    let response = client.receive();
+    let page: Value = serde_json::from_slice(&response.body.bytes).expect("a page of JSON");
+    assert_eq!((response.status, &page["error"]), (413, &json!("body_too_large")));
+    let decision = response.header("x-sluice-decision").expect("what was decided");
+    let decision: Value = serde_json::from_str(decision).expect("an object");
+    assert_eq!(decision["reason"], "body_too_large");
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
+fn the_upstreams_own_errors_and_the_operators_pass_untouched() {
+    let upstream = Upstream::start(|request, reply| {
+        let status = request.path()[1..].parse().expect("a status");
+        reply.respond(status, &[("content-type", "text/html")], b"<h1>ours</h1>");
+    });
+    let envoy = start(upstream.port);
+    for status in [413, 500, 502, 503, 504] {
+        let response = Client::once(envoy.port, &format!("/{status}"));
+        assert_eq!((response.status, &response.body.bytes[..]), (status, &b"<h1>ours</h1>"[..]));
+        assert_eq!(response.header("content-type"), Some("text/html"));
+        assert!(!response.header("x-sluice-decision").expect("it is on").contains("reason"));
+    }
+}
+
+#[test]
+fn without_pages_the_proxys_words_stay_and_are_counted() {
+    let configuration = json!({ "version": 1, "errors": {} });
+    let bootstrap = Bootstrap::example("static", Upstream::nobody()).configured(&configuration);
+    let envoy = Envoy::start(bootstrap);
+    let response = Client::once(envoy.port, "/");
+    assert_eq!(response.status, 503);
+    assert!(response.body.bytes.starts_with(b"upstream connect error"));
+    envoy.await_stat("wasmcustom.sluice.route.default.ended.connect_failure", 1);
+}

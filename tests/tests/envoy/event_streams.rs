@@ -1,0 +1,163 @@
+//! Streams that never end and drains: where the route says `cut`, a client is sent elsewhere between two events, and sees each event once and
+//! whole; where it says `wait`, nothing happens to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
+use sluice_tests::upstream::{Reply, Request, Upstream};
+use sluice_tests::{eventually, http1, http2};
+
+const EVENTS: usize = 100_000;
+const DRAINS: usize = 10;
+
+fn configuration(epoch: usize) -> Value {
+    json!({
+        "version": 1,
+        "routes": [
+            { "name": "events", "match": { "path": { "prefix": "/events" } }, "buffering": "off",
+              "timeouts": { "read": "10s" }, "drain": "cut" },
+            { "name": "lines", "match": { "path": { "prefix": "/lines" } }, "buffering": "off", "drain": "cut" },
+            { "name": "waits", "match": { "path": { "prefix": "/waits" } }, "buffering": "off" },
+        ],
+        "drain": { "refresh": "50ms", "state": { "epoch": epoch, "mode": "reload", "window": "200ms" } },
+    })
+}
+
+fn event(number: usize) -> String {
+    format!("id: {number}\ndata: {number} {number} {number}\n\n")
+}
+
+/// Sends the events after the last that the client has seen, as far as they are allowed, in pieces that end anywhere.
+fn events(request: &Request, reply: &mut Reply, allowed: &AtomicUsize) {
+    let last = request.header("last-event-id").and_then(|id| id.parse().ok()).unwrap_or(0);
+    reply.head(200, &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]);
+    let mut next: usize = last + 1;
+    let mut pending = Vec::new();
+    while next <= EVENTS && reply.is_open() {
+        let until = (next + 200).min(allowed.load(Ordering::Relaxed) + 1);
+        pending.extend((next..until).flat_map(|number| event(number).into_bytes()));
+        next = next.max(until);
+        while pending.len() > 1000 {
+            let rest = pending.split_off(1 + (next * 7919 + pending.len()) % 997);
+            reply.chunk(&std::mem::replace(&mut pending, rest));
+        }
+        if until <= next && pending.is_empty() {
+            reply.chunk(b": nothing new\n\n");
+        } else {
+            reply.chunk(&std::mem::take(&mut pending));
+        }
+        reply.pause(5);
+    }
+    reply.chunk(b"");
+}
+
+/// Reads what came on one connection; the last event that is known after it.
+fn check(body: &[u8], last: usize) -> usize {
+    let text = std::str::from_utf8(body).expect("text");
+    assert!(text.is_empty() || text.ends_with("\n\n"), "torn: {:?}", &text[text.len().saturating_sub(80)..]);
+    let events = text.split_inclusive("\n\n").filter(|event| !event.starts_with(':'));
+    events.fold(last, |last, found| {
+        assert_eq!(found, event(last + 1), "after {last}");
+        last + 1
+    })
+}
+
+/// Follows the events over HTTP/1.1 to the last one; how often the stream was cut is counted in `cuts`.
+fn follow(port: u16, cuts: &AtomicUsize) {
+    let mut last = 0;
+    while last < EVENTS {
+        let mut client = http1::Client::connect(port).patient(Duration::from_secs(60));
+        client.send("GET", "/events", &[("last-event-id", &last.to_string())]);
+        let response = client.receive();
+        assert_eq!(response.status, 200);
+        last = check(&response.body.bytes, last);
+        assert_eq!(response.body.complete, last == EVENTS);
+        cuts.fetch_add(usize::from(!response.body.complete), Ordering::Relaxed);
+    }
+}
+
+/// The same over HTTP/2, on one connection as long as it takes streams; how often it did not is counted.
+fn follow_over_http_2(port: u16, moves: &AtomicUsize) {
+    let mut last = 0;
+    let connect = || http2::Client::connect(port).patient(Duration::from_secs(60));
+    let mut client = connect();
+    while last < EVENTS {
+        let id = last.to_string();
+        let headers = [("last-event-id", id.as_str())];
+        let Ok(pending) = client.try_start("GET", "/events", &headers, Some(b"")) else {
+            client = connect();
+            moves.fetch_add(1, Ordering::Relaxed);
+            continue;
+        };
+        // A stream that the GOAWAY overtook was not begun.
+        let Some(response) = client.try_finish(pending) else { continue };
+        assert_eq!(response.status, 200);
+        last = check(&response.body, last);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_events_over_ten_drains() {
+    let allowed = Arc::new(AtomicUsize::new(1000));
+    let released = allowed.clone();
+    let upstream = Upstream::start(move |request, reply| events(request, reply, &released));
+    let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration(1)));
+    let port = envoy.port;
+    let moved: [Arc<AtomicUsize>; 3] = Default::default();
+    let [one, two, three] = moved.clone();
+    let clients = [
+        thread::spawn(move || follow(port, &one)),
+        thread::spawn(move || follow(port, &two)),
+        thread::spawn(move || follow_over_http_2(port, &three)),
+    ];
+    for drain in 1..=DRAINS {
+        // All three are under way on connections that the worker knows.
+        envoy.await_stat("http.ingress.downstream_rq_active", 3);
+        assert_eq!(envoy.push(&configuration(drain + 1)), Pushed::Accepted);
+        allowed.store(drain * (EVENTS / DRAINS) - 1000, Ordering::Relaxed);
+        for client in &moved {
+            eventually("each client to go elsewhere", || {
+                (client.load(Ordering::Relaxed) >= drain).then_some(())
+            });
+        }
+    }
+    allowed.store(EVENTS, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| client.join().expect("an unbroken sequence"));
+    assert!(envoy.stat("wasmcustom.sluice.route.events.ended.drain_cut") >= 3 * DRAINS as u64);
+    assert_eq!(envoy.stat("wasmcustom.sluice.route.events.ended.read_timeout"), 0);
+}
+
+#[test]
+fn lines_are_cut_between_two_of_them_and_what_waits_is_left_alone() {
+    let upstream = Upstream::start(|request, reply| {
+        let kind = match request.path() {
+            "/lines/compressed" => [("content-type", "application/x-ndjson"), ("content-encoding", "gzip")],
+            _ => [("content-type", "application/x-ndjson"), ("x-a", "b")],
+        };
+        reply.head(200, &[&kind[..], &[("transfer-encoding", "chunked")]].concat());
+        for number in 0..40 {
+            reply.chunk(format!("{{\"number\":{number}}}\n{{\"num").as_bytes());
+            reply.pause(50);
+            reply.chunk(b"ber\":\"half\"}\n");
+        }
+        reply.chunk(b"");
+    });
+    let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration(1)));
+    let streams = ["/lines", "/lines/compressed", "/waits"].map(|path| {
+        let mut client = http1::Client::connect(envoy.port);
+        client.send("GET", path, &[]);
+        thread::spawn(move || client.receive())
+    });
+    envoy.await_stat("http.ingress.downstream_rq_active", 3);
+    assert_eq!(envoy.push(&configuration(2)), Pushed::Accepted);
+    let [lines, compressed, waits] = streams.map(|stream| stream.join().expect("a response"));
+    assert!(!lines.body.complete);
+    let text = String::from_utf8(lines.body.bytes).expect("text");
+    assert!(text.ends_with('\n'), "{text:?}");
+    assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{text:?}");
+    assert!(compressed.body.complete && waits.body.complete);
+}

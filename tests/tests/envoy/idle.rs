@@ -1,0 +1,183 @@
+//! `timeouts.read` and `timeouts.send` hold: before the response, within it, on uploads and on upgrades, never early, and many at once.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluice_tests::envoy::{Bootstrap, Envoy};
+use sluice_tests::http1::Client;
+use sluice_tests::http2;
+use sluice_tests::upstream::{Reply, Upstream};
+
+const LIMIT: Duration = Duration::from_secs(1);
+/// A limit is never early; on a machine that does other things too it may be late by more than a refresh.
+const LATE: Duration = Duration::from_secs(3);
+
+fn configuration() -> Value {
+    json!({
+        "version": 1,
+        "routes": [
+            { "name": "read", "match": { "path": { "prefix": "/read" } }, "timeouts": { "read": "1s" } },
+            { "name": "send", "match": { "path": { "prefix": "/send" } }, "timeouts": { "send": "1s" } },
+            { "name": "held", "match": { "path": { "prefix": "/held" } }, "timeouts": { "send": "1s", "read": "1s" },
+              "buffering": { "request": "on", "response": "on" } },
+        ],
+    })
+}
+
+fn start(upstream: &Upstream) -> Envoy {
+    Envoy::start(Bootstrap::example("static", upstream.port).configured(&configuration()))
+}
+
+fn assert_in_time(after: Duration, from: Duration) {
+    assert!((from + LIMIT..from + LIMIT + LATE).contains(&after), "after {after:?}");
+}
+
+/// Silent in the way that the path asks for.
+fn silent() -> Upstream {
+    Upstream::start(|request, reply| {
+        if request.path().ends_with("gap") {
+            reply.head(200, &[("transfer-encoding", "chunked")]);
+            for _ in 0..3 {
+                reply.chunk(b"piece");
+                reply.pause(500);
+            }
+        }
+        reply.pause(6000);
+        reply.close();
+    })
+}
+
+#[test]
+fn an_upstream_that_does_not_answer() {
+    let upstream = silent();
+    let envoy = start(&upstream);
+    let response = Client::once(envoy.port, "/read");
+    assert_eq!((response.status, response.body.complete), (504, true));
+    assert_eq!(response.body.bytes, b"read_timeout: nothing came from the upstream for 1s\n");
+    assert_in_time(response.end_after, Duration::ZERO);
+    let response = http2::Client::connect(envoy.port).get("/read");
+    assert_eq!((response.status, response.reset), (504, None));
+    assert_in_time(response.end_after, Duration::ZERO);
+    let mut client = Client::connect(envoy.port);
+    client.send("HEAD", "/read", &[]);
+    let head = client.receive();
+    assert_eq!((head.status, head.body.bytes.len()), (504, 0));
+    let pending = http2::Client::connect(envoy.port);
+    let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
+    let stream = pending.start("POST", "/read", &grpc, Some(b"\0\0\0\0\0"));
+    let response = pending.finish(stream);
+    let fields = ["grpc-status", "grpc-message"].map(|name| response.header(name));
+    assert_eq!((response.status, fields), (200, [Some("4"), Some("read_timeout")]));
+    assert!(response.body.is_empty());
+}
+
+#[test]
+fn a_gap_in_a_response() {
+    let upstream = silent();
+    let envoy = start(&upstream);
+    let sent = Duration::from_millis(1000);
+    let response = Client::once(envoy.port, "/read/gap");
+    assert_eq!((response.status, response.body.complete), (200, false));
+    assert_eq!(response.body.bytes, b"piecepiecepiece", "all that came before it");
+    assert_in_time(response.end_after, sent);
+    let response = http2::Client::connect(envoy.port).get("/read/gap");
+    assert_eq!((response.status, response.reset.is_some()), (200, true));
+    assert_eq!(response.body, b"piecepiecepiece");
+    assert_in_time(response.end_after, sent);
+}
+
+#[test]
+fn a_gap_in_an_upload() {
+    let upstream = silent();
+    let envoy = start(&upstream);
+    let mut client = Client::connect(envoy.port);
+    client.send("POST", "/send", &[("content-length", "100")]);
+    for _ in 0..3 {
+        client.write(b"piece");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let response = client.receive();
+    assert_eq!(response.status, 504);
+    assert_eq!(response.body.bytes, b"send_timeout: nothing went to the upstream for 1s\n");
+    assert_in_time(response.end_after, Duration::from_millis(1000));
+
+    let client = http2::Client::connect(envoy.port);
+    let pending = client.start("POST", "/send", &[], None);
+    let response = client.finish(pending);
+    assert_eq!(response.status, 504);
+    assert_in_time(response.end_after, Duration::ZERO);
+}
+
+/// The upload of the first takes longer than any limit; the answer of the second, too.
+#[test]
+fn what_the_filter_holds_is_not_idle() {
+    let upstream = Upstream::start(|request, reply| {
+        if request.path().ends_with("slow") {
+            reply.head(200, &[("content-length", "25")]);
+            for _ in 0..5 {
+                reply.pause(500);
+                reply.write(b"piece");
+            }
+            return;
+        }
+        reply.respond(200, &[], &request.body);
+    });
+    let envoy = start(&upstream);
+    let mut client = Client::connect(envoy.port);
+    client.send("POST", "/held", &[("content-length", "10")]);
+    client.write(b"begin");
+    std::thread::sleep(Duration::from_millis(2500));
+    client.write(b"-end.");
+    let response = client.receive();
+    assert_eq!((response.status, &response.body.bytes[..]), (200, &b"begin-end."[..]));
+    let response = client.get("/held/slow");
+    assert_eq!((response.status, response.body.bytes.len()), (200, 25));
+}
+
+#[test]
+fn an_upgrade_lives_by_either_direction() {
+    let upstream = Upstream::start(|_, reply: &mut Reply| {
+        reply.head(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
+        for _ in 0..3 {
+            reply.pause(600);
+            reply.write(b"ping");
+        }
+        while !reply.read().is_empty() {}
+        reply.close();
+    });
+    let envoy = start(&upstream);
+    let mut client = Client::connect(envoy.port);
+    client.send("GET", "/read", &[("upgrade", "websocket"), ("connection", "upgrade")]);
+    assert_eq!(client.receive().status, 101);
+    let begun = std::time::Instant::now();
+    assert_eq!([(); 3].map(|()| client.raw(4)).concat(), b"pingpingping");
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(600));
+        client.write(b"pong");
+    }
+    let last = begun.elapsed();
+    assert_eq!(client.raw(1), b"", "idle at last");
+    assert_in_time(begun.elapsed(), last - Duration::from_millis(50));
+}
+
+/// Envoy carries each end that a callback asked for out within the one before, on one stack.
+#[test]
+fn a_thousand_at_once_end_and_the_filter_lives() {
+    let upstream = silent();
+    let bootstrap = Bootstrap::example("static", upstream.port).configured(&configuration());
+    let envoy = Envoy::start_with_workers(bootstrap, 1);
+    let clients: Vec<_> = (0..20).map(|_| http2::Client::connect(envoy.port)).collect();
+    let streams = |path: &str| -> Vec<_> {
+        let start = |client: &http2::Client| client.start("GET", path, &[], Some(b""));
+        clients.iter().flat_map(|client| (0..50).map(move |_| (client, start(client)))).collect()
+    };
+    for (path, status, reset) in [("/read", 504, false), ("/read/gap", 200, true)] {
+        for (client, stream) in streams(path) {
+            let response = client.finish(stream);
+            assert_eq!((response.status, response.reset.is_some()), (status, reset), "{path}");
+        }
+    }
+    let failures = envoy.stat("wasm.envoy.wasm.runtime.v8.created");
+    assert_eq!(Client::once(envoy.port, "/read").status, 504);
+    assert_eq!(envoy.stat("wasm.envoy.wasm.runtime.v8.created"), failures, "no VM was lost");
+}

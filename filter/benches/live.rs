@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use sluice_filter::config::span::Span;
-use sluice_filter::live::{Limits, Live, Slot};
+use sluice_filter::live::{Limits, Live, Slot, Waits};
 
 const STREAMS: u32 = 100_000;
 const TICK_MS: u64 = 83;
@@ -15,7 +15,8 @@ fn streams() -> (Live<()>, Vec<Slot>) {
     let mut live = Live::default();
     live.ticks_every(Span::from_millis(TICK_MS), Some(0));
     let limits = Limits { read: Some(Span::from_millis(LIMIT_MS)), send: None };
-    let slots = (0..STREAMS).map(|context| live.begin(context, limits, false, ())).collect();
+    let slots =
+        (0..STREAMS).map(|context| live.begin(context, limits, Waits::ForUpstream, ())).collect();
     (live, slots)
 }
 

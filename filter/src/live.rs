@@ -32,6 +32,17 @@ impl Limits {
     }
 }
 
+/// What a request waits for when its head was passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// Its upstream has to answer.
+    ForUpstream,
+    /// More of it comes, and is passed on as it comes.
+    ForUpload,
+    /// More of it comes, and is held: no clock runs.
+    ForUs,
+}
+
 /// A stream among those that a tick looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(u32);
@@ -123,8 +134,8 @@ impl<T: Clone> Live<T> {
         self.clock.reach_ms = 2 * period.as_millis();
     }
 
-    /// A request that waits for its upstream begins. `uploads` says that more of it comes and is passed on as it comes.
-    pub fn begin(&mut self, context: u32, limits: Limits, uploads: bool, owner: T) -> Slot {
+    /// A request begins, and waits for something.
+    pub fn begin(&mut self, context: u32, limits: Limits, waits: Waits, owner: T) -> Slot {
         let stream = Stream {
             context,
             limits,
@@ -147,10 +158,10 @@ impl<T: Clone> Live<T> {
             }
         };
         let slot = Slot(index);
-        if uploads {
-            self.sent(slot)
-        } else {
-            self.asked(slot)
+        match waits {
+            Waits::ForUpstream => self.asked(slot),
+            Waits::ForUpload => self.sent(slot),
+            Waits::ForUs => {}
         }
         slot
     }

@@ -11,6 +11,7 @@ use crate::config::spec::BufferingMode;
 use crate::cut::Framing;
 use crate::errors::{Asker, Failure};
 use crate::hygiene;
+use crate::live::Waits;
 use crate::reason::Reason;
 use crate::request::RequestView;
 
@@ -133,9 +134,13 @@ impl Stream {
         &self.asker
     }
 
-    /// Whether it waits for more of the upload, and not for the upstream, when its head has been passed on.
-    pub fn uploads(&self, ended: bool) -> bool {
-        !ended && !self.leaves_http && !self.holds_request()
+    /// What it waits for when its head has been passed on. `ended` says that no body follows.
+    pub fn waits(&self, ended: bool) -> Waits {
+        match self.request {
+            Body::Held => Waits::ForUs,
+            Body::Streams if ended || self.leaves_http => Waits::ForUpstream,
+            Body::Streams => Waits::ForUpload,
+        }
     }
 
     /// Whether the request body is held.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sluice_filter::cut::{Cut, Framing, Piece};
-use sluice_filter::live::{Limits, Live, TICKS_PER_REFRESH};
+use sluice_filter::live::{Limits, Live, TICKS_PER_REFRESH, Waits};
 use sluice_filter::reason::Reason;
 
 const CONNECTION: u64 = 42;
@@ -10,7 +10,7 @@ const CONNECTION: u64 = 42;
 /// Sends the pieces through a stream whose moment comes before the piece at `due`; what its client got.
 fn client_gets(framing: Framing, pieces: &[&[u8]], due: usize) -> (Vec<u8>, bool) {
     let mut live = Live::default();
-    let slot = live.begin(1, Limits::default(), false, ());
+    let slot = live.begin(1, Limits::default(), Waits::ForUpstream, ());
     live.answered(slot, false);
     live.may_cut(slot, Cut::new(CONNECTION, framing));
     let mut got = Vec::new();

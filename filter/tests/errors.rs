@@ -57,7 +57,11 @@ fn a_client_chooses_the_page() {
         ("\u{0}", "application/json"),
     ];
     for (accept, expected) in cases {
-        assert_eq!(failed(&config, "/", &[("accept", accept)]).content_type, expected, "{accept:?}");
+        assert_eq!(
+            failed(&config, "/", &[("accept", accept)]).content_type,
+            expected,
+            "{accept:?}"
+        );
     }
 }
 
@@ -74,7 +78,10 @@ fn a_client_of_grpc_gets_a_status() {
 #[test]
 fn wrong_pages_are_refused_with_their_place() {
     let cases = [
-        (r#"{"body":"{reason}"}"#, "errors.content_type: missing; expected a content type such as \"application/json\""),
+        (
+            r#"{"body":"{reason}"}"#,
+            "errors.content_type: missing; expected a content type such as \"application/json\"",
+        ),
         (
             r#"{"content_type":"application/json"}"#,
             "errors.body: missing; expected text of 1 to 16384 bytes in which {reason}, {route}, {request_id} and {status} are the only words in braces",
@@ -83,16 +90,27 @@ fn wrong_pages_are_refused_with_their_place() {
             r#"{"content_type":"text/plain","body":"{reson}"}"#,
             "errors.body: found \"{reson}\", expected text of 1 to 16384 bytes in which {reason}, {route}, {request_id} and {status} are the only words in braces",
         ),
-        (r#"{"content_type":"text","body":"x"}"#, "errors.content_type: found \"text\", expected a content type such as \"application/json\""),
-        (r#"{"content_type":"text/plain\r\nx: y","body":"x"}"#, "errors.content_type: found \"text/plain\\r\\nx: y\", expected a content type such as \"application/json\""),
-        (r#"{"alternatives":[]}"#, "errors.alternatives: found an empty array, expected an array with at least one item"),
+        (
+            r#"{"content_type":"text","body":"x"}"#,
+            "errors.content_type: found \"text\", expected a content type such as \"application/json\"",
+        ),
+        (
+            r#"{"content_type":"text/plain\r\nx: y","body":"x"}"#,
+            "errors.content_type: found \"text/plain\\r\\nx: y\", expected a content type such as \"application/json\"",
+        ),
+        (
+            r#"{"alternatives":[]}"#,
+            "errors.alternatives: found an empty array, expected an array with at least one item",
+        ),
     ];
     for (errors, expected) in cases {
         let document = format!(r#"{{"version":1,"errors":{errors}}}"#);
         let error = Config::parse(document.as_bytes()).expect_err(errors);
         assert_eq!(error.to_string(), expected);
     }
-    config(r#"{"version":1,"errors":{"content_type":"text/css","body":"p{color:red}{{}}{A}{ reason }{"}}"#);
+    config(
+        r#"{"version":1,"errors":{"content_type":"text/css","body":"p{color:red}{{}}{A}{ reason }{"}}"#,
+    );
 }
 
 #[test]
@@ -104,7 +122,10 @@ fn envoys_details_are_told_in_our_words() {
         ("", None),
         ("response_timeout", Some("request_timeout")),
         ("no_healthy_upstream", Some("no_healthy_upstream")),
-        ("upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}", Some("connect_failure")),
+        (
+            "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
+            Some("connect_failure"),
+        ),
         ("upstream_reset_before_response_started{connection_timeout}", Some("connect_timeout")),
         ("upstream_reset_before_response_started{connection_termination}", Some("upstream_reset")),
         ("upstream_reset_before_response_started{overflow}", Some("overflow")),
@@ -124,7 +145,13 @@ fn the_documentation_has_the_vocabulary() {
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     let expected = Reason::ALL.iter().map(|reason| {
         let envoy: Vec<_> = reason.envoy().iter().map(|word| format!("`{word}`")).collect();
-        format!("| `{}` | {} | {} | {} |", reason.word(), reason.meaning(), reason.grpc_status(), envoy.join(", "))
+        format!(
+            "| `{}` | {} | {} | {} |",
+            reason.word(),
+            reason.meaning(),
+            reason.grpc_status(),
+            envoy.join(", ")
+        )
     });
     assert_eq!(rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sluice_filter::config::span::Span;
-use sluice_filter::live::{Limits, Live, Over, Slot, TICKS_PER_REFRESH};
+use sluice_filter::live::{Limits, Live, Over, Slot, TICKS_PER_REFRESH, Waits};
 use sluice_filter::reason::Reason;
 
 const REFRESH_MS: u64 = 240;
@@ -53,7 +53,7 @@ impl Plugin {
     }
 
     fn read(&mut self, context: u32, ms: u64) -> Slot {
-        self.live.begin(context, limits(Some(span(ms)), None), false, ())
+        self.live.begin(context, limits(Some(span(ms)), None), Waits::ForUpstream, ())
     }
 }
 
@@ -86,7 +86,7 @@ fn the_wait_for_a_head_and_each_gap_are_limited_and_a_finished_stream_is_left_al
 fn an_upload_is_watched_while_it_lasts_and_the_upstream_from_its_end_on() {
     let mut plugin = Plugin::new();
     let both = limits(Some(span(500)), Some(span(2_000)));
-    let slot = plugin.live.begin(1, both, true, ());
+    let slot = plugin.live.begin(1, both, Waits::ForUpload, ());
     for _ in 0..20 {
         plugin.live.sent(slot);
         assert_eq!(plugin.tick(), [], "the upstream has nothing to answer yet");
@@ -96,16 +96,27 @@ fn an_upload_is_watched_while_it_lasts_and_the_upstream_from_its_end_on() {
     assert_eq!(over[0].reason, Reason::ReadTimeout);
     assert!((500..=500 + REFRESH_MS).contains(&took), "{took}");
 
-    plugin.live.begin(2, both, true, ());
+    plugin.live.begin(2, both, Waits::ForUpload, ());
     let (over, took) = plugin.until_over();
     assert_eq!((over[0].context, over[0].reason), (2, Reason::SendTimeout));
     assert!((2_000..=2_000 + REFRESH_MS).contains(&took), "{took}");
 }
 
 #[test]
+fn no_clock_runs_while_the_filter_holds_an_upload() {
+    let mut plugin = Plugin::new();
+    let both = limits(Some(span(500)), Some(span(500)));
+    let slot = plugin.live.begin(1, both, Waits::ForUs, ());
+    assert!((0..100).all(|_| plugin.tick().is_empty()));
+    plugin.live.asked(slot);
+    assert_eq!(plugin.until_over().0[0].reason, Reason::ReadTimeout);
+}
+
+#[test]
 fn a_tunnel_lives_by_either_direction() {
     let mut plugin = Plugin::new();
-    let slot = plugin.live.begin(1, limits(Some(span(500)), Some(span(700))), false, ());
+    let slot =
+        plugin.live.begin(1, limits(Some(span(500)), Some(span(700))), Waits::ForUpstream, ());
     plugin.live.answered(slot, true);
     for piece in 0..40 {
         match piece % 2 {

@@ -90,5 +90,8 @@ fn a_reason_is_counted_from_its_first_exchange_on() {
     }
     let ended: Vec<_> = host.0.iter().filter(|(name, _)| name.contains("ended")).collect();
     let expected = [("sluice.route.a.ended.read_timeout", 4), ("sluice.route.a.ended.overflow", 2)];
-    assert_eq!(ended, expected.map(|(name, value)| (name.to_owned(), value)).iter().collect::<Vec<_>>());
+    assert_eq!(
+        ended,
+        expected.map(|(name, value)| (name.to_owned(), value)).iter().collect::<Vec<_>>()
+    );
 }

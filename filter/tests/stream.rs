@@ -6,6 +6,7 @@ use sluice_filter::config::spec::DrainMode;
 use sluice_filter::decision::{self, Decisions};
 use sluice_filter::drain::{Record, Worker};
 use sluice_filter::health;
+use sluice_filter::reason::Reason;
 use sluice_filter::state::State;
 use sluice_filter::stream::{Passage, ResponseEffects, Stream};
 use sluice_filter::{Config, RequestView};
@@ -469,13 +470,15 @@ fn an_access_log_gets_both_decisions_in_one_object() {
 fn the_fields_that_may_be_missing_are_named() {
     let every = json!({
         "buffering": { "response": "off", "request": "on" },
-        "timeouts": { "request": "60s", "per_try": "10s" },
+        "timeouts": { "request": "60s", "per_try": "10s", "read": "5s", "send": "5s" },
         "retry": { "on": ["reset"], "attempts": 2 },
+        "drain": "cut",
     });
     let said = |config: &Config, route, hold, effects: &ResponseEffects| {
         let decisions = Decisions::new(config);
-        let response = decision::response(effects);
-        parsed(&decision::both(decisions.request(route, hold), Some(response)))
+        let both =
+            decision::both(decisions.request(route, hold), Some(decision::response(effects)));
+        parsed(&decision::with(&both, hold.then_some(7), hold.then_some(Reason::ReadTimeout)))
     };
     let all = ResponseEffects { close: true, ask_to_stream: true, ..ResponseEffects::default() };
     let most = said(&route(every), Some(0), true, &all);

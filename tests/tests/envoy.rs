@@ -13,9 +13,9 @@ mod envoy {
     mod control_planes;
     mod crashes;
     mod drains;
+    mod errors;
     mod event_streams;
     mod events;
-    mod errors;
     mod examples;
     mod holding;
     mod hygiene;

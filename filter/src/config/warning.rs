@@ -39,7 +39,9 @@ pub enum Oddity {
         request: Span,
     },
     /// More may be held than a proxy's buffer takes unless it was made larger.
-    #[error("{bytes} is more than Envoy's buffers take unless per_connection_buffer_limit_bytes says otherwise; a larger body would be cut")]
+    #[error(
+        "{bytes} is more than Envoy's buffers take unless per_connection_buffer_limit_bytes says otherwise; a larger body would be cut"
+    )]
     ManyBytes {
         /// The largest body that is held.
         bytes: u64,

@@ -38,8 +38,8 @@ impl Watch {
         let route = stream.route();
         let limits = active.config.policy(route).limits;
         let owner = Owner { active: Rc::clone(active), route, asker: stream.asker().clone() };
-        let uploads = stream.uploads(ended);
-        let slot = streams.borrow_mut().begin(context, limits, uploads, owner);
+        let waits = stream.waits(ended);
+        let slot = streams.borrow_mut().begin(context, limits, waits, owner);
         Self { streams: Rc::clone(streams), slot }
     }
 

@@ -90,10 +90,9 @@ fn a_cluster_without_an_upstream_or_no_cluster_at_all() {
         assignment["endpoints"] = json!([]);
     });
     check(&Envoy::start(empty), "/", 503, "no_healthy_upstream", "default");
-    let missing = bootstrap.changed("route", |route| route["cluster"] = json!("nowhere")).changed(
-        "route_config",
-        |routes| routes["validate_clusters"] = json!(false),
-    );
+    let missing = bootstrap
+        .changed("route", |route| route["cluster"] = json!("nowhere"))
+        .changed("route_config", |routes| routes["validate_clusters"] = json!(false));
     check(&Envoy::start(missing), "/", 503, "no_cluster", "default");
 }
 

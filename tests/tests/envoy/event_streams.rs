@@ -58,7 +58,11 @@ fn events(request: &Request, reply: &mut Reply, allowed: &AtomicUsize) {
 /// Reads what came on one connection; the last event that is known after it.
 fn check(body: &[u8], last: usize) -> usize {
     let text = std::str::from_utf8(body).expect("text");
-    assert!(text.is_empty() || text.ends_with("\n\n"), "torn: {:?}", &text[text.len().saturating_sub(80)..]);
+    assert!(
+        text.is_empty() || text.ends_with("\n\n"),
+        "torn: {:?}",
+        &text[text.len().saturating_sub(80)..]
+    );
     let events = text.split_inclusive("\n\n").filter(|event| !event.starts_with(':'));
     events.fold(last, |last, found| {
         assert_eq!(found, event(last + 1), "after {last}");
@@ -135,7 +139,9 @@ fn a_hundred_thousand_events_over_ten_drains() {
 fn lines_are_cut_between_two_of_them_and_what_waits_is_left_alone() {
     let upstream = Upstream::start(|request, reply| {
         let kind = match request.path() {
-            "/lines/compressed" => [("content-type", "application/x-ndjson"), ("content-encoding", "gzip")],
+            "/lines/compressed" => {
+                [("content-type", "application/x-ndjson"), ("content-encoding", "gzip")]
+            }
             _ => [("content-type", "application/x-ndjson"), ("x-a", "b")],
         };
         reply.head(200, &[&kind[..], &[("transfer-encoding", "chunked")]].concat());

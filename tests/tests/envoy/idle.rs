@@ -165,6 +165,10 @@ fn an_upgrade_lives_by_either_direction() {
 fn a_thousand_at_once_end_and_the_filter_lives() {
     let upstream = silent();
     let bootstrap = Bootstrap::example("static", upstream.port).configured(&configuration());
+    let bootstrap = bootstrap.changed("clusters", |clusters| {
+        let many = json!({ "thresholds": [{ "max_connections": 4096, "max_requests": 4096, "max_pending_requests": 4096 }] });
+        clusters[0]["circuit_breakers"] = many;
+    });
     let envoy = Envoy::start_with_workers(bootstrap, 1);
     let clients: Vec<_> = (0..20).map(|_| http2::Client::connect(envoy.port)).collect();
     let streams = |path: &str| -> Vec<_> {

@@ -170,7 +170,9 @@ fn prometheus_answers_every_query_and_every_panel() {
             (counted == 0.0 || sum(&prometheus, &query) > 0.0).then_some(())
         });
     }
-    for metric in names().iter().filter(|name| name.contains("NAME")).map(|name| in_prometheus(name)) {
+    for metric in
+        names().iter().filter(|name| name.contains("NAME")).map(|name| in_prometheus(name))
+    {
         assert!(sum(&prometheus, &metric) > 0.0, "{metric} did not move");
     }
     for (query, labels) in panels() {

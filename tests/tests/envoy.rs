@@ -8,6 +8,7 @@ mod program;
 mod envoy {
     mod bodies;
     mod broken;
+    mod compression;
     mod configuration;
     mod control;
     mod control_planes;

@@ -13,8 +13,8 @@ use super::process::Usage;
 use crate::envoy::{Bootstrap, Envoy};
 
 /// What the filter has to do for the streams, as one would deploy it.
-const ROUTE: &str =
-    r#"{ "name": "events", "match": { "path": { "prefix": "/events/" } }, "buffering": "off" }"#;
+const ROUTE: &str = r#"{ "name": "events", "match": { "path": { "prefix": "/events/" } },
+                         "buffering": "off", "timeouts": { "read": "60s" } }"#;
 
 /// What the clients ask for.
 pub(super) const PATH: &str = "/events/feed";

@@ -2,6 +2,7 @@
 //! `target/bench`.
 
 use std::fs;
+use std::num::NonZeroU32;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -15,14 +16,14 @@ use crate::shell::{announce, cargo, run, target};
 #[derive(Args)]
 pub(super) struct Plan {
     /// How many event streams are open through each Envoy
-    #[arg(long, value_name = "N", default_value_t = 5000)]
-    streams: u32,
+    #[arg(long, value_name = "N", default_value = "5000")]
+    streams: NonZeroU32,
     /// How long each Envoy has events, all turns together
-    #[arg(long, value_name = "N", default_value_t = 60)]
-    seconds: u32,
+    #[arg(long, value_name = "N", default_value = "60")]
+    seconds: NonZeroU32,
     /// Events a second on each stream
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    rate: u32,
+    #[arg(long, value_name = "N", default_value = "2")]
+    rate: NonZeroU32,
 }
 
 /// Runs the program, and takes the figures that have a goal from its report.
@@ -45,7 +46,7 @@ pub(super) fn measure(plan: &Plan, table: &mut Table) -> Result<()> {
     let [median, p99] = ["median", "p99"].map(|name| format!("/delay_us/{name}"));
     let what = format!(
         "delay per event with the filter against without, {} streams",
-        grouped(f64::from(*streams))
+        grouped(f64::from(streams.get()))
     );
     table.compare(
         format!("{what}, median"),

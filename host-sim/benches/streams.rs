@@ -1,5 +1,5 @@
-//! What 100,000 streams cost that are all open at once: the time and the memory of a replay of them, and the filter's linear memory for
-//! each. Prints figures by name.
+//! What 100,000 streams cost that are all open at once: the time and the memory of a replay of them, the filter's linear memory for
+//! each, and a tick with all of them in one virtual machine. Prints figures by name.
 
 #[path = "../../filter/benches/inputs.rs"]
 #[expect(dead_code, reason = "not every benchmark asks for every input")]
@@ -10,12 +10,17 @@ mod trace;
 #[expect(dead_code, reason = "not every benchmark looks at everything")]
 mod worker;
 
+use std::time::{Duration, Instant};
+
 use program::{replay, write};
 use sluice_sim::HeaderMap;
 use worker::{Worker, filter, module};
 
 /// Streams that are open at once.
 const STREAMS: usize = 100_000;
+/// The time between two ticks: `drain.refresh` where a configuration does not say it.
+const PERIOD: Duration = Duration::from_millis(250);
+const TICKS: u32 = 240;
 
 fn main() {
     let configuration = inputs::configuration(inputs::ROUTES);
@@ -33,4 +38,20 @@ fn main() {
     }
     let bytes = (worker.vm.memory_bytes() - before) as f64 / STREAMS as f64;
     println!("linear/bytes {bytes:.0}");
+    println!("tick/ms {:.3}", median_tick(&mut worker).as_secs_f64() * 1e3);
+}
+
+/// The time of a tick, in the middle of those of a minute in which nothing else happens.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+fn median_tick(worker: &mut Worker) -> Duration {
+    let mut times: Vec<Duration> = (1..=TICKS)
+        .map(|number| {
+            worker.process.set_now(PERIOD * number);
+            let begin = Instant::now();
+            worker.tick();
+            begin.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
 }

@@ -124,6 +124,7 @@ fn live(table: &mut Table) -> Result<()> {
     table.compare("… peak memory of the program", bytes / MIB, Goal::AtMost(2048.0), " MiB");
     let linear = figures.figure("linear/bytes")?;
     table.add("… linear memory of the module for each", format!("{linear:.0} bytes"));
+    table.compare("… a tick among them", figures.figure("tick/ms")?, Goal::AtMost(1.0), " ms");
     Ok(())
 }
 

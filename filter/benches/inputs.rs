@@ -57,7 +57,7 @@ fn conditions(index: usize) -> String {
 fn policy(index: usize) -> &'static str {
     match index % 4 {
         0 => r#""timeouts":{"request":"3s"}"#,
-        1 => r#""buffering":"off","timeouts":{"request":"0s"}"#,
+        1 => r#""buffering":"off","timeouts":{"request":"0s","read":"60s"}"#,
         2 => {
             r#""buffering":"auto","timeouts":{"request":"60s","per_try":"10s"},"retry":{"on":["connect-failure"],"attempts":2}"#
         }

@@ -4,11 +4,11 @@
 #[expect(dead_code, reason = "not every benchmark looks at everything")]
 mod worker;
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use sluice_sim::details::flags;
-use sluice_sim::{Effect, HeaderMap, ReplySource, ResponseDetails, StreamId};
+use sluice_sim::{Effect, HeaderMap, ResponseDetails, StreamId};
 use worker::{Worker, filter, module};
 
 /// When the size is looked at.
@@ -20,8 +20,10 @@ const CONFIGURATION: &str = r#"{
     "routes": [
         { "name": "page", "match": { "path": { "prefix": "/page" } },
           "buffering": { "request": "on", "response": "on", "max_bytes": 4096 }, "timeouts": { "request": "5s" } },
-        { "name": "events", "match": { "path": { "prefix": "/events" } }, "buffering": "off" }
+        { "name": "events", "match": { "path": { "prefix": "/events" } }, "buffering": "off",
+          "timeouts": { "read": "1s", "send": "1s" } }
     ],
+    "errors": { "content_type": "application/json", "body": "{\"error\":\"{reason}\",\"status\":{status}}" },
     "drain": { "refresh": "250ms" },
     "report": { "access_log": true }
 }"#;
@@ -29,11 +31,8 @@ const CONFIGURATION: &str = r#"{
 /// Virtual time from one stream to the next.
 const PACE: Duration = Duration::from_millis(5);
 
-/// Streams from one tick to the next, a period of `drain.refresh`.
-const TICK: u64 = 50;
-
-/// After so many streams the client of a silent one leaves, if nobody has answered it.
-const PATIENCE: usize = 400;
+/// More silent streams than can begin within the limit of a second, and the `refresh` until it is noticed.
+const MOST_SILENT: usize = 100;
 
 /// What becomes of streams, in turns.
 #[derive(Clone, Copy)]
@@ -50,12 +49,14 @@ enum Ending {
     Left,
     /// The proxy answers, because nobody listens.
     Refused,
-    /// The upstream is silent.
+    /// The upstream sends nothing until the filter answers.
     Silent,
+    /// The upstream sends nothing more after its head until the filter cuts the stream.
+    Stalled,
 }
 
 impl Ending {
-    const ALL: [Ending; 7] = [
+    const ALL: [Ending; 8] = [
         Ending::Complete,
         Ending::Uploaded,
         Ending::TooLarge,
@@ -63,6 +64,7 @@ impl Ending {
         Ending::Left,
         Ending::Refused,
         Ending::Silent,
+        Ending::Stalled,
     ];
 }
 
@@ -70,13 +72,16 @@ fn main() {
     let mut soak = Soak {
         worker: Worker::new(&module(&filter()), CONFIGURATION),
         effects: Vec::new(),
-        silent: VecDeque::new(),
+        silent: HashSet::new(),
     };
+    let mut next_tick = Duration::ZERO;
     for number in 1..=STREAMS[1] {
         soak.stream(Ending::ALL[number as usize % Ending::ALL.len()]);
-        soak.worker.process.set_now(PACE * number as u32);
-        if number % TICK == 0 {
+        let now = PACE * number as u32;
+        soak.worker.process.set_now(now);
+        if now >= next_tick {
             soak.tick();
+            next_tick = now + soak.worker.tick_period();
         }
         if STREAMS.contains(&number) {
             println!("bytes/{number} {}", soak.worker.vm.memory_bytes());
@@ -87,8 +92,8 @@ fn main() {
 struct Soak {
     worker: Worker,
     effects: Vec<Effect>,
-    /// Streams that nobody has answered, the oldest first.
-    silent: VecDeque<StreamId>,
+    /// Streams that the filter has still to end.
+    silent: HashSet<StreamId>,
 }
 
 impl Soak {
@@ -100,7 +105,7 @@ impl Soak {
             Ending::Complete | Ending::Refused => {
                 vm.request_headers(stream, head("GET", "/page/1", None), true);
             }
-            Ending::BrokenOff | Ending::Left | Ending::Silent => {
+            Ending::BrokenOff | Ending::Left | Ending::Silent | Ending::Stalled => {
                 vm.request_headers(stream, head("GET", "/events", None), true);
             }
             Ending::Uploaded => {
@@ -133,12 +138,14 @@ impl Soak {
                 vm.response_details(stream, if broken { BROKEN_OFF } else { LEFT });
             }
             Ending::TooLarge => {}
-            Ending::Silent => {
-                self.silent.push_back(stream);
-                assert_eq!(self.came_out(), (1, 0));
-                if self.silent.len() > PATIENCE / Ending::ALL.len() {
-                    self.oldest_leaves();
+            Ending::Silent | Ending::Stalled => {
+                let begun = matches!(ending, Ending::Stalled);
+                if begun {
+                    vm.response_headers(stream, [(":status", "200")].into_iter().collect(), false);
                 }
+                self.silent.insert(stream);
+                assert_eq!(self.came_out(), (1 + usize::from(begun), 0));
+                assert!(self.silent.len() <= MOST_SILENT, "the filter's limit does not hold");
                 return;
             }
         }
@@ -149,28 +156,22 @@ impl Soak {
             Ending::Uploaded => (4, 0),
             Ending::BrokenOff | Ending::Left => (4, 0),
             Ending::TooLarge => (2, 1),
-            Ending::Silent => unreachable!("nothing came out yet"),
+            Ending::Silent | Ending::Stalled => unreachable!("they end in a tick"),
         };
         assert_eq!((parts, replies), expected);
     }
 
-    /// The clients of silent streams are answered by whoever loses patience first.
+    /// The filter looks whose limit is up.
     fn tick(&mut self) {
         self.worker.tick();
         self.worker.vm.drain_effects(&mut self.effects);
         for effect in self.effects.drain(..) {
-            if let Effect::LocalReply { stream, source: ReplySource::Guest, .. } = effect {
-                self.silent.retain(|silent| *silent != stream);
+            if let Effect::LocalReply { stream, .. } | Effect::Reset { stream, .. } = effect {
+                assert!(self.silent.remove(&stream), "a stream ended that was not silent");
                 self.worker.vm.close_http(stream);
             }
         }
-    }
-
-    fn oldest_leaves(&mut self) {
-        if let Some(stream) = self.silent.pop_front() {
-            self.worker.vm.response_details(stream, LEFT);
-            self.worker.vm.close_http(stream);
-        }
+        // What the last callbacks gave.
         self.worker.vm.drain_effects(&mut self.effects);
         self.effects.clear();
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_sim::{
     ConnectionInfo, Effect, HeaderMap, Limits, Module, Part, PluginId, PluginOptions, Process,
@@ -74,6 +75,11 @@ impl Worker {
     /// A tick of the plugin.
     pub(crate) fn tick(&mut self) {
         self.vm.tick(self.plugin);
+    }
+
+    /// The time from one tick to the next.
+    pub(crate) fn tick_period(&self) -> Duration {
+        self.vm.tick_period(self.plugin).expect("the filter wants to tick")
     }
 
     /// A whole exchange: request headers, response headers, a response body in one piece, the end.

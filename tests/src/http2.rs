@@ -231,6 +231,21 @@ pub fn serve(pieces: &'static [&'static [u8]]) -> u16 {
     listen(move |stream| answer(stream, pieces))
 }
 
+/// Starts an upstream that refuses every stream; the port.
+///
+/// # Panics
+/// If this machine has no port left.
+pub fn refuse() -> u16 {
+    listen(|stream| async {
+        let mut connection = h2::server::handshake(stream).await?;
+        while let Some(exchange) = connection.accept().await {
+            let (_, mut respond) = exchange?;
+            respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        Ok::<(), h2::Error>(())
+    })
+}
+
 /// Serves each connection with `connection`, on a thread of its own; where it listens.
 pub(crate) fn listen<C>(connection: impl Fn(TcpStream) -> C + Send + 'static) -> u16
 where

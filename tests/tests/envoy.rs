@@ -30,6 +30,7 @@ mod envoy {
     mod readme;
     mod retries;
     mod schemas;
+    mod soak;
     mod timeouts;
     mod walkthroughs;
 }

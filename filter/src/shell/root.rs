@@ -92,6 +92,7 @@ impl Root {
         let active = Active::new(config);
         let config = &active.config;
         host::tick_every(config.tick().as_millis());
+        self.hurries = false;
         self.streams.borrow_mut().ticks_every(config.tick(), host::now_ms());
         vm::with(|vm| {
             vm.stores.ended(self.number);

@@ -27,21 +27,24 @@ fn content(size: usize) -> Vec<u8> {
     (0..size as u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-/// `/MODE/FRAMING/SIZE/SLICE`: a body of so many bytes, written in slices of this size.
+/// `/MODE/FRAMING/SIZE/SLICE?HEADER=VALUE`: a body of so many bytes, written in slices of this size, perhaps with a header more.
 fn serve(request: &Request, reply: &mut Reply) {
     let words: Vec<&str> = request.path().split('/').collect();
     if words[2] == "upload" {
         return reply.respond(200, &[], request.body.len().to_string().as_bytes());
     }
     let number = |word: &str| word.parse::<usize>().expect("sizes are numbers");
-    let (size, slice) = (number(words[3]), number(words[4]));
+    let (slice, said) = words[4].split_once('?').unwrap_or((words[4], ""));
+    let (size, slice) = (number(words[3]), number(slice));
     let body = content(size);
     let length = size.to_string();
-    match words[2] {
-        "length" => reply.head(200, &[("content-length", &length)]),
-        "chunked" => reply.head(200, &[("transfer-encoding", "chunked")]),
-        _ => reply.head(200, &[]),
-    }
+    let mut headers: Vec<(&str, &str)> = said.split_once('=').into_iter().collect();
+    headers.extend(match words[2] {
+        "length" => Some(("content-length", length.as_str())),
+        "chunked" => Some(("transfer-encoding", "chunked")),
+        _ => None,
+    });
+    reply.head(200, &headers);
     for piece in body.chunks(slice) {
         match words[2] {
             "chunked" => reply.chunk(piece),
@@ -91,6 +94,68 @@ fn responses_are_the_same_bytes_in_every_mode() {
             });
         }
     });
+}
+
+/// What an upstream says of its response decides how it passes, and not what.
+#[test]
+fn what_an_upstream_says_changes_no_byte() {
+    let upstream = Upstream::start(serve);
+    let envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration()));
+    let said = [
+        "x-accel-buffering=no",
+        "x-accel-buffering=yes",
+        "content-type=text/event-stream",
+        "content-type=application/grpc",
+        "content-encoding=gzip",
+    ];
+    let mut client = Client::connect(envoy.port);
+    let mut over_http_2 = http2::Client::connect(envoy.port);
+    for mode in MODES {
+        for path in
+            paths(mode).into_iter().filter(|path| size(path) <= 262_144 && !path.ends_with("/1"))
+        {
+            for said in said {
+                let path = format!("{path}?{said}");
+                let response = client.get(&path);
+                assert_eq!((response.status, response.body.complete), (200, true), "{path}");
+                assert!(response.body.bytes == content(size(&path)), "{path}: other bytes");
+            }
+            let path = format!("{path}?{}", said[0]);
+            assert!(over_http_2.get(&path).body == content(size(&path)), "{path}: other bytes");
+        }
+    }
+}
+
+/// Envoy advises edge proxies to have buffers of 32 KiB, which is as much as is held unless the configuration says otherwise.
+#[test]
+fn what_is_held_by_default_fits_into_the_buffers_that_envoy_advises() {
+    let upstream = Upstream::start(serve);
+    let route = json!({ "name": "on", "match": { "path": { "prefix": "/on/" } },
+                        "buffering": { "response": "on", "request": "on" } });
+    let configuration = json!({ "version": 1, "routes": [route] });
+    let small = |list: &mut Value| {
+        for item in list.as_array_mut().expect("a list") {
+            item["per_connection_buffer_limit_bytes"] = json!(32_768);
+        }
+    };
+    let bootstrap = Bootstrap::discovered(upstream.port, &configuration);
+    let envoy = Envoy::start(bootstrap.changed("listeners", small).changed("clusters", small));
+    for size in [32_767, 32_768, 32_769, 100_000] {
+        for slice in [1000, 32_768, 65_536] {
+            let path = format!("/on/length/{size}/{slice}");
+            let response = Client::once(envoy.port, &path);
+            assert_eq!((response.status, response.body.complete), (200, true), "{path}");
+            assert!(response.body.bytes == content(size), "{path}: other bytes");
+            let response = http2::Client::connect(envoy.port).get(&path);
+            assert!(response.reset.is_none() && response.body == content(size), "{path}");
+        }
+        let path = format!("/on/upload/length/{size}");
+        let response = Client::connect(envoy.port).post(&path, &content(size));
+        assert_eq!(response.status, if size > 32_768 { 413 } else { 200 }, "{path}");
+        if size <= 32_768 {
+            assert!(upstream.requests(&path)[0].body == content(size), "{path}: other bytes");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What a client reads when the filter or Envoy itself answers in the upstream's place, cause by cause; an upstream's own errors pass.
 
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy};
 use sluice_tests::http1::Client;
@@ -106,6 +109,80 @@ fn too_many_requests_at_once() {
         }
     });
     check(&Envoy::start(full), "/", 503, "overflow", "default");
+}
+
+#[test]
+fn envoys_own_limits_of_time() {
+    let upstream = Upstream::start(|_, reply| reply.pause(6000));
+    let unlimited = json!({ "version": 1, "defaults": { "timeouts": { "request": "0s" } }, "errors": configuration()["errors"] });
+    let bootstrap = Bootstrap::example("static", upstream.port).configured(&unlimited);
+    let idle = bootstrap.clone().manager_with(&json!({ "stream_idle_timeout": "0.5s" }));
+    check(&Envoy::start(idle), "/", 504, "idle_timeout", "default");
+    let short = json!({ "common_http_protocol_options": { "max_stream_duration": "0.5s" } });
+    check(&Envoy::start(bootstrap.manager_with(&short)), "/", 504, "duration_limit", "default");
+}
+
+#[test]
+fn an_upstream_that_takes_no_connection() {
+    // Nobody accepts: once the kernel's queue is full it drops what wants to connect.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+    let queued: Vec<TcpStream> = std::iter::from_fn(connect).collect();
+    let bootstrap = Bootstrap::example("static", address.port()).configured(&configuration());
+    let impatient = bootstrap.changed("clusters", |clusters| {
+        for cluster in clusters.as_array_mut().expect("a list") {
+            cluster["connect_timeout"] = json!("0.2s");
+        }
+    });
+    check(&Envoy::start(impatient), "/", 503, "connect_timeout", "default");
+    drop((listener, queued));
+}
+
+#[test]
+fn an_upstream_that_refuses_streams() {
+    let bootstrap = Bootstrap::example("static", http2::refuse()).configured(&configuration());
+    check(&Envoy::start(bootstrap.http_2_upstream()), "/", 503, "upstream_refused", "default");
+}
+
+#[test]
+fn what_breaks_off_within_a_response_is_told_too() {
+    let upstream = Upstream::start(|request, reply| {
+        reply.head(200, &[("content-length", "1000")]);
+        reply.write(b"half");
+        reply.pause(if request.path() == "/breaks" { 0 } else { 6000 });
+        reply.close();
+    });
+    let envoy = start(upstream.port);
+    let broken = Client::once(envoy.port, "/breaks");
+    assert_eq!((broken.status, broken.body.complete), (200, false));
+    envoy.await_stat("wasmcustom.sluice.route.default.ended.upstream_reset", 1);
+    let mut leaves = Client::connect(envoy.port);
+    leaves.send("GET", "/tries", &[]);
+    envoy.await_stat("http.ingress.downstream_rq_active", 1);
+    drop(leaves);
+    envoy.await_stat("wasmcustom.sluice.route.tries.ended.client_closed", 1);
+    assert!(!Client::once(envoy.port, "/late").body.complete);
+    envoy.await_stat("wasmcustom.sluice.route.default.ended.request_timeout", 1);
+}
+
+/// What the configuration lets the filter hold is more than the proxy's buffer takes.
+#[test]
+fn an_upload_that_is_too_large_for_the_proxy() {
+    let mut configuration = configuration();
+    configuration["routes"][1]["buffering"]["max_bytes"] = json!(1_000_000);
+    let small = |list: &mut Value| {
+        for item in list.as_array_mut().expect("a list") {
+            item["per_connection_buffer_limit_bytes"] = json!(10_000);
+        }
+    };
+    let bootstrap = Bootstrap::example("static", Upstream::ok().port).configured(&configuration);
+    let envoy = Envoy::start(bootstrap.changed("listeners", small));
+    let mut client = Client::connect(envoy.port);
+    client.send("POST", "/upload", &[("content-length", "100000"), ("accept", "text/plain")]);
+    client.try_write(&[b'x'; 100_000]);
+    let response = client.receive();
+    assert_eq!((response.status, &response.body.bytes[..]), (413, &b"body_too_large\n"[..]));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sluice_tests::envoy::{Bootstrap, Envoy};
+use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
 use sluice_tests::http1::Client;
 use sluice_tests::http2;
 use sluice_tests::upstream::{Reply, Upstream};
@@ -158,6 +158,25 @@ fn an_upgrade_lives_by_either_direction() {
     let last = begun.elapsed();
     assert_eq!(client.raw(1), b"", "idle at last");
     assert_in_time(begun.elapsed(), last - Duration::from_millis(50));
+}
+
+/// The first limit counts from before the change, and the worker that ticks for it is the old one.
+#[test]
+fn a_stream_keeps_the_limit_under_which_it_began() {
+    let upstream = silent();
+    let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration()));
+    let [before, within] = ["/read", "/read/gap"].map(|path| {
+        let mut client = Client::connect(envoy.port);
+        client.send("GET", path, &[]);
+        client
+    });
+    envoy.await_stat("http.ingress.downstream_rq_active", 2);
+    assert_eq!(envoy.push(&json!({ "version": 1 })), Pushed::Accepted);
+    let [before, within] = [before, within].map(|mut client| client.receive());
+    assert_eq!((before.status, before.body.complete), (504, true));
+    assert_in_time(before.end_after, Duration::ZERO);
+    assert_eq!((within.status, within.body.complete), (200, false));
+    assert_in_time(within.end_after, Duration::from_millis(1000));
 }
 
 /// Envoy carries each end that a callback asked for out within the one before, on one stack.

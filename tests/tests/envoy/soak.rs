@@ -1,0 +1,118 @@
+//! Many streams that end in every way there is leave nothing behind: no request counts as in flight, no virtual machine is lost, and Envoy takes
+//! no more memory than before.
+
+use std::fs;
+use std::thread;
+
+use serde_json::{Value, json};
+use sluice_tests::envoy::{Bootstrap, Envoy};
+use sluice_tests::http1::Client;
+use sluice_tests::upstream::{Reply, Request, Upstream};
+
+const CLIENTS: usize = 8;
+/// Exchanges of a client in a round.
+const EXCHANGES: usize = 1000;
+const ROUNDS: usize = 6;
+/// What a round may leave behind: less than 100 bytes a stream.
+const SLACK_KIB: u64 = 4096;
+
+fn configuration() -> Value {
+    json!({
+        "version": 1,
+        "defaults": { "timeouts": { "read": "300ms", "send": "300ms" }, "drain": "cut" },
+        "routes": [
+            { "name": "held", "match": { "path": { "prefix": "/held" } }, "buffering": { "request": "on", "response": "on" } },
+            { "name": "stream", "match": { "path": { "prefix": "/stream" } }, "buffering": "off" },
+        ],
+        "drain": { "refresh": "60ms" },
+        "errors": { "content_type": "application/json", "body": "{\"error\":\"{reason}\",\"id\":\"{request_id}\"}" },
+        "report": { "access_log": true, "header": true },
+    })
+}
+
+fn serve(request: &Request, reply: &mut Reply) {
+    match request.path() {
+        "/stream" | "/stream/left" => {
+            reply.head(
+                200,
+                &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")],
+            );
+            (0..3).for_each(|number| reply.chunk(format!("data: {number}\n\n").as_bytes()));
+            reply.chunk(b"");
+        }
+        "/cut" => {
+            reply.head(200, &[("content-length", "100")]);
+            reply.write(b"half");
+            reply.close();
+        }
+        "/refused" => reply.close(),
+        "/silent" => {
+            reply.pause(1000);
+            reply.close();
+        }
+        _ => reply.respond(200, &[], b"ok"),
+    }
+}
+
+/// One client's round: every ending, those that take time now and then.
+fn round(port: u16) {
+    let mut client = Client::connect(port);
+    for number in 0..EXCHANGES {
+        match number % 10 {
+            0 => assert_eq!(client.post("/held", b"upload").status, 200),
+            1 => assert!(client.get("/stream").body.complete),
+            2 => assert_eq!(Client::once(port, "/refused").status, 503),
+            3 if number % 100 == 3 => assert!(!Client::once(port, "/cut").body.complete),
+            4 => {
+                client.send("POST", "/held", &[("content-length", "1000000")]);
+                assert_eq!(client.receive().status, 413);
+                client = Client::connect(port);
+            }
+            5 => {
+                let mut leaves = Client::connect(port);
+                leaves.send("GET", "/stream/left", &[]);
+            }
+            6 if number == 6 => assert_eq!(Client::once(port, "/silent").status, 504),
+            _ => assert_eq!(client.get("/").status, 200),
+        }
+    }
+}
+
+fn resident_kib(envoy: &Envoy) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", envoy.process())).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn streams_of_every_ending_leave_nothing_behind() {
+    let upstream = Upstream::start(serve);
+    let bootstrap = Bootstrap::discovered(upstream.port, &configuration());
+    let envoy = Envoy::start_with_workers(bootstrap, 1);
+    let resident: Vec<u64> = (0..ROUNDS)
+        .map(|_| {
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|_| {
+                    let port = envoy.port;
+                    thread::spawn(move || round(port))
+                })
+                .collect();
+            clients.into_iter().for_each(|client| client.join().expect("a good round"));
+            upstream.forget();
+            envoy.await_stat("wasmcustom.sluice.in_flight", 0);
+            resident_kib(&envoy)
+        })
+        .collect();
+    // The first rounds fill caches and pools; after that, what grows is never given back.
+    let later = &resident[2..];
+    let grown = later[later.len() - 1].saturating_sub(later[0]);
+    let rounds = later.len() as u64 - 1;
+    assert!(grown < SLACK_KIB * rounds, "{resident:?} KiB");
+    for (route, reason) in
+        [("default", "upstream_reset"), ("default", "read_timeout"), ("held", "body_too_large")]
+    {
+        let name = format!("wasmcustom.sluice.route.{route}.ended.{reason}");
+        assert!(envoy.stat(&name) >= (CLIENTS * ROUNDS) as u64, "{name}");
+    }
+    assert!(!envoy.log().contains("wasm"), "{}", envoy.log());
+}

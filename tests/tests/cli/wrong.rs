@@ -104,8 +104,8 @@ pub(crate) fn all() -> Vec<Wrong> {
             "routes[0].match.path.suffix: unknown field",
         ),
         (
-            route(r#""timeouts":{"read":"1s"}"#),
-            "routes[0].timeouts.read: unknown field; known here: request, per_try",
+            route(r#""timeouts":{"idle":"1s"}"#),
+            "routes[0].timeouts.idle: unknown field; known here: request, per_try, read, send",
         ),
         (
             route(r#""timeouts":{"connect":"1s"}"#),

@@ -79,7 +79,8 @@ fn round(port: u16) {
 }
 
 fn resident_kib(envoy: &Envoy) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", envoy.process())).expect("a process");
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", envoy.process())).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

@@ -117,7 +117,7 @@ pub fn with(decision: &str, epoch: Option<u64>, reason: Option<Reason>) -> Strin
 
 /// What is said of a stream that failed, at its end.
 pub fn ended(reason: Reason) -> String {
-    with(r#"{"phase":"end"}"#, None, Some(reason))
+    format!("{{\"reason\":\"{}\"}}", reason.word())
 }
 
 /// Both decisions over a stream as one object, for a log that has one line for it. Its `phase` says how far the stream came.

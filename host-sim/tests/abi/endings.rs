@@ -215,7 +215,7 @@ fn under_envoy_a_client_that_leaves_is_in_the_details() {
 #[test]
 fn what_a_filter_tells_at_the_very_end_is_in_the_report() {
     let guest = on("request_headers", &tell(r"{\'route\':\'a\',\'reason\':\'not_yet\'}"))
-        + &on("log", &tell(r"{\'phase\':\'end\',\'reason\':\'told_late\'}"));
+        + &on("log", &tell(r"{\'reason\':\'told_late\'}"));
     let ends = [
         r#"{"at":"9s","request":{}}"#,
         r#"{"at":"9s","request":{},"upstream":{"end":"refused"}}"#,

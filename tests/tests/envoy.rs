@@ -18,6 +18,7 @@ mod envoy {
     mod event_streams;
     mod events;
     mod examples;
+    mod from_nginx;
     mod holding;
     mod hygiene;
     mod idle;

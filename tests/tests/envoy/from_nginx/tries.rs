@@ -1,0 +1,81 @@
+//! What is tried again, how often, and until when.
+
+use std::time::Duration;
+
+use sluice_tests::http1::Client;
+use sluice_tests::upstream::{Reply, Request, Upstream};
+
+use super::page::Section;
+
+/// Fails at first, as the path says, and then answers; fails always where it says so.
+fn at_first(request: &Request, reply: &mut Reply) {
+    match (request.path(), reply.before) {
+        ("/closes" | "/post", 0) | ("/always", _) => reply.close(),
+        ("/silent", 0) => reply.pause(3000),
+        ("/late", 0) => {
+            reply.pause(3000);
+            reply.close();
+        }
+        ("/long", _) => {
+            reply.head(200, &[("content-length", "10")]);
+            reply.write(b"begin");
+            reply.pause(3000);
+            reply.write(b"-end.");
+        }
+        _ => reply.respond(200, &[], b"ok"),
+    }
+}
+
+pub(super) fn proxy_next_upstream(section: &Section) {
+    let proxies = section.with_servers(2, at_first);
+    for proxy in &proxies {
+        for path in ["/closes", "/silent"] {
+            assert_eq!(Client::once(proxy.port, path).status, 200, "{path}");
+            assert_eq!(proxy.upstream.requests(path).len(), 2, "{path}");
+        }
+    }
+    for path in ["/post", "/always"] {
+        let failed = proxies.each_ref().map(|proxy| match path {
+            "/post" => Client::connect(proxy.port).post(path, b"once").status,
+            _ => Client::once(proxy.port, path).status,
+        });
+        assert_eq!(failed, [502, 503], "nginx, and Envoy: {path}");
+    }
+    for proxy in &proxies {
+        assert_eq!(proxy.upstream.requests("/post").len(), 1, "it may do something twice");
+    }
+
+    let upstream = Upstream::ok();
+    let servers = [Upstream::nobody(), upstream.port];
+    let (nginx, envoy) = (section.nginx(&servers), section.envoy(&servers));
+    for port in [nginx.port, envoy.port] {
+        for _ in 0..4 {
+            assert_eq!(Client::once(port, "/").status, 200, "one of both is there");
+        }
+    }
+}
+
+pub(super) fn proxy_next_upstream_tries(section: &Section) {
+    for (servers, tries) in [(3, [2, 2]), (1, [1, 2])] {
+        let proxies = section.with_servers(servers, at_first);
+        let tried = proxies.map(|proxy| {
+            Client::once(proxy.port, "/always");
+            proxy.upstream.requests("/always").len()
+        });
+        assert_eq!(tried, tries, "nginx, and Envoy, with {servers} servers");
+    }
+}
+
+pub(super) fn proxy_next_upstream_timeout(section: &Section) {
+    let proxies = section.with_servers(2, at_first);
+    let late = proxies.each_ref().map(|proxy| {
+        assert_eq!(Client::once(proxy.port, "/closes").status, 200);
+        assert_eq!(proxy.upstream.requests("/closes").len(), 2, "in time");
+        let response = Client::once(proxy.port, "/late");
+        assert_eq!(proxy.upstream.requests("/late").len(), 1, "no longer in time");
+        (response.status, response.end_after < Duration::from_millis(2900))
+    });
+    assert_eq!(late, [(502, false), (504, true)], "nginx, and Envoy");
+    let long = proxies.map(|proxy| Client::once(proxy.port, "/long").body.complete);
+    assert_eq!(long, [true, false], "nginx, and Envoy");
+}

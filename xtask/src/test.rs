@@ -11,7 +11,8 @@ use crate::{debian, envoy, module};
 use tally::Tally;
 
 /// What must hold on every Envoy that the filter supports: the modules of its tests.
-const ON_OLDER_PROXIES: [&str; 5] = ["drains", "timeouts", "bodies", "holding", "import"];
+const ON_OLDER_PROXIES: [&str; 7] =
+    ["drains", "timeouts", "bodies", "holding", "import", "idle", "errors"];
 
 /// Runs every check to its end, then says what failed; the last line counts the tests.
 pub(crate) fn run() -> Result<()> {
@@ -53,7 +54,10 @@ fn suites() -> Result<Vec<(String, Command)>> {
         // would choose other features of the dependencies and build them anew.
         let mut tests = cargo(["test", "--workspace", "--test", "envoy", "--"]);
         tests.args(ON_OLDER_PROXIES).env("SLUICE_ENVOY", version.bring()?);
-        suites.push((format!("drains, limits and bodies on Envoy {}", version.number), tests));
+        suites.push((
+            format!("drains, limits, errors and bodies on Envoy {}", version.number),
+            tests,
+        ));
     }
     Ok(suites)
 }

@@ -1,5 +1,8 @@
 //! A stream: one request and its response in the host's callbacks.
 
+mod response;
+mod telling;
+
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
@@ -10,15 +13,12 @@ use super::root::Active;
 use super::watch::{Streams, Watch};
 use super::{host, vm};
 use crate::admin::MAX_BODY;
-use crate::buffering::{ACCEL, ResponseView};
-use crate::cut::{Cut, Piece};
 use crate::decision;
-use crate::hygiene::MARKER;
 use crate::live::Live;
-use crate::metrics::{General, PerRoute};
+use crate::metrics::PerRoute;
 use crate::reason::Reason;
 use crate::request::RequestView;
-use crate::stream::{Passage, Reply, ResponseEffects, Stream};
+use crate::stream::{Passage, Stream};
 
 pub(super) struct Http {
     /// `None` before the first configuration was accepted: everything passes untouched.
@@ -140,172 +140,12 @@ impl Http {
             vm::with(|vm| vm.waiting.end(self.id));
         }
     }
-
-    fn response(&mut self, active: &Active, ended: bool) -> Action {
-        let config = &active.config;
-        if let Some(page) = self.judge(active, ended) {
-            host::reply(&page);
-            return Action::Pause;
-        }
-        let route = self.stream.route();
-        let due = self.stream.connection().is_some_and(|connection| {
-            let name = route.and_then(|index| config.route_label(index));
-            vm::with(|vm| vm.worker.closes(connection, name, host::now_ms))
-        });
-        let closing = due && (active.marks || speaks_http_1());
-        let headers = self.stream.needs_response(config, closing).then(host::response_headers);
-        let view = headers.as_deref().map(ResponseView::new);
-        let effects = self.stream.response(config, view.as_ref(), ended, closing);
-        if effects.interim {
-            return Action::Continue;
-        }
-        self.note_response(&effects, ended);
-        if effects.ask_to_stream {
-            host::set_response_header(ACCEL, Some("no"));
-        }
-        if effects.remove_marker {
-            host::set_response_header(MARKER, None);
-        }
-        if effects.close {
-            self.marked = active.marks;
-            let (name, value) =
-                if active.marks { (MARKER, "close") } else { ("connection", "close") };
-            host::set_response_header(name, Some(value));
-        }
-        if effects.close || effects.hold {
-            vm::with(|vm| {
-                let slot = active.slot(route);
-                // Whoever watches a drain by asking us must not see himself.
-                if effects.close && self.counted {
-                    vm.metrics.add(General::DrainClosed, 1);
-                    vm.metrics.count(slot, PerRoute::DrainClosed);
-                }
-                if effects.hold {
-                    vm.metrics.count(slot, PerRoute::Buffered);
-                }
-            });
-        }
-        self.tell_response(active, &effects);
-        Action::Continue
-    }
-
-    /// Finds out whether this response is an error of the filter's or the proxy's own, and puts the operator's page in the place of its body.
-    /// One without a body has no such place: then the page is to be sent as an answer of its own.
-    fn judge(&mut self, active: &Active, ended: bool) -> Option<Reply> {
-        let over = self.watch.as_ref().and_then(Watch::over);
-        if over.is_some() {
-            self.reason = over;
-            self.stream.answer();
-        }
-        if self.stream.is_answered() || !active.config.asks_why() {
-            return None;
-        }
-        self.reason = host::detail().as_deref().and_then(Reason::of_detail);
-        let reason = self.reason?;
-        vm::with(|vm| vm.metrics.ended(active.slot(self.stream.route()), reason));
-        let page = self.stream.proxy_failed(&active.config, reason, host::response_status()?)?;
-        if ended && !self.stream.is_head() {
-            return Some(page);
-        }
-        // A compressor between the proxy's answer and us has prepared for the body that goes away.
-        host::set_response_header("content-encoding", None);
-        host::set_response_header("content-type", Some(&page.content_type));
-        host::set_response_header("content-length", Some(&page.body.len().to_string()));
-        self.page = Some(page.body);
-        None
-    }
-
-    fn note_response(&mut self, effects: &ResponseEffects, ended: bool) {
-        self.complete = ended;
-        let Some(watch) = &self.watch else { return };
-        watch.with(|streams, slot| {
-            streams.answered(slot, effects.tunnel);
-            if let Some((framing, connection)) = effects.cut.zip(self.stream.connection()) {
-                streams.may_cut(slot, Cut::new(connection, framing));
-            }
-            if ended {
-                streams.completed(slot);
-            }
-        });
-    }
-
-    fn tell_response(&mut self, active: &Active, effects: &ResponseEffects) {
-        let decided = decision::response(effects);
-        self.decided = Some(decided);
-        if active.tells {
-            let told = decision::with(decided, epoch(), None);
-            host::tell(decision::FUNCTION, told.as_bytes());
-        }
-        if active.config.report.header
-            && let Some(told) = self.both(active)
-        {
-            host::set_response_header(decision::HEADER, Some(&told));
-        }
-    }
-
-    /// A piece of the response has come, of which a drain may want to pass only a part. Whether it passes at all.
-    fn cut(&self, held: usize, ended: bool) -> Passage {
-        let Some(watch) = &self.watch else { return Passage::Pass };
-        let needed = watch.with(|streams, slot| Some(streams.cut(slot)?.needs(held)));
-        let Some(needed) = needed.filter(|_| !ended || watch.is_ending()) else {
-            return Passage::Pass;
-        };
-        let end = host::response_body(held - needed, needed);
-        let piece = watch.with(|streams, slot| streams.cut(slot).map(|cut| cut.piece(&end, held)));
-        if let Some(Piece::Keep(size)) = piece {
-            host::replace_response_body(held, &end[..size.min(end.len())]);
-        }
-        // The end must not pass: what was swallowed would be missing, and nobody could tell.
-        if ended { Passage::Hold } else { Passage::Pass }
-    }
-
-    /// What was decided over the request, if anybody wants to know.
-    fn decision<'a>(&self, active: &'a Active) -> Option<&'a str> {
-        Some(active.decisions.as_ref()?.request(self.stream.route(), self.held))
-    }
-
-    /// All that is known of the stream, if anybody wants to know.
-    fn both(&self, active: &Active) -> Option<String> {
-        let decision = self.decision(active).filter(|_| self.counted)?;
-        Some(decision::with(&decision::both(decision, self.decided), epoch(), self.reason))
-    }
-
-    /// The stream ends, before the proxy writes its line: finds out why, if not by itself, and says so.
-    fn log(&mut self, active: &Active) {
-        let over = self.watch.as_ref().and_then(Watch::over);
-        if over.is_some() {
-            self.reason = over;
-        } else if !self.complete && self.reason.is_none() && active.config.asks_why() {
-            self.reason = host::detail().as_deref().and_then(Reason::of_detail);
-            if let Some(reason) = self.reason.filter(|_| self.counted) {
-                vm::with(|vm| vm.metrics.ended(active.slot(self.stream.route()), reason));
-            }
-        }
-        if let Some(reason) = self.reason.filter(|_| active.tells) {
-            host::tell(decision::FUNCTION, decision::ended(reason).as_bytes());
-        }
-        if active.config.report.access_log
-            && let Some(told) = self.both(active)
-        {
-            host::set_property(decision::PROPERTY, &told);
-        }
-    }
-}
-
-/// The drain in force.
-fn epoch() -> Option<u64> {
-    vm::with(|vm| vm.worker.in_force().map(|record| record.epoch))
 }
 
 /// The policy that the proxy's route carries, or else its virtual host.
 fn route_policy() -> Option<Vec<u8>> {
     let of = |part: &str| host::property(&["xds", part, "filter_metadata", "sluice", "policy"]);
     of("route_metadata").or_else(|| of("virtual_host_metadata"))
-}
-
-/// `connection` is a header of HTTP/1.x; later versions forbid it.
-fn speaks_http_1() -> bool {
-    host::property(&["request", "protocol"]).is_some_and(|protocol| protocol.starts_with(b"HTTP/1"))
 }
 
 fn action(passage: Passage) -> Action {

@@ -26,14 +26,16 @@ impl LocalReply {
     pub(crate) fn message(&self, request: &HeaderMap, adds_headers: bool) -> (HeaderMap, Vec<u8>) {
         let mut map = HeaderMap::new();
         if adds_headers && is_grpc(request) {
-            let grpc_status = self.grpc_status.unwrap_or_else(|| grpc_status_of(self.status));
             map.push(":status", "200");
-            map.push("content-type", "application/grpc");
-            map.push("grpc-status", grpc_status.to_string());
-            if !self.body.is_empty() {
-                map.push("grpc-message", percent_encoded(&self.body));
-            }
             map.extend(self.headers.iter());
+            map.set("content-type", "application/grpc");
+            if map.find("grpc-status").is_none() {
+                let status = self.grpc_status.unwrap_or_else(|| grpc_status_of(self.status));
+                map.push("grpc-status", status.to_string());
+            }
+            if !self.body.is_empty() {
+                map.set("grpc-message", percent_encoded(&self.body));
+            }
             return (map, Vec::new());
         }
         map.push(":status", self.status.to_string());

@@ -7,6 +7,7 @@
 mod calls;
 mod client;
 mod plugin;
+mod ticks;
 mod upstream;
 
 use std::collections::HashMap;
@@ -179,8 +180,8 @@ impl<'t> Engine<'t> {
                 _ => break,
             }
         }
-        let longest = self.workers.iter().filter_map(|worker| worker.period).max();
-        if let Some(period) = longest {
+        let tickers = self.workers.iter().flat_map(|worker| &worker.tickers);
+        if let Some(period) = tickers.filter_map(|ticker| ticker.period).max() {
             let until = self.now + period + Duration::from_nanos(1);
             self.run_until(until)?;
         }
@@ -203,15 +204,7 @@ impl<'t> Engine<'t> {
                     self.progress(slot)?;
                 }
             }
-            Wake::Tick(worker) => {
-                let state = &mut self.workers[worker as usize];
-                if state.tick == entry && at < state.stalled_until {
-                    state.tick = self.schedule.push(state.stalled_until, wake);
-                } else if state.tick == entry {
-                    self.advance(at);
-                    self.tick(worker as usize)?;
-                }
-            }
+            Wake::Tick(worker) => self.tick(worker as usize, entry, at)?,
             Wake::Call(index) => {
                 self.advance(at);
                 self.last_activity = at;

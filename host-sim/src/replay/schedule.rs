@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(super) enum Wake {
     /// Something of the exchange in this slot.
     Exchange(u32),
-    /// A tick of this worker's plugin.
+    /// A tick of one of this worker's plugins.
     Tick(u32),
     /// The answer to a call of a plugin.
     Call(u32),

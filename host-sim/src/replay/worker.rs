@@ -12,16 +12,25 @@ pub(super) struct Worker {
     pub(super) vm: Option<Vm>,
     /// The plugin with the configuration in force; `None` before the first one.
     pub(super) plugin: Option<PluginId>,
-    /// The entry of the next tick.
-    pub(super) tick: Entry,
-    /// The period that the entry was made for.
-    pub(super) period: Option<Duration>,
+    /// The plugins that tick: the one in force, and those before it while they have streams.
+    pub(super) tickers: Vec<Ticker>,
     /// Until when it does not tick.
     pub(super) stalled_until: Duration,
     /// Upstream connections that are open and unused.
     pub(super) idle_upstreams: u32,
     /// Which exchange a stream belongs to, by the stream's slot.
     streams: Vec<(u32, u32)>,
+}
+
+/// A plugin that ticks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ticker {
+    /// The plugin.
+    pub(super) plugin: PluginId,
+    /// The period that the entry was made for.
+    pub(super) period: Option<Duration>,
+    /// The entry of its next tick.
+    pub(super) next: Entry,
 }
 
 /// A call of a plugin that waits for its answer.
@@ -56,8 +65,7 @@ impl Worker {
         Self {
             vm,
             plugin: None,
-            tick: Entry::default(),
-            period: None,
+            tickers: Vec::new(),
             stalled_until: Duration::ZERO,
             idle_upstreams: 0,
             streams: Vec::new(),

@@ -91,7 +91,7 @@ impl Engine<'_> {
             (Answer::Grpc, _) => vm.grpc_close(pending.call, 14, ""),
         }
         self.settle(pending.worker)?;
-        self.schedule_tick(pending.worker);
+        self.schedule_ticks(pending.worker);
         Ok(())
     }
 }

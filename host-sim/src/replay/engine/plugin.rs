@@ -1,8 +1,6 @@
-//! The filter's side of the engine: virtual machines, configurations, ticks, and the effects that come
-//! out.
+//! The filter's side of the engine: virtual machines, configurations, and the effects that come out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::trace::{EndedBy, Exchange, Outcome};
 use crate::{
@@ -13,8 +11,8 @@ use crate::{
 use super::super::ReplayError;
 use super::super::exchange::Live;
 use super::super::outcome::LogLine;
-use super::super::schedule::Wake;
-use super::super::worker::Answer;
+use super::super::schedule::Entry;
+use super::super::worker::{Answer, Ticker};
 use super::Engine;
 
 /// The worker that log lines of the main thread carry.
@@ -59,10 +57,10 @@ impl<'t> Engine<'t> {
             if let Some(old) = state.plugin.replace(plugin) {
                 vm.stop_plugin(old);
             }
-            state.period = None;
+            state.tickers.push(Ticker { plugin, period: None, next: Entry::default() });
         }
         self.settle(worker)?;
-        self.schedule_tick(worker);
+        self.schedule_ticks(worker);
         Ok(())
     }
 
@@ -93,41 +91,6 @@ impl<'t> Engine<'t> {
             }
         }
         error.map(|error| words.unwrap_or_else(|| error.to_string()))
-    }
-
-    /// A tick of a worker's plugin.
-    pub(super) fn tick(&mut self, worker: usize) -> Result<(), ReplayError> {
-        let state = &mut self.workers[worker];
-        if let (Some(vm), Some(plugin)) = (state.vm.as_mut(), state.plugin) {
-            vm.tick(plugin);
-        }
-        let period = self.period_of(worker);
-        self.workers[worker].period = period;
-        if let Some(period) = period {
-            let entry = self.schedule.push(self.now + period, Wake::Tick(worker as u32));
-            self.workers[worker].tick = entry;
-        }
-        self.settle(worker)
-    }
-
-    fn period_of(&self, worker: usize) -> Option<Duration> {
-        let state = &self.workers[worker];
-        state.vm.as_ref()?.tick_period(state.plugin?)
-    }
-
-    /// Schedules the first tick after a configuration. Workers get theirs one after the other in a
-    /// proxy, so where within its first period a worker ticks is left to the seed.
-    pub(super) fn schedule_tick(&mut self, worker: usize) {
-        let period = self.period_of(worker);
-        if period == self.workers[worker].period {
-            return;
-        }
-        self.workers[worker].period = period;
-        if let Some(period) = period {
-            let first = Duration::from_nanos(self.rng.u64(1..=period.as_nanos().max(1) as u64));
-            let entry = self.schedule.push(self.now + first, Wake::Tick(worker as u32));
-            self.workers[worker].tick = entry;
-        }
     }
 
     /// Opens the filter's stream for an exchange.
@@ -314,7 +277,7 @@ impl<'t> Engine<'t> {
         let state = &mut self.workers[worker];
         state.vm = Some(vm);
         state.plugin = None;
-        state.period = None;
+        state.tickers.clear();
         for live in self.live.iter_mut().flatten().filter(|live| live.worker == worker) {
             live.orphaned |= live.stream.take().is_some();
         }

@@ -25,6 +25,7 @@ impl LocalReply {
     /// The answer to `request`: its head, and its body if it has one.
     pub(crate) fn message(&self, request: &HeaderMap, adds_headers: bool) -> (HeaderMap, Vec<u8>) {
         let mut map = HeaderMap::new();
+        let head = request.find(":method") == Some(b"HEAD");
         if adds_headers && is_grpc(request) {
             map.push(":status", "200");
             map.extend(self.headers.iter());
@@ -33,7 +34,7 @@ impl LocalReply {
                 let status = self.grpc_status.unwrap_or_else(|| grpc_status_of(self.status));
                 map.push("grpc-status", status.to_string());
             }
-            if !self.body.is_empty() {
+            if !head && !self.body.is_empty() {
                 map.set("grpc-message", percent_encoded(&self.body));
             }
             return (map, Vec::new());
@@ -46,7 +47,6 @@ impl LocalReply {
                 map.push("content-type", "text/plain");
             }
         }
-        let head = request.find(":method") == Some(b"HEAD");
         let body = if head { Vec::new() } else { self.body.to_vec() };
         (map, body)
     }

@@ -9,6 +9,7 @@
 mod adapt;
 mod client;
 mod clock;
+mod ended;
 pub mod generator;
 mod performance;
 mod proxy;
@@ -22,6 +23,7 @@ use sluice_sim::Module;
 use sluice_sim::trace::Trace;
 
 use crate::root;
+use ended::{Account, Ended};
 use proxy::Proxy;
 use simulation::Simulated;
 use upstream::Upstreams;
@@ -43,6 +45,7 @@ pub struct Stage<'m> {
     proxy: Proxy,
     upstreams: Upstreams,
     module: &'m Module,
+    account: Account,
     runs: u32,
 }
 
@@ -53,7 +56,18 @@ impl<'m> Stage<'m> {
     /// If there is no Envoy.
     pub fn start(module: &'m Module) -> Self {
         let upstreams = Upstreams::start();
-        Self { proxy: Proxy::start(upstreams.ports()), upstreams, module, runs: 0 }
+        Self {
+            proxy: Proxy::start(upstreams.ports()),
+            upstreams,
+            module,
+            account: Account::default(),
+            runs: 0,
+        }
+    }
+
+    /// How many streams ended badly in Envoy so far, by route and reason.
+    fn ended(&self) -> &Ended {
+        self.account.ended()
     }
 
     /// Runs a trace on both, and says in what they differ, a line for each difference.
@@ -69,6 +83,7 @@ impl<'m> Stage<'m> {
         let (real, misjudged) =
             performance::perform(self.runs, &trace, &simulated, &mut self.proxy, &self.upstreams);
         let mut differences = seen::compare(&simulated.seen, &real);
+        differences.extend(self.account.differences(&simulated.ended, &self.proxy));
         differences.extend(misjudged);
         differences.extend(simulated.misjudged);
         differences

@@ -17,6 +17,9 @@ fn main() -> ExitCode {
         seed: number("SLUICE_CONFORMANCE_SEED").unwrap_or(SEED),
         full: env::var_os("SLUICE_CONFORMANCE_FULL").is_some(),
     });
+    let ended: Vec<_> =
+        tally.ended.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    println!("streams that ended badly in Envoy: {}", ended.join(", "));
     println!("conformance: {} traces, {} differences", tally.traces, tally.differences);
     match tally.differences {
         0 => ExitCode::SUCCESS,

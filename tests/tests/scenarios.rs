@@ -21,13 +21,14 @@ mod scenarios {
 }
 
 /// Every scenario.
-const ALL: [&str; 6] = [
+const ALL: [&str; 7] = [
     "tour",
     "kapacitor-logs",
     "blue-green",
     "stalled-backend",
     "slow-pages",
     "autoscaling-termination",
+    "endings",
 ];
 
 /// The trace of a scenario, from the repository's root.

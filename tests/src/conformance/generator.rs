@@ -6,9 +6,12 @@
 //! while a trace runs; limits are far from the pauses on either side, because a loaded machine must not decide
 //! which of two comes first.
 
+mod attempt;
 mod change;
+mod configuration;
 mod exchange;
 mod layout;
+mod piece;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,7 +19,7 @@ use serde_json::{Value, json};
 use change::Change;
 use exchange::Generated;
 
-pub use change::{configurations, start};
+pub use configuration::{configurations, start};
 
 /// A trace before its times are known.
 #[derive(Debug, Clone)]

@@ -26,6 +26,8 @@ pub(super) struct Run {
     pub(super) clock: Arc<Clock>,
     /// How long a client waits before it takes the proxy for broken.
     pub(super) patience: Duration,
+    /// How far the epochs of the trace are shifted in the proxy.
+    epochs: u64,
     ended: Mutex<BTreeMap<String, Ended>>,
 }
 
@@ -36,7 +38,8 @@ struct Ended {
 
 impl Run {
     /// An exchange is over for its client.
-    pub(super) fn ended(&self, id: &str, seen: Seen, tries: Option<&str>) {
+    pub(super) fn ended(&self, id: &str, mut seen: Seen, tries: Option<&str>) {
+        seen.shift_epoch(self.epochs);
         let tries = tries.and_then(|tries| tries.parse().ok());
         self.lock().insert(id.to_owned(), Ended { seen, tries });
     }
@@ -74,6 +77,7 @@ pub(super) fn perform(
         port: proxy.port(),
         clock: Arc::new(Clock::start(stops)),
         patience: simulated.length() + PATIENCE,
+        epochs: proxy.epochs(),
         ended: Mutex::default(),
     };
     let pace = |line| Pace { clock: run.clock.clone(), over: simulated.over_at(line) };
@@ -165,7 +169,7 @@ fn with_attempts(
             0 => asked(line),
             _ => tries.unwrap_or(0),
         };
-        Some((exchange.id.to_string(), Seen { attempts, ..seen }))
+        Some((exchange.id.to_string(), Seen { attempts: Some(attempts), ..seen }))
     });
     seen.collect()
 }

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::ended::Ended;
 use super::upstream::Ports;
 use crate::envoy::{Bootstrap, Envoy, Pushed};
 use crate::eventually;
@@ -47,7 +48,11 @@ impl Proxy {
                 }
             })
             .changed("routes", |routes| add(routes, own_routes()))
-            .changed("clusters", |clusters| add(clusters, own_clusters(ports)));
+            .changed("clusters", |clusters| add(clusters, own_clusters(ports)))
+            // The simulator gives requests no ids.
+            .manager_with(
+                &json!({ "generate_request_id": false, "preserve_external_request_id": true }),
+            );
         let envoy = Envoy::start(bootstrap);
         Self { envoy, epoch: 0, drained: false, in_force: base.to_string(), pushes: 0 }
     }
@@ -55,6 +60,23 @@ impl Proxy {
     /// Where it listens.
     pub(super) fn port(&self) -> u16 {
         self.envoy.port
+    }
+
+    /// How far the epochs of the trace that runs are shifted.
+    pub(super) fn epochs(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How many streams have ended badly so far, by route and reason.
+    pub(super) fn ended(&self) -> Ended {
+        let (_, stats) = self.envoy.ask("/stats?filter=\\.ended\\.");
+        let lines = stats.lines().filter_map(|line| line.strip_prefix("wasmcustom.sluice.route."));
+        let counted = lines.filter_map(|line| {
+            let (name, count) = line.split_once(": ")?;
+            let (route, reason) = name.split_once(".ended.")?;
+            Some(((route.to_owned(), reason.to_owned()), count.parse().ok()?))
+        });
+        counted.collect()
     }
 
     /// Puts this configuration in force, as if it were the first one.

@@ -50,12 +50,14 @@ pub struct Plan {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally {
     /// How many traces ran.
     pub traces: usize,
     /// In how many things simulator and Envoy differ.
     pub differences: usize,
+    /// How many streams ended badly in Envoy, by reason.
+    pub ended: BTreeMap<String, u64>,
 }
 
 /// One run of one trace.
@@ -81,13 +83,21 @@ pub fn run(plan: &Plan) -> Tally {
             Stage::start(&module)
         };
         let mine = iter::from_fn(|| cases.get(next.fetch_add(1, Ordering::Relaxed)));
-        mine.map(|case| case.play(&mut stage)).sum::<usize>()
+        let differences = mine.map(|case| case.play(&mut stage)).sum::<usize>();
+        (differences, stage.ended().clone())
     };
-    let differences = thread::scope(|scope| {
+    let played: Vec<_> = thread::scope(|scope| {
         let stages: Vec<_> = (0..STAGES.min(cases.len())).map(|_| scope.spawn(play)).collect();
-        stages.into_iter().map(|stage| stage.join().expect("a stage")).sum()
+        stages.into_iter().map(|stage| stage.join().expect("a stage")).collect()
     });
-    Tally { traces: cases.len(), differences }
+    let mut tally = Tally { traces: cases.len(), ..Tally::default() };
+    for (differences, ended) in played {
+        tally.differences += differences;
+        for ((_, reason), count) in ended {
+            *tally.ended.entry(reason).or_default() += count;
+        }
+    }
+    tally
 }
 
 /// The traces that stand in files, the longest first.

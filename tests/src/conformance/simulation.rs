@@ -9,12 +9,15 @@ use sluice_sim::replay::{Bridge, ExchangeReport, Options, Report, replay};
 use sluice_sim::trace::{Event, Kind, Outcome, Trace};
 use sluice_sim::{Module, Properties};
 
+use super::ended::{self, Ended};
 use super::seen::{self, Seen};
 
 /// What the simulator says of a trace.
 pub(super) struct Simulated {
     /// What its clients saw.
     pub(super) seen: BTreeMap<String, Seen>,
+    /// How many of its streams ended badly.
+    pub(super) ended: Ended,
     /// Configurations that it judged otherwise than the trace says.
     pub(super) misjudged: Vec<String>,
     spans: Vec<Span>,
@@ -53,6 +56,7 @@ impl Simulated {
                 header: sluice_filter::hygiene::MARKER.to_owned(),
                 value: "close".to_owned(),
             }),
+            decisions: Some(sluice_filter::decision::FUNCTION.to_owned()),
             hash_bodies: true,
             ..Options::default()
         };
@@ -61,6 +65,7 @@ impl Simulated {
         let misjudged = report.configurations.iter().filter(|judged| !judged.failures.is_empty());
         Self {
             seen: seen::in_report(&report, trace),
+            ended: ended::in_report(&report),
             misjudged: misjudged
                 .map(|judged| {
                     format!("line {}: accepted: {} in the simulator", judged.line, judged.accepted)

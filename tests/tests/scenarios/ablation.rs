@@ -6,7 +6,7 @@ use crate::program::{Run, replay, run};
 use crate::{ALL, configuration, trace};
 
 /// Some expectations of each scenario that nothing but the filter can meet: the exchange and the field.
-const REASONS: [(&str, &[(&str, &str)]); 6] = [
+const REASONS: [(&str, &[(&str, &str)]); 7] = [
     (
         "tour",
         &[
@@ -59,6 +59,21 @@ const REASONS: [(&str, &[(&str, &str)]); 6] = [
             ("health draining", "headers.content-type"),
             ("new connection", "closed"),
             ("10 s on h2", "closed"),
+        ],
+    ),
+    (
+        "endings",
+        &[
+            ("silent", "first_byte"),
+            ("falls silent", "last_byte"),
+            ("upload that stops", "status"),
+            ("too large", "status"),
+            ("chat", "end"),
+            ("refused", "body_bytes"),
+            ("impatient", "reason"),
+            ("feed", "body_bytes"),
+            ("lines", "ended_by"),
+            ("metrics", "sluice.route.events.ended.drain_cut"),
         ],
     ),
 ];

@@ -15,8 +15,8 @@ const STEP: u64 = 30;
 /// Milliseconds between exchanges of an HTTP/2 connection that keep clear of each other.
 const APART: u64 = 150;
 
-/// How far an exchange lasts into the next phase.
-const BEYOND: u64 = 100;
+/// How far an exchange lasts into the next phase: so far that a drain that began with it has found every stream.
+const BEYOND: u64 = 500;
 
 /// A connection so far.
 struct Connection {
@@ -27,6 +27,33 @@ struct Connection {
     left: usize,
     /// When its last exchange is over at the latest.
     free: u64,
+}
+
+/// The drain in force.
+#[derive(Default)]
+struct Drain {
+    epoch: u64,
+    closes: bool,
+}
+
+impl Drain {
+    fn follow(&mut self, change: &Change) {
+        if let Change::Configure(configuration) = change
+            && let Some(state) = configuration.pointer("/drain/state")
+            && let Some(epoch) = state["epoch"].as_u64().filter(|epoch| *epoch > self.epoch)
+        {
+            *self = Self { epoch, closes: state["mode"] != "off" };
+        }
+    }
+}
+
+/// What an exchange has to know of its phase.
+#[derive(Clone, Copy)]
+struct Around {
+    number: usize,
+    another_follows: bool,
+    /// A drain is in force.
+    draining: bool,
 }
 
 /// The lines of the trace.
@@ -45,10 +72,16 @@ pub(super) fn lines(story: &Story) -> String {
         .collect();
     let mut events = Vec::new();
     let mut now = 0;
+    let mut drain = Drain::default();
     for (number, phase) in story.phases.iter().enumerate() {
         events.extend(change(now, &phase.change, &mut connections));
-        let lasts = number + 1 < story.phases.len();
-        now = exchanges(now, number, phase, lasts, &mut connections, &mut events);
+        drain.follow(&phase.change);
+        let around = Around {
+            number,
+            another_follows: number + 1 < story.phases.len(),
+            draining: drain.closes,
+        };
+        now = exchanges(now, phase, around, &mut connections, &mut events);
     }
     events.sort_by_key(|(at, _)| *at);
     events.into_iter().map(|(_, event)| format!("{event}\n")).collect()
@@ -80,12 +113,12 @@ fn change(now: u64, change: &Change, connections: &mut [Connection]) -> Option<(
 /// Places the exchanges of a phase; when the next one may begin.
 fn exchanges(
     now: u64,
-    number: usize,
     phase: &Phase,
-    another_follows: bool,
+    around: Around,
     connections: &mut [Connection],
     events: &mut Vec<(u64, Value)>,
 ) -> u64 {
+    let number = around.number;
     // What lasts from the phase before is over within this one.
     let mut end = connections.iter().map(|connection| connection.free).fold(now + FIRST, u64::max);
     let mut lasting: Vec<(usize, u64, usize)> = Vec::new();
@@ -100,20 +133,24 @@ fn exchanges(
         if connection.http2 && phase.apart {
             at = at.max(connection.free + APART);
         }
-        if exchange.lasts() && another_follows {
+        if exchange.lasts(around.draining) && around.another_follows {
             lasting.push((on, at, index));
-            end = end.max(connection.begins(at) + exchange.sends() + STEP);
+            end = end.max(connection.begins(at) + exchange.begins() + STEP);
         } else {
+            let mut exchange = exchange.clone();
+            if around.draining {
+                exchange.hesitate(BEYOND);
+            }
             connection.free = connection.free.max(connection.begins(at) + exchange.longest());
             end = end.max(connection.free);
-            events.push((at, connection.carry(at, &format!("{number}.{index}"), exchange)));
+            events.push((at, connection.carry(at, &format!("{number}.{index}"), &exchange)));
         }
     }
-    // What lasts is answered in the next phase, wherever this one ends.
+    // What lasts goes on in the next phase, wherever this one ends.
     for (on, at, index) in lasting {
         let connection = &mut connections[on];
         let mut exchange = phase.exchanges[index].1.clone();
-        exchange.answer_after(end - at + BEYOND);
+        exchange.last(end - at + BEYOND);
         connection.free = connection.begins(at) + exchange.longest();
         events.push((at, connection.carry(at, &format!("{number}.{index}"), &exchange)));
     }

@@ -202,7 +202,9 @@ pub(super) fn compare(
         if let (Some(simulated), Some(real)) = (simulated.closed, real.closed) {
             differ("closed", simulated.to_string(), real.to_string());
         }
-        if real.elapsed + EARLY < simulated.last || real.last > simulated.last + LATE {
+        // A client that goes away has waited since the exchange before was over, which a real client knows later.
+        let early = simulated.end != Outcome::Client && real.elapsed + EARLY < simulated.last;
+        if early || real.last > simulated.last + LATE {
             differ("last byte", format!("{:?}", simulated.last), format!("{:?}", real.last));
         }
     }

@@ -119,6 +119,11 @@ impl Attempt {
         self.end == "refused_stream"
     }
 
+    /// Whether the upstream leaves its response incomplete.
+    pub(super) fn breaks_off(&self) -> bool {
+        matches!(self.end, "cut" | "never")
+    }
+
     /// The first piece waits so long.
     pub(super) fn begin_after(&mut self, pause: u64) {
         self.pieces[0] = self.pieces[0].after(pause);

@@ -188,6 +188,13 @@ impl Generated {
         self.sends() + answered
     }
 
+    /// Whether its response may be cut after it has begun.
+    pub(super) fn may_be_cut(&self) -> bool {
+        is_idle_limited(self.path)
+            || matches!(self.lasting, Lasting::Stream(_))
+            || self.attempts.iter().any(Attempt::breaks_off)
+    }
+
     /// Its fields in an event, without its place.
     pub(super) fn fields(&self) -> Value {
         let mut headers: Vec<_> =

@@ -18,6 +18,9 @@ const APART: u64 = 150;
 /// How far an exchange lasts into the next phase: so far that a drain that began with it has found every stream.
 const BEYOND: u64 = 500;
 
+/// Milliseconds until Envoy tells a client of HTTP/1.1 that its response was cut.
+const DELAYED_CLOSE: u64 = 1000;
+
 /// A connection so far.
 struct Connection {
     http2: bool,
@@ -141,7 +144,7 @@ fn exchanges(
             if around.draining {
                 exchange.hesitate(BEYOND);
             }
-            connection.free = connection.free.max(connection.begins(at) + exchange.longest());
+            connection.free = connection.free.max(connection.over(at, &exchange));
             end = end.max(connection.free);
             events.push((at, connection.carry(at, &format!("{number}.{index}"), &exchange)));
         }
@@ -151,7 +154,7 @@ fn exchanges(
         let connection = &mut connections[on];
         let mut exchange = phase.exchanges[index].1.clone();
         exchange.last(end - at + BEYOND);
-        connection.free = connection.begins(at) + exchange.longest();
+        connection.free = connection.over(at, &exchange);
         events.push((at, connection.carry(at, &format!("{number}.{index}"), &exchange)));
     }
     end + FIRST
@@ -161,6 +164,12 @@ impl Connection {
     /// When a request of this moment begins at the latest.
     fn begins(&self, at: u64) -> u64 {
         if self.http2 { at } else { at.max(self.free) }
+    }
+
+    /// When an exchange of this moment is over for its client at the latest.
+    fn over(&self, at: u64, exchange: &Generated) -> u64 {
+        let tells = if !self.http2 && exchange.may_be_cut() { DELAYED_CLOSE } else { 0 };
+        self.begins(at) + exchange.longest() + tells
     }
 
     fn open(&mut self, at: u64, events: &mut Vec<(u64, Value)>) {

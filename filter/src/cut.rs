@@ -1,8 +1,6 @@
 //! Where a stream that never ends may be cut: between two events of an event stream, between two lines of newline-delimited JSON. A client
 //! that is cut there has seen everything up to a point that it can name when it comes back.
 
-use crate::live::TICKS_PER_REFRESH;
-
 /// How a stream is divided into parts that make sense alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -70,13 +68,9 @@ enum State {
     Open,
     /// It ends at the next boundary.
     Due,
-    /// What came up to a boundary was passed, and nothing follows. So many ticks are left for it to reach the client: what HTTP/2 has not
-    /// sent when its stream is cut is lost.
-    Ending(u64),
-}
-
-impl State {
-    const ENDING: Self = Self::Ending(TICKS_PER_REFRESH);
+    /// What came up to a boundary was passed, and nothing follows. It gets until this time, once a tick has set one, to reach the client: what
+    /// HTTP/2 has not sent when its stream is cut is lost.
+    Ending(Option<u64>),
 }
 
 /// What happens to a piece.
@@ -121,7 +115,7 @@ impl Cut {
                     }
                 }
                 let Some(boundary) = boundary else { return Piece::Pass };
-                self.state = State::ENDING;
+                self.state = State::Ending(None);
                 if boundary == size { Piece::Pass } else { Piece::Keep(boundary) }
             }
         }
@@ -132,16 +126,23 @@ impl Cut {
         matches!(self.state, State::Ending(_))
     }
 
-    /// A tick: whether the stream is to be cut now. `is_due` says whether the moment of its connection has come.
-    pub(crate) fn tick(&mut self, is_due: impl FnOnce(u64) -> bool) -> bool {
+    /// Whether it goes on as if there were no drain.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// A tick at `now`: whether the stream is to be cut. `linger` is how long what was passed has to reach the client, and `is_due` says whether
+    /// the moment of its connection has come; a drain that was taken back leaves alone what still passes as a whole.
+    pub(crate) fn tick(&mut self, now: u64, linger: u64, is_due: impl FnOnce(u64) -> bool) -> bool {
         self.state = match self.state {
-            State::Open if is_due(self.connection) => match self.reader.at {
-                At::Boundary => State::ENDING,
-                At::Line | At::Text => State::Due,
+            State::Open | State::Due => match (is_due(self.connection), self.reader.at) {
+                (false, _) => State::Open,
+                (true, At::Boundary) => State::Ending(Some(now + linger)),
+                (true, At::Line | At::Text) => State::Due,
             },
-            State::Ending(0) => return true,
-            State::Ending(left) => State::Ending(left - 1),
-            waits => waits,
+            State::Ending(None) => State::Ending(Some(now + linger)),
+            State::Ending(Some(until)) if until <= now => return true,
+            ending => ending,
         };
         false
     }

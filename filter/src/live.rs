@@ -70,6 +70,8 @@ pub struct Live<T> {
     free: Vec<u32>,
     /// How many streams a drain may cut.
     cuttable: usize,
+    /// Some of them are about to be cut.
+    unsettled: bool,
 }
 
 #[derive(Debug)]
@@ -114,6 +116,11 @@ impl Clock {
         self.wall_ms = wall_ms;
     }
 
+    /// How long a refresh is.
+    const fn refresh_ms(&self) -> u64 {
+        self.reach_ms / 2 * TICKS_PER_REFRESH
+    }
+
     /// When `limit` is over for what happens before the next tick: never early, whenever that was.
     fn over(&self, limit: Option<Span>) -> u64 {
         limit.map_or(NEVER, |limit| self.now_ms + self.reach_ms + limit.as_millis())
@@ -123,7 +130,7 @@ impl Clock {
 impl<T> Default for Live<T> {
     fn default() -> Self {
         let (due, streams, free) = (Vec::new(), Vec::new(), Vec::new());
-        Self { clock: Clock::default(), due, streams, free, cuttable: 0 }
+        Self { clock: Clock::default(), due, streams, free, cuttable: 0, unsettled: false }
     }
 }
 
@@ -251,20 +258,23 @@ impl<T: Clone> Live<T> {
         over.collect()
     }
 
-    /// The streams that a drain cuts now, at most `room` of them. `is_due` says whether the moment of a connection has come for a stream.
-    pub fn drain(&mut self, is_due: impl Fn(u64, &T) -> bool, room: usize) -> Vec<Over<T>> {
-        if self.cuttable == 0 {
+    /// The streams that a drain cuts now, at most `room` of them. `is_due` says whether the moment of a connection has come for a stream; without a
+    /// drain, `None`, what is about to be cut is settled.
+    pub fn drain(&mut self, is_due: Option<impl Fn(u64, &T) -> bool>, room: usize) -> Vec<Over<T>> {
+        if self.cuttable == 0 || (is_due.is_none() && !self.unsettled) {
             return Vec::new();
         }
-        let ready = |stream: &mut Stream<T>| {
-            let (Some(cut), Some(owner)) = (&mut stream.cut, &stream.owner) else { return false };
-            cut.tick(|connection| is_due(connection, owner))
-        };
-        let streams = self.streams.iter_mut().enumerate();
-        let ready: Vec<usize> = streams
-            .filter_map(|(index, stream)| ready(stream).then_some(index))
-            .take(room)
-            .collect();
+        let (now, linger) = (self.clock.now_ms, self.clock.refresh_ms());
+        let mut ready = Vec::new();
+        self.unsettled = false;
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            let (Some(cut), Some(owner)) = (&mut stream.cut, &stream.owner) else { continue };
+            let is_due = |connection| is_due.as_ref().is_some_and(|due| due(connection, owner));
+            if cut.tick(now, linger, is_due) && ready.len() < room {
+                ready.push(index);
+            }
+            self.unsettled |= !cut.is_open();
+        }
         ready.into_iter().filter_map(|index| self.finish(index, Reason::DrainCut)).collect()
     }
 

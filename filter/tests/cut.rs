@@ -1,32 +1,102 @@
 //! Where a drain cuts a stream: never within an event or a line, however the stream is divided into pieces.
 
 use proptest::prelude::*;
+use sluice_filter::config::span::Span;
 use sluice_filter::cut::{Cut, Framing, Piece};
-use sluice_filter::live::{Limits, Live, TICKS_PER_REFRESH, Waits};
+use sluice_filter::live::{Limits, Live, Slot, TICKS_PER_REFRESH, Waits};
 use sluice_filter::reason::Reason;
 
 const CONNECTION: u64 = 42;
+const TICK_MS: u64 = 80;
 
-/// Sends the pieces through a stream whose moment comes before the piece at `due`; what its client got.
-fn client_gets(framing: Framing, pieces: &[&[u8]], due: usize) -> (Vec<u8>, bool) {
-    let mut live = Live::default();
-    let slot = live.begin(1, Limits::default(), Waits::ForUpstream, ());
-    live.answered(slot, false);
-    live.may_cut(slot, Cut::new(CONNECTION, framing));
-    let mut got = Vec::new();
-    for (index, piece) in pieces.iter().enumerate() {
-        if index == due {
-            live.drain(|connection, ()| connection == CONNECTION, 1);
-        }
-        let cut = live.cut(slot).expect("it has not been cut");
+/// A stream in a plugin whose ticks come when the test says.
+struct Client {
+    live: Live<()>,
+    slot: Slot,
+    now_ms: u64,
+    got: Vec<u8>,
+}
+
+impl Client {
+    fn new(framing: Framing) -> Self {
+        let mut live = Live::default();
+        live.ticks_every(Span::from_millis(TICK_MS), Some(0));
+        let slot = live.begin(1, Limits::default(), Waits::ForUpstream, ());
+        live.answered(slot, false);
+        live.may_cut(slot, Cut::new(CONNECTION, framing));
+        Self { live, slot, now_ms: 0, got: Vec::new() }
+    }
+
+    fn piece(&mut self, piece: &[u8]) {
+        let cut = self.live.cut(self.slot).expect("it has not been cut");
         let needed = cut.needs(piece.len());
         match cut.piece(&piece[piece.len() - needed..], piece.len()) {
-            Piece::Pass => got.extend_from_slice(piece),
-            Piece::Keep(size) => got.extend_from_slice(&piece[..size]),
+            Piece::Pass => self.got.extend_from_slice(piece),
+            Piece::Keep(size) => self.got.extend_from_slice(&piece[..size]),
         }
     }
-    let cut = (0..=TICKS_PER_REFRESH + 1).flat_map(|_| live.drain(|_, ()| true, 1)).next();
-    (got, cut.is_some_and(|over| over.reason == Reason::DrainCut && over.begun))
+
+    /// A tick some time after the last one, with a drain in which the connection is due or without one; whether the stream was cut.
+    fn tick(&mut self, after_ms: u64, drains: bool) -> bool {
+        self.now_ms += after_ms;
+        assert_eq!(self.live.tick(Some(self.now_ms), 1), []);
+        let is_due = drains.then_some(|connection: u64, (): &()| connection == CONNECTION);
+        let cut = self.live.drain(is_due, 1);
+        assert!(cut.iter().all(|over| over.reason == Reason::DrainCut && over.begun));
+        !cut.is_empty()
+    }
+
+    /// Ticks until it is cut, in milliseconds.
+    fn cut_after(&mut self, every_ms: u64, drains: bool) -> Option<u64> {
+        let begun = self.now_ms;
+        let cut = (0..1000).any(|_| self.tick(every_ms, drains));
+        cut.then_some(self.now_ms - begun)
+    }
+}
+
+/// Sends the pieces through a stream whose moment comes before the piece at `due`; what its client got, and whether it was cut.
+fn client_gets(framing: Framing, pieces: &[&[u8]], due: usize) -> (Vec<u8>, bool) {
+    let mut client = Client::new(framing);
+    for (index, piece) in pieces.iter().enumerate() {
+        if index == due {
+            client.tick(TICK_MS, true);
+        }
+        client.piece(piece);
+    }
+    let cut = client.cut_after(TICK_MS, true);
+    (client.got, cut.is_some())
+}
+
+#[test]
+fn a_drain_that_is_taken_back_leaves_no_stream_behind_that_is_neither_open_nor_cut() {
+    let mut within = Client::new(Framing::Events);
+    within.piece(b"id: 1\n");
+    within.tick(TICK_MS, true);
+    within.tick(TICK_MS, false);
+    within.piece(b"data: x\n\nid: 2\n\n");
+    assert_eq!(within.cut_after(TICK_MS, false), None);
+    assert_eq!(within.got, b"id: 1\ndata: x\n\nid: 2\n\n");
+
+    let mut at_rest = Client::new(Framing::Events);
+    at_rest.piece(b"id: 1\n\n");
+    at_rest.tick(TICK_MS, true);
+    at_rest.piece(b"id: 2\n\n");
+    assert!(at_rest.cut_after(TICK_MS, false).is_some(), "a piece of it is missing already");
+    assert_eq!(at_rest.got, b"id: 1\n\n");
+}
+
+#[test]
+fn what_was_passed_has_a_refresh_to_reach_the_client_however_fast_the_worker_ticks() {
+    let refresh = TICK_MS * TICKS_PER_REFRESH;
+    for every_ms in [1, TICK_MS] {
+        let mut client = Client::new(Framing::Events);
+        client.piece(b"id: 1\n");
+        client.tick(every_ms, true);
+        client.piece(b"\nid: 2");
+        let cut = client.cut_after(every_ms, true).expect("a boundary was passed");
+        assert!((refresh..=refresh + 2 * TICK_MS).contains(&cut), "{cut} at {every_ms}");
+        assert_eq!(client.got, b"id: 1\n\n");
+    }
 }
 
 #[test]

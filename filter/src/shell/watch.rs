@@ -72,14 +72,12 @@ pub(super) const AT_ONCE: usize = 32;
 pub(super) fn tick(streams: &Streams, now: Option<u64>) -> bool {
     let mut over = streams.borrow_mut().tick(now, AT_ONCE);
     vm::with(|vm| {
-        if vm.worker.in_force().is_some() {
-            let is_due = |connection: u64, owner: &Owner| {
-                let route = owner.route.and_then(|index| owner.active.config.route_label(index));
-                vm.worker.closes(connection, route, || now)
-            };
-            let room = AT_ONCE - over.len();
-            over.extend(streams.borrow_mut().drain(is_due, room));
-        }
+        let is_due = |connection: u64, owner: &Owner| {
+            let route = owner.route.and_then(|index| owner.active.config.route_label(index));
+            vm.worker.closes(connection, route, || now)
+        };
+        let is_due = vm.worker.in_force().map(|_| is_due);
+        over.extend(streams.borrow_mut().drain(is_due, AT_ONCE - over.len()));
         for ended in &over {
             vm.metrics.ended(ended.owner.active.slot(ended.owner.route), ended.reason);
         }

@@ -167,3 +167,37 @@ fn lines_are_cut_between_two_of_them_and_what_waits_is_left_alone() {
     assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{text:?}");
     assert!(compressed.body.complete && waits.body.complete);
 }
+
+/// Some are at rest when their moment comes, others within an event; whatever had begun, each goes on or ends.
+#[test]
+fn a_drain_that_is_taken_back_leaves_no_stream_hanging() {
+    let upstream = Upstream::start(|_, reply| {
+        reply.head(200, &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]);
+        for number in 1..40 {
+            let event = event(number);
+            let (begin, end) = event.split_at(5);
+            reply.chunk(begin.as_bytes());
+            reply.pause(25);
+            reply.chunk(end.as_bytes());
+            reply.pause(25);
+        }
+        reply.chunk(b"");
+    });
+    let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration(1)));
+    let streams: Vec<_> = (0..40)
+        .map(|_| {
+            let mut client = http1::Client::connect(envoy.port);
+            client.send("GET", "/events", &[]);
+            thread::spawn(move || client.receive())
+        })
+        .collect();
+    envoy.await_stat("http.ingress.downstream_rq_active", 40);
+    assert_eq!(envoy.push(&configuration(2)), Pushed::Accepted);
+    let mut off = configuration(3);
+    off["drain"]["state"] = json!({ "epoch": 3, "mode": "off" });
+    assert_eq!(envoy.push(&off), Pushed::Accepted);
+    for stream in streams {
+        let body = stream.join().expect("an end").body;
+        assert_eq!(check(&body.bytes, 0) == 39, body.complete);
+    }
+}

@@ -12,17 +12,18 @@ use sluice_tests::upstream::{Reply, Request, Upstream};
 const CLIENTS: usize = 8;
 /// Exchanges of a client in a round.
 const EXCHANGES: usize = 1000;
-const ROUNDS: usize = 6;
-/// What a round may leave behind: less than 100 bytes a stream.
-const SLACK_KIB: u64 = 4096;
+const ROUNDS: usize = 5;
+/// What a round may leave behind: 64 bytes a stream, which is a quarter of what one takes while it lives.
+const SLACK_KIB: u64 = 512;
 
 fn configuration() -> Value {
     json!({
         "version": 1,
-        "defaults": { "timeouts": { "read": "300ms", "send": "300ms" }, "drain": "cut" },
+        "defaults": { "timeouts": { "read": "20s", "send": "20s" }, "drain": "cut" },
         "routes": [
             { "name": "held", "match": { "path": { "prefix": "/held" } }, "buffering": { "request": "on", "response": "on" } },
             { "name": "stream", "match": { "path": { "prefix": "/stream" } }, "buffering": "off" },
+            { "name": "silent", "match": { "path": { "prefix": "/silent" } }, "timeouts": { "read": "300ms" } },
         ],
         "drain": { "refresh": "60ms" },
         "errors": { "content_type": "application/json", "body": "{\"error\":\"{reason}\",\"id\":\"{request_id}\"}" },
@@ -62,7 +63,8 @@ fn round(port: u16) {
             0 => assert_eq!(client.post("/held", b"upload").status, 200),
             1 => assert!(client.get("/stream").body.complete),
             2 => assert_eq!(Client::once(port, "/refused").status, 503),
-            3 if number % 100 == 3 => assert!(!Client::once(port, "/cut").body.complete),
+            // Envoy closes what it cut only a second later.
+            3 if number % 500 == 3 => assert!(!Client::once(port, "/cut").body.complete),
             4 => {
                 client.send("POST", "/held", &[("content-length", "1000000")]);
                 assert_eq!(client.receive().status, 413);
@@ -110,7 +112,7 @@ fn streams_of_every_ending_leave_nothing_behind() {
     let rounds = later.len() as u64 - 1;
     assert!(grown < SLACK_KIB * rounds, "{resident:?} KiB");
     for (route, reason) in
-        [("default", "upstream_reset"), ("default", "read_timeout"), ("held", "body_too_large")]
+        [("default", "upstream_reset"), ("silent", "read_timeout"), ("held", "body_too_large")]
     {
         let name = format!("wasmcustom.sluice.route.{route}.ended.{reason}");
         assert!(envoy.stat(&name) >= (CLIENTS * ROUNDS) as u64, "{name}");

@@ -72,7 +72,7 @@ fn tick(criterion: &mut Criterion) {
     });
     let mut slots = slots.into_iter().cycle();
     group.bench_function("piece", |bencher| {
-        bencher.iter(|| live.received(slots.next().expect("a cycle has no end")));
+        bencher.iter(|| live.received(slots.next().expect("a cycle has no end"), 1));
     });
     for (name, evenly) in [("wheel, evenly", true), ("wheel, at once", false)] {
         group.bench_function(name, |bencher| {

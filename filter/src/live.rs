@@ -43,6 +43,21 @@ pub enum Waits {
     ForUs,
 }
 
+/// What a response is to its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It ends when it ends.
+    Endless,
+    /// Its length is known.
+    Sized,
+    /// Both directions stay open until somebody closes.
+    Tunnel,
+}
+
+/// How much of a response of known length is watched, in bytes. A proxy whose client reads slowly stops reading from the upstream, and no filter
+/// sees that: beyond what fits into small buffers of the proxy and the kernels, silence may be the client's.
+pub const WATCHED: u64 = 256 * 1024;
+
 /// A stream among those that a tick looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(u32);
@@ -81,6 +96,8 @@ struct Stream<T> {
     read: u64,
     send: u64,
     phase: Phase,
+    /// How much more of a response of known length is watched, in bytes; `None` without a length.
+    watched: Option<u64>,
     /// The filter ended it.
     over: Option<Reason>,
     cut: Option<Box<Cut>>,
@@ -149,6 +166,7 @@ impl<T: Clone> Live<T> {
             read: NEVER,
             send: NEVER,
             phase: Phase::Asked,
+            watched: None,
             over: None,
             cut: None,
             owner: Some(owner),
@@ -191,16 +209,20 @@ impl<T: Clone> Live<T> {
         });
     }
 
-    /// The response has begun; `tunnel` says that both directions stay open until somebody closes.
-    pub fn answered(&mut self, slot: Slot, tunnel: bool) {
-        self.streams[slot.0 as usize].phase = if tunnel { Phase::Tunnel } else { Phase::Answered };
-        self.received(slot);
+    /// The response has begun.
+    pub fn answered(&mut self, slot: Slot, kind: Kind) {
+        let stream = &mut self.streams[slot.0 as usize];
+        stream.phase = if kind == Kind::Tunnel { Phase::Tunnel } else { Phase::Answered };
+        stream.watched = (kind == Kind::Sized).then_some(WATCHED);
+        self.received(slot, 0);
     }
 
-    /// A piece of the response came.
-    pub fn received(&mut self, slot: Slot) {
+    /// A piece of so many bytes of the response came.
+    pub fn received(&mut self, slot: Slot, bytes: usize) {
         self.note(slot, |stream, clock| {
-            stream.read = clock.over(stream.limits.read);
+            stream.watched = stream.watched.map(|left| left.saturating_sub(bytes as u64));
+            let limit = stream.limits.read.filter(|_| stream.watched != Some(0));
+            stream.read = clock.over(limit);
             if stream.phase == Phase::Tunnel {
                 stream.send = clock.over(stream.limits.send);
             }

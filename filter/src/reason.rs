@@ -44,8 +44,8 @@ reasons! {
         "Nothing came from the upstream for `timeouts.read`.";
     SendTimeout = "send_timeout", grpc 4, envoy [],
         "Nothing went to the upstream for `timeouts.send` while the request was incomplete.";
-    RequestTimeout = "request_timeout", grpc 4, envoy ["response_timeout", "upstream_response_timeout"],
-        "The response was not complete within `timeouts.request`, or the limit of the proxy's route.";
+    RequestTimeout = "request_timeout", grpc 4, envoy ["response_timeout", "upstream_response_timeout", "request_overall_timeout"],
+        "The response was not complete within `timeouts.request` or the limit of the proxy's route, or the request not within Envoy's `request_timeout`.";
     PerTryTimeout = "per_try_timeout", grpc 4, envoy ["upstream_per_try_timeout", "upstream_per_try_idle_timeout"],
         "No try was answered within `timeouts.per_try`, or the limit of the proxy's route.";
     IdleTimeout = "idle_timeout", grpc 4, envoy ["stream_idle_timeout"],

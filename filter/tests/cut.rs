@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use sluice_filter::config::span::Span;
 use sluice_filter::cut::{Cut, Framing, Piece};
-use sluice_filter::live::{Limits, Live, Slot, TICKS_PER_REFRESH, Waits};
+use sluice_filter::live::{Kind, Limits, Live, Slot, TICKS_PER_REFRESH, Waits};
 use sluice_filter::reason::Reason;
 
 const CONNECTION: u64 = 42;
@@ -22,7 +22,7 @@ impl Client {
         let mut live = Live::default();
         live.ticks_every(Span::from_millis(TICK_MS), Some(0));
         let slot = live.begin(1, Limits::default(), Waits::ForUpstream, ());
-        live.answered(slot, false);
+        live.answered(slot, Kind::Endless);
         live.may_cut(slot, Cut::new(CONNECTION, framing));
         Self { live, slot, now_ms: 0, got: Vec::new() }
     }

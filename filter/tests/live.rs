@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sluice_filter::config::span::Span;
-use sluice_filter::live::{Limits, Live, Over, Slot, TICKS_PER_REFRESH, Waits};
+use sluice_filter::live::{Kind, Limits, Live, Over, Slot, TICKS_PER_REFRESH, WATCHED, Waits};
 use sluice_filter::reason::Reason;
 
 const REFRESH_MS: u64 = 240;
@@ -67,9 +67,9 @@ fn the_wait_for_a_head_and_each_gap_are_limited_and_a_finished_stream_is_left_al
     assert_eq!(plugin.live.over(waits), Some(Reason::ReadTimeout));
 
     let streams = plugin.read(8, 1_000);
-    plugin.live.answered(streams, false);
+    plugin.live.answered(streams, Kind::Endless);
     for _ in 0..100 {
-        plugin.live.received(streams);
+        plugin.live.received(streams, 1);
         assert_eq!(plugin.tick(), []);
     }
     let (over, took) = plugin.until_over();
@@ -77,7 +77,7 @@ fn the_wait_for_a_head_and_each_gap_are_limited_and_a_finished_stream_is_left_al
     assert!((1_000..=1_000 + REFRESH_MS).contains(&took), "{took}");
 
     let done = plugin.read(9, 1_000);
-    plugin.live.answered(done, false);
+    plugin.live.answered(done, Kind::Endless);
     plugin.live.completed(done);
     assert!((0..100).all(|_| plugin.tick().is_empty()));
 }
@@ -103,6 +103,21 @@ fn an_upload_is_watched_while_it_lasts_and_the_upstream_from_its_end_on() {
 }
 
 #[test]
+fn of_a_response_of_known_length_the_begin_is_watched() {
+    for (kind, ends) in [(Kind::Sized, false), (Kind::Endless, true)] {
+        let mut plugin = Plugin::new();
+        let slot = plugin.read(1, 500);
+        plugin.live.answered(slot, kind);
+        plugin.live.received(slot, WATCHED as usize);
+        assert_eq!((0..100).any(|_| !plugin.tick().is_empty()), ends, "{kind:?}");
+        let slot = plugin.read(2, 500);
+        plugin.live.answered(slot, kind);
+        plugin.live.received(slot, WATCHED as usize - 1);
+        assert_eq!(plugin.until_over().0[0].context, 2, "{kind:?}");
+    }
+}
+
+#[test]
 fn no_clock_runs_while_the_filter_holds_an_upload() {
     let mut plugin = Plugin::new();
     let both = limits(Some(span(500)), Some(span(500)));
@@ -117,11 +132,11 @@ fn a_tunnel_lives_by_either_direction() {
     let mut plugin = Plugin::new();
     let slot =
         plugin.live.begin(1, limits(Some(span(500)), Some(span(700))), Waits::ForUpstream, ());
-    plugin.live.answered(slot, true);
+    plugin.live.answered(slot, Kind::Tunnel);
     for piece in 0..40 {
         match piece % 2 {
             0 => plugin.live.sent(slot),
-            _ => plugin.live.received(slot),
+            _ => plugin.live.received(slot, 1),
         }
         assert!((0..4).all(|_| plugin.tick().is_empty()), "320 ms are within both");
     }
@@ -182,7 +197,7 @@ proptest! {
                 Some(at) if at < next_tick => {
                     pieces.next();
                     (now, last) = (at, at);
-                    plugin.live.received(slot);
+                    plugin.live.received(slot, 1);
                 }
                 _ => {
                     now = next_tick;

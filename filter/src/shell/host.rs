@@ -82,6 +82,12 @@ pub(super) fn response_status() -> Option<u16> {
     std::str::from_utf8(&status.ok()??).ok()?.parse().ok()
 }
 
+/// Whether the response declares a length.
+pub(super) fn has_length() -> bool {
+    let length = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, "content-length");
+    matches!(length, Ok(Some(_)))
+}
+
 /// Bytes of the response's piece, or of all that is held.
 pub(super) fn response_body(start: usize, size: usize) -> Vec<u8> {
     let body = hostcalls::get_buffer(BufferType::HttpResponseBody, start, size);

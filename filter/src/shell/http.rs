@@ -213,7 +213,7 @@ impl HttpContext for Http {
         if let Some(watch) = &self.watch {
             watch.with(|streams, slot| match ended {
                 true => streams.completed(slot),
-                false => streams.received(slot),
+                false => streams.received(slot, held),
             });
         }
         action(self.stream.response_body(&active.config, held, ended))

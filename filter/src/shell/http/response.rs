@@ -9,6 +9,7 @@ use super::Http;
 use crate::buffering::{ACCEL, ResponseView};
 use crate::cut::{Cut, Piece};
 use crate::hygiene::MARKER;
+use crate::live::Kind;
 use crate::metrics::{General, PerRoute};
 use crate::reason::Reason;
 use crate::stream::{Passage, Reply, ResponseEffects};
@@ -91,8 +92,13 @@ impl Http {
     fn note_response(&mut self, effects: &ResponseEffects, ended: bool) {
         self.complete = ended;
         let Some(watch) = &self.watch else { return };
+        let kind = match effects.tunnel {
+            true => Kind::Tunnel,
+            false if !ended && host::has_length() => Kind::Sized,
+            false => Kind::Endless,
+        };
         watch.with(|streams, slot| {
-            streams.answered(slot, effects.tunnel);
+            streams.answered(slot, kind);
             if let Some((framing, connection)) = effects.cut.zip(self.stream.connection()) {
                 streams.may_cut(slot, Cut::new(connection, framing));
             }

@@ -61,6 +61,11 @@ pub(super) fn proxy_read_timeout(section: &Section) {
             reply.chunk(b"");
         }
         "/large" => reply.respond(200, &[], &vec![b'x'; LARGE]),
+        "/endless" => {
+            reply.head(200, &[("transfer-encoding", "chunked")]);
+            reply.chunk(&vec![b'x'; LARGE]);
+            reply.chunk(b"");
+        }
         _ => reply.respond(200, &[], &request.body),
     };
     let slowly_read = section.both(script).map(|proxy| {
@@ -82,11 +87,14 @@ pub(super) fn proxy_read_timeout(section: &Section) {
         client.write(b"half");
         assert_eq!(client.receive().status, 200, "it begins after the upload");
 
-        client.send("GET", "/large", &[]);
-        sleep(LONGER);
-        client.receive().body.complete
+        ["/large", "/endless"].map(|path| {
+            let mut client = Client::connect(proxy.port);
+            client.send("GET", path, &[]);
+            sleep(LONGER);
+            client.receive().body.complete
+        })
     });
-    assert_eq!(slowly_read, [true, false], "nginx, and Envoy");
+    assert_eq!(slowly_read, [[true, true], [true, false]], "nginx, and Envoy");
 }
 
 pub(super) fn proxy_send_timeout(section: &Section) {

@@ -102,7 +102,8 @@ fn an_ordinary_line_becomes_an_exchange() {
                       "body": [{ "after": "2ms", "bytes": 2 }] },
         "expect": { "status": 200, "route": "api", "body_bytes": 2, "end": "complete",
                     "decision": { "phase": "response", "body": "stream", "timeout_ms": null, "per_try_ms": null,
-                                  "retry": null, "hold": null, "close": null, "accel": null },
+                                  "read_ms": null, "send_ms": null, "retry": null, "drain": null, "hold": null,
+                                  "close": null, "accel": null, "epoch": null, "reason": null },
                     "upstream": { "attempts": 1 } }
     });
     assert_eq!(lines[1..], [expected]);

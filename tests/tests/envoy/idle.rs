@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
+use sluice_tests::eventually;
 use sluice_tests::http1::Client;
 use sluice_tests::http2;
 use sluice_tests::upstream::{Reply, Upstream};
@@ -187,18 +188,30 @@ fn a_thousand_at_once_end_and_the_filter_lives() {
     let bootstrap = bootstrap.changed("clusters", |clusters| {
         let many = json!({ "thresholds": [{ "max_connections": 4096, "max_requests": 4096, "max_pending_requests": 4096 }] });
         clusters[0]["circuit_breakers"] = many;
+        // So many connections at once do not all find room in the kernel's queue at their first try.
+        clusters[0]["connect_timeout"] = json!("20s");
     });
     let envoy = Envoy::start_with_workers(bootstrap, 1);
     let clients: Vec<_> = (0..20).map(|_| http2::Client::connect(envoy.port)).collect();
-    let streams = |path: &str| -> Vec<_> {
-        let start = |client: &http2::Client| client.start("GET", path, &[], Some(b""));
-        clients.iter().flat_map(|client| (0..50).map(move |_| (client, start(client)))).collect()
-    };
-    for (path, status, reset) in [("/read", 504, false), ("/read/gap", 200, true)] {
-        for (client, stream) in streams(path) {
-            let response = client.finish(stream);
-            assert_eq!((response.status, response.reset.is_some()), (status, reset), "{path}");
-        }
+    let start = |client: &http2::Client, path| client.start("GET", path, &[], Some(b""));
+    let silent: Vec<_> = clients
+        .iter()
+        .flat_map(|client| [(); 50].map(|()| (client, start(client, "/read"))))
+        .collect();
+    for (client, stream) in silent {
+        let response = client.finish(stream);
+        assert_eq!((response.status, response.reset), (504, None));
+    }
+    let mut streams = Vec::new();
+    for client in &clients {
+        streams.extend([(); 50].map(|()| (client, start(client, "/read/gap"))));
+        eventually("the upstream to have them", || {
+            (upstream.requests("/read/gap").len() == streams.len()).then_some(())
+        });
+    }
+    for (client, stream) in streams {
+        let response = client.finish(stream);
+        assert_eq!((response.status, response.reset.is_some()), (200, true));
     }
     let failures = envoy.stat("wasm.envoy.wasm.runtime.v8.created");
     assert_eq!(Client::once(envoy.port, "/read").status, 504);

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use sluice_filter::live::WATCHED;
 
 use super::configuration::{GAP, LIMIT, TICK};
 use super::piece::{self, Piece, body, length, pauses};
@@ -105,6 +106,10 @@ impl Attempt {
         };
         if patient {
             self.after = self.after.min(40);
+        }
+        // Of more than that a limit watches the begin alone.
+        if self.pieces.iter().map(Piece::len).sum::<usize>() >= WATCHED as usize {
+            self.has_length &= patient;
         }
         if matches!(path, "/idle" | "/held")
             && let Some(piece) = self.pieces.get_mut(self.gap)

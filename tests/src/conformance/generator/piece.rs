@@ -37,7 +37,7 @@ impl Piece {
         Self { pause, ..self }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self.content {
             Content::Bytes(size) => size,
             Content::Text(text) => text.len(),

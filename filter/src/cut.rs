@@ -11,7 +11,7 @@ pub enum Framing {
 }
 
 /// How many bytes at the end of a piece tell where it stands: CR LF CR LF.
-pub const TAIL: usize = 4;
+const TAIL: usize = 4;
 
 /// A reader of a stream that knows whether it stands between two parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -76,9 +76,7 @@ impl Errors {
             grpc_status: None,
         })
     }
-}
 
-impl Errors {
     /// What they change, for people to read.
     pub(crate) fn in_words(&self) -> String {
         let types: Vec<&str> = self.pages.iter().map(|page| page.content_type.as_str()).collect();

@@ -454,7 +454,7 @@ record! {
 }
 
 record! {
-    /// What clients read when the filter or the proxy answers in the upstream's place: the body of its 502, 503, 504 and 413.
+    /// What clients read when the filter or the proxy answers in the upstream's place: the body of its errors.
     pub struct ErrorsSpec {
         required {}
         optional {

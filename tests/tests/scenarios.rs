@@ -18,6 +18,7 @@ mod scenarios {
     mod spread;
     mod streams;
     mod termination;
+    mod workers;
 }
 
 /// Every scenario.

@@ -1,7 +1,7 @@
 //! The state of a drain, one for the process: a JSON object in shared data that anybody who shares the VM id may write.
 //!
 //! Records are ordered, and the shared one only moves up: by epoch, and within an epoch towards the earlier start. That makes the outcome independent of
-//! who writes when, which matters because the first write of a key cannot be conditional in the proxy-wasm ABI.
+//! who writes when, which matters because the first write of a key cannot be conditional in every proxy-wasm host.
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt::Write as _;

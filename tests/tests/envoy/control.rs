@@ -1,5 +1,6 @@
 //! The drain of a fleet: one key in a real etcd, and what a store can do wrong.
 
+use std::sync::Barrier;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -377,15 +378,19 @@ fn commands_at_the_same_time_take_epochs_one_after_the_other() {
     let upstream = Upstream::ok();
     let proxy = proxy(upstream.port, Upstream::nobody(), 4);
     let port = proxy.port;
+    let barrier = Barrier::new(8);
     let epochs: Vec<u64> = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..8)
             .map(|index| {
+                let barrier = &barrier;
                 scope.spawn(move || {
                     let mode = if index % 2 == 0 { "reload" } else { "terminate" };
                     let path = format!("/.sluice/drain?mode={mode}");
                     let mut client = Client::connect(port);
+                    assert_eq!(client.get("/").status, 200, "a worker has the connection");
                     let headers =
                         [("authorization", "Bearer open sesame"), ("content-length", "0")];
+                    barrier.wait();
                     client.send("POST", &path, &headers);
                     let response = client.receive();
                     let state: Value = serde_json::from_slice(&response.body.bytes).expect("JSON");

@@ -67,7 +67,7 @@ pub(crate) fn file(path: &str) -> String {
 }
 
 /// The filter's module, compiled once for all tests.
-fn module() -> &'static Module {
+pub(crate) fn module() -> &'static Module {
     static MODULE: OnceLock<Module> = OnceLock::new();
     MODULE.get_or_init(|| {
         let wasm = std::fs::read(program::module()).expect("the module is there");

@@ -60,3 +60,17 @@ fn commanded(process: &Process, barrier: &Barrier) -> u64 {
     let state: Value = serde_json::from_slice(&state).expect("the state is JSON");
     state["epoch"].as_u64().unwrap_or_else(|| panic!("an epoch in {state}"))
 }
+
+/// A host that creates no value under a condition gets it without one.
+#[test]
+fn the_first_command_is_written_for_the_other_workers_in_every_host() {
+    for profile in [Profile::Envoy, Profile::Generic] {
+        let process = Process::new(profile, 1);
+        for epoch in 1..=3 {
+            assert_eq!(commanded(&process, &Barrier::new(1)), epoch, "{profile:?}");
+            let (record, _) = process.shared_data("", b"sluice.drain").expect("it is written");
+            let record: Value = serde_json::from_slice(&record).expect("the record is JSON");
+            assert_eq!(record["epoch"], epoch, "{profile:?}");
+        }
+    }
+}

@@ -410,6 +410,37 @@ fn what_a_host_could_not_hold_and_a_cut_without_a_drain_are_warned_about() {
 }
 
 #[test]
+fn a_limit_that_may_be_late_by_more_than_itself_is_warned_about() {
+    let limit = |defaults: &str, drain: &str, own: &str| {
+        accepted(&format!(
+            r#"{{"version":1,"defaults":{{"timeouts":{defaults}}},{drain}"routes":[{{"name":"a","match":{{"path":{{"exact":"/a"}}}},"timeouts":{own}}}]}}"#
+        ))
+    };
+    let slow = r#""drain":{"refresh":"2s"},"#;
+    let late = |place: &str, limit: &str, refresh: &str| {
+        format!("{place}: {limit} is shorter than drain.refresh {refresh}, by which it may be late")
+    };
+    assert_eq!(
+        limit("{}", "", r#"{"read":"249ms","send":"1ms"}"#),
+        [
+            late("routes[0].timeouts.read", "249ms", "250ms"),
+            late("routes[0].timeouts.send", "1ms", "250ms"),
+        ]
+    );
+    assert!(limit("{}", "", r#"{"read":"250ms","send":"0s"}"#).is_empty());
+    let inherited = limit(r#"{"read":"1s"}"#, slow, r#"{"request":"9s"}"#);
+    assert_eq!(inherited, [late("defaults.timeouts.read", "1s", "2s")]);
+    let own = limit(r#"{"read":"1s"}"#, slow, r#"{"read":"1500ms"}"#);
+    assert_eq!(
+        own,
+        [
+            late("defaults.timeouts.read", "1s", "2s"),
+            late("routes[0].timeouts.read", "1s500ms", "2s"),
+        ]
+    );
+}
+
+#[test]
 fn routes_that_an_earlier_one_hides_are_warned_about() {
     let warned = |routes: &str| accepted(&format!(r#"{{"version":1,"routes":[{routes}]}}"#));
     let hidden = |earlier: &str, later: &str| {

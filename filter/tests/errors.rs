@@ -95,6 +95,14 @@ fn wrong_pages_are_refused_with_their_place() {
             "errors.content_type: found \"text\", expected a content type such as \"application/json\"",
         ),
         (
+            r#"{"content_type":"*/*","body":"x"}"#,
+            "errors.content_type: found \"*/*\", expected a content type such as \"application/json\"",
+        ),
+        (
+            r#"{"content_type":"text/*","body":"x"}"#,
+            "errors.content_type: found \"text/*\", expected a content type such as \"application/json\"",
+        ),
+        (
             r#"{"content_type":"text/plain\r\nx: y","body":"x"}"#,
             "errors.content_type: found \"text/plain\\r\\nx: y\", expected a content type such as \"application/json\"",
         ),

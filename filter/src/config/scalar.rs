@@ -115,7 +115,9 @@ text_type!(
     |text| {
         let kind = text.split(';').next().unwrap_or_default().trim_end();
         let parts = kind.split_once('/');
-        let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_token);
+        // A range of types, as `text/*`, is what a client may ask for, and no type.
+        let is_name =
+            |name: &str| !name.is_empty() && name != "*" && name.bytes().all(is_token);
         parts.is_some_and(|(kind, form)| is_name(kind) && is_name(form))
             && !text.contains(|c: char| c.is_ascii_control())
             && text.is_ascii()

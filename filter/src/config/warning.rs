@@ -3,6 +3,7 @@
 use super::spec::BufferingMode;
 use super::{Config, span::Span};
 use crate::matching::cover::covering;
+use crate::policy::Policy;
 
 /// Something legal that is hardly meant; `Display` is one sentence, `place: what`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +39,14 @@ pub enum Oddity {
         /// The limit of the request.
         request: Span,
     },
+    /// The filter looks after idle streams three times in a refresh, and no oftener.
+    #[error("{limit} is shorter than drain.refresh {refresh}, by which it may be late")]
+    BelowRefresh {
+        /// The limit between two pieces.
+        limit: Span,
+        /// How often workers look.
+        refresh: Span,
+    },
     /// More may be held than a proxy's buffer takes unless it was made larger.
     #[error(
         "{bytes} is more than Envoy's buffers take unless per_connection_buffer_limit_bytes says otherwise; a larger body would be cut"
@@ -55,31 +64,52 @@ pub enum Oddity {
 const ENVOY_BUFFER: u64 = 1 << 20;
 
 pub(super) fn warnings(config: &Config) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    let mut warn = |place: String, oddity| warnings.push(Warning { place, oddity });
+    let everywhere = oddities(config, config.policy(None));
+    let mut warnings: Vec<Warning> =
+        everywhere.iter().cloned().map(|found| warning("defaults", found)).collect();
     for (index, route) in config.routes.iter().enumerate() {
         let place = format!("routes[{index}]");
         if let Some(by) = covering(config, index) {
             let name = route.name.as_str().to_owned();
             let by_name = config.routes[by].name.as_str().to_owned();
-            warn(place.clone(), Oddity::Unreachable { name, by, by_name });
+            let oddity = Oddity::Unreachable { name, by, by_name };
+            warnings.push(Warning { place: place.clone(), oddity });
         }
-        let policy = &route.policy;
-        if let (Some(per_try), Some(request)) = (policy.per_try, policy.request)
-            && request.as_millis() > 0
-            && per_try >= request
-        {
-            warn(format!("{place}.timeouts"), Oddity::PerTryTooLong { per_try, request });
-        }
-        let holds = policy.hold_request
-            || matches!(policy.response, Some(BufferingMode::On | BufferingMode::Auto));
-        if holds && policy.max_bytes > ENVOY_BUFFER {
-            let bytes = policy.max_bytes;
-            warn(format!("{place}.buffering.max_bytes"), Oddity::ManyBytes { bytes });
-        }
-        if policy.cut && config.drain.is_none() {
-            warn(format!("{place}.drain"), Oddity::NoDrain);
-        }
+        // What a route has from the defaults was said there.
+        let own = oddities(config, &route.policy).into_iter();
+        let own = own.filter(|found| !everywhere.contains(found));
+        warnings.extend(own.map(|found| warning(&place, found)));
     }
     warnings
+}
+
+fn warning(place: &str, (field, oddity): (&str, Oddity)) -> Warning {
+    Warning { place: format!("{place}.{field}"), oddity }
+}
+
+/// What is odd in a policy, and in which of its fields.
+fn oddities(config: &Config, policy: &Policy) -> Vec<(&'static str, Oddity)> {
+    let mut oddities = Vec::new();
+    if let (Some(per_try), Some(request)) = (policy.per_try, policy.request)
+        && request.as_millis() > 0
+        && per_try >= request
+    {
+        oddities.push(("timeouts", Oddity::PerTryTooLong { per_try, request }));
+    }
+    let refresh = config.refresh();
+    let limits = [("timeouts.read", policy.limits.read), ("timeouts.send", policy.limits.send)];
+    for (field, limit) in limits {
+        if let Some(limit) = limit.filter(|limit| *limit < refresh) {
+            oddities.push((field, Oddity::BelowRefresh { limit, refresh }));
+        }
+    }
+    let holds = policy.hold_request
+        || matches!(policy.response, Some(BufferingMode::On | BufferingMode::Auto));
+    if holds && policy.max_bytes > ENVOY_BUFFER {
+        oddities.push(("buffering.max_bytes", Oddity::ManyBytes { bytes: policy.max_bytes }));
+    }
+    if policy.cut && config.drain.is_none() {
+        oddities.push(("drain", Oddity::NoDrain));
+    }
+    oddities
 }

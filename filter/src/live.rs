@@ -48,15 +48,12 @@ pub enum Waits {
 pub enum Kind {
     /// It ends when it ends.
     Endless,
-    /// Its length is known.
-    Sized,
+    /// It passes, and its length is known: so many bytes of it are watched. A proxy whose client reads slowly stops reading from the upstream, and no
+    /// filter sees that: beyond what fits into the proxy's buffers, silence may be the client's.
+    Sized(u64),
     /// Both directions stay open until somebody closes.
     Tunnel,
 }
-
-/// How much of a response of known length is watched, in bytes. A proxy whose client reads slowly stops reading from the upstream, and no filter
-/// sees that: beyond what fits into small buffers of the proxy and the kernels, silence may be the client's.
-pub const WATCHED: u64 = 256 * 1024;
 
 /// A stream among those that a tick looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +210,7 @@ impl<T: Clone> Live<T> {
     pub fn answered(&mut self, slot: Slot, kind: Kind) {
         let stream = &mut self.streams[slot.0 as usize];
         stream.phase = if kind == Kind::Tunnel { Phase::Tunnel } else { Phase::Answered };
-        stream.watched = (kind == Kind::Sized).then_some(WATCHED);
+        stream.watched = if let Kind::Sized(bytes) = kind { Some(bytes) } else { None };
         self.received(slot, 0);
     }
 

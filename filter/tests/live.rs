@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sluice_filter::config::span::Span;
-use sluice_filter::live::{Kind, Limits, Live, Over, Slot, TICKS_PER_REFRESH, WATCHED, Waits};
+use sluice_filter::live::{Kind, Limits, Live, Over, Slot, TICKS_PER_REFRESH, Waits};
 use sluice_filter::reason::Reason;
 
 const REFRESH_MS: u64 = 240;
@@ -104,15 +104,15 @@ fn an_upload_is_watched_while_it_lasts_and_the_upstream_from_its_end_on() {
 
 #[test]
 fn of_a_response_of_known_length_the_begin_is_watched() {
-    for (kind, ends) in [(Kind::Sized, false), (Kind::Endless, true)] {
+    for (kind, ends) in [(Kind::Sized(1000), false), (Kind::Endless, true)] {
         let mut plugin = Plugin::new();
         let slot = plugin.read(1, 500);
         plugin.live.answered(slot, kind);
-        plugin.live.received(slot, WATCHED as usize);
+        plugin.live.received(slot, 1000);
         assert_eq!((0..100).any(|_| !plugin.tick().is_empty()), ends, "{kind:?}");
         let slot = plugin.read(2, 500);
         plugin.live.answered(slot, kind);
-        plugin.live.received(slot, WATCHED as usize - 1);
+        plugin.live.received(slot, 999);
         assert_eq!(plugin.until_over().0[0].context, 2, "{kind:?}");
     }
 }

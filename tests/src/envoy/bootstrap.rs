@@ -116,6 +116,16 @@ impl Bootstrap {
         without
     }
 
+    /// With buffers of so many bytes towards clients and upstreams.
+    pub fn with_buffers(self, bytes: u32) -> Self {
+        let limit = |list: &mut Value| {
+            for item in list.as_array_mut().expect("a list of listeners or clusters") {
+                item["per_connection_buffer_limit_bytes"] = json!(bytes);
+            }
+        };
+        self.changed("listeners", limit).changed("clusters", limit)
+    }
+
     /// With this filter right before the router.
     pub fn with_filter(self, filter: Value) -> Self {
         self.changed("http_filters", |filters| {

@@ -133,13 +133,8 @@ fn what_is_held_by_default_fits_into_the_buffers_that_envoy_advises() {
     let route = json!({ "name": "on", "match": { "path": { "prefix": "/on/" } },
                         "buffering": { "response": "on", "request": "on" } });
     let configuration = json!({ "version": 1, "routes": [route] });
-    let small = |list: &mut Value| {
-        for item in list.as_array_mut().expect("a list") {
-            item["per_connection_buffer_limit_bytes"] = json!(32_768);
-        }
-    };
     let bootstrap = Bootstrap::discovered(upstream.port, &configuration);
-    let envoy = Envoy::start(bootstrap.changed("listeners", small).changed("clusters", small));
+    let envoy = Envoy::start(bootstrap.with_buffers(32_768));
     for size in [32_767, 32_768, 32_769, 100_000] {
         for slice in [1000, 32_768, 65_536] {
             let path = format!("/on/length/{size}/{slice}");

@@ -173,13 +173,8 @@ fn what_breaks_off_within_a_response_is_told_too() {
 fn an_upload_that_is_too_large_for_the_proxy() {
     let mut configuration = configuration();
     configuration["routes"][1]["buffering"]["max_bytes"] = json!(1_000_000);
-    let small = |list: &mut Value| {
-        for item in list.as_array_mut().expect("a list") {
-            item["per_connection_buffer_limit_bytes"] = json!(10_000);
-        }
-    };
     let bootstrap = Bootstrap::example("static", Upstream::ok().port).configured(&configuration);
-    let envoy = Envoy::start(bootstrap.changed("listeners", small));
+    let envoy = Envoy::start(bootstrap.with_buffers(10_000));
     let mut client = Client::connect(envoy.port);
     client.send("POST", "/upload", &[("content-length", "100000"), ("accept", "text/plain")]);
     client.try_write(&[b'x'; 100_000]);

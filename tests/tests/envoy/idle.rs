@@ -135,6 +135,50 @@ fn what_the_filter_holds_is_not_idle() {
     assert_eq!((response.status, response.body.bytes.len()), (200, 25));
 }
 
+/// However many pieces came before, of which each callback sees the sum.
+#[test]
+fn a_gap_in_a_held_response() {
+    let upstream = Upstream::start(|_, reply| {
+        reply.head(200, &[("content-length", "30000")]);
+        for _ in 0..100 {
+            reply.write(&[b'x'; 200]);
+            reply.pause(2);
+        }
+        reply.pause(6000);
+        reply.close();
+    });
+    let envoy = start(&upstream);
+    let response = Client::once(envoy.port, "/held");
+    assert_eq!((response.status, response.body.complete), (200, false));
+    assert_in_time(response.end_after, Duration::from_millis(200));
+}
+
+/// A client that rests makes Envoy stop reading from the upstream, with small buffers soon. What fits into them by the configuration is watched, and no more.
+#[test]
+fn a_client_that_rests_loses_no_download() {
+    const SIZE: usize = 1 << 20;
+    let upstream = Upstream::start(|request, reply| {
+        if request.path().ends_with("stalls") {
+            reply.head(200, &[("content-length", "40000")]);
+            reply.write(&[b'x'; 32_000]);
+            reply.pause(6000);
+            return reply.close();
+        }
+        reply.respond(200, &[], &vec![b'x'; SIZE]);
+    });
+    let bootstrap = Bootstrap::example("static", upstream.port).configured(&configuration());
+    let envoy = Envoy::start(bootstrap.with_buffers(32_768));
+    let mut client = http2::Client::connect(envoy.port);
+    let resting = client.start("GET", "/read", &[], Some(b""));
+    std::thread::sleep(3 * LIMIT);
+    let response = client.finish(resting);
+    assert_eq!((response.reset, response.body.len()), (None, SIZE));
+
+    let stalled = client.get("/read/stalls");
+    assert_eq!((stalled.reset.is_some(), stalled.body.len()), (true, 32_000));
+    assert_in_time(stalled.end_after, Duration::ZERO);
+}
+
 #[test]
 fn an_upgrade_lives_by_either_direction() {
     let upstream = Upstream::start(|_, reply: &mut Reply| {

@@ -33,7 +33,7 @@ impl Http {
         if effects.interim {
             return Action::Continue;
         }
-        self.note_response(&effects, ended);
+        self.note_response(active, &effects, ended);
         if effects.ask_to_stream {
             host::set_response_header(ACCEL, Some("no"));
         }
@@ -89,12 +89,15 @@ impl Http {
         None
     }
 
-    fn note_response(&mut self, effects: &ResponseEffects, ended: bool) {
+    fn note_response(&mut self, active: &Active, effects: &ResponseEffects, ended: bool) {
         self.complete = ended;
         let Some(watch) = &self.watch else { return };
+        // What is held, its client does not wait for, nor the upstream for its client.
         let kind = match effects.tunnel {
             true => Kind::Tunnel,
-            false if !ended && host::has_length() => Kind::Sized,
+            false if !ended && !effects.hold && host::has_length() => {
+                Kind::Sized(active.config.policy(self.stream.route()).max_bytes)
+            }
             false => Kind::Endless,
         };
         watch.with(|streams, slot| {

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sluice_filter::live::WATCHED;
+use sluice_filter::policy::DEFAULT_MAX_BYTES;
 
-use super::configuration::{GAP, LIMIT, TICK};
+use super::configuration::{GAP, HELD, LIMIT, TICK};
 use super::piece::{self, Piece, body, length, pauses};
 
 /// What an upstream can do depends on how it is reached.
@@ -107,8 +107,9 @@ impl Attempt {
         if patient {
             self.after = self.after.min(40);
         }
-        // Of more than that a limit watches the begin alone.
-        if self.pieces.iter().map(Piece::len).sum::<usize>() >= WATCHED as usize {
+        // A response of known length that is not held is watched in the begin alone.
+        let watched = if path == "/held" { HELD } else { DEFAULT_MAX_BYTES };
+        if self.pieces.iter().map(Piece::len).sum::<usize>() as u64 >= watched {
             self.has_length &= patient;
         }
         if matches!(path, "/idle" | "/held")

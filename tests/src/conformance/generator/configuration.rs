@@ -9,6 +9,9 @@ pub(super) const LIMIT: u64 = 400;
 /// How late a tick can find that a limit of the filter's own is over.
 pub(super) const TICK: u64 = 250;
 
+/// The largest body that a route holds which says so, in bytes.
+pub(super) const HELD: u64 = 65_536;
+
 /// A pause that is too long for any limit.
 pub(super) const GAP: u64 = 1200;
 
@@ -68,7 +71,7 @@ fn with(buffering: &str, drain: Option<Value>, errors: Option<Value>, header: bo
         "routes": [
             { "name": "off", "match": { "path": { "prefix": "/off" } }, "buffering": "off" },
             { "name": "on", "match": { "path": { "prefix": "/on" } },
-              "buffering": { "response": "on", "request": "on", "max_bytes": 65536 } },
+              "buffering": { "response": "on", "request": "on", "max_bytes": HELD } },
             { "name": "short", "match": { "path": { "prefix": "/short" } }, "timeouts": { "request": "400ms" } },
             { "name": "again", "match": { "path": { "prefix": "/again" } },
               "timeouts": { "request": "5s", "per_try": "400ms" },
@@ -78,7 +81,7 @@ fn with(buffering: &str, drain: Option<Value>, errors: Option<Value>, header: bo
             { "name": "idle", "match": { "path": { "prefix": "/idle" } }, "buffering": "off",
               "timeouts": { "read": "400ms", "send": "400ms" } },
             { "name": "held", "match": { "path": { "prefix": "/held" } },
-              "buffering": { "response": "on", "request": "on", "max_bytes": 65536 },
+              "buffering": { "response": "on", "request": "on", "max_bytes": HELD },
               "timeouts": { "read": "400ms", "send": "400ms" } },
             { "name": "cut", "match": { "path": { "prefix": "/cut" } }, "buffering": "off",
               "timeouts": { "read": "10s" }, "drain": "cut" }

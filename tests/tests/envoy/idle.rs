@@ -153,7 +153,8 @@ fn a_gap_in_a_held_response() {
     assert_in_time(response.end_after, Duration::from_millis(200));
 }
 
-/// A client that rests makes Envoy stop reading from the upstream, with small buffers soon. What fits into them by the configuration is watched, and no more.
+/// A client that rests makes Envoy stop reading from the upstream, and soon with the buffers that Envoy advises edge proxies to have. What fits into
+/// them by the configuration is watched, and no more.
 #[test]
 fn a_client_that_rests_loses_no_download() {
     const SIZE: usize = 1 << 20;
@@ -166,8 +167,9 @@ fn a_client_that_rests_loses_no_download() {
         }
         reply.respond(200, &[], &vec![b'x'; SIZE]);
     });
+    let window = json!({ "http2_protocol_options": { "initial_stream_window_size": 65_536 } });
     let bootstrap = Bootstrap::example("static", upstream.port).configured(&configuration());
-    let envoy = Envoy::start(bootstrap.with_buffers(32_768));
+    let envoy = Envoy::start(bootstrap.with_buffers(32_768).manager_with(&window));
     let mut client = http2::Client::connect(envoy.port);
     let resting = client.start("GET", "/read", &[], Some(b""));
     std::thread::sleep(3 * LIMIT);

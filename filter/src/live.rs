@@ -93,12 +93,22 @@ struct Stream<T> {
     read: u64,
     send: u64,
     phase: Phase,
+    /// We hold the upload: whatever the upstream waits for, it is not its turn.
+    held: bool,
     /// How much more of a response of known length is watched, in bytes; `None` without a length.
     watched: Option<u64>,
     /// The filter ended it.
     over: Option<Reason>,
     cut: Option<Box<Cut>>,
     owner: Option<T>,
+}
+
+impl<T> Stream<T> {
+    /// When the upstream will have been silent for too long.
+    fn silent(&self, clock: &Clock) -> u64 {
+        let counts = !self.held && self.watched != Some(0);
+        clock.over(self.limits.read.filter(|_| counts))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +173,7 @@ impl<T: Clone> Live<T> {
             read: NEVER,
             send: NEVER,
             phase: Phase::Asked,
+            held: waits == Waits::ForUs,
             watched: None,
             over: None,
             cut: None,
@@ -188,12 +199,13 @@ impl<T: Clone> Live<T> {
         slot
     }
 
-    /// A piece of the upload was passed on.
+    /// A piece of the upload was passed on. A response that has begun may have waited for it.
     pub fn sent(&mut self, slot: Slot) {
         self.note(slot, |stream, clock| {
+            stream.held = false;
             stream.send = clock.over(stream.limits.send);
-            if stream.phase == Phase::Tunnel {
-                stream.read = clock.over(stream.limits.read);
+            if stream.phase != Phase::Asked {
+                stream.read = stream.silent(clock);
             }
         });
     }
@@ -201,8 +213,9 @@ impl<T: Clone> Live<T> {
     /// The end of the upload was passed on: now the upstream has to answer.
     pub fn asked(&mut self, slot: Slot) {
         self.note(slot, |stream, clock| {
+            stream.held = false;
             stream.send = NEVER;
-            stream.read = clock.over(stream.limits.read);
+            stream.read = stream.silent(clock);
         });
     }
 
@@ -218,8 +231,7 @@ impl<T: Clone> Live<T> {
     pub fn received(&mut self, slot: Slot, bytes: usize) {
         self.note(slot, |stream, clock| {
             stream.watched = stream.watched.map(|left| left.saturating_sub(bytes as u64));
-            let limit = stream.limits.read.filter(|_| stream.watched != Some(0));
-            stream.read = clock.over(limit);
+            stream.read = stream.silent(clock);
             if stream.phase == Phase::Tunnel {
                 stream.send = clock.over(stream.limits.send);
             }
@@ -228,7 +240,10 @@ impl<T: Clone> Live<T> {
 
     /// The response is complete: nothing is waited for any more.
     pub fn completed(&mut self, slot: Slot) {
-        self.note(slot, |stream, _| (stream.read, stream.send) = (NEVER, NEVER));
+        self.note(slot, |stream, _| {
+            stream.limits = Limits::default();
+            (stream.read, stream.send) = (NEVER, NEVER);
+        });
         self.keep(slot);
     }
 

@@ -102,6 +102,39 @@ fn an_upload_is_watched_while_it_lasts_and_the_upstream_from_its_end_on() {
     assert!((2_000..=2_000 + REFRESH_MS).contains(&took), "{took}");
 }
 
+/// A response that began early may wait for more of the upload.
+#[test]
+fn an_upload_that_goes_on_counts_for_a_response_that_has_begun() {
+    let mut plugin = Plugin::new();
+    let both = limits(Some(span(500)), Some(span(2_000)));
+    let slot = plugin.live.begin(1, both, Waits::ForUpload, ());
+    plugin.live.answered(slot, Kind::Endless);
+    for _ in 0..20 {
+        plugin.live.sent(slot);
+        assert_eq!(plugin.tick(), []);
+    }
+    let (over, took) = plugin.until_over();
+    assert_eq!((over[0].reason, over[0].begun), (Reason::ReadTimeout, true));
+    assert!((500..=500 + REFRESH_MS).contains(&took), "{took}");
+
+    let slot = plugin.live.begin(2, both, Waits::ForUpload, ());
+    plugin.live.answered(slot, Kind::Endless);
+    plugin.live.completed(slot);
+    plugin.live.sent(slot);
+    assert!((0..100).all(|_| plugin.tick().is_empty()), "nothing is waited for");
+}
+
+#[test]
+fn a_response_that_begins_while_we_hold_the_upload_is_not_late() {
+    let mut plugin = Plugin::new();
+    let slot = plugin.live.begin(1, limits(Some(span(500)), None), Waits::ForUs, ());
+    plugin.live.answered(slot, Kind::Endless);
+    plugin.live.received(slot, 1);
+    assert!((0..100).all(|_| plugin.tick().is_empty()));
+    plugin.live.asked(slot);
+    assert_eq!(plugin.until_over().0[0].reason, Reason::ReadTimeout);
+}
+
 #[test]
 fn of_a_response_of_known_length_the_begin_is_watched() {
     for (kind, ends) in [(Kind::Sized(1000), false), (Kind::Endless, true)] {

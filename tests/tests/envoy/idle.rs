@@ -1,7 +1,10 @@
 //! `timeouts.read` and `timeouts.send` hold: before the response, within it, on uploads and on upgrades, never early, and many at once.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use http::Request;
 use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
 use sluice_tests::eventually;
@@ -179,6 +182,65 @@ fn a_client_that_rests_loses_no_download() {
     let stalled = client.get("/read/stalls");
     assert_eq!((stalled.reset.is_some(), stalled.body.len()), (true, 32_000));
     assert_in_time(stalled.end_after, Duration::ZERO);
+}
+
+/// An upstream that answers as soon as it has the head of an upload, and goes on when the upload is over: what streaming calls of gRPC do.
+fn eager() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = listener.local_addr().expect("a bound socket has an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut received = Vec::new();
+                let mut until = |stream: &mut TcpStream, end: &[u8]| -> std::io::Result<()> {
+                    while !received.windows(end.len()).any(|bytes| bytes == end) {
+                        let mut bytes = [0; 1024];
+                        match stream.read(&mut bytes)? {
+                            0 => return Err(ErrorKind::UnexpectedEof.into()),
+                            size => received.extend_from_slice(&bytes[..size]),
+                        }
+                    }
+                    Ok(())
+                };
+                until(&mut stream, b"\r\n\r\n")?;
+                stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+                until(&mut stream, b"last.")?;
+                stream.write_all(b"4\r\ndone\r\n0\r\n\r\n")
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_response_that_began_early_may_wait_for_its_upload() {
+    let bootstrap = Bootstrap::example("static", eager()).configured(&configuration());
+    let envoy = Envoy::start(bootstrap);
+    let client = http2::Client::connect(envoy.port);
+    let open = |path: &str| {
+        let request = Request::post(format!("http://example.com{path}"));
+        let request = request.header("content-length", "25").body(()).expect("it is well-formed");
+        client.try_open(request, false).expect("a connection that takes streams")
+    };
+    let mut open = ["/read", "/held"].map(open);
+    for piece in ["begin", "goes ", "on   ", "until", "last."] {
+        for (_, upload) in &mut open {
+            upload.send_data(piece.into(), piece == "last.").expect("the stream is open");
+        }
+        std::thread::sleep(LIMIT / 2);
+    }
+    for (pending, _) in open {
+        let response = client.finish(pending);
+        assert_eq!((response.reset, &response.body[..]), (None, &b"done"[..]));
+    }
+
+    let (silent, mut upload) = client
+        .try_open(Request::post("http://example.com/read").body(()).expect("a request"), false)
+        .expect("a connection that takes streams");
+    upload.send_data("begin".into(), false).expect("the stream is open");
+    let response = client.finish(silent);
+    assert_eq!((response.status, response.reset.is_some()), (200, true));
+    assert_in_time(response.end_after, Duration::ZERO);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! The operator writes the pages; what is put into them comes from small alphabets, so that no page can be broken by what a client sent.
 
-use crate::config::Config;
 use crate::config::spec::{ErrorsSpec, PageSpec};
+use crate::config::{Config, parse_json};
 use crate::reason::Reason;
 use crate::request::RequestView;
 use crate::stream::Reply;
@@ -77,6 +77,15 @@ impl Errors {
         })
     }
 
+    /// The positions of the pages that say they are JSON and are none.
+    pub(crate) fn broken_json(&self) -> impl Iterator<Item = usize> {
+        let example = Failure { reason: Reason::UpstreamReset, status: 502, route: "default" };
+        let is_json =
+            move |page: &PageSpec| parse_json(&filled(page.body.as_str(), &example, "1")).is_ok();
+        let pages = self.pages.iter().enumerate();
+        pages.filter(move |(_, page)| says_json(page) && !is_json(page)).map(|(index, _)| index)
+    }
+
     /// What they change, for people to read.
     pub(crate) fn in_words(&self) -> String {
         let types: Vec<&str> = self.pages.iter().map(|page| page.content_type.as_str()).collect();
@@ -109,6 +118,13 @@ impl Config {
         let page = self.errors.as_ref().and_then(|errors| errors.page(&failure, asker));
         page.unwrap_or_else(|| text(plain()))
     }
+}
+
+/// Whether its type is JSON, or made of it (RFC 6839).
+fn says_json(page: &PageSpec) -> bool {
+    let kind = page.content_type.as_str().split(';').next().unwrap_or_default().trim_end();
+    let kind = kind.to_ascii_lowercase();
+    kind == "application/json" || kind.ends_with("+json")
 }
 
 /// The page that a client wants most; of those that it wants alike, the first.

@@ -137,6 +137,10 @@ fn wrong_routes_are_refused_with_their_place() {
             r#"routes[0].buffering: found "maybe", expected one of on, off, auto"#,
         ),
         (
+            r#""buffering":true"#,
+            "routes[0].buffering: found true, expected an object, or what stands in its response",
+        ),
+        (
             r#""buffering":{"request":"auto"}"#,
             r#"routes[0].buffering.request: found "auto", expected one of on, off"#,
         ),
@@ -438,6 +442,29 @@ fn a_limit_that_may_be_late_by_more_than_itself_is_warned_about() {
             late("routes[0].timeouts.read", "1s500ms", "2s"),
         ]
     );
+}
+
+#[test]
+fn a_page_that_is_not_the_json_it_says_is_warned_about() {
+    let page = |kind: &str, body: &str| {
+        let body = format!("{body:?}");
+        accepted(&format!(
+            r#"{{"version":1,"errors":{{"content_type":"text/plain","body":"{{reason}}","alternatives":[{{"content_type":"{kind}","body":{body}}}]}}}}"#
+        ))
+    };
+    let warning = "errors.alternatives[0].body: with its words filled in this is no JSON, which its content_type says it is";
+    let wrong =
+        ["{reason}", r#"{"error": {reason}}"#, r#"{"error": "{reason}""#, "{'a': {status}}"];
+    for body in wrong {
+        assert_eq!(page("application/json", body), [warning], "{body}");
+        assert_eq!(page("application/Problem+JSON; charset=utf-8", body), [warning], "{body}");
+        assert!(page("text/html", body).is_empty(), "{body}");
+    }
+    for body in ["{status}", r#"{"error": "{reason}", "status": {status}, "id": "{request_id}"}"#] {
+        assert!(page("application/json", body).is_empty(), "{body}");
+    }
+    let first = r#"{"version":1,"errors":{"content_type":"application/json","body":"{reason}"}}"#;
+    assert_eq!(accepted(first), [warning.replace("alternatives[0].", "")]);
 }
 
 #[test]

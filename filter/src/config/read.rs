@@ -277,6 +277,11 @@ macro_rules! record {
                         let $word = Some($crate::config::read::Read::read(node, at)?);
                         return Ok(Self { $word, ..Self::default() });
                     }
+                    if !matches!(node, $crate::config::json::Node::Object(_)) {
+                        const EITHER: &str =
+                            concat!("an object, or what stands in its ", stringify!($word));
+                        return at.unexpected(node, EITHER);
+                    }
                 )?
                 let fields = $crate::config::read::Fields::of(
                     node,

@@ -2,6 +2,7 @@
 
 use super::spec::BufferingMode;
 use super::{Config, span::Span};
+use crate::errors::Errors;
 use crate::matching::cover::covering;
 use crate::policy::Policy;
 
@@ -55,6 +56,9 @@ pub enum Oddity {
         /// The largest body that is held.
         bytes: u64,
     },
+    /// A page whose type is JSON.
+    #[error("with its words filled in this is no JSON, which its content_type says it is")]
+    NoJson,
     /// A route's wish that nothing carries out.
     #[error("nothing is ever cut without a drain section")]
     NoDrain,
@@ -80,6 +84,11 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
         let own = own.filter(|found| !everywhere.contains(found));
         warnings.extend(own.map(|found| warning(&place, found)));
     }
+    let pages = config.errors.iter().flat_map(Errors::broken_json);
+    warnings.extend(pages.map(|index| match index {
+        0 => warning("errors", ("body", Oddity::NoJson)),
+        _ => warning(&format!("errors.alternatives[{}]", index - 1), ("body", Oddity::NoJson)),
+    }));
     warnings
 }
 

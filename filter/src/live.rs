@@ -192,7 +192,9 @@ impl<T: Clone> Live<T> {
         };
         let slot = Slot(index);
         match waits {
-            Waits::ForUpstream => self.asked(slot),
+            Waits::ForUpstream => {
+                self.note(slot, |stream, clock| stream.read = stream.silent(clock))
+            }
             Waits::ForUpload => self.sent(slot),
             Waits::ForUs => {}
         }
@@ -214,6 +216,7 @@ impl<T: Clone> Live<T> {
     pub fn asked(&mut self, slot: Slot) {
         self.note(slot, |stream, clock| {
             stream.held = false;
+            stream.limits.send = None;
             stream.send = NEVER;
             stream.read = stream.silent(clock);
         });

@@ -178,6 +178,16 @@ fn a_tunnel_lives_by_either_direction() {
 }
 
 #[test]
+fn a_tunnel_whose_client_has_ended_waits_for_its_upstream_alone() {
+    let mut plugin = Plugin::new();
+    let slot = plugin.live.begin(1, limits(None, Some(span(700))), Waits::ForUpstream, ());
+    plugin.live.answered(slot, Kind::Tunnel);
+    plugin.live.asked(slot);
+    plugin.live.received(slot, 1);
+    assert!((0..100).all(|_| plugin.tick().is_empty()));
+}
+
+#[test]
 fn a_worker_that_stood_still_and_a_clock_that_jumped_end_nothing() {
     let mut plugin = Plugin::new();
     let slot = plugin.read(1, 60_000);

@@ -70,8 +70,8 @@ reasons! {
         "The cluster has no endpoint, or none that is healthy.";
     NoCluster = "no_cluster", grpc 14, envoy ["cluster_not_found"],
         "The proxy's route leads to a cluster that is not there.";
-    BodyTooLarge = "body_too_large", grpc 8, envoy ["request_payload_too_large", "request_payload_exceeded_retry_buffer_limit"],
-        "The request's body is larger than what is held: `buffering.max_bytes`, the proxy's own buffer, or, with a retry, what is kept to be sent again.";
+    BodyTooLarge = "body_too_large", grpc 8, envoy ["request_payload_too_large", "request_payload_exceeded_retry_buffer_limit", "response_payload_too_large"],
+        "A body is larger than what is held: of the request `buffering.max_bytes`, the proxy's own buffer, or, with a retry, what is kept to be sent again; of the response the proxy's own buffer.";
     DrainCut = "drain_cut", grpc 14, envoy [],
         "A drain ended the stream between two of its parts, as the route's `drain` asks.";
     ClientClosed = "client_closed", grpc 1, envoy ["downstream_remote_disconnect", "http2.remote_reset"],

@@ -218,7 +218,7 @@ impl Stream {
     pub fn needs_response(&self, config: &Config, closing: bool) -> bool {
         let policy = config.policy(self.route());
         let holds = matches!(policy.response, Some(BufferingMode::On | BufferingMode::Auto));
-        let tunnels = self.leaves_http && policy.limits.any();
+        let tunnels = self.leaves_http && (policy.limits.any() || config.asks_why());
         closing || (!self.answered && (holds || tunnels || self.may_be_cut(config)))
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Flow {
     trailers: Option<HeaderMap>,
     /// Body that has arrived and that the guest has not seen.
     incoming: Vec<u8>,
+    /// A piece has arrived, which may be empty, that the guest has not seen.
+    incoming_piece: bool,
     incoming_end: bool,
     incoming_trailers: Option<HeaderMap>,
     /// Bytes of body that have arrived.
@@ -107,6 +109,7 @@ impl Flow {
         }
         self.received += bytes.len() as u64;
         self.incoming.extend_from_slice(bytes);
+        self.incoming_piece = true;
         self.incoming_end = end;
         self.next()
     }
@@ -125,7 +128,7 @@ impl Flow {
         if self.stopped || self.finished {
             return None;
         }
-        if !self.incoming.is_empty() || self.incoming_end {
+        if std::mem::take(&mut self.incoming_piece) {
             if self.body.is_empty() {
                 std::mem::swap(&mut self.body, &mut self.incoming);
             } else {

@@ -53,6 +53,8 @@ pub struct Rules {
     /// Trailers of HTTP/1 are dropped on their way in and out, which is what a proxy does that was not told to
     /// keep them.
     pub http1_drops_trailers: bool,
+    /// The body of an HTTP/1 request that asks to leave HTTP begins with an empty piece.
+    pub upgrade_begins_empty: bool,
     /// Header names are turned into lower case on their way in.
     pub lower_case_names: bool,
     /// Bytes of a body that may be held; `None` for no limit but the guest's own.
@@ -133,6 +135,7 @@ const ENVOY: Rules = Rules {
     local_reply_runs_callbacks: true,
     local_reply_adds_headers: true,
     http1_drops_trailers: true,
+    upgrade_begins_empty: true,
     lower_case_names: true,
     body_limit: Some(1 << 20),
     headers_pause_holds_body: true,
@@ -172,6 +175,7 @@ const GENERIC: Rules = Rules {
     local_reply_runs_callbacks: false,
     local_reply_adds_headers: false,
     http1_drops_trailers: false,
+    upgrade_begins_empty: false,
     lower_case_names: false,
     body_limit: None,
     headers_pause_holds_body: false,

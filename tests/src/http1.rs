@@ -159,6 +159,11 @@ impl Client {
         self.reader.raw(length).expect("bytes in time")
     }
 
+    /// Everything until the connection ends, however it ends.
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.reader.rest()
+    }
+
     /// Whether the peer closes the connection within this time.
     ///
     /// # Panics

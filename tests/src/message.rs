@@ -142,6 +142,12 @@ impl<S: Read> Reader<S> {
         Ok(self.unread.drain(..length).collect())
     }
 
+    /// Everything until the connection ends, however it ends.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more().is_ok_and(|size| size > 0) {}
+        self.unread.drain(..).collect()
+    }
+
     fn chunks(&mut self, body: &mut Body) -> io::Result<bool> {
         loop {
             let Some(line) = self.line()? else { return Ok(false) };

@@ -122,6 +122,14 @@ impl Reply {
         std::thread::sleep(Duration::from_millis(milliseconds));
     }
 
+    /// Says no more, and listens until the proxy has closed the connection.
+    pub fn hang_up(&mut self) {
+        // It fails where the proxy was first.
+        drop(self.stream.shutdown(Shutdown::Write));
+        while !self.read().is_empty() {}
+        self.close();
+    }
+
     /// Closes the connection after this request.
     pub fn close(&mut self) {
         self.open = false;

@@ -172,7 +172,9 @@ impl HttpContext for Http {
             return Action::Pause;
         }
         let passage = self.stream.request_body(&active.config, held, ended);
-        if let Some(watch) = self.watch.as_ref().filter(|_| passage == Passage::Pass) {
+        // Envoy begins the body of a request that asks to leave HTTP with an empty piece, long before its client may say anything.
+        let moves = passage == Passage::Pass && (held > 0 || ended);
+        if let Some(watch) = self.watch.as_ref().filter(|_| moves) {
             watch
                 .with(|streams, slot| if ended { streams.asked(slot) } else { streams.sent(slot) });
         }
@@ -209,7 +211,7 @@ impl HttpContext for Http {
         if self.cut(held, ended) == Passage::Hold {
             return Action::Pause;
         }
-        self.complete = ended;
+        self.complete |= ended;
         if let Some(watch) = &self.watch {
             watch.with(|streams, slot| match ended {
                 true => streams.completed(slot),

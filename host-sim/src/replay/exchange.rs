@@ -246,9 +246,17 @@ impl<'t> Live<'t> {
         self.spec.request.method.as_deref() == Some("HEAD")
     }
 
-    /// Whether an answer now comes in the middle of a message. An upgrade is none.
+    /// Whether the answer that is there came in the middle of a message. A request to leave HTTP that was not granted has no end.
     pub(super) fn interrupted(&self) -> bool {
-        self.upload_at.is_some() && !self.upgrade
+        match self.upgrade {
+            true => !self.left_http(),
+            false => self.upload_at.is_some(),
+        }
+    }
+
+    /// Whether both sides say what they like from now on.
+    pub(super) fn left_http(&self) -> bool {
+        self.upgrade && self.client.status == Some(101)
     }
 
     /// When the next thing happens to this exchange by itself.

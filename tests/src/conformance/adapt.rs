@@ -7,7 +7,6 @@
 //!   can write its shared data.
 //! - A drain closes at once: each connection's moment in a window hangs on its number in its process.
 //! - A connection that is refused is refused at once.
-//! - An upgrade is left out: no client here goes on after a 101.
 //! - Metrics are not looked at: those of an Envoy count all traces that it has played.
 
 use std::time::Duration;
@@ -26,7 +25,7 @@ pub(super) fn staged(text: &str, configuration: &Value, factor: f64) -> (String,
     let mut in_force = first.clone();
     let text = each(text, |event| {
         scale(event, "at", factor);
-        if event.get("metrics").is_some() || asks_for_upgrade(event) {
+        if event.get("metrics").is_some() {
             return false;
         }
         if event.get("shared_data").is_some() {
@@ -61,11 +60,6 @@ pub(super) fn answering(text: &str, pause: impl Fn(Duration) -> Duration) -> Str
 /// The trace without these exchanges.
 pub(super) fn without(text: &str, ids: &[String]) -> String {
     each(text, |event| !ids.iter().any(|id| event.get("id").is_some_and(|found| found == id)))
-}
-
-fn asks_for_upgrade(event: &Value) -> bool {
-    let headers = event.pointer("/request/headers").and_then(Value::as_array);
-    headers.is_some_and(|headers| headers.iter().any(|header| header[0] == "upgrade"))
 }
 
 /// The events after a change, without those that it does not keep.

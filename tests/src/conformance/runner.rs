@@ -196,11 +196,11 @@ impl Case {
                 let text = tree.current();
                 let differences = stage.differences(&text, &generator::start());
                 if !differences.is_empty() {
+                    let name = format!("random trace {number} of seed {seed}");
+                    println!("{name}:\n{text}{}", differences.join("\n"));
                     let smallest = smallest(tree, stage);
                     println!(
-                        "random trace {number} of seed {seed}:\n{text}{}\nand in small, to be kept in \
-                         tests/traces/conformance:\n{smallest}",
-                        differences.join("\n")
+                        "{name} in small, to be kept in tests/traces/conformance:\n{smallest}"
                     );
                 }
                 differences.len()

@@ -123,7 +123,11 @@ pub(super) fn in_report(report: &Report<'_>, trace: &Trace<'_>) -> BTreeMap<Stri
             trailers: visible(fields(&exchange.trailers)),
             body: exchange.body_sha256.clone().unwrap_or_else(|| sha256(b"")),
             bytes: exchange.body_bytes,
-            end: exchange.end,
+            end: match exchange.end {
+                // A client that has left HTTP sees a close, whoever closes.
+                Outcome::Complete if exchange.status == Some(101) => Outcome::Cut,
+                end => end,
+            },
             closed: closed.then_some(exchange.closed),
             attempts: asked_in_full(exchange, trace).then_some(exchange.upstream.attempts),
             exact: exchange.ended_by == Some(EndedBy::Filter),

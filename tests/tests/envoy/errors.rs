@@ -182,6 +182,21 @@ fn an_upload_that_is_too_large_for_the_proxy() {
     assert_eq!((response.status, &response.body.bytes[..]), (413, &b"body_too_large\n"[..]));
 }
 
+/// The response has begun when the proxy finds that it cannot hold it; what is left is to say so.
+#[test]
+fn a_response_that_is_too_large_for_the_proxy() {
+    let upstream = Upstream::start(|_, reply| {
+        reply.respond(200, &[("content-type", "text/plain")], &[b'x'; 60_000])
+    });
+    let mut configuration = configuration();
+    configuration["routes"][1]["buffering"] = json!({ "response": "on", "max_bytes": 65_536 });
+    let bootstrap = Bootstrap::example("static", upstream.port).configured(&configuration);
+    let envoy = Envoy::start(bootstrap.with_buffers(32_768));
+    let response = Client::once(envoy.port, "/upload");
+    assert_eq!((response.status, response.body.complete), (200, false));
+    envoy.await_stat("wasmcustom.sluice.route.upload.ended.body_too_large", 1);
+}
+
 #[test]
 fn an_upload_that_is_too_large() {
     let upstream = Upstream::ok();

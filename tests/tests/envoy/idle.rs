@@ -325,3 +325,20 @@ fn a_thousand_at_once_end_and_the_filter_lives() {
     assert_eq!(Client::once(envoy.port, "/read").status, 504);
     assert_eq!(envoy.stat("wasm.envoy.wasm.runtime.v8.created"), failures, "no VM was lost");
 }
+
+/// A server that does not let a client leave HTTP answers like any other, as slowly as it likes.
+#[test]
+fn an_upgrade_that_is_refused_waits_for_nothing_but_its_answer() {
+    let upstream = Upstream::start(|_, reply| {
+        reply.head(403, &[("content-length", "25")]);
+        for _ in 0..5 {
+            reply.pause(500);
+            reply.write(b"piece");
+        }
+    });
+    let envoy = start(&upstream);
+    let mut client = Client::connect(envoy.port);
+    client.send("GET", "/held", &[("upgrade", "websocket"), ("connection", "upgrade")]);
+    let response = client.receive();
+    assert_eq!((response.status, response.body.bytes.len()), (403, 25));
+}

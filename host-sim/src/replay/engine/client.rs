@@ -88,11 +88,16 @@ impl<'t> Engine<'t> {
             headers.push(&**name, &**value);
         }
         let now = self.now;
-        if let (false, Some(live)) = (end, self.at(slot)) {
+        // Who asks to leave HTTP waits for the answer.
+        if let (false, Some(live)) = (end || upgrade, self.at(slot)) {
             live.upload_at = live.next_upload(now);
         }
         self.touch(slot);
-        self.request_in(slot, Part::Headers { map: headers, end })
+        self.request_in(slot, Part::Headers { map: headers, end })?;
+        if upgrade && self.options.profile.rules().upgrade_begins_empty {
+            self.request_in(slot, Part::Body { bytes: Vec::new(), end: false })?;
+        }
+        Ok(())
     }
 
     /// The client sends its next chunk, or its trailers.
@@ -131,6 +136,10 @@ impl<'t> Engine<'t> {
                 if let Some(live) = self.at(slot) {
                     live.closes = closes;
                     live.client.headers = headers;
+                    if live.left_http() {
+                        live.upload_at = live.next_upload(now);
+                        self.touch(slot);
+                    }
                 }
                 end
             }

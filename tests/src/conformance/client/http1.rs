@@ -1,6 +1,7 @@
 //! A client's connection of HTTP/1.1: one request after the other.
 
-use std::time::Instant;
+use std::io::Write;
+use std::time::{Duration, Instant};
 
 use sluice_sim::trace::Outcome;
 
@@ -9,6 +10,7 @@ use super::super::seen::{Seen, sha256, visible};
 use super::super::upstream::pairs;
 use super::{Connection, Handle, Request};
 use crate::http1::{Client, Response};
+use crate::message::Body;
 
 impl Connection {
     pub(super) fn one_by_one(&self, run: &Run) {
@@ -25,12 +27,13 @@ impl Connection {
                 client
             });
             let (sent, wall) = (run.clock.now(), Instant::now());
-            let sent_all = request.send(connection);
-            let response = connection.try_receive();
+            let (mut last, mut elapsed) = (Duration::ZERO, Duration::ZERO);
+            let (response, sent_all) = request.exchange(connection, || {
+                (last, elapsed) = (run.clock.now() - sent, wall.elapsed());
+            });
             let aborted = if self.is_gone() { Outcome::Client } else { Outcome::Cut };
             let mut seen = Seen::http1(response.as_ref(), aborted);
-            seen.last = run.clock.now() - sent;
-            seen.elapsed = wall.elapsed();
+            (seen.last, seen.elapsed) = (last, elapsed);
             let reusable = seen.end == Outcome::Complete && sent_all;
             let closes = response.as_ref().is_some_and(Response::closes);
             seen.closed = reusable.then_some(closes);
@@ -44,12 +47,41 @@ impl Connection {
 }
 
 impl Request {
-    /// Sends head and body; whether the proxy took all of it.
+    /// The response, if one began, and whether the proxy took all of the request. Tells when the response is over.
+    fn exchange(&self, client: &mut Client, over: impl FnOnce()) -> (Option<Response>, bool) {
+        let sent = self.send(client);
+        let mut response = client.try_receive();
+        match response.as_mut().filter(|response| response.status == 101) {
+            Some(response) => self.go_on(client, &mut response.body, over),
+            None => over(),
+        }
+        (response, sent)
+    }
+
+    /// Both sides talk as they like until the connection ends.
+    fn go_on(&self, client: &mut Client, heard: &mut Body, over: impl FnOnce()) {
+        let mut line = client.handle();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                self.body.iter().all(|(pause, bytes)| {
+                    self.pace.sleep(*pause);
+                    line.write_all(bytes).is_ok()
+                })
+            });
+            (heard.bytes, heard.complete) = (client.rest(), false);
+            over();
+        });
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
+    }
+
+    /// Sends head and body; whether the proxy took all of it. After the head of one that asks to leave HTTP the answer is waited for.
     fn send(&self, client: &mut Client) -> bool {
-        let has_length =
-            self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
         let bare = self.body.is_empty() && self.trailers.is_empty();
-        let chunked = !has_length && !bare;
+        let upgrades = self.has("upgrade");
+        let chunked = !self.has("content-length") && !bare && !upgrades;
         let mut headers = pairs(&self.headers);
         headers.push(("host", &self.authority));
         if chunked {
@@ -57,6 +89,9 @@ impl Request {
         }
         if !client.try_send(&self.method, &self.path, &headers) {
             return false;
+        }
+        if upgrades {
+            return true;
         }
         for (pause, bytes) in &self.body {
             self.pace.sleep(*pause);

@@ -91,7 +91,26 @@ pub(super) fn streams() -> impl Strategy<Value = Attempt> {
     )
 }
 
+/// The two headers with which both sides leave HTTP.
+pub(super) const UPGRADE: [(&str, &str); 2] = [("upgrade", "websocket"), ("connection", "upgrade")];
+
 impl Attempt {
+    /// A try in which the upstream leaves HTTP and says these, or does not.
+    pub(super) fn tunnel(taken: bool, pieces: Vec<Piece>, end: &'static str) -> Self {
+        Self {
+            after: 5,
+            status: if taken { 101 } else { 403 },
+            kind: "text/plain",
+            pieces,
+            gap: usize::MAX,
+            has_length: false,
+            trailers: false,
+            end,
+            says: None,
+            compressed: false,
+        }
+    }
+
     /// With what the way to the upstream and the path allow.
     pub(super) fn fitting(mut self, reached: Reached, path: &str) -> Self {
         let by_http2 = reached == Reached::ByHttp2;
@@ -155,6 +174,9 @@ impl Attempt {
             return json!({ "after": after, "end": self.end });
         }
         let mut headers = vec![json!(["content-type", self.kind])];
+        if self.status == 101 {
+            headers = UPGRADE.map(|header| json!(header)).into();
+        }
         let bodiless = head || matches!(self.status, 204 | 304);
         if self.has_length && !bodiless && !self.pieces.is_empty() {
             let missing = usize::from(self.end != "complete");

@@ -80,6 +80,8 @@ fn with(buffering: &str, drain: Option<Value>, errors: Option<Value>, header: bo
               "retry": { "on": ["connect-failure", "refused-stream"], "attempts": 2 } },
             { "name": "idle", "match": { "path": { "prefix": "/idle" } }, "buffering": "off",
               "timeouts": { "read": "400ms", "send": "400ms" } },
+            { "name": "chat", "match": { "path": { "exact": "/chat" } },
+              "timeouts": { "read": "400ms", "send": "400ms" } },
             { "name": "held", "match": { "path": { "prefix": "/held" } },
               "buffering": { "response": "on", "request": "on", "max_bytes": HELD },
               "timeouts": { "read": "400ms", "send": "400ms" } },

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::attempt::{self, Attempt, Reached};
+use super::attempt::{self, Attempt, Reached, UPGRADE};
 use super::configuration::GAP;
 use super::piece::{self, Piece, body, length, pauses};
 
@@ -12,6 +12,13 @@ const BACK_OFF: u64 = 75;
 
 /// Milliseconds between the late pieces of a stream: a proxy that reads two of them at once sees other boundaries.
 const APART: u64 = 200;
+
+/// The path of connections that leave HTTP.
+const CHAT: &str = "/chat";
+
+/// Milliseconds between the words of the side that speaks, and how many there are: more than the other side's silence.
+const BEAT: u64 = 100;
+const BEATS: usize = 14;
 
 /// An exchange without its place in a trace.
 #[derive(Debug, Clone)]
@@ -41,7 +48,57 @@ enum Lasting {
 
 /// All kinds of exchanges.
 pub(super) fn exchanges() -> impl Strategy<Value = Generated> {
-    prop_oneof![3 => ordinary(), 1 => streams()]
+    prop_oneof![6 => ordinary(), 2 => streams(), 1 => tunnels()]
+}
+
+/// Who speaks while the other side is silent for longer than the limit.
+#[derive(Debug, Clone, Copy)]
+enum Speaks {
+    Nobody,
+    Client,
+    Upstream,
+}
+
+/// A connection that leaves HTTP, or is not let go.
+fn tunnels() -> impl Strategy<Value = Generated> {
+    let speaks = vec![Speaks::Nobody, Speaks::Client, Speaks::Upstream];
+    let speaks = prop::sample::select(speaks);
+    let end = prop::sample::select(vec!["complete", "never"]);
+    let taken = prop::bool::weighted(0.8);
+    (speaks, piece::texts(), piece::texts(), 0usize..3, end, taken).prop_map(
+        |(speaks, mut upload, mut pieces, gap, end, taken)| {
+            let steadily = |pieces: &[Piece]| vec![pieces[0].after(BEAT); BEATS];
+            let (speaking, silent) = match speaks {
+                Speaks::Client => (Some(&mut upload), &mut pieces),
+                Speaks::Upstream => (Some(&mut pieces), &mut upload),
+                Speaks::Nobody => (None, &mut pieces),
+            };
+            if let Some(piece) = silent.get_mut(gap) {
+                *piece = piece.after(GAP);
+            }
+            if let Some(pieces) = speaking {
+                *pieces = steadily(pieces);
+            }
+            if !taken {
+                upload.clear();
+            }
+            Generated {
+                path: CHAT,
+                method: "GET",
+                headers: UPGRADE.into(),
+                upload,
+                upload_has_length: false,
+                trailers: false,
+                refusals: 0,
+                lasting: Lasting::No,
+                attempts: vec![Attempt::tunnel(
+                    taken,
+                    pieces,
+                    if taken { end } else { "complete" },
+                )],
+            }
+        },
+    )
 }
 
 /// A stream of events or lines, which a drain may cut.
@@ -134,7 +191,7 @@ fn headers() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
 }
 
 fn is_idle_limited(path: &str) -> bool {
-    matches!(path, "/idle" | "/held")
+    matches!(path, "/idle" | "/held" | CHAT)
 }
 
 impl Generated {
@@ -176,8 +233,16 @@ impl Generated {
         pauses(&self.upload, u64::MAX)
     }
 
+    /// Whether it asks to leave HTTP, which takes a connection for itself.
+    pub(super) fn leaves_http(&self) -> bool {
+        self.path == CHAT
+    }
+
     /// How many milliseconds it takes at most.
     pub(super) fn longest(&self) -> u64 {
+        if self.leaves_http() {
+            return self.sends() + self.attempts[0].longest(false);
+        }
         let limited = matches!(self.path, "/short" | "/again") || is_idle_limited(self.path);
         let last = self.attempts.len() - 1;
         let tries = (0..3).map(|index| self.attempts[index.min(last)].longest(limited));

@@ -127,7 +127,9 @@ fn exchanges(
     let mut lasting: Vec<(usize, u64, usize)> = Vec::new();
     for (index, (which, exchange)) in phase.exchanges.iter().enumerate() {
         let on = which.index(connections.len());
-        if lasting.iter().any(|(other, ..)| *other == on) {
+        if lasting.iter().any(|(other, ..)| *other == on)
+            || (exchange.leaves_http() && connections[on].http2)
+        {
             continue;
         }
         let connection = &mut connections[on];

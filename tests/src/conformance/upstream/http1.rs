@@ -32,6 +32,9 @@ impl Attempt {
             }
             return;
         };
+        if status == 101 {
+            return self.play_tunnel(reply, pace);
+        }
         let bodiless = request.head.start.starts_with("HEAD ") || matches!(status, 204 | 304);
         let chunked = !self.has_length() && !bodiless;
         let empty = self.chunks.is_empty() && self.end == End::Complete;
@@ -54,6 +57,19 @@ impl Attempt {
             End::Complete => {}
             End::Never => while !reply.read().is_empty() {},
             _ => reply.close(),
+        }
+    }
+
+    /// The bytes of a connection that has left HTTP, for as long as it stays open.
+    fn play_tunnel(&self, reply: &mut Reply, pace: &Pace) {
+        reply.head(101, &pairs(&self.headers));
+        for (pause, bytes) in &self.chunks {
+            pace.sleep(*pause);
+            reply.write(bytes);
+        }
+        match self.end {
+            End::Never => while !reply.read().is_empty() {},
+            _ => reply.hang_up(),
         }
     }
 }

@@ -244,7 +244,9 @@ fn policy_effects(policy: &Policy) -> Vec<Effect> {
     }
     if let Some(limit) = policy.limits.read {
         let text = format!(
-            "504 when nothing has come from the upstream for {limit}, a cut once the response has begun"
+            "504 when nothing has come from the upstream for {limit}, a cut once the response has begun; \
+             of a download the first {} bytes are watched",
+            policy.max_bytes
         );
         effects.push(effect("timeouts.read", text));
     }

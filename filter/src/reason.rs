@@ -82,6 +82,11 @@ reasons! {
 const EARLY: &str = "upstream_reset_before_response_started{";
 
 impl Reason {
+    /// Whether it says no more than that a side went away, which is how a tunnel ends.
+    pub const fn is_close(self) -> bool {
+        matches!(self, Self::UpstreamReset | Self::ClientClosed)
+    }
+
     /// The reason behind a detail of Envoy's, `None` for what neither the proxy nor its upstream did wrong.
     pub fn of_detail(detail: &[u8]) -> Option<Self> {
         let detail = std::str::from_utf8(detail).ok()?;

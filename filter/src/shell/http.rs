@@ -43,6 +43,8 @@ pub(super) struct Http {
     reason: Option<Reason>,
     /// Its response has come to its end.
     complete: bool,
+    /// Both sides have left HTTP.
+    tunnel: bool,
     /// What stands in place of the body that the proxy made up; empty when that was said.
     page: Option<String>,
 }
@@ -62,6 +64,7 @@ impl Http {
             decided: None,
             reason: None,
             complete: false,
+            tunnel: false,
             page: None,
         }
     }

@@ -124,6 +124,35 @@ fn envoys_own_limits_of_time() {
     check(&Envoy::start(bootstrap.manager_with(&short)), "/", 504, "duration_limit", "default");
 }
 
+/// Either side may close a tunnel; that the proxy does is worth a word.
+#[test]
+fn a_tunnel_that_the_proxy_ends_and_those_that_end_by_themselves() {
+    let upstream = Upstream::start(|request, reply| {
+        reply.head(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
+        if request.path() == "/leaves" {
+            return reply.hang_up();
+        }
+        while !reply.read().is_empty() {}
+    });
+    let bootstrap = Bootstrap::example("static", upstream.port).configured(&configuration());
+    let idle = json!({ "stream_idle_timeout": "0.5s" });
+    let envoy = Envoy::start(bootstrap.manager_with(&idle));
+    let open = |path: &str| {
+        let mut client = Client::connect(envoy.port);
+        client.send("GET", path, &[("upgrade", "websocket"), ("connection", "upgrade")]);
+        assert_eq!(client.receive().status, 101);
+        client
+    };
+    drop(open("/"));
+    assert!(open("/leaves").rest().is_empty());
+    assert!(open("/").rest().is_empty());
+    envoy.await_stat("wasmcustom.sluice.route.default.ended.idle_timeout", 1);
+    let closes = ["client_closed", "upstream_reset"];
+    let told =
+        closes.map(|word| envoy.stat(&format!("wasmcustom.sluice.route.default.ended.{word}")));
+    assert_eq!(told, [0, 0], "{closes:?}");
+}
+
 #[test]
 fn an_upstream_that_takes_no_connection() {
     // Nobody accepts: once the kernel's queue is full it drops what wants to connect.

@@ -90,8 +90,8 @@ impl Http {
     }
 
     fn note_response(&mut self, active: &Active, effects: &ResponseEffects, ended: bool) {
-        // Whoever leaves a tunnel, that is its end.
-        self.complete = ended || effects.tunnel;
+        self.complete = ended;
+        self.tunnel = effects.tunnel;
         let Some(watch) = &self.watch else { return };
         // What is held, its client does not wait for, nor the upstream for its client.
         let kind = match effects.tunnel {

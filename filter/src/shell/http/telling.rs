@@ -40,7 +40,8 @@ impl Http {
         if over.is_some() {
             self.reason = over;
         } else if !self.complete && self.reason.is_none() && active.config.asks_why() {
-            self.reason = host::detail().as_deref().and_then(Reason::of_detail);
+            let reason = host::detail().as_deref().and_then(Reason::of_detail);
+            self.reason = reason.filter(|reason| !(self.tunnel && reason.is_close()));
             if let Some(reason) = self.reason.filter(|_| self.counted) {
                 vm::with(|vm| vm.metrics.ended(active.slot(self.stream.route()), reason));
             }

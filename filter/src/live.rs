@@ -5,6 +5,8 @@
 //! compares one number for each stream, in one array from front to back. A timing wheel would look at fewer streams, but has to unlink
 //! and link them one by one, and looks at most of them in one tick when they began together; `cargo bench` compares both.
 
+use std::cmp::Ordering;
+
 use crate::config::span::Span;
 use crate::cut::Cut;
 use crate::reason::Reason;
@@ -104,6 +106,15 @@ struct Stream<T> {
 }
 
 impl<T> Stream<T> {
+    /// Which limit is over first. Where a piece of the upload was the last that moved, its next one is missed.
+    fn idle(&self) -> Reason {
+        match self.send.cmp(&self.read) {
+            Ordering::Less => Reason::SendTimeout,
+            Ordering::Equal if self.phase != Phase::Tunnel => Reason::SendTimeout,
+            Ordering::Equal | Ordering::Greater => Reason::ReadTimeout,
+        }
+    }
+
     /// When the upstream will have been silent for too long.
     fn silent(&self, clock: &Clock) -> u64 {
         let counts = !self.held && self.watched != Some(0);
@@ -289,8 +300,8 @@ impl<T: Clone> Live<T> {
         let idle = self.due.iter().enumerate().filter(|(_, due)| **due <= now);
         let idle: Vec<usize> = idle.map(|(index, _)| index).take(room).collect();
         let over = idle.into_iter().filter_map(|index| {
-            let read = self.streams[index].read <= now;
-            self.finish(index, if read { Reason::ReadTimeout } else { Reason::SendTimeout })
+            let reason = self.streams[index].idle();
+            self.finish(index, reason)
         });
         over.collect()
     }

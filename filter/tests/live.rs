@@ -117,6 +117,12 @@ fn an_upload_that_goes_on_counts_for_a_response_that_has_begun() {
     assert_eq!((over[0].reason, over[0].begun), (Reason::ReadTimeout, true));
     assert!((500..=500 + REFRESH_MS).contains(&took), "{took}");
 
+    let alike = limits(Some(span(500)), Some(span(500)));
+    let slot = plugin.live.begin(3, alike, Waits::ForUpload, ());
+    plugin.live.answered(slot, Kind::Endless);
+    plugin.live.sent(slot);
+    assert_eq!(plugin.until_over().0[0].reason, Reason::SendTimeout);
+
     let slot = plugin.live.begin(2, both, Waits::ForUpload, ());
     plugin.live.answered(slot, Kind::Endless);
     plugin.live.completed(slot);

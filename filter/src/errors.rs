@@ -80,8 +80,11 @@ impl Errors {
     /// The positions of the pages that say they are JSON and are none.
     pub(crate) fn broken_json(&self) -> impl Iterator<Item = usize> {
         let example = Failure { reason: Reason::UpstreamReset, status: 502, route: "default" };
-        let is_json =
-            move |page: &PageSpec| parse_json(&filled(page.body.as_str(), &example, "1")).is_ok();
+        // A request has an id or has none.
+        let is_json = move |page: &PageSpec| {
+            let filled = |id| filled(page.body.as_str(), &example, id);
+            ["a-1", ""].into_iter().all(|id| parse_json(&filled(id)).is_ok())
+        };
         let pages = self.pages.iter().enumerate();
         pages.filter(move |(_, page)| says_json(page) && !is_json(page)).map(|(index, _)| index)
     }

@@ -407,10 +407,12 @@ fn what_a_host_could_not_hold_and_a_cut_without_a_drain_are_warned_about() {
     };
     let cut = "routes[0].drain: nothing is ever cut without a drain section";
     let many = "routes[0].buffering.max_bytes: 1048577 is more than Envoy's buffers take unless \
-                per_connection_buffer_limit_bytes says otherwise; a larger body would be cut";
+                per_connection_buffer_limit_bytes says otherwise; a body that does not fit there would be cut";
     assert_eq!(accepted(&routes(r#"{"response":"on","max_bytes":1048577}"#)), [many, cut]);
     assert_eq!(accepted(&routes(r#"{"response":"on","max_bytes":1048576}"#)), [cut]);
     assert_eq!(accepted(&routes(r#"{"response":"off","max_bytes":1048577}"#)), [cut]);
+    let watched = r#"{"response":"off","max_bytes":1048577},"timeouts":{"read":"1s"}"#;
+    assert_eq!(accepted(&routes(watched)), [many, cut]);
 }
 
 #[test]
@@ -453,8 +455,13 @@ fn a_page_that_is_not_the_json_it_says_is_warned_about() {
         ))
     };
     let warning = "errors.alternatives[0].body: with its words filled in this is no JSON, which its content_type says it is";
-    let wrong =
-        ["{reason}", r#"{"error": {reason}}"#, r#"{"error": "{reason}""#, "{'a': {status}}"];
+    let wrong = [
+        "{reason}",
+        r#"{"id": {request_id}}"#,
+        r#"{"error": {reason}}"#,
+        r#"{"error": "{reason}""#,
+        "{'a': {status}}",
+    ];
     for body in wrong {
         assert_eq!(page("application/json", body), [warning], "{body}");
         assert_eq!(page("application/Problem+JSON; charset=utf-8", body), [warning], "{body}");

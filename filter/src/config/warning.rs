@@ -48,9 +48,9 @@ pub enum Oddity {
         /// How often workers look.
         refresh: Span,
     },
-    /// More may be held than a proxy's buffer takes unless it was made larger.
+    /// More may be held, or of a download watched, than a proxy's buffer takes unless it was made larger.
     #[error(
-        "{bytes} is more than Envoy's buffers take unless per_connection_buffer_limit_bytes says otherwise; a larger body would be cut"
+        "{bytes} is more than Envoy's buffers take unless per_connection_buffer_limit_bytes says otherwise; a body that does not fit there would be cut"
     )]
     ManyBytes {
         /// The largest body that is held.
@@ -114,7 +114,7 @@ fn oddities(config: &Config, policy: &Policy) -> Vec<(&'static str, Oddity)> {
     }
     let holds = policy.hold_request
         || matches!(policy.response, Some(BufferingMode::On | BufferingMode::Auto));
-    if holds && policy.max_bytes > ENVOY_BUFFER {
+    if (holds || policy.limits.read.is_some()) && policy.max_bytes > ENVOY_BUFFER {
         oddities.push(("buffering.max_bytes", Oddity::ManyBytes { bytes: policy.max_bytes }));
     }
     if policy.cut && config.drain.is_none() {

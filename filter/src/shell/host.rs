@@ -159,13 +159,13 @@ pub(super) fn shared(key: &str) -> Shared {
 ///
 /// The ABI has no "if it is not there": the number 0, which a key without a value has, writes over whatever came in between. Envoy compares
 /// a number with that of a value that is there, and creates one that is not; so a number which is none makes the first write conditional, too.
-const NONE: u32 = u32::MAX;
+const UNUSED: u32 = u32::MAX;
 
-/// Writes `value` if nobody has since the read that gave `cas`. A host that refuses to create a value under [`NONE`] is asked to write it
+/// Writes `value` if nobody has since the read that gave `cas`. A host that refuses to create a value under [`UNUSED`] is asked to write it
 /// whatever is there: no condition holds for the first write then.
 pub(super) fn set_shared(key: &str, value: &str, cas: Option<u32>) -> Result<(), Outdated> {
     let write = |cas| hostcalls::set_shared_data(key, Some(value.as_bytes()), cas);
-    let written = match write(Some(cas.unwrap_or(NONE))) {
+    let written = match write(Some(cas.unwrap_or(UNUSED))) {
         Err(Status::CasMismatch) if cas.is_none() && shared(key).1.is_none() => write(None),
         other => other,
     };

@@ -214,7 +214,7 @@ impl HttpContext for Http {
         if self.cut(held, ended) == Passage::Hold {
             return Action::Pause;
         }
-        self.complete |= ended;
+        self.complete = ended;
         if let Some(watch) = &self.watch {
             watch.with(|streams, slot| match ended {
                 true => streams.completed(slot),

@@ -1,13 +1,11 @@
 //! What deciding costs natively: finding the route among few and many, and the whole decision over a request.
 
-#[expect(dead_code, reason = "not every benchmark asks for every input")]
-mod inputs;
-
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sluice_filter::stream::Stream;
 use sluice_filter::{Config, RequestView};
+use sluice_test_kit::inputs;
 
 /// As many requests for each configuration, so that only the routes differ in what they ask of the caches.
 const REQUESTS: usize = 1000;

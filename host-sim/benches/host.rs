@@ -1,13 +1,11 @@
 //! What the host costs: whole exchanges through our filter and through hand-written ones, and what it takes to load a filter.
 
-#[path = "../../filter/benches/inputs.rs"]
-#[expect(dead_code, reason = "not every benchmark asks for every input")]
-mod inputs;
 #[expect(dead_code, reason = "not every benchmark looks at everything")]
 mod worker;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sluice_sim::{HeaderMap, Process, Profile, Vm, VmOptions};
+use sluice_test_kit::inputs;
 use worker::{Worker, filter, module};
 
 /// A hand-written module in its binary form.

@@ -2,8 +2,7 @@
 //!
 //! Exit status 0: everything held; 1: something expected did not hold; 2: bad input, of which nothing was run.
 
-#[path = "common/program.rs"]
-mod program;
+use sluice_test_kit::program;
 mod cli {
     mod configurations;
     mod drain;

@@ -2,8 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a real proxy runs on the wall clock")]
 
-#[path = "common/program.rs"]
-mod program;
+use sluice_test_kit::program;
 
 mod envoy {
     mod bodies;

@@ -3,8 +3,7 @@
 //! A scenario is `NAME.jsonl` with the configuration `NAME.config.json`. What a trace can say by itself stands in the trace;
 //! here stand what needs counting over all connections, what must fail without the filter, and what may differ between runs.
 
-#[path = "common/program.rs"]
-mod program;
+use sluice_test_kit::program;
 
 mod scenarios {
     mod ablation;

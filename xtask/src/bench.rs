@@ -108,7 +108,7 @@ fn in_the_host(table: &mut Table) -> Result<()> {
 
 fn replays(table: &mut Table) -> Result<()> {
     announce("replaying a trace of 100,000 requests");
-    let figures = Figures::of("sluice-sim", "replay")?;
+    let figures = Figures::of("sluice-cli", "replay")?;
     let rate = figures.figure("requests/second")?;
     table.compare_rate("replayed requests a second on one core", rate, 500_000.0);
     let memory = figures.figure("memory/bytes")? / MIB;
@@ -118,10 +118,11 @@ fn replays(table: &mut Table) -> Result<()> {
 
 fn live(table: &mut Table) -> Result<()> {
     announce("replaying 100,000 streams that are open at once");
-    let figures = Figures::of("sluice-sim", "streams")?;
+    let figures = Figures::of("sluice-cli", "streams")?;
     let (seconds, bytes) = (figures.figure("replay/seconds")?, figures.figure("replay/bytes")?);
     table.compare("replaying 100,000 streams at once", seconds, Goal::AtMost(10.0), " s");
     table.compare("… peak memory of the program", bytes / MIB, Goal::AtMost(2048.0), " MiB");
+    let figures = Figures::of("sluice-sim", "live")?;
     let linear = figures.figure("linear/bytes")?;
     table.add("… linear memory of the module for each", format!("{linear:.0} bytes"));
     table.compare("… a tick among them", figures.figure("tick/ms")?, Goal::AtMost(1.0), " ms");

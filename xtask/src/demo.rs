@@ -12,7 +12,7 @@ const TRACE: &str = "tests/traces/tour.jsonl";
 pub(crate) fn run() -> Result<()> {
     module::build()?;
     announce(&format!("sluice replay --config {CONFIGURATION} {TRACE}"));
-    let program = ["run", "--quiet", "--package", "sluice-sim", "--bin", "sluice", "--"];
+    let program = ["run", "--quiet", "--package", "sluice-cli", "--bin", "sluice", "--"];
     let replay = ["replay", "--config", CONFIGURATION, TRACE];
     shell::run(cargo(program.into_iter().chain(replay))).context("the demonstration went wrong")?;
     println!("The demonstration ended as expected. Change {CONFIGURATION} and run it again.");

@@ -1,13 +1,10 @@
 //! The ways from the upstream to a client that are compared: through an Envoy without the filter and through one with it. A third
 //! one without a proxy says how much of each delay is the measurement's own.
 
-#[expect(dead_code, reason = "only the configuration is needed")]
-#[path = "../../../filter/benches/inputs.rs"]
-mod inputs;
-
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sluice_test_kit::inputs;
 
 use super::process::Usage;
 use crate::envoy::{Bootstrap, Envoy};

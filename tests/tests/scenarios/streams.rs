@@ -1,11 +1,6 @@
 //! Thousands of event streams at once, each event and each end at its own time: what `cargo xtask bench` does with 100,000, in small.
 
-#[path = "../../../filter/benches/inputs.rs"]
-#[expect(dead_code, reason = "benchmarks ask for more inputs")]
-mod inputs;
-#[path = "../../../host-sim/benches/trace.rs"]
-#[expect(dead_code, reason = "benchmarks ask for more traces")]
-mod trace;
+use sluice_test_kit::{inputs, trace};
 
 use super::simulator::{options, replayed};
 

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 /// Routes of a configuration on which not the number of routes is measured.
-pub(crate) const ROUTES: usize = 100;
+pub const ROUTES: usize = 100;
 
 const WORDS: [&str; 12] = [
     "api",
@@ -24,7 +24,7 @@ const WORDS: [&str; 12] = [
 ];
 
 /// A configuration with `routes` routes; the one at `index` is called `route-INDEX`.
-pub(crate) fn configuration(routes: usize) -> String {
+pub fn configuration(routes: usize) -> String {
     let mut json = String::from(
         "{\"version\":1,\"defaults\":{\"timeouts\":{\"request\":\"15s\"}},\"routes\":[",
     );
@@ -66,7 +66,7 @@ fn policy(index: usize) -> &'static str {
 }
 
 /// The limit that the route at `index` puts on a request, in milliseconds.
-pub(crate) fn limit_ms(index: usize) -> &'static str {
+pub fn limit_ms(index: usize) -> &'static str {
     match index % 4 {
         0 => "3000",
         1 => "0",
@@ -81,7 +81,7 @@ fn place(index: usize) -> String {
 }
 
 /// The headers of a request that the route at `index`, and no other, matches.
-pub(crate) fn request(index: usize) -> Vec<(String, String)> {
+pub fn request(index: usize) -> Vec<(String, String)> {
     let place = place(index);
     let (method, host, path) = match index % 10 {
         0..=2 => ("GET", "www.example.com".to_owned(), format!("/{place}?page=2")),
@@ -98,7 +98,7 @@ pub(crate) fn request(index: usize) -> Vec<(String, String)> {
 }
 
 /// The headers of a request that no route matches.
-pub(crate) fn stray() -> Vec<(String, String)> {
+pub fn stray() -> Vec<(String, String)> {
     common("GET", "www.example.com", "/elsewhere/entirely?page=2")
 }
 
@@ -121,11 +121,11 @@ fn common(method: &str, host: &str, path: &str) -> Vec<(String, String)> {
 }
 
 /// Which of `routes` routes the request number `request` is for: all of them in turn, neighbours far apart.
-pub(crate) fn target(request: usize, routes: usize) -> usize {
+pub fn target(request: usize, routes: usize) -> usize {
     request.wrapping_mul(7919) % routes
 }
 
 /// The same among the routes that stream without a limit.
-pub(crate) fn streaming(request: usize, routes: usize) -> usize {
+pub fn streaming(request: usize, routes: usize) -> usize {
     target(request, routes / 4) * 4 + 1
 }

@@ -7,29 +7,29 @@ use std::sync::OnceLock;
 
 /// How a run of `sluice` ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Run {
+pub struct Run {
     /// The exit status; -1 where a signal ended it.
-    pub(crate) status: i32,
+    pub status: i32,
     /// What it printed.
-    pub(crate) stdout: String,
+    pub stdout: String,
     /// What it complained about.
-    pub(crate) stderr: String,
+    pub stderr: String,
 }
 
 /// `sluice`, in the repository's root, with nothing of the environment that changes what it prints.
-pub(crate) fn sluice<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+pub fn sluice<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(program());
     command.current_dir(root()).env_remove("NO_COLOR").args(arguments).stdin(Stdio::null());
     command
 }
 
 /// Runs `sluice` to its end.
-pub(crate) fn run<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
+pub fn run<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
     finish(sluice(arguments))
 }
 
 /// Runs a [`sluice`] to its end.
-pub(crate) fn finish(mut command: Command) -> Run {
+pub fn finish(mut command: Command) -> Run {
     let output = command.output().expect("the program was found");
     let text = |bytes| String::from_utf8(bytes).expect("sluice prints UTF-8");
     Run {
@@ -40,18 +40,21 @@ pub(crate) fn finish(mut command: Command) -> Run {
 }
 
 /// The arguments that replay with the built filter, before any others.
-pub(crate) fn replay<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
+pub fn replay<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
     let module = module().to_str().expect("cargo's folders are UTF-8");
     run(["replay", "--wasm", module].into_iter().chain(arguments))
 }
 
 /// The repository's root.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the workspace")
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the package lies two folders below the root")
 }
 
 /// The filter's module.
-pub(crate) fn module() -> &'static Path {
+pub fn module() -> &'static Path {
     static MODULE: OnceLock<PathBuf> = OnceLock::new();
     MODULE.get_or_init(|| {
         let named = std::env::var_os("SLUICE_FILTER").map(PathBuf::from);
@@ -70,7 +73,7 @@ fn program() -> &'static Path {
         let program = profile.join("sluice").with_extension(std::env::consts::EXE_EXTENSION);
         assert!(
             program.is_file(),
-            "{} is missing; run `cargo build -p sluice-sim`, or all tests with `cargo test --workspace`",
+            "{} is missing; run `cargo build -p sluice-cli`, or all tests with `cargo test --workspace`",
             program.display()
         );
         program

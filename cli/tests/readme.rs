@@ -1,5 +1,5 @@
 //! The README's commands print what the README says. After a change that is meant,
-//! `TRYCMD=overwrite cargo test -p sluice-sim --test readme` brings it up to date.
+//! `TRYCMD=overwrite cargo test -p sluice-cli --test readme` brings it up to date.
 
 use std::path::Path;
 

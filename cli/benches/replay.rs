@@ -1,13 +1,9 @@
 //! What a replay of many short requests costs. Prints figures by name.
 
-#[path = "../../filter/benches/inputs.rs"]
-#[expect(dead_code, reason = "not every benchmark asks for every input")]
-mod inputs;
 mod program;
-#[expect(dead_code, reason = "not every benchmark asks for every trace")]
-mod trace;
 
 use program::{replay, write};
+use sluice_test_kit::{inputs, trace};
 
 /// Requests of the trace that is measured.
 const REQUESTS: usize = 100_000;

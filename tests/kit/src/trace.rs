@@ -3,13 +3,13 @@
 
 use std::fmt::Write as _;
 
-use super::inputs;
+use crate::inputs;
 
 /// Clients' connections, which stay open all the time.
 const CONNECTIONS: usize = 100;
 
 /// A trace of `requests` requests, one each millisecond, for the made-up configuration.
-pub(crate) fn requests(requests: usize) -> String {
+pub fn requests(requests: usize) -> String {
     let mut trace = connections();
     for number in 0..requests {
         let _ = writeln!(trace, "{}", exchange(number));
@@ -19,7 +19,7 @@ pub(crate) fn requests(requests: usize) -> String {
 
 /// A trace of `streams` event streams for the same configuration. They begin within ten seconds and live for a minute, with an event
 /// every twelve seconds; in between the filter is asked how many there are.
-pub(crate) fn streams(streams: usize) -> String {
+pub fn streams(streams: usize) -> String {
     let mut trace = connections();
     for number in 0..streams {
         let _ = writeln!(trace, "{}", stream(number, number * 10_000_000 / streams));

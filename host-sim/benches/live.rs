@@ -1,33 +1,22 @@
-//! What 100,000 streams cost that are all open at once: the time and the memory of a replay of them, the filter's linear memory for
-//! each, and a tick with all of them in one virtual machine. Prints figures by name.
+//! The cost of 100,000 open streams in one virtual machine: the filter's linear memory for each, and
+//! the time of a tick. Prints figures by name.
 
-#[path = "../../filter/benches/inputs.rs"]
-#[expect(dead_code, reason = "not every benchmark asks for every input")]
-mod inputs;
-mod program;
-#[expect(dead_code, reason = "not every benchmark asks for every trace")]
-mod trace;
-#[expect(dead_code, reason = "not every benchmark looks at everything")]
+#[expect(dead_code, reason = "not every benchmark uses every method")]
 mod worker;
 
 use std::time::{Duration, Instant};
 
-use program::{replay, write};
 use sluice_sim::HeaderMap;
+use sluice_test_kit::inputs;
 use worker::{Worker, filter, module};
 
 /// Streams that are open at once.
 const STREAMS: usize = 100_000;
-/// The ticks of which the middle one counts.
+/// The number of ticks of which the median is reported.
 const TICKS: u32 = 240;
 
 fn main() {
     let configuration = inputs::configuration(inputs::ROUTES);
-    let trace = write("streams.jsonl", &trace::streams(STREAMS));
-    let (took, peak) = replay(&write("config.json", &configuration), &trace);
-    println!("replay/seconds {:.2}", took.as_secs_f64());
-    println!("replay/bytes {peak}");
-
     let mut worker = Worker::new(&module(&filter()), &configuration);
     let before = worker.vm.memory_bytes();
     for number in 0..STREAMS {

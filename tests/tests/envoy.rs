@@ -7,6 +7,7 @@ use sluice_test_kit::program;
 mod envoy {
     mod bodies;
     mod broken;
+    mod buffering;
     mod compression;
     mod configuration;
     mod control;
@@ -18,9 +19,7 @@ mod envoy {
     mod events;
     mod examples;
     mod from_nginx;
-    mod holding;
-    mod hygiene;
-    mod idle;
+    mod idle_timeouts;
     mod import;
     mod manifests;
     mod metrics;
@@ -28,6 +27,7 @@ mod envoy {
     mod operator;
     mod pushes;
     mod readme;
+    mod reserved_headers;
     mod retries;
     mod schemas;
     mod soak;

@@ -12,7 +12,7 @@ use tally::Tally;
 
 /// What must hold on every Envoy that the filter supports: the modules of its tests.
 const ON_OLDER_PROXIES: [&str; 7] =
-    ["drains", "timeouts", "bodies", "holding", "import", "idle", "errors"];
+    ["drains", "timeouts", "bodies", "buffering", "import", "idle_timeouts", "errors"];
 
 /// Runs every check to its end, then says what failed; the last line counts the tests.
 pub(crate) fn run() -> Result<()> {

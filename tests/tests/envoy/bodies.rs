@@ -1,4 +1,4 @@
-//! Bodies pass byte for byte, however they are held, cut into pieces and framed.
+//! Bodies pass byte for byte in every buffering mode, framing and chunk size.
 
 use std::thread::scope;
 
@@ -10,7 +10,7 @@ use sluice_tests::upstream::{Reply, Request, Upstream};
 
 const MODES: [&str; 4] = ["on", "auto", "off", "none"];
 
-/// Around what is interesting: nothing, the default limit of holding, Envoy's buffer of 1 MiB.
+/// Sizes around the limits: empty, the default `max_bytes`, and Envoy's buffer limit of 1 MiB.
 const SIZES: [usize; 9] = [0, 1, 1000, 32_767, 32_768, 32_769, 262_144, 1_048_577, 8_388_608];
 
 fn configuration() -> Value {
@@ -22,33 +22,34 @@ fn configuration() -> Value {
     json!({ "version": 1, "routes": [route("on"), route("auto"), route("off")] })
 }
 
-/// Bytes in which every misplaced piece shows.
+/// Bytes that differ at every offset, so that a misplaced chunk shows.
 fn content(size: usize) -> Vec<u8> {
     (0..size as u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-/// `/MODE/FRAMING/SIZE/SLICE?HEADER=VALUE`: a body of so many bytes, written in slices of this size, perhaps with a header more.
+/// Serves `/MODE/FRAMING/SIZE/SLICE?HEADER=VALUE`: a body of SIZE bytes, written in slices of SLICE
+/// bytes, with an optional extra header.
 fn serve(request: &Request, reply: &mut Reply) {
     let words: Vec<&str> = request.path().split('/').collect();
     if words[2] == "upload" {
         return reply.respond(200, &[], request.body.len().to_string().as_bytes());
     }
     let number = |word: &str| word.parse::<usize>().expect("sizes are numbers");
-    let (slice, said) = words[4].split_once('?').unwrap_or((words[4], ""));
+    let (slice, header) = words[4].split_once('?').unwrap_or((words[4], ""));
     let (size, slice) = (number(words[3]), number(slice));
     let body = content(size);
     let length = size.to_string();
-    let mut headers: Vec<(&str, &str)> = said.split_once('=').into_iter().collect();
+    let mut headers: Vec<(&str, &str)> = header.split_once('=').into_iter().collect();
     headers.extend(match words[2] {
         "length" => Some(("content-length", length.as_str())),
         "chunked" => Some(("transfer-encoding", "chunked")),
         _ => None,
     });
     reply.head(200, &headers);
-    for piece in body.chunks(slice) {
+    for chunk in body.chunks(slice) {
         match words[2] {
-            "chunked" => reply.chunk(piece),
-            _ => reply.write(piece),
+            "chunked" => reply.chunk(chunk),
+            _ => reply.write(chunk),
         }
     }
     match words[2] {
@@ -58,7 +59,8 @@ fn serve(request: &Request, reply: &mut Reply) {
     }
 }
 
-/// Every framing, size and slice that takes a reasonable time: single bytes only for small bodies.
+/// All combinations of framing, size and slice; single-byte slices only for small bodies, to bound
+/// the run time.
 fn paths(mode: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for framing in ["length", "chunked", "close"] {
@@ -78,7 +80,7 @@ fn size(path: &str) -> usize {
 }
 
 #[test]
-fn responses_are_the_same_bytes_in_every_mode() {
+fn response_bytes_are_unchanged_in_every_mode() {
     let upstream = Upstream::start(serve);
     let envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration()));
     scope(|scope| {
@@ -89,19 +91,22 @@ fn responses_are_the_same_bytes_in_every_mode() {
                 for path in paths(mode) {
                     let response = client.get(&path);
                     assert_eq!((response.status, response.body.complete), (200, true), "{path}");
-                    assert!(response.body.bytes == content(size(&path)), "{path}: other bytes");
+                    assert!(
+                        response.body.bytes == content(size(&path)),
+                        "{path}: the bytes differ"
+                    );
                 }
             });
         }
     });
 }
 
-/// What an upstream says of its response decides how it passes, and not what.
+/// Response headers select how a body is delivered; they never change its bytes.
 #[test]
-fn what_an_upstream_says_changes_no_byte() {
+fn response_headers_do_not_change_the_body() {
     let upstream = Upstream::start(serve);
     let envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration()));
-    let said = [
+    let headers = [
         "x-accel-buffering=no",
         "x-accel-buffering=yes",
         "content-type=text/event-stream",
@@ -114,21 +119,24 @@ fn what_an_upstream_says_changes_no_byte() {
         for path in
             paths(mode).into_iter().filter(|path| size(path) <= 262_144 && !path.ends_with("/1"))
         {
-            for said in said {
-                let path = format!("{path}?{said}");
+            for header in headers {
+                let path = format!("{path}?{header}");
                 let response = client.get(&path);
                 assert_eq!((response.status, response.body.complete), (200, true), "{path}");
-                assert!(response.body.bytes == content(size(&path)), "{path}: other bytes");
+                assert!(response.body.bytes == content(size(&path)), "{path}: the bytes differ");
             }
-            let path = format!("{path}?{}", said[0]);
-            assert!(over_http_2.get(&path).body == content(size(&path)), "{path}: other bytes");
+            let path = format!("{path}?{}", headers[0]);
+            assert!(
+                over_http_2.get(&path).body == content(size(&path)),
+                "{path}: the bytes differ"
+            );
         }
     }
 }
 
-/// Envoy advises edge proxies to have buffers of 32 KiB, which is as much as is held unless the configuration says otherwise.
+/// Envoy recommends buffers of 32 KiB for edge proxies; the default `max_bytes` is the same number.
 #[test]
-fn what_is_held_by_default_fits_into_the_buffers_that_envoy_advises() {
+fn the_default_max_bytes_fits_into_the_buffers_that_envoy_recommends() {
     let upstream = Upstream::start(serve);
     let route = json!({ "name": "on", "match": { "path": { "prefix": "/on/" } },
                         "buffering": { "response": "on", "request": "on" } });
@@ -140,7 +148,7 @@ fn what_is_held_by_default_fits_into_the_buffers_that_envoy_advises() {
             let path = format!("/on/length/{size}/{slice}");
             let response = Client::once(envoy.port, &path);
             assert_eq!((response.status, response.body.complete), (200, true), "{path}");
-            assert!(response.body.bytes == content(size), "{path}: other bytes");
+            assert!(response.body.bytes == content(size), "{path}: the bytes differ");
             let response = http2::Client::connect(envoy.port).get(&path);
             assert!(response.reset.is_none() && response.body == content(size), "{path}");
         }
@@ -148,13 +156,13 @@ fn what_is_held_by_default_fits_into_the_buffers_that_envoy_advises() {
         let response = Client::connect(envoy.port).post(&path, &content(size));
         assert_eq!(response.status, if size > 32_768 { 413 } else { 200 }, "{path}");
         if size <= 32_768 {
-            assert!(upstream.requests(&path)[0].body == content(size), "{path}: other bytes");
+            assert!(upstream.requests(&path)[0].body == content(size), "{path}: the bytes differ");
         }
     }
 }
 
 #[test]
-fn responses_are_the_same_bytes_over_http_2() {
+fn response_bytes_are_unchanged_over_http_2() {
     let upstream = Upstream::start(serve);
     let envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration()));
     let mut client = http2::Client::connect(envoy.port);
@@ -162,13 +170,13 @@ fn responses_are_the_same_bytes_over_http_2() {
         for path in paths(mode).into_iter().filter(|path| !path.ends_with("/1")) {
             let response = client.get(&path);
             assert_eq!((response.status, response.reset), (200, None), "{path}");
-            assert!(response.body == content(size(&path)), "{path}: other bytes");
+            assert!(response.body == content(size(&path)), "{path}: the bytes differ");
         }
     }
 }
 
 #[test]
-fn uploads_are_the_same_bytes_in_every_mode() {
+fn upload_bytes_are_unchanged_in_every_mode() {
     let upstream = Upstream::start(serve);
     let envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration()));
     for mode in MODES {
@@ -182,17 +190,17 @@ fn uploads_are_the_same_bytes_in_every_mode() {
                 continue;
             }
             assert_eq!(client.post(&path, &body).status, 200, "{path}");
-            assert!(upstream.requests(&path)[0].body == body, "{path}: other bytes");
+            assert!(upstream.requests(&path)[0].body == body, "{path}: the bytes differ");
             let path = format!("/{mode}/upload/chunked/{size}");
             client.send("POST", &path, &[("transfer-encoding", "chunked")]);
-            for piece in body.chunks(70_000) {
-                client.write(format!("{:x}\r\n", piece.len()).as_bytes());
-                client.write(piece);
+            for chunk in body.chunks(70_000) {
+                client.write(format!("{:x}\r\n", chunk.len()).as_bytes());
+                client.write(chunk);
                 client.write(b"\r\n");
             }
             client.write(b"0\r\n\r\n");
             assert_eq!(client.receive().status, 200, "{path}");
-            assert!(upstream.requests(&path)[0].body == body, "{path}: other bytes");
+            assert!(upstream.requests(&path)[0].body == body, "{path}: the bytes differ");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Broken HTTP, from either side, is met exactly as without the filter.
+//! Envoy handles malformed HTTP from clients and upstreams in the same way with and without the
+//! filter.
 
 use std::thread::{scope, sleep};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use sluice_tests::upstream::{Reply, Request, Upstream};
 
 const THREADS: usize = 16;
 
-/// Every rule at work, so that there is something to go wrong.
+/// A configuration in which buffering, routes and drains are all active.
 fn configuration() -> Value {
     json!({
         "version": 1,
@@ -20,7 +21,7 @@ fn configuration() -> Value {
     })
 }
 
-/// What an upstream sends, cut off where it ends.
+/// Malformed responses; the upstream closes the connection after each.
 fn broken_responses() -> Vec<Vec<u8>> {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut broken: Vec<Vec<u8>> = [
@@ -39,13 +40,13 @@ fn broken_responses() -> Vec<Vec<u8>> {
     ]
     .map(|text| text.as_bytes().to_vec())
     .into();
-    // A good response that ends early, at every point.
+    // A valid response, truncated after every byte.
     let good = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nx-a: b\r\n\r\nabcdefghi";
     broken.extend((1..good.len()).map(|end| good[..end].to_vec()));
     broken
 }
 
-/// What a client sends, on a connection of its own.
+/// Malformed requests, each for a connection of its own.
 fn broken_requests() -> Vec<Vec<u8>> {
     let post = "POST / HTTP/1.1\r\nhost: a\r\n";
     [
@@ -71,9 +72,9 @@ fn broken_requests() -> Vec<Vec<u8>> {
     .into()
 }
 
-/// What a client can tell of an answer.
+/// The parts of a response that a client can observe.
 #[derive(Debug, PartialEq)]
-struct Seen {
+struct Observed {
     status: Option<u16>,
     headers: Vec<String>,
     body: Vec<u8>,
@@ -81,15 +82,15 @@ struct Seen {
     stays_open: bool,
 }
 
-fn seen(client: &mut Client) -> Seen {
+fn observe(client: &mut Client) -> Observed {
     let Some(response) = client.try_receive() else {
         let (headers, body) = (Vec::new(), Vec::new());
-        return Seen { status: None, headers, body, complete: false, stays_open: false };
+        return Observed { status: None, headers, body, complete: false, stays_open: false };
     };
-    // Its value is a time; `x-accel-buffering` is ours.
+    // The first two differ in every run; the filter adds `x-accel-buffering`.
     let ignored = ["date", "x-envoy-upstream-service-time", "x-accel-buffering"];
     let names = response.head.headers.iter().map(|(name, _)| name.clone());
-    Seen {
+    Observed {
         status: Some(response.status),
         headers: names.filter(|name| !ignored.contains(&name.as_str())).collect(),
         complete: response.body.complete,
@@ -104,7 +105,7 @@ fn pair(upstream: &Upstream) -> [Envoy; 2] {
 }
 
 #[test]
-fn a_broken_response_is_met_as_without_the_filter() {
+fn a_malformed_response_has_the_same_effect_as_without_the_filter() {
     let responses = broken_responses();
     let count = responses.len();
     let upstream = Upstream::start(move |request: &Request, reply: &mut Reply| {
@@ -119,16 +120,17 @@ fn a_broken_response_is_met_as_without_the_filter() {
             let [mut with, mut without] = [&with, &without].map(|envoy| {
                 let mut client = Client::connect(envoy.port);
                 client.send("GET", &format!("{path}/{number}"), &[]);
-                seen(&mut client)
+                observe(&mut client)
             });
-            // A held body that is cut has shown the client nothing of itself; that is its point.
+            // The filter buffers this body, so a truncated one never reaches the client.
             if !without.complete && path == "/on" {
                 (with.body, without.body) = (Vec::new(), Vec::new());
             }
             assert_eq!(with, without, "{path}, response {number}");
         }
     };
-    // Envoy takes a second to close after a cut response; nothing else makes this slow.
+    // Envoy closes a connection one second after a truncated response, so the cases run in
+    // parallel.
     scope(|scope| {
         for first in 0..THREADS {
             scope.spawn(move || (first..count).step_by(THREADS).for_each(compare));
@@ -137,7 +139,7 @@ fn a_broken_response_is_met_as_without_the_filter() {
 }
 
 #[test]
-fn a_broken_request_is_met_as_without_the_filter() {
+fn a_malformed_request_has_the_same_effect_as_without_the_filter() {
     let upstream = Upstream::start(|request, reply| {
         let start = request.head.start.clone();
         reply.respond(200, &[], start.as_bytes());
@@ -147,18 +149,18 @@ fn a_broken_request_is_met_as_without_the_filter() {
         let [with, without] = [&with, &without].map(|envoy| {
             let mut client = Client::connect(envoy.port);
             client.try_write(&request);
-            seen(&mut client)
+            observe(&mut client)
         });
         assert_eq!(with, without, "{:?}", String::from_utf8_lossy(&request));
     }
 }
 
 #[test]
-fn clients_that_leave_at_any_moment_leave_nothing_behind() {
+fn no_request_stays_in_flight_when_clients_disconnect() {
     let upstream = Upstream::start(|_, reply| {
         reply.head(200, &[("content-length", "9")]);
-        for piece in [b"abc", b"def", b"ghi"] {
-            reply.write(piece);
+        for chunk in [b"abc", b"def", b"ghi"] {
+            reply.write(chunk);
             reply.pause(30);
         }
     });

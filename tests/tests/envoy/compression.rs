@@ -1,5 +1,5 @@
-//! What a compressor does to a stream, and what a configuration can do about it: what
-//! `docs/compression.md` says, with the configuration that stands there.
+//! Compressors and event streams: the statements of `docs/compression.md`, run with the
+//! configuration blocks of that page.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ use sluice_tests::upstream::{Reply, Request, Upstream};
 
 const EVENTS: usize = 4;
 
-/// Where the compressor stands among the filters: a response passes the last one first.
+/// The compressor's position in the filter chain; responses run through the chain backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     CompressorFirst,
@@ -25,15 +25,16 @@ enum Order {
 
 const ORDERS: [Order; 2] = [Order::CompressorFirst, Order::FilterFirst];
 
-/// The list with this name in the document, each in a block of its own.
+/// The YAML list with this name from the page; each list has its own block.
 fn documented(list: &str) -> Vec<Value> {
-    let text = fs::read_to_string(root().join("docs/compression.md")).expect("it is there");
-    let (_, block) = text.split_once(&format!("\n```yaml\n{list}:\n")).expect("such a block");
+    let text = fs::read_to_string(root().join("docs/compression.md")).expect("the page exists");
+    let (_, block) =
+        text.split_once(&format!("\n```yaml\n{list}:\n")).expect("the page has this block");
     let (items, _) = block.split_once("\n```\n").expect("a block has an end");
     serde_saphyr::from_str(items).expect("a list")
 }
 
-/// The documented compressor, with this library and for these types.
+/// The compressor of the page, with this library and these content types.
 fn compressor(library: &str, types: &Value) -> Value {
     let mut filter = documented("http_filters").remove(0);
     let name = library[..1].to_uppercase() + &library[1..];
@@ -44,12 +45,12 @@ fn compressor(library: &str, types: &Value) -> Value {
     filter
 }
 
-/// A compressor of every type that the service has.
+/// A compressor for every content type of the service.
 fn of_all(library: &str) -> Value {
     compressor(library, &json!(["text/event-stream", "application/x-ndjson", "application/json"]))
 }
 
-/// An upstream of events in a proxy that compresses.
+/// An upstream that sends events, behind a proxy that compresses.
 struct Service {
     envoy: Envoy,
     upstream: Upstream,
@@ -61,7 +62,7 @@ impl Service {
         Self::with_routes(order, compressor, &[])
     }
 
-    /// With these routes of the proxy before its others.
+    /// Starts the proxy with these routes before its own.
     fn with_routes(order: Order, compressor: &Value, before: &[Value]) -> Self {
         let configuration = json!({ "version": 1, "routes": [
             { "name": "held", "match": { "path": { "prefix": "/held" } }, "buffering": "on" },
@@ -82,50 +83,52 @@ impl Service {
         Self { envoy: Envoy::start(bootstrap), upstream, sent }
     }
 
-    fn get(&self, path: &str, accepted: &str) -> Seen {
-        self.sent.lock().expect("nobody panics with it in hand").clear();
+    fn get(&self, path: &str, accepted: &str) -> Received {
+        self.sent.lock().expect("no thread panics while it holds the lock").clear();
         let mut client = Client::connect(self.envoy.port);
         client.send("GET", path, &[("accept-encoding", accepted)]);
         let response = client.receive();
         assert!(response.body.complete, "{path}");
         let coding = response.header("content-encoding").map(str::to_owned);
-        let sent = self.sent.lock().expect("nobody panics with it in hand").clone();
+        let sent = self.sent.lock().expect("no thread panics while it holds the lock").clone();
         assert_eq!(sent.len(), EVENTS, "{path}");
-        Seen { response, sent, coding }
+        Received { response, sent, coding }
     }
 }
 
-/// What a client got, and when what it is made of was sent.
-struct Seen {
+/// A response as a client received it, and the times at which the upstream sent its events.
+struct Received {
     response: Response,
     sent: Vec<Instant>,
     coding: Option<String>,
 }
 
-impl Seen {
-    /// How many events of a plain or gzipped stream were readable before the next one was sent; all of them
-    /// in the end.
+impl Received {
+    /// The number of events of a plain or gzip stream that were readable before the upstream sent
+    /// the next one. Every event must be readable at the end.
     fn in_time(&self) -> usize {
         assert_eq!(self.readable(self.response.body.bytes.len()), text(EVENTS));
-        self.in_pieces(|number, bytes| self.readable(bytes) == text(number + 1))
+        self.count_events(|number, bytes| self.readable(bytes) == text(number + 1))
     }
 
-    /// The same for a coding that this test cannot read: how often anything came before the next event was sent.
+    /// As `in_time`, for codings that this test cannot decode: the number of events after which any
+    /// bytes arrived before the next one.
     fn something_in_time(&self) -> usize {
         let mut before = 0;
-        self.in_pieces(|_, bytes| bytes > std::mem::replace(&mut before, bytes))
+        self.count_events(|_, bytes| bytes > std::mem::replace(&mut before, bytes))
     }
 
-    /// After how many events, the last one aside, the bytes that were there satisfied.
-    fn in_pieces(&self, mut satisfied: impl FnMut(usize, usize) -> bool) -> usize {
-        let pieces = &self.response.body.pieces;
+    /// The number of events, without the last one, after which `satisfied` holds for the received
+    /// bytes.
+    fn count_events(&self, mut satisfied: impl FnMut(usize, usize) -> bool) -> usize {
+        let chunks = &self.response.body.pieces;
         let there =
-            |moment| pieces.iter().filter(|(at, _)| *at < moment).map(|(_, bytes)| bytes).sum();
+            |moment| chunks.iter().filter(|(at, _)| *at < moment).map(|(_, bytes)| bytes).sum();
         let moments = self.sent[1..].iter().enumerate();
         moments.filter(|(number, next)| satisfied(*number, there(**next))).count()
     }
 
-    /// What can be read of so many bytes of the body.
+    /// The text that a client can decode from the first `bytes` bytes of the body.
     fn readable(&self, bytes: usize) -> String {
         let bytes = &self.response.body.bytes[..bytes];
         let plain = match self.coding.as_deref() {
@@ -144,13 +147,13 @@ impl Seen {
     }
 }
 
-/// The first so many events, whatever their type says.
+/// The first `count` events; the content type does not matter.
 fn text(count: usize) -> String {
     (0..count).map(|number| format!("data: {{\"number\": {number}}}\n\n")).collect()
 }
 
-/// Events of the type that the path ends with. `/squeezed` compresses, if asked to, and waits; `/held` declares its
-/// length, `/kept` wants to stay as it is.
+/// Sends events with the content type at the end of the path. `/squeezed` compresses on request and
+/// flushes only at the end, `/held` declares a length, `/kept` forbids transformations.
 fn events(request: &Request, reply: &mut Reply, sent: &Mutex<Vec<Instant>>) {
     let path = request.path();
     let kind = match path.rsplit('/').next() {
@@ -161,21 +164,21 @@ fn events(request: &Request, reply: &mut Reply, sent: &Mutex<Vec<Instant>>) {
     let squeezed =
         path.starts_with("/squeezed") && request.header("accept-encoding") == Some("gzip");
     let length = text(EVENTS).len().to_string();
-    let mut head = vec![("content-type", kind)];
-    head.push(match path.starts_with("/held") {
+    let mut headers = vec![("content-type", kind)];
+    headers.push(match path.starts_with("/held") {
         true => ("content-length", length.as_str()),
         false => ("transfer-encoding", "chunked"),
     });
     if path.starts_with("/kept") {
-        head.push(("cache-control", "no-transform"));
+        headers.push(("cache-control", "no-transform"));
     }
     if squeezed {
-        head.push(("content-encoding", "gzip"));
+        headers.push(("content-encoding", "gzip"));
     }
-    reply.head(200, &head);
+    reply.head(200, &headers);
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     for number in 0..EVENTS {
-        sent.lock().expect("nobody panics with it in hand").push(Instant::now());
+        sent.lock().expect("no thread panics while it holds the lock").push(Instant::now());
         let event = text(number + 1).split_off(text(number).len()).into_bytes();
         match (squeezed, path.starts_with("/held")) {
             (true, _) => encoder.write_all(&event).expect("memory"),
@@ -193,7 +196,7 @@ fn events(request: &Request, reply: &mut Reply, sent: &Mutex<Vec<Instant>>) {
 }
 
 #[test]
-fn gzip_and_brotli_let_each_event_pass_as_it_comes() {
+fn gzip_and_brotli_flush_each_event() {
     for order in ORDERS {
         let gzip = Service::start(order, &of_all("gzip"));
         let brotli = Service::start(order, &of_all("brotli"));
@@ -215,7 +218,7 @@ fn gzip_and_brotli_let_each_event_pass_as_it_comes() {
 }
 
 #[test]
-fn zstd_keeps_a_stream_to_its_end_and_a_route_can_do_without_it() {
+fn zstd_delays_a_stream_to_its_end_and_a_route_can_disable_it() {
     for order in ORDERS {
         let service = Service::with_routes(order, &of_all("zstd"), &documented("routes"));
         for kind in ["/lines", "/json"] {
@@ -232,7 +235,7 @@ fn zstd_keeps_a_stream_to_its_end_and_a_route_can_do_without_it() {
 }
 
 #[test]
-fn without_a_list_event_streams_stay_plain() {
+fn event_streams_are_not_compressed_without_a_content_type_list() {
     let service = Service::start(Order::CompressorFirst, &compressor("gzip", &json!([])));
     for (kind, coding) in [("/events", None), ("/lines", None), ("/json", Some("gzip"))] {
         let seen = service.get(kind, "gzip");
@@ -241,22 +244,23 @@ fn without_a_list_event_streams_stay_plain() {
 }
 
 #[test]
-fn an_upstream_that_compresses_and_waits_is_not_asked_to() {
-    let mut unasked = documented("routes").remove(0);
-    unasked["match"]["prefix"] = json!("/squeezed/unasked");
-    let compresses = unasked.as_object_mut().expect("a route").remove("typed_per_filter_config");
+fn removing_accept_encoding_stops_an_upstream_that_compresses_and_delays() {
+    let mut unrequested = documented("routes").remove(0);
+    unrequested["match"]["prefix"] = json!("/squeezed/unrequested");
+    let compresses =
+        unrequested.as_object_mut().expect("a route").remove("typed_per_filter_config");
     assert!(compresses.is_some());
     let mut filter = documented("http_filters").remove(0);
     for order in ORDERS {
-        let service = Service::with_routes(order, &filter, std::slice::from_ref(&unasked));
+        let service = Service::with_routes(order, &filter, std::slice::from_ref(&unrequested));
         assert_eq!(service.get("/squeezed/events", "gzip").in_time(), 0, "{order:?}");
-        let seen = service.get("/squeezed/unasked/events", "gzip");
+        let seen = service.get("/squeezed/unrequested/events", "gzip");
         assert_eq!(
             (seen.coding.as_deref(), seen.in_time()),
             (Some("gzip"), EVENTS - 1),
             "{order:?}"
         );
-        let request = service.upstream.requests("/squeezed/unasked/events").remove(0);
+        let request = service.upstream.requests("/squeezed/unrequested/events").remove(0);
         assert_eq!(request.header("accept-encoding"), None, "{order:?}");
     }
     filter["typed_config"]["response_direction_config"]["remove_accept_encoding_header"] =
@@ -267,7 +271,7 @@ fn an_upstream_that_compresses_and_waits_is_not_asked_to() {
 }
 
 #[test]
-fn what_the_upstream_wants_kept_is_not_compressed() {
+fn no_transform_prevents_compression() {
     for order in ORDERS {
         let service = Service::start(order, &of_all("zstd"));
         let seen = service.get("/kept/events", "zstd");
@@ -276,7 +280,7 @@ fn what_the_upstream_wants_kept_is_not_compressed() {
 }
 
 #[test]
-fn a_body_is_held_only_before_it_is_compressed() {
+fn a_body_is_buffered_only_if_the_filter_runs_before_the_compressor() {
     for (order, in_time) in [(Order::CompressorFirst, 0), (Order::FilterFirst, EVENTS - 1)] {
         let seen = Service::start(order, &of_all("gzip")).get("/held/json", "gzip");
         assert_eq!((seen.coding.as_deref(), seen.in_time()), (Some("gzip"), in_time), "{order:?}");

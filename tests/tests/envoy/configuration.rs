@@ -1,4 +1,5 @@
-//! A wrong configuration is refused with its place named, and the one before stays in force.
+//! The filter rejects an invalid configuration and names the place; the previous one stays in
+//! force.
 
 use serde_json::json;
 use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
@@ -6,7 +7,7 @@ use sluice_tests::http1::Client;
 use sluice_tests::upstream::Upstream;
 
 #[test]
-fn a_wrong_configuration_leaves_the_old_one_in_force() {
+fn a_rejected_configuration_leaves_the_previous_one_in_force() {
     let upstream = Upstream::start(|_, reply| {
         reply.pause(600);
         reply.respond(200, &[], b"ok");
@@ -18,17 +19,17 @@ fn a_wrong_configuration_leaves_the_old_one_in_force() {
     assert_eq!(client.get("/").status, 504);
     for wrong in [&limited("10").to_string()[..], "{", "", "[]", "{\"version\": 2}"] {
         assert_eq!(envoy.push_text(wrong), Pushed::Refused, "{wrong}");
-        assert_eq!(client.get("/").status, 504, "still the old one");
+        assert_eq!(client.get("/").status, 504, "the previous configuration");
     }
     let log = envoy.log();
     assert!(log.contains("defaults.timeouts.request: \"10\" has no unit"), "{log}");
     assert!(envoy.stat("wasmcustom.sluice.config.rejected") >= 5);
     assert_eq!(envoy.push(&limited("5s")), Pushed::Accepted);
-    assert_eq!(client.get("/").status, 200, "the new one, on the same connection");
+    assert_eq!(client.get("/").status, 200, "the new configuration, on the same connection");
 }
 
 #[test]
-fn a_proxy_does_not_start_with_a_wrong_configuration() {
+fn a_proxy_does_not_start_with_an_invalid_configuration() {
     let log = Envoy::refuse(Bootstrap::example("static", 1).configured_text("{ \"version\": 1, }"));
     assert!(log.contains("configuration refused"), "{log}");
 }

@@ -1,4 +1,4 @@
-//! The drain of a fleet: one key in a real etcd, and what a store can do wrong.
+//! Drains of a fleet through one key in a real etcd, and stores that fail in every way.
 
 use std::sync::Barrier;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,13 +16,13 @@ use sluice_tests::{eventually, root};
 const EPOCH: &str = "wasmcustom.sluice.drain.epoch";
 const FAILED: &str = "wasmcustom.sluice.drain.control.failed";
 
-/// A proxy of the example's fleet.
+/// A proxy of the fleet example.
 fn proxy(upstream: u16, store: u16, workers: usize) -> Envoy {
     let bootstrap = Bootstrap::example("fleet", upstream).cluster_at("etcd", store);
     Envoy::start_with_workers(bootstrap, workers)
 }
 
-/// The same with another store, which is asked ten times as often.
+/// As `proxy`, with another store that is polled ten times as often.
 fn proxy_of(format: &str, store: u16, workers: usize, module: &str) -> Envoy {
     let upstream = Upstream::ok();
     let configuration = json!({
@@ -41,18 +41,18 @@ fn proxy_of(format: &str, store: u16, workers: usize, module: &str) -> Envoy {
     Envoy::start_with_workers(bootstrap, workers)
 }
 
-/// A store that answers as it is told, and remembers when it was asked.
+/// A scripted store that records the time of each poll.
 #[derive(Clone)]
 struct Store {
     answer: Arc<Mutex<Answer>>,
-    asked: Arc<Mutex<Vec<Instant>>>,
+    polls: Arc<Mutex<Vec<Instant>>>,
 }
 
 #[derive(Clone)]
 enum Answer {
     Is(u16, String),
     Never,
-    /// The head, and a part of the body, which then breaks off or stalls for longer than the timeout.
+    /// The headers and a part of the body; then the connection closes, or stalls past the timeout.
     Part {
         stalls: bool,
     },
@@ -62,11 +62,11 @@ impl Store {
     fn start() -> (Self, Upstream) {
         let store = Self {
             answer: Arc::new(Mutex::new(Answer::Is(404, String::new()))),
-            asked: Arc::default(),
+            polls: Arc::default(),
         };
         let shared = store.clone();
         let server = Upstream::start(move |_, reply| {
-            locked(&shared.asked).push(Instant::now());
+            locked(&shared.polls).push(Instant::now());
             let answer = locked(&shared.answer).clone();
             match answer {
                 Answer::Is(status, body) => reply.respond(status, &[], body.as_bytes()),
@@ -84,45 +84,45 @@ impl Store {
         (store, server)
     }
 
-    fn says(&self, status: u16, body: &str) {
+    fn respond_with(&self, status: u16, body: &str) {
         *locked(&self.answer) = Answer::Is(status, body.to_owned());
     }
 
     fn count(&self) -> usize {
-        locked(&self.asked).len()
+        locked(&self.polls).len()
     }
 
-    /// Asserts that no more than one worker asks, every 100 ms.
-    fn assert_one_asks(&self) {
-        let asked = locked(&self.asked);
-        let elapsed = asked[0].elapsed().as_millis() as usize;
-        // A worker that the machine let wait may have been stood in for.
+    /// Asserts that only one worker polls, every 100 ms.
+    fn assert_one_worker_polls(&self) {
+        let polls = locked(&self.polls);
+        let elapsed = polls[0].elapsed().as_millis() as usize;
+        // On a loaded machine another worker may take over for a moment.
         assert!(
-            asked.len() <= elapsed / 100 + elapsed / 1000 + 2,
+            polls.len() <= elapsed / 100 + elapsed / 1000 + 2,
             "{} questions in {elapsed} ms",
-            asked.len()
+            polls.len()
         );
     }
 
-    /// The longest time between two questions since there were `from` of them.
+    /// The longest time between two polls, from the poll with index `from` on.
     fn longest_pause(&self, from: usize) -> Duration {
-        let asked = locked(&self.asked);
-        let pauses = asked[from..].windows(2).map(|pair| pair[1] - pair[0]);
-        pauses.max().expect("it was asked")
+        let polls = locked(&self.polls);
+        let pauses = polls[from..].windows(2).map(|pair| pair[1] - pair[0]);
+        pauses.max().expect("the store was polled")
     }
 }
 
 fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().expect("nobody panics with it in hand")
+    shared.lock().expect("no thread panics while it holds the lock")
 }
 
-/// Asserts that a change of the store's condition was told, once, or once more by a worker that took over for a moment while
-/// the machine let another one wait.
-fn assert_told(envoy: &Envoy, text: &str) {
+/// Asserts that the log reports a change of the store's state once, or twice if another worker took
+/// over for a moment on a loaded machine.
+fn assert_logged_once(envoy: &Envoy, text: &str) {
     assert!((1..=2).contains(&lines(envoy, text)), "{text}: {}", envoy.log());
 }
 
-/// How many lines of the log contain `text`.
+/// The number of log lines that contain `text`.
 fn lines(envoy: &Envoy, text: &str) -> usize {
     envoy.log().lines().filter(|line| line.contains(text)).count()
 }
@@ -144,7 +144,7 @@ fn one_key_in_etcd_drains_every_worker_of_every_proxy() {
     for proxy in &proxies {
         proxy.await_stat(EPOCH, 5);
     }
-    // Every worker looks at the record within a refresh of 250 ms.
+    // Every worker reads the record within a refresh of 250 ms.
     sleep(Duration::from_millis(600));
     assert!(ask_all().iter().all(|closes| *closes), "each old connection, in every worker");
     for proxy in &proxies {
@@ -166,29 +166,29 @@ fn one_key_in_etcd_drains_every_worker_of_every_proxy() {
 }
 
 #[test]
-fn an_etcd_that_is_gone_or_has_lost_the_key_changes_nothing() {
+fn the_last_drain_stays_while_etcd_is_down_or_has_lost_the_key() {
     let upstream = Upstream::ok();
     let mut etcd = Etcd::start();
     let proxy = proxy(upstream.port, etcd.port, 2);
     etcd.put("sluice/drain", r#"{"epoch":5,"mode":"terminate"}"#);
     proxy.await_stat(EPOCH, 5);
     etcd.kill();
-    eventually("failures", || (proxy.stat(FAILED) >= 2).then_some(()));
+    eventually("polls to fail", || (proxy.stat(FAILED) >= 2).then_some(()));
     assert_eq!(Client::once(proxy.port, "/health").status, 503, "the last drain stays");
     etcd.restart();
     etcd.delete("sluice/drain");
-    eventually("etcd to be asked again", || (lines(&proxy, "has no such key") > 0).then_some(()));
+    eventually("the next poll of etcd", || (lines(&proxy, "has no such key") > 0).then_some(()));
     assert_eq!(Client::once(proxy.port, "/health").status, 503, "the last drain stays");
-    assert_told(&proxy, "is of no use");
+    assert_logged_once(&proxy, "is of no use");
     etcd.put("sluice/drain", r#"{"epoch":6,"mode":"off"}"#);
     proxy.await_stat(EPOCH, 6);
 }
 
 #[test]
-fn a_store_that_does_wrong_is_told_once_and_the_last_drain_stays() {
+fn each_store_error_is_logged_once_and_the_last_drain_stays() {
     let (store, server) = Store::start();
     let (drain, newer) = (r#"{"epoch":5,"mode":"reload"}"#, r#"{"epoch":6,"mode":"reload"}"#);
-    store.says(200, drain);
+    store.respond_with(200, drain);
     let envoy = proxy_of("raw", server.port, 4, "sluice_filter.wasm");
     envoy.await_stat(EPOCH, 5);
     let wrong: [(u16, &str, &str); 7] = [
@@ -209,72 +209,72 @@ fn a_store_that_does_wrong_is_told_once_and_the_last_drain_stays() {
         (404, "", "has no such key"),
     ];
     for (status, body, message) in wrong {
-        store.says(status, body);
+        store.respond_with(status, body);
         eventually(message, || (lines(&envoy, message) > 0).then_some(()));
-        let asked = store.count();
-        eventually("more questions", || (store.count() > asked + 1).then_some(()));
-        assert_told(&envoy, message);
+        let polls = store.count();
+        eventually("more polls", || (store.count() > polls + 1).then_some(()));
+        assert_logged_once(&envoy, message);
         assert_eq!(envoy.stat(EPOCH), 5);
-        store.says(200, drain);
-        let asked = store.count();
-        eventually("a good answer", || (store.count() > asked + 1).then_some(()));
+        store.respond_with(200, drain);
+        let polls = store.count();
+        eventually("a valid response", || (store.count() > polls + 1).then_some(()));
     }
     for stalls in [false, true] {
         *locked(&store.answer) = Answer::Part { stalls };
-        let (asked, failed) = (store.count(), envoy.stat(FAILED));
-        eventually("broken answers", || (envoy.stat(FAILED) > failed + 1).then_some(()));
-        assert!(store.count() > asked + 1);
+        let (polls, failed) = (store.count(), envoy.stat(FAILED));
+        eventually("truncated responses", || (envoy.stat(FAILED) > failed + 1).then_some(()));
+        assert!(store.count() > polls + 1);
         assert_eq!(Client::once(envoy.port, "/health").status, 200);
     }
-    assert_told(&envoy, "its answer broke off");
-    assert_eq!(lines(&envoy, "unreachable"), 0, "no VM broke: {}", envoy.log());
+    assert_logged_once(&envoy, "its answer broke off");
+    assert_eq!(lines(&envoy, "unreachable"), 0, "no VM crashed: {}", envoy.log());
     *locked(&store.answer) = Answer::Never;
-    let asked = store.count();
-    eventually("the silence", || (store.count() > asked + 2).then_some(()));
+    let polls = store.count();
+    eventually("polls without a response", || (store.count() > polls + 2).then_some(()));
     assert_eq!(envoy.stat(EPOCH), 5);
-    store.says(200, newer);
+    store.respond_with(200, newer);
     envoy.await_stat(EPOCH, 6);
-    let asked = store.count();
-    eventually("the usual pace", || (store.count() >= asked + 10).then_some(()));
-    assert!(store.longest_pause(asked) < Duration::from_millis(1000), "it is asked as before");
-    store.assert_one_asks();
+    let polls = store.count();
+    eventually("polls at the configured interval", || (store.count() >= polls + 10).then_some(()));
+    assert!(store.longest_pause(polls) < Duration::from_millis(1000), "the backoff has ended");
+    store.assert_one_worker_polls();
 }
 
-/// The leader dies with its VM; another worker, or the VM in its place, goes on asking.
+/// The leader's VM crashes; another worker, or the VM that replaces it, continues to poll.
 #[test]
-fn the_store_is_asked_on_when_the_vm_that_asks_crashes() {
+fn polling_continues_after_the_leader_crashes() {
     for workers in [1, 4] {
         let (store, server) = Store::start();
         let envoy = proxy_of("raw", server.port, workers, "sluice_filter.crash.wasm");
-        eventually("questions", || (store.count() >= 5).then_some(()));
+        eventually("the first polls", || (store.count() >= 5).then_some(()));
         let before = store.count();
-        // Envoy spreads connections over its workers, so many requests reach the leader.
+        // Envoy spreads connections over its workers, so some of the requests reach the leader.
         for _ in 0..3 {
             for _ in 0..8 * workers {
                 let mut client = Client::connect(envoy.port);
                 client.send("GET", "/", &[("x-crash", "now")]);
                 let _ = client.try_receive();
             }
-            let asked = store.count();
+            let polls = store.count();
             let begin = Instant::now();
-            eventually("the next question", || (store.count() > asked + 3).then_some(()));
-            // Two intervals of 100 ms, and as much as a loaded machine may take for a new VM.
+            eventually("the next poll", || (store.count() > polls + 3).then_some(()));
+            // Two intervals of 100 ms, plus the time that a loaded machine takes to start a VM.
             assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
         }
         assert!(store.longest_pause(before) < Duration::from_secs(3));
-        store.says(200, r#"{"epoch":5,"mode":"terminate"}"#);
+        store.respond_with(200, r#"{"epoch":5,"mode":"terminate"}"#);
         envoy.await_stat(EPOCH, 5);
     }
 }
 
-/// Requests in flight that a crash takes along are not counted for ever.
+/// The requests that a crash ended leave the gauge.
 #[test]
-fn what_is_in_flight_finds_back_to_the_truth_after_a_crash() {
+fn in_flight_is_correct_again_after_a_crash() {
     let (_, store) = Store::start();
     let envoy = proxy_of("raw", store.port, 1, "sluice_filter.crash.wasm");
     let gauge = "wasmcustom.sluice.in_flight";
-    let mut held: Vec<Client> = (0..3).map(|_| Client::connect(envoy.port)).collect();
-    for client in &mut held {
+    let mut waiting: Vec<Client> = (0..3).map(|_| Client::connect(envoy.port)).collect();
+    for client in &mut waiting {
         client.send("POST", "/", &[("content-length", "10")]);
     }
     envoy.await_stat(gauge, 3);
@@ -297,7 +297,7 @@ fn admin_state(client: &mut Client) -> Value {
 }
 
 #[test]
-fn the_admin_path_shows_and_changes_the_drain_for_who_has_the_token() {
+fn the_admin_path_reads_and_changes_the_drain_with_the_token_only() {
     let upstream = Upstream::start(|_, reply| reply.respond(200, &[], b"upstream"));
     let etcd = Etcd::start();
     let proxy = proxy(upstream.port, etcd.port, 2);
@@ -313,7 +313,7 @@ fn the_admin_path_shows_and_changes_the_drain_for_who_has_the_token() {
         (response.status, String::from_utf8_lossy(&response.body.bytes).into_owned())
     };
     let drain = "/.sluice/drain";
-    // To anybody else the path is not special, and nothing happens.
+    // Without the token the request goes to the upstream like any other.
     for headers in
         [&[][..], &[("authorization", "Bearer open sesam")], &[("authorization", "Basic b3Blbg==")]]
     {
@@ -334,7 +334,7 @@ fn the_admin_path_shows_and_changes_the_drain_for_who_has_the_token() {
         (0..8).all(|_| Client::once(proxy.port, "/health").status == 503).then_some(())
     });
     assert!(Client::once(proxy.port, "/").closes());
-    eventually("the close to be counted, also if another worker did it", || {
+    eventually("the close to be counted, even on another worker", || {
         let state = admin_state(&mut Client::connect(proxy.port));
         (state["closed"] == 1).then_some(())
     });
@@ -357,7 +357,7 @@ fn the_admin_path_shows_and_changes_the_drain_for_who_has_the_token() {
     let mut client = Client::connect(proxy.port);
     client.send("POST", drain, &[token, ("transfer-encoding", "chunked")]);
     client.write(format!("1001\r\n{large}\r\n").as_bytes());
-    assert_eq!(client.receive().status, 413, "without a declared length, too");
+    assert_eq!(client.receive().status, 413, "also without a declared length");
 
     let (status, body) = post("/.sluice/drain?mode=off", "", &[token]);
     assert_eq!(status, 200, "{body}");
@@ -368,13 +368,13 @@ fn the_admin_path_shows_and_changes_the_drain_for_who_has_the_token() {
     assert_eq!(upstream.requests(drain).len(), 3, "nothing else reached the upstream");
     assert!(upstream.requests("/.sluice/drain?mode=off").is_empty());
     assert_eq!(proxy.stat("wasmcustom.sluice.drain.admin.commands"), 3);
-    let told = proxy.log() + &proxy.ask("/stats").1;
-    assert!(!told.contains("sesam"), "the token is nowhere");
+    let output = proxy.log() + &proxy.ask("/stats").1;
+    assert!(!output.contains("sesam"), "the token is not logged");
 }
 
-/// Two who write at the same time without an epoch each get one of their own.
+/// Concurrent commands without an epoch each get a different epoch.
 #[test]
-fn commands_at_the_same_time_take_epochs_one_after_the_other() {
+fn concurrent_commands_take_consecutive_epochs() {
     let upstream = Upstream::ok();
     let proxy = proxy(upstream.port, Upstream::nobody(), 4);
     let port = proxy.port;
@@ -387,7 +387,7 @@ fn commands_at_the_same_time_take_epochs_one_after_the_other() {
                     let mode = if index % 2 == 0 { "reload" } else { "terminate" };
                     let path = format!("/.sluice/drain?mode={mode}");
                     let mut client = Client::connect(port);
-                    assert_eq!(client.get("/").status, 200, "a worker has the connection");
+                    assert_eq!(client.get("/").status, 200, "a worker has accepted the connection");
                     let headers =
                         [("authorization", "Bearer open sesame"), ("content-length", "0")];
                     barrier.wait();
@@ -407,23 +407,23 @@ fn commands_at_the_same_time_take_epochs_one_after_the_other() {
     assert_eq!(sorted, (1..=8).collect::<Vec<_>>());
 }
 
-/// Trailers end a command's body, too, and nothing of it goes on to the upstream.
+/// Trailers also end the body of a command; the upstream receives none of it.
 #[test]
-fn a_command_that_ends_with_trailers_is_carried_out() {
+fn a_command_with_trailers_is_executed() {
     let upstream = Upstream::ok();
     let proxy = proxy(upstream.port, Upstream::nobody(), 1);
     let client = http2::Client::connect(proxy.port);
-    let pieces: [&[u8]; 2] = [br#"{"mode":"#, br#""off"}"#];
+    let chunks: [&[u8]; 2] = [br#"{"mode":"#, br#""off"}"#];
     let headers = [("authorization", "Bearer open sesame")];
-    let response = client.finish(client.upload("/.sluice/drain", &headers, &pieces));
+    let response = client.finish(client.upload("/.sluice/drain", &headers, &chunks));
     assert_eq!(response.status, 200);
     assert_eq!(admin_state(&mut Client::connect(proxy.port))["epoch"], 1);
     assert!(upstream.requests("/.sluice/drain").is_empty());
 }
 
-/// Of two listeners with the same plugin and VM only one names a store, in either order.
+/// Two listeners share a plugin and a VM; only one configures a store, in either order.
 #[test]
-fn a_plugin_without_a_store_silences_no_other() {
+fn a_plugin_without_a_store_does_not_stop_polling_for_another() {
     for first in [0, 1] {
         let (store, server) = Store::start();
         let upstream = Upstream::ok();
@@ -439,13 +439,13 @@ fn a_plugin_without_a_store_silences_no_other() {
                 listeners.insert(first, other);
             });
         let _envoy = Envoy::start_with_workers(bootstrap, 2);
-        eventually("the store to be asked", || (store.count() > 1).then_some(()));
+        eventually("polls of the store", || (store.count() > 1).then_some(()));
     }
 }
 
-/// Without the plugin option Envoy delivers no body while the head waits.
+/// Without the plugin option Envoy delivers no body while the headers are paused.
 #[test]
-fn a_command_whose_body_never_comes_is_told_what_to_do() {
+fn a_command_without_a_body_gets_408_with_the_option_to_set() {
     let upstream = Upstream::ok();
     let bootstrap = Bootstrap::example("fleet", upstream.port)
         .cluster_at("etcd", Upstream::nobody())

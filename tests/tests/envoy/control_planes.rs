@@ -1,5 +1,6 @@
-//! The manifests for Istio and for Envoy Gateway, translated to Envoy's configuration as those control
-//! planes do it and run by a real Envoy: the patches apply, filter and bridge work together, and a crash is survived.
+//! The Istio and Envoy Gateway manifests, translated to Envoy configuration as those control planes
+//! do it, on a real Envoy: the patches apply, filter and bridge work together, and the filter
+//! recovers from a crash.
 
 use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy};
@@ -10,10 +11,10 @@ use sluice_tests::{eventually, root};
 use super::crashes::crashing_module;
 use super::manifests::manifests;
 
-/// Istio's name of the filter in whose list its patches look.
+/// The network filter whose `http_filters` Istio patches.
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
-/// The filter of a control plane, with what that says of the plugin beside the module.
+/// The wasm filter with the plugin settings that the control plane generates.
 fn wasm(name: &str, plugin: &Value, configuration: &Value) -> Value {
     let mut config = plugin.clone();
     config["vm_config"]["runtime"] = json!("envoy.wasm.runtime.v8");
@@ -27,7 +28,7 @@ fn wasm(name: &str, plugin: &Value, configuration: &Value) -> Value {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": config } })
 }
 
-/// A gateway of Istio: the plugin goes before the router, then the patches are applied.
+/// An Istio gateway: the plugin is inserted before the router, then the patches are applied.
 fn istio(manifests: &[Value], upstream: u16) -> Bootstrap {
     let [plugin, filter] = manifests else { panic!("a WasmPlugin and an EnvoyFilter") };
     let metadata = &plugin["metadata"];
@@ -46,16 +47,19 @@ fn istio(manifests: &[Value], upstream: u16) -> Bootstrap {
             assert_eq!(patch["applyTo"], "HTTP_FILTER");
             let matched = json!({ "context": "GATEWAY",
                 "listener": { "filterChain": { "filter": { "name": CONNECTION_MANAGER } } } });
-            assert_eq!(patch["match"], matched, "the only match that is translated here");
-            assert_eq!(patch["patch"]["operation"], "INSERT_FIRST", "the only one translated here");
+            assert_eq!(patch["match"], matched, "this test translates only this match");
+            assert_eq!(
+                patch["patch"]["operation"], "INSERT_FIRST",
+                "this test translates only this operation"
+            );
             let filters = filters.as_array_mut().expect("a list of filters");
             filters.insert(0, patch["patch"]["value"].clone());
         }
     })
 }
 
-/// The gateway of Envoy Gateway's first steps: the plugin goes before the router, switched off but for the
-/// routes that it is meant for, then the listener is patched.
+/// A gateway of Envoy Gateway's quickstart: the plugin is inserted before the router, enabled only
+/// on the routes that the policy targets, then the listener is patched.
 fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
     let (extension, policies) = manifests.split_first().expect("an extension policy");
     let mut policies: Vec<&Value> = policies.iter().map(|policy| &policy["spec"]).collect();
@@ -91,7 +95,7 @@ fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
         })
 }
 
-/// Events are streamed, and no connection is closed.
+/// Asserts that events are streamed and no connection is closed.
 fn streams(bootstrap: Bootstrap) {
     let envoy = Envoy::start(bootstrap);
     let mut client = Client::connect(envoy.port);
@@ -102,7 +106,7 @@ fn streams(bootstrap: Bootstrap) {
     }
 }
 
-/// Connections are closed, and nobody sees the filter's mark.
+/// Asserts that connections are closed and no client sees the drain marker.
 fn closes(bootstrap: Bootstrap) {
     let envoy = Envoy::start(bootstrap);
     let response = eventually("a response that closes its connection", || {
@@ -112,26 +116,26 @@ fn closes(bootstrap: Bootstrap) {
     assert_eq!((response.status, response.header("x-sluice-drain")), (200, None));
 }
 
-/// A crash of the filter costs its request, and then the filter is there again.
+/// Asserts that only the crashing request fails and the filter runs again.
 fn survives(bootstrap: Bootstrap) {
     let envoy =
         Envoy::start(bootstrap.changed("filename", |name| *name = json!(crashing_module())));
     let mut client = Client::connect(envoy.port);
     client.send("GET", "/", &[("x-crash", "now")]);
     assert_eq!(client.receive().status, 503);
-    eventually("the filter to come back", || {
+    eventually("the filter to run again", || {
         let response = Client::once(envoy.port, "/events");
         (response.header("x-accel-buffering") == Some("no")).then_some(())
     });
 }
 
-/// A drain as the manifest's configuration would ask for it.
+/// A drain as the configuration of a manifest starts it.
 fn drain() -> Value {
     json!({ "state": { "epoch": 1, "mode": "terminate" } })
 }
 
 #[test]
-fn a_gateway_of_istio_streams_closes_and_survives_a_crash() {
+fn the_istio_gateway_streams_drains_and_recovers_from_a_crash() {
     let upstream = Upstream::ok();
     let mut manifests = manifests("istio/sluice.yaml");
     streams(istio(&manifests, upstream.port));
@@ -141,7 +145,7 @@ fn a_gateway_of_istio_streams_closes_and_survives_a_crash() {
 }
 
 #[test]
-fn a_gateway_of_envoy_gateway_streams_closes_and_survives_a_crash() {
+fn the_envoy_gateway_streams_drains_and_recovers_from_a_crash() {
     let upstream = Upstream::ok();
     let mut manifests = manifests("envoy-gateway/sluice.yaml");
     streams(envoy_gateway(&manifests, upstream.port));

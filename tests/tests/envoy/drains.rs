@@ -1,4 +1,4 @@
-//! A drain closes each old connection once, properly, within its window, and loses nothing.
+//! A drain closes each old connection once, within its window, and no request fails.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -26,15 +26,18 @@ fn reload(epoch: u64, window: &str) -> Value {
     draining(json!({ "epoch": epoch, "mode": "reload", "window": window }))
 }
 
-/// Requests on a connection until it closes; `None` if it does not within this time.
+/// Sends requests until the connection closes and returns the time it took; `None` after `time`.
 fn requests_until_close(client: &mut Client, time: Duration) -> Option<Duration> {
     let start = Instant::now();
     while start.elapsed() < time {
         let response = client.get("/");
         assert_eq!(response.status, 200);
-        assert_eq!(response.header("x-sluice-drain"), None, "the bridge takes the mark off");
+        assert_eq!(response.header("x-sluice-drain"), None, "the bridge removes the marker");
         if response.closes() {
-            assert!(client.closed_within(Duration::from_secs(2)), "announced and not done");
+            assert!(
+                client.closed_within(Duration::from_secs(2)),
+                "the close was announced but did not happen"
+            );
             return Some(start.elapsed());
         }
         sleep(Duration::from_millis(20));
@@ -43,7 +46,7 @@ fn requests_until_close(client: &mut Client, time: Duration) -> Option<Duration>
 }
 
 #[test]
-fn old_connections_close_once_within_the_window_and_new_ones_never() {
+fn old_connections_close_within_the_window_and_new_ones_stay_open() {
     let upstream = Upstream::ok();
     let mut envoy = Envoy::start_with_workers(Bootstrap::discovered(upstream.port, &calm()), 2);
     let mut old: Vec<Client> = (0..12).map(|_| Client::connect(envoy.port)).collect();
@@ -60,10 +63,11 @@ fn old_connections_close_once_within_the_window_and_new_ones_never() {
         })
         .collect();
     let closes = threads.into_iter().map(|thread| thread.join().unwrap());
-    let mut closes: Vec<_> = closes.map(|close| close.expect("an old one stayed open")).collect();
+    let mut closes: Vec<_> =
+        closes.map(|close| close.expect("an old connection stayed open")).collect();
     closes.sort();
     assert!(closes[11] < Duration::from_millis(2500), "{closes:?}");
-    // Twelve random moments all lie within a quarter of the window three times in a million.
+    // Twelve random moments fall within one quarter of the window three times in a million.
     assert!(closes[11] - closes[0] > Duration::from_millis(500), "not all at once: {closes:?}");
     for client in &mut new {
         assert_eq!(requests_until_close(client, Duration::from_millis(200)), None);
@@ -73,7 +77,7 @@ fn old_connections_close_once_within_the_window_and_new_ones_never() {
 }
 
 #[test]
-fn the_same_epoch_again_changes_nothing_and_a_higher_one_drains_again() {
+fn a_repeated_epoch_changes_nothing_and_a_higher_epoch_drains_again() {
     let upstream = Upstream::ok();
     let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &reload(5, "1ms")));
     let mut client = Client::connect(envoy.port);
@@ -89,7 +93,7 @@ fn the_same_epoch_again_changes_nothing_and_a_higher_one_drains_again() {
 }
 
 #[test]
-fn http_2_connections_are_told_to_leave_and_lose_no_stream() {
+fn http_2_connections_get_goaway_and_finish_their_streams() {
     let upstream = Upstream::start(|request, reply| {
         if request.path() == "/slow" {
             reply.pause(1500);
@@ -119,7 +123,7 @@ fn http_2_connections_are_told_to_leave_and_lose_no_stream() {
 }
 
 #[test]
-fn a_termination_closes_everything_after_its_response_and_says_so_to_the_balancer() {
+fn terminate_closes_every_connection_and_fails_the_health_check() {
     let upstream = Upstream::start(|request, reply| {
         if request.path() == "/slow" {
             reply.pause(1000);
@@ -127,7 +131,7 @@ fn a_termination_closes_everything_after_its_response_and_says_so_to_the_balance
         reply.respond(200, &[], b"done");
     });
     let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &calm()));
-    assert_eq!(Client::once(envoy.port, "/health").status, 200, "the upstream's own");
+    assert_eq!(Client::once(envoy.port, "/health").status, 200, "the upstream answers");
     let mut slow = Client::connect(envoy.port);
     slow.send("GET", "/slow", &[]);
     sleep(Duration::from_millis(100));
@@ -141,14 +145,14 @@ fn a_termination_closes_everything_after_its_response_and_says_so_to_the_balance
     assert_eq!((&report["instance"], &report["in_flight"]), (&json!("proxy-1"), &json!(1)));
     let response = slow.receive();
     assert_eq!((response.status, &response.body.bytes[..]), (200, &b"done"[..]));
-    assert!(response.closes(), "a request in flight ends, and closes");
+    assert!(response.closes(), "a request in flight completes, then its connection closes");
     let mut new = Client::connect(envoy.port);
     assert!(new.get("/").closes());
     assert!(new.closed_within(Duration::from_secs(2)));
 }
 
 #[test]
-fn an_upgraded_connection_is_left_alone() {
+fn an_upgraded_connection_is_not_closed() {
     let upstream = Upstream::start(|request, reply| {
         if request.header("upgrade").is_none() {
             return reply.respond(200, &[], b"ok");
@@ -175,17 +179,17 @@ fn an_upgraded_connection_is_left_alone() {
 }
 
 #[test]
-fn a_proxy_without_the_bridge_is_noticed() {
+fn a_missing_bridge_is_logged_and_counted() {
     let upstream = Upstream::ok();
     let terminate = draining(json!({ "epoch": 1, "mode": "terminate", "window": "1ms" }));
     let bootstrap = Bootstrap::discovered(upstream.port, &terminate).without("sluice-drain-bridge");
     let envoy = Envoy::start(bootstrap);
     let mut client = Client::connect(envoy.port);
     for _ in 0..3 {
-        assert!(!client.get("/").closes(), "nobody closes it");
+        assert!(!client.get("/").closes(), "without the bridge nothing closes it");
     }
     envoy.await_stat("wasmcustom.sluice.drain.bridge_missing", 3);
     let log = envoy.log();
-    let said = log.lines().filter(|line| line.contains("bridge")).count();
-    assert_eq!(said, 1, "said once, not for each stream");
+    let lines = log.lines().filter(|line| line.contains("bridge")).count();
+    assert_eq!(lines, 1, "logged once, not for each stream");
 }

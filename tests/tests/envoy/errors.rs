@@ -1,4 +1,5 @@
-//! What a client reads when the filter or Envoy itself answers in the upstream's place, cause by cause; an upstream's own errors pass.
+//! Error pages of local replies, for every failure reason. Error responses of an upstream pass
+//! unchanged.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -30,24 +31,24 @@ fn start(upstream: u16) -> Envoy {
     Envoy::start(Bootstrap::example("static", upstream).configured(&configuration()))
 }
 
-/// The page and the counter of a reason, over both versions of HTTP.
+/// Checks the error page and the metric of a reason over HTTP/1.1 and HTTP/2.
 fn check(envoy: &Envoy, path: &str, status: u16, reason: &str, route: &str) {
     let mut client = Client::connect(envoy.port);
     client.send("GET", path, &[("x-request-id", "id-1")]);
     let response = client.receive();
     assert_eq!((response.status, response.body.complete), (status, true), "{path}");
     assert_eq!(response.header("content-type"), Some("application/json"));
-    let page: Value = serde_json::from_slice(&response.body.bytes).expect("a page of JSON");
+    let page: Value = serde_json::from_slice(&response.body.bytes).expect("the page is JSON");
     let id = page["id"].as_str().expect("an id").to_owned();
     assert_eq!(page, json!({ "error": reason, "route": route, "id": id, "status": status }));
-    assert!(!id.is_empty(), "Envoy gives each request one");
+    assert!(!id.is_empty(), "Envoy adds a request id");
 
     client.send("GET", path, &[("accept", "text/plain")]);
     assert_eq!(client.receive().body.bytes, format!("{reason}\n").as_bytes());
     client.send("HEAD", path, &[]);
-    let head = client.receive();
-    assert_eq!((head.status, head.body.bytes.len()), (status, 0));
-    assert_eq!(head.header("content-type"), Some("application/json"));
+    let response = client.receive();
+    assert_eq!((response.status, response.body.bytes.len()), (status, 0));
+    assert_eq!(response.header("content-type"), Some("application/json"));
 
     let client = http2::Client::connect(envoy.port);
     let pending = client.start("GET", path, &[("accept", "text/*")], Some(b""));
@@ -57,7 +58,8 @@ fn check(envoy: &Envoy, path: &str, status: u16, reason: &str, route: &str) {
     let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
     let pending = client.start("POST", path, &grpc, Some(b"\0\0\0\0\0"));
     let response = client.finish(pending);
-    // Envoy has a status of its own choice for each: "deadline exceeded" for this one, "unavailable" for the others.
+    // Envoy chooses the gRPC status of its local replies: "deadline exceeded" here, "unavailable"
+    // for the others.
     let grpc_status = if reason == "duration_limit" { "4" } else { "14" };
     assert_eq!((response.status, response.header("grpc-status")), (200, Some(grpc_status)));
     assert!(response.body.is_empty());
@@ -66,13 +68,13 @@ fn check(envoy: &Envoy, path: &str, status: u16, reason: &str, route: &str) {
 }
 
 #[test]
-fn an_upstream_that_is_not_there() {
+fn a_refused_connection_gets_its_reason() {
     let envoy = start(Upstream::nobody());
     check(&envoy, "/", 503, "connect_failure", "default");
 }
 
 #[test]
-fn an_upstream_that_breaks_off_speaks_nonsense_or_is_silent() {
+fn a_reset_an_invalid_response_and_a_silent_upstream_get_their_reasons() {
     let upstream = Upstream::start(|request, reply| match request.path() {
         "/closes" => reply.close(),
         "/nonsense" => {
@@ -89,7 +91,7 @@ fn an_upstream_that_breaks_off_speaks_nonsense_or_is_silent() {
 }
 
 #[test]
-fn a_cluster_without_an_upstream_or_no_cluster_at_all() {
+fn an_empty_or_missing_cluster_gets_its_reason() {
     let bootstrap = Bootstrap::example("static", 1).configured(&configuration());
     let empty = bootstrap.clone().changed("load_assignment", |assignment| {
         assignment["endpoints"] = json!([]);
@@ -102,7 +104,7 @@ fn a_cluster_without_an_upstream_or_no_cluster_at_all() {
 }
 
 #[test]
-fn too_many_requests_at_once() {
+fn circuit_breaking_gets_its_reason() {
     let bootstrap = Bootstrap::example("static", Upstream::ok().port).configured(&configuration());
     let full = bootstrap.changed("clusters", |clusters| {
         for cluster in clusters.as_array_mut().expect("a list") {
@@ -114,7 +116,7 @@ fn too_many_requests_at_once() {
 }
 
 #[test]
-fn envoys_own_limits_of_time() {
+fn envoys_own_timeouts_get_their_reasons() {
     let upstream = Upstream::start(|_, reply| reply.pause(6000));
     let unlimited = json!({ "version": 1, "defaults": { "timeouts": { "request": "0s" } }, "errors": configuration()["errors"] });
     let bootstrap = Bootstrap::example("static", upstream.port).configured(&unlimited);
@@ -124,9 +126,9 @@ fn envoys_own_limits_of_time() {
     check(&Envoy::start(bootstrap.manager_with(&short)), "/", 504, "duration_limit", "default");
 }
 
-/// Either side may close a tunnel; that the proxy does is worth a word.
+/// Either peer may close a tunnel; only an end by the proxy has a reason.
 #[test]
-fn a_tunnel_that_the_proxy_ends_and_those_that_end_by_themselves() {
+fn a_tunnel_has_a_reason_only_if_the_proxy_ends_it() {
     let upstream = Upstream::start(|request, reply| {
         reply.head(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
         if request.path() == "/leaves" {
@@ -148,14 +150,14 @@ fn a_tunnel_that_the_proxy_ends_and_those_that_end_by_themselves() {
     assert!(open("/").rest().is_empty());
     envoy.await_stat("wasmcustom.sluice.route.default.ended.idle_timeout", 1);
     let closes = ["client_closed", "upstream_reset"];
-    let told =
+    let reasons =
         closes.map(|word| envoy.stat(&format!("wasmcustom.sluice.route.default.ended.{word}")));
-    assert_eq!(told, [0, 0], "{closes:?}");
+    assert_eq!(reasons, [0, 0], "{closes:?}");
 }
 
 #[test]
-fn an_upstream_that_takes_no_connection() {
-    // Nobody accepts: once the kernel's queue is full it drops what wants to connect.
+fn a_connect_timeout_gets_its_reason() {
+    // The listener never accepts: once its queue is full, the kernel drops new connections.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
     let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
@@ -171,13 +173,13 @@ fn an_upstream_that_takes_no_connection() {
 }
 
 #[test]
-fn an_upstream_that_refuses_streams() {
+fn refused_http_2_streams_get_their_reason() {
     let bootstrap = Bootstrap::example("static", http2::refuse()).configured(&configuration());
     check(&Envoy::start(bootstrap.http_2_upstream()), "/", 503, "upstream_refused", "default");
 }
 
 #[test]
-fn what_breaks_off_within_a_response_is_told_too() {
+fn a_failure_after_the_response_headers_is_counted() {
     let upstream = Upstream::start(|request, reply| {
         reply.head(200, &[("content-length", "1000")]);
         reply.write(b"half");
@@ -197,9 +199,9 @@ fn what_breaks_off_within_a_response_is_told_too() {
     envoy.await_stat("wasmcustom.sluice.route.default.ended.request_timeout", 1);
 }
 
-/// What the configuration lets the filter hold is more than the proxy's buffer takes.
+/// `max_bytes` is larger than the proxy's buffer limit.
 #[test]
-fn an_upload_that_is_too_large_for_the_proxy() {
+fn an_upload_above_the_proxys_buffer_limit_gets_413() {
     let mut configuration = configuration();
     configuration["routes"][1]["buffering"]["max_bytes"] = json!(1_000_000);
     let bootstrap = Bootstrap::example("static", Upstream::ok().port).configured(&configuration);
@@ -211,9 +213,10 @@ fn an_upload_that_is_too_large_for_the_proxy() {
     assert_eq!((response.status, &response.body.bytes[..]), (413, &b"body_too_large\n"[..]));
 }
 
-/// The response has begun when the proxy finds that it cannot hold it; what is left is to say so.
+/// The response headers are sent before the proxy reaches its buffer limit, so it can only cut the
+/// body.
 #[test]
-fn a_response_that_is_too_large_for_the_proxy() {
+fn a_response_above_the_proxys_buffer_limit_is_counted() {
     let upstream = Upstream::start(|_, reply| {
         reply.respond(200, &[("content-type", "text/plain")], &[b'x'; 60_000])
     });
@@ -227,22 +230,22 @@ fn a_response_that_is_too_large_for_the_proxy() {
 }
 
 #[test]
-fn an_upload_that_is_too_large() {
+fn an_upload_above_max_bytes_gets_413() {
     let upstream = Upstream::ok();
     let envoy = start(upstream.port);
     let mut client = Client::connect(envoy.port);
     client.send("POST", "/upload", &[("content-length", "11"), ("x-request-id", "a\"b")]);
     let response = client.receive();
-    let page: Value = serde_json::from_slice(&response.body.bytes).expect("a page of JSON");
+    let page: Value = serde_json::from_slice(&response.body.bytes).expect("the page is JSON");
     assert_eq!((response.status, &page["error"]), (413, &json!("body_too_large")));
-    let decision = response.header("x-sluice-decision").expect("what was decided");
+    let decision = response.header("x-sluice-decision").expect("the decision header");
     let decision: Value = serde_json::from_str(decision).expect("an object");
     assert_eq!(decision["reason"], "body_too_large");
     assert_eq!(upstream.connections(), 0);
 }
 
 #[test]
-fn the_upstreams_own_errors_and_the_operators_pass_untouched() {
+fn error_responses_of_the_upstream_pass_unchanged() {
     let upstream = Upstream::start(|request, reply| {
         let status = request.path()[1..].parse().expect("a status");
         reply.respond(status, &[("content-type", "text/html")], b"<h1>ours</h1>");
@@ -252,12 +255,14 @@ fn the_upstreams_own_errors_and_the_operators_pass_untouched() {
         let response = Client::once(envoy.port, &format!("/{status}"));
         assert_eq!((response.status, &response.body.bytes[..]), (status, &b"<h1>ours</h1>"[..]));
         assert_eq!(response.header("content-type"), Some("text/html"));
-        assert!(!response.header("x-sluice-decision").expect("it is on").contains("reason"));
+        assert!(
+            !response.header("x-sluice-decision").expect("the decision header").contains("reason")
+        );
     }
 }
 
 #[test]
-fn without_pages_the_proxys_words_stay_and_are_counted() {
+fn without_pages_the_proxys_text_stays_and_the_reason_is_counted() {
     let configuration = json!({ "version": 1, "errors": {} });
     let bootstrap = Bootstrap::example("static", Upstream::nobody()).configured(&configuration);
     let envoy = Envoy::start(bootstrap);

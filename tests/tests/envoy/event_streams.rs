@@ -1,5 +1,5 @@
-//! Streams that never end and drains: where the route says `cut`, a client is sent elsewhere between two events, and sees each event once and
-//! whole; where it says `wait`, nothing happens to it.
+//! Endless streams in a drain: a route with `"drain": "cut"` ends a stream between two events, and
+//! the client receives each event exactly once; a route with `wait` leaves the stream alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ fn event(number: usize) -> String {
     format!("id: {number}\ndata: {number} {number} {number}\n\n")
 }
 
-/// Sends the events after the last that the client has seen, as far as they are allowed, in pieces that end anywhere.
+/// Sends the events after `last-event-id`, up to `allowed`, in chunks that end at arbitrary bytes.
 fn events(request: &Request, reply: &mut Reply, allowed: &AtomicUsize) {
     let last = request.header("last-event-id").and_then(|id| id.parse().ok()).unwrap_or(0);
     reply.head(200, &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]);
@@ -55,7 +55,7 @@ fn events(request: &Request, reply: &mut Reply, allowed: &AtomicUsize) {
     reply.chunk(b"");
 }
 
-/// Reads what came on one connection; the last event that is known after it.
+/// Checks the events of one connection and returns the number of the last one.
 fn check(body: &[u8], last: usize) -> usize {
     let text = std::str::from_utf8(body).expect("text");
     assert!(
@@ -70,7 +70,7 @@ fn check(body: &[u8], last: usize) -> usize {
     })
 }
 
-/// Follows the events over HTTP/1.1 to the last one; how often the stream was cut is counted in `cuts`.
+/// Follows the events over HTTP/1.1 to the last one and counts the cuts.
 fn follow(port: u16, cuts: &AtomicUsize) {
     let mut last = 0;
     while last < EVENTS {
@@ -84,7 +84,8 @@ fn follow(port: u16, cuts: &AtomicUsize) {
     }
 }
 
-/// The same over HTTP/2, on one connection as long as it takes streams; how often it did not is counted.
+/// Follows the events over HTTP/2, on one connection until it gets GOAWAY, and counts the
+/// reconnects.
 fn follow_over_http_2(port: u16, moves: &AtomicUsize) {
     let mut last = 0;
     let connect = || http2::Client::connect(port).patient(Duration::from_secs(60));
@@ -97,7 +98,7 @@ fn follow_over_http_2(port: u16, moves: &AtomicUsize) {
             moves.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        // A stream that the GOAWAY overtook was not begun.
+        // A stream that was opened after the GOAWAY was never processed.
         let Some(response) = client.try_finish(pending) else { continue };
         assert_eq!(response.status, 200);
         last = check(&response.body, last);
@@ -105,7 +106,7 @@ fn follow_over_http_2(port: u16, moves: &AtomicUsize) {
 }
 
 #[test]
-fn a_hundred_thousand_events_over_ten_drains() {
+fn ten_drains_lose_none_of_a_hundred_thousand_events() {
     let allowed = Arc::new(AtomicUsize::new(1000));
     let released = allowed.clone();
     let upstream = Upstream::start(move |request, reply| events(request, reply, &released));
@@ -119,12 +120,12 @@ fn a_hundred_thousand_events_over_ten_drains() {
         thread::spawn(move || follow_over_http_2(port, &three)),
     ];
     for drain in 1..=DRAINS {
-        // All three are under way on connections that the worker knows.
+        // The worker has observed the connections of all three clients.
         envoy.await_stat("http.ingress.downstream_rq_active", 3);
         assert_eq!(envoy.push(&configuration(drain + 1)), Pushed::Accepted);
         allowed.store(drain * (EVENTS / DRAINS) - 1000, Ordering::Relaxed);
         for client in &moved {
-            eventually("each client to go elsewhere", || {
+            eventually("each client to reconnect", || {
                 (client.load(Ordering::Relaxed) >= drain).then_some(())
             });
         }
@@ -136,7 +137,7 @@ fn a_hundred_thousand_events_over_ten_drains() {
 }
 
 #[test]
-fn lines_are_cut_between_two_of_them_and_what_waits_is_left_alone() {
+fn ndjson_is_cut_between_lines_and_waiting_routes_are_not_cut() {
     let upstream = Upstream::start(|request, reply| {
         let kind = match request.path() {
             "/lines/compressed" => {
@@ -168,9 +169,9 @@ fn lines_are_cut_between_two_of_them_and_what_waits_is_left_alone() {
     assert!(compressed.body.complete && waits.body.complete);
 }
 
-/// Some are at rest when their moment comes, others within an event; whatever had begun, each goes on or ends.
+/// When the drain ends, some streams are idle and others are inside an event.
 #[test]
-fn a_drain_that_is_taken_back_leaves_no_stream_hanging() {
+fn no_stream_hangs_after_a_drain_is_canceled() {
     let upstream = Upstream::start(|_, reply| {
         reply.head(200, &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]);
         for number in 1..40 {

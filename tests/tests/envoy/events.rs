@@ -1,4 +1,4 @@
-//! Server-sent events reach the client as they leave the upstream.
+//! Server-sent events reach the client without delay.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use sluice_tests::upstream::Upstream;
 const EVENTS: usize = 200;
 
 #[test]
-fn each_event_reaches_the_client_at_once() {
+fn each_event_reaches_the_client_without_delay() {
     let sent = Arc::new(Mutex::new(Vec::new()));
     let noted = sent.clone();
     let upstream = Upstream::start(move |_, reply| {

@@ -8,7 +8,7 @@ use sluice_tests::http1::Client;
 use sluice_tests::root;
 use sluice_tests::upstream::Upstream;
 
-/// A service whose login takes a second.
+/// A service whose `/login` takes one second.
 fn service() -> Upstream {
     Upstream::start(|request, reply| {
         if request.path() == "/login" {
@@ -18,7 +18,7 @@ fn service() -> Upstream {
     })
 }
 
-/// The filter's configuration in a file of the examples, as it stands there.
+/// The filter configuration in a file of the examples.
 fn configuration(file: &str) -> String {
     let file = yaml(&root().join("envoy-examples").join(file));
     let filter = &file["resources"][0]["typed_config"]["config"];
@@ -26,7 +26,7 @@ fn configuration(file: &str) -> String {
 }
 
 #[test]
-fn the_static_example_streams_events_and_limits_the_login() {
+fn the_static_example_streams_events_and_times_out_the_login() {
     let upstream = service();
     let envoy = Envoy::start(Bootstrap::example("static", upstream.port));
     let events = Client::once(envoy.port, "/events");
@@ -59,7 +59,7 @@ fn the_drain_example_closes_open_connections_within_its_window() {
 }
 
 #[test]
-fn the_dynamic_example_takes_a_new_filter_under_an_open_connection() {
+fn the_dynamic_example_reconfigures_the_filter_on_an_open_connection() {
     let upstream = service();
     let mut envoy = Envoy::start(Bootstrap::example("dynamic", upstream.port));
     let mut client = Client::connect(envoy.port);

@@ -1,37 +1,38 @@
-//! `docs/from-nginx.md` is true: each of its rows is tried on a real nginx and a real Envoy, with the configurations that stand on the page.
+//! Every row of `docs/from-nginx.md`, run on a real nginx and a real Envoy with the configuration
+//! blocks of the page.
 
 mod bodies;
 mod connections;
-mod limits;
 mod page;
-mod tries;
+mod retries;
+mod timeouts;
 
 use page::{Page, Section};
 
-/// A body that no socket holds for a peer that does not read.
+/// A body larger than all socket buffers, so that a peer that does not read blocks the sender.
 const LARGE: usize = 32 << 20;
 
-/// A test for each row, and the list of them.
-macro_rules! trials {
+/// Defines a test for each row and the list of all rows.
+macro_rules! rows {
     ($($file:ident::$name:ident)*) => {
-        const TRIED: &[&str] = &[$(stringify!($name)),*];
+        const TESTED: &[&str] = &[$(stringify!($name)),*];
         $(#[test] fn $name() { $file::$name(&Section::of(stringify!($name))); })*
     };
 }
 
-trials! {
+rows! {
     bodies::proxy_buffering
     bodies::proxy_request_buffering
     bodies::proxy_buffers
     bodies::proxy_buffer_size
-    limits::proxy_connect_timeout
-    limits::proxy_read_timeout
-    limits::proxy_send_timeout
+    timeouts::proxy_connect_timeout
+    timeouts::proxy_read_timeout
+    timeouts::proxy_send_timeout
     connections::keepalive_timeout
     connections::worker_shutdown_timeout
-    tries::proxy_next_upstream
-    tries::proxy_next_upstream_tries
-    tries::proxy_next_upstream_timeout
+    retries::proxy_next_upstream
+    retries::proxy_next_upstream_tries
+    retries::proxy_next_upstream_timeout
     bodies::x_accel_buffering
     bodies::proxy_ignore_headers_x_accel_buffering
 }
@@ -39,7 +40,7 @@ trials! {
 #[test]
 fn each_row_has_a_section_and_each_section_a_test() {
     let page = Page::read();
-    assert_eq!(page.rows(), page.sections(), "the table, and the sections");
+    assert_eq!(page.rows(), page.sections(), "table rows and sections");
     let tests: Vec<_> = page.sections().iter().map(|name| page::test(name)).collect();
-    assert_eq!(tests, TRIED, "the sections, and what is tried");
+    assert_eq!(tests, TESTED, "sections and tests");
 }

@@ -1,4 +1,5 @@
-//! What a real Envoy logged becomes a trace, and the simulator decides it as the filter did there.
+//! The access log of a real Envoy becomes a trace, and the simulator takes the same decisions on
+//! it.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +33,7 @@ fn calm() -> Value {
             route("slow", json!({ "timeouts": { "request": "300ms" } })),
             route("torn", json!({ "timeouts": { "request": "5s", "per_try": "2s" },
                                   "retry": { "on": ["reset"], "attempts": 3 } })),
-            route("dead", json!({ "retry": { "on": ["connect-failure"], "attempts": 2 } })),
+            route("refused", json!({ "retry": { "on": ["connect-failure"], "attempts": 2 } })),
             { "name": "special", "match": { "policy": "special" }, "timeouts": { "request": "7s" } },
             { "name": "json", "match": { "headers": [{ "name": "accept", "contains": "json" }] },
               "timeouts": { "request": "8s" } },
@@ -47,7 +48,7 @@ fn draining() -> Value {
     configuration
 }
 
-/// A service with everything that an access log can tell apart.
+/// A service that produces every outcome that an access log distinguishes.
 fn serve(request: &Request, reply: &mut Reply) {
     let chunks = |reply: &mut Reply, count: usize, pause: u64| {
         reply.head(200, &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]);
@@ -85,16 +86,17 @@ fn serve(request: &Request, reply: &mut Reply) {
     }
 }
 
-/// The example's access log in this file, and beside the upstream one that nobody serves.
+/// The example's access log, written to this file, and a second cluster without a server.
 fn bootstrap(upstream: &Upstream, log: &Path) -> Bootstrap {
     let mut manager = yaml(&root().join("envoy-examples/access-log/access_log.yaml"));
     manager["access_log"][0]["typed_config"]["path"] = json!(log);
     let bootstrap = Bootstrap::discovered(upstream.port, &calm()).manager_with(&manager);
-    let dead = Upstream::nobody();
+    let refused = Upstream::nobody();
     let with_dead = bootstrap.changed("clusters", |clusters| {
         let mut cluster = clusters[0].clone();
-        cluster["name"] = json!("dead");
-        let text = cluster.to_string().replace(&format!(":{}", upstream.port), &format!(":{dead}"));
+        cluster["name"] = json!("refused");
+        let text =
+            cluster.to_string().replace(&format!(":{}", upstream.port), &format!(":{refused}"));
         let cluster: Value = serde_json::from_str(&text).expect("JSON");
         let cluster = renamed(cluster);
         clusters.as_array_mut().expect("a list of clusters").push(cluster);
@@ -102,7 +104,7 @@ fn bootstrap(upstream: &Upstream, log: &Path) -> Bootstrap {
     with_dead.changed("routes", |routes| {
         let special = json!({ "filter_metadata": { "sluice": { "policy": "special" } } });
         let own = [
-            json!({ "match": { "prefix": "/dead" }, "route": { "cluster": "dead" } }),
+            json!({ "match": { "prefix": "/refused" }, "route": { "cluster": "refused" } }),
             json!({ "match": { "prefix": "/special" }, "name": "special", "route": { "cluster": "service" },
                     "metadata": special }),
             json!({ "match": { "prefix": "/direct" },
@@ -112,13 +114,13 @@ fn bootstrap(upstream: &Upstream, log: &Path) -> Bootstrap {
     })
 }
 
-/// A cluster's own name stands in its assignment too.
+/// A copy of the cluster with another name, also in its load assignment.
 fn renamed(mut cluster: Value) -> Value {
     cluster["load_assignment"]["cluster_name"] = cluster["name"].clone();
     cluster
 }
 
-/// An ordinary minute, then a drain; the status that each client got, in the order of the requests.
+/// Runs ordinary requests, then a drain; returns each path and its status in request order.
 fn traffic(envoy: &mut Envoy) -> Vec<(&'static str, u16)> {
     let mut seen = Vec::new();
     let port = envoy.port;
@@ -133,7 +135,7 @@ fn traffic(envoy: &mut Envoy) -> Vec<(&'static str, u16)> {
     seen.push(("/head", old.receive().status));
     old.send("GET", "/asks", &[("accept", "application/json")]);
     seen.push(("/asks", old.receive().status));
-    for path in ["/slow", "/torn/always", "/dead", "/closed", "/garbled", "/cut", "/slow/drip"] {
+    for path in ["/slow", "/torn/always", "/refused", "/closed", "/garbled", "/cut", "/slow/drip"] {
         seen.push((path, Client::once(port, path).status));
     }
     let mut large = Client::connect(port);
@@ -146,14 +148,14 @@ fn traffic(envoy: &mut Envoy) -> Vec<(&'static str, u16)> {
     drop(leaving);
 
     let mut multiplexed = http2::Client::connect(port);
-    let paths = ["/events", "/api/items", "/slow", "/", "/dead", "/special"];
+    let paths = ["/events", "/api/items", "/slow", "/", "/refused", "/special"];
     let pending = paths.map(|path| (path, multiplexed.start("GET", path, &[], Some(b""))));
     seen.extend(pending.map(|(path, pending)| (path, multiplexed.finish(pending).status)));
     let pending = multiplexed.start("POST", "/api/items", &[("content-length", "3")], Some(b"abc"));
     seen.push(("/api/items", multiplexed.finish(pending).status));
 
     assert_eq!(envoy.push(&draining()), Pushed::Accepted);
-    eventually("a response that closes", || {
+    eventually("a response that closes its connection", || {
         let response = old.get("/after");
         seen.push(("/after", response.status));
         response.closes().then_some(())
@@ -172,10 +174,10 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// The recording of one run, and what `sluice` makes of it.
-struct Day {
+/// The access log of one run and the trace that `sluice import` makes from it.
+struct Recording {
     folder: TempDir,
-    /// What the clients got.
+    /// The responses of the clients.
     seen: Vec<(&'static str, u16)>,
     trace: Vec<Value>,
 }
@@ -203,8 +205,8 @@ impl Day {
         path.to_str().expect("UTF-8").to_owned()
     }
 
-    /// The trace with the drain where the first connection closed because of it: an access log does
-    /// not know when a configuration was pushed.
+    /// The trace with the drain record inserted where the first connection closed; an access log
+    /// does not contain the time of a push.
     fn with_drain(&self) -> String {
         let mut trace = self.trace.clone();
         let first = trace.iter().position(|line| line["expect"]["decision"]["close"] == true);
@@ -216,8 +218,8 @@ impl Day {
 }
 
 #[test]
-fn what_was_logged_is_decided_again() {
-    let day = Day::record();
+fn the_replay_of_an_access_log_takes_the_same_decisions() {
+    let day = Recording::record();
     let requests: Vec<&Value> =
         day.trace.iter().filter(|line| line.get("request").is_some()).collect();
     let mut logged: Vec<(&str, u64)> = requests
@@ -229,7 +231,7 @@ fn what_was_logged_is_decided_again() {
         day.seen.iter().map(|(path, status)| (*path, u64::from(*status))).collect();
     logged.sort_unstable();
     seen.sort_unstable();
-    assert_eq!(logged, seen, "the log knows what the clients got");
+    assert_eq!(logged, seen, "the log has the statuses of the clients");
 
     let decided = |field: &str, value: Value| {
         let holds = |line: &&&Value| line["expect"]["decision"][field] == value;
@@ -245,7 +247,7 @@ fn what_was_logged_is_decided_again() {
     assert_eq!(decided("accel", json!("no")), 3, "event streams");
     let routes =
         |name: &str| requests.iter().filter(|line| line["expect"]["route"] == name).count();
-    assert_eq!(["torn", "dead", "special", "json"].map(routes), [2, 2, 2, 1]);
+    assert_eq!(["torn", "refused", "special", "json"].map(routes), [2, 2, 2, 1]);
 
     let trace = day.file("day.jsonl", &day.with_drain());
     let configuration = day.file("calm.json", &calm().to_string());
@@ -258,8 +260,8 @@ fn what_was_logged_is_decided_again() {
 }
 
 #[test]
-fn another_configuration_decides_otherwise() {
-    let day = Day::record();
+fn another_configuration_takes_other_decisions() {
+    let day = Recording::record();
     let mut changed = calm();
     changed["routes"][2]["timeouts"]["request"] = json!("6s");
     changed["routes"][0]["buffering"] = json!("auto");
@@ -282,14 +284,14 @@ fn another_configuration_decides_otherwise() {
     assert!(replayed.stdout.ends_with(": nothing was expected\n"), "{}", replayed.stdout);
 }
 
-/// Without `report` the filter makes no call for it, and the line says so by saying nothing.
+/// Without `report` the filter sets no property, and the field of the log line is null.
 #[test]
-fn a_filter_that_was_not_asked_says_nothing() {
+fn without_report_the_access_log_has_no_decision() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = folder.path().join("access.log");
     let upstream = Upstream::start(serve);
-    let mut silent = calm();
-    silent.as_object_mut().expect("an object").remove("report");
+    let mut without = calm();
+    without.as_object_mut().expect("an object").remove("report");
     let envoy = Envoy::start(bootstrap(&upstream, &log).configured(&silent));
     assert_eq!(Client::once(envoy.port, "/api/items").status, 200);
     let line = eventually("a line", || {

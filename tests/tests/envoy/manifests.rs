@@ -1,5 +1,5 @@
-//! The manifests for Kubernetes carry the bridge that is tested, configurations that the filter
-//! accepts, and a hook that waits until nothing is in flight.
+//! The Kubernetes manifests contain the tested drain bridge, configurations that the filter
+//! accepts, and a preStop hook that waits until no request is in flight.
 
 use std::fs;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use sluice_tests::{eventually, root};
 
 use crate::program::sluice;
 
-/// The manifests in a file of the examples.
+/// The manifests of an example file.
 pub(super) fn manifests(file: &str) -> Vec<Value> {
     envoy::manifests(&root().join("envoy-examples").join(file))
 }
@@ -25,7 +25,7 @@ fn fragment() -> Value {
 }
 
 #[test]
-fn every_example_has_the_same_bridge_right_before_the_filter() {
+fn every_example_has_the_same_bridge_directly_before_the_filter() {
     for example in ["drain-bridge", "dynamic", "fleet", "kubernetes"] {
         let mut bridges: Vec<Value> = Vec::new();
         let _ = Bootstrap::example(example, 1).changed("http_filters", |filters| {
@@ -47,13 +47,13 @@ fn the_filter_accepts_the_configurations_of_the_manifests() {
     let gateway = &manifests("envoy-gateway/sluice.yaml")[0]["spec"];
     for configuration in [&istio["pluginConfig"], &gateway["wasm"][0]["config"]] {
         let parsed = Config::parse(configuration.to_string().as_bytes());
-        let config = parsed.expect("a configuration that is accepted").config;
+        let config = parsed.expect("the filter accepts the configuration").config;
         assert_eq!(config.routes.len(), 2);
     }
 }
 
 #[test]
-fn the_parts_of_the_kubernetes_example_name_each_other() {
+fn the_references_of_the_kubernetes_example_resolve() {
     let example = root().join("envoy-examples/kubernetes");
     let map = &yaml(&example.join("kustomization.yaml"))["configMapGenerator"][0];
     let files: Vec<&str> =
@@ -115,7 +115,7 @@ fn the_parts_of_the_kubernetes_example_name_each_other() {
     }
 }
 
-/// The command that runs before a Pod goes.
+/// The preStop command of the Pod.
 fn hook() -> Vec<String> {
     let deployment = &manifests("kubernetes/deployment.yaml")[0];
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
@@ -124,7 +124,7 @@ fn hook() -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-/// The configuration of the filter in a Pod.
+/// The filter configuration of the Pod.
 fn filter() -> String {
     let mut found = String::new();
     let _ = Bootstrap::example("kubernetes", 1).changed("configuration", |value| {
@@ -142,7 +142,7 @@ fn module() -> String {
     root().join("target/sluice_filter.wasm").display().to_string()
 }
 
-/// The Envoy of a Pod, with its service and its admin port on these ports of this machine.
+/// The Pod's Envoy, with service and admin port replaced by local ports.
 fn pod(service: u16, admin: u16) -> Bootstrap {
     let address = |port: u16| json!({ "address": "127.0.0.1", "port_value": port });
     Bootstrap::example("kubernetes", service)
@@ -159,7 +159,7 @@ fn pod(service: u16, admin: u16) -> Bootstrap {
 }
 
 #[test]
-fn the_metrics_of_a_pod_can_be_had_and_nothing_else_of_its_admin_port() {
+fn a_pod_exposes_its_metrics_and_nothing_else_of_the_admin_port() {
     let upstream = Upstream::ok();
     let envoy = Envoy::start(pod(upstream.port, Upstream::nobody()));
     assert_eq!(Client::once(envoy.port, "/api/x").status, 200);
@@ -177,20 +177,20 @@ fn the_metrics_of_a_pod_can_be_had_and_nothing_else_of_its_admin_port() {
 }
 
 #[test]
-fn a_pod_that_terminates_waits_for_its_last_request() {
+fn a_terminating_pod_waits_for_its_last_request() {
     let go = Arc::new(AtomicBool::new(false));
-    let told = go.clone();
+    let ready = go.clone();
     let upstream = Upstream::start(move |request, reply| {
         if request.path() == "/slow" {
-            eventually("the word to go on", || told.load(Ordering::Relaxed).then_some(()));
+            eventually("the signal to respond", || ready.load(Ordering::Relaxed).then_some(()));
         }
         reply.respond(200, &[], b"ok");
     });
     let token = tempfile::NamedTempFile::new().expect("a temporary file");
-    fs::write(&token, "of this Pod").expect("our own file");
+    fs::write(&token, "of this Pod").expect("the file is writable");
     let hash: String = Sha256::digest("of this Pod").iter().map(|b| format!("{b:02x}")).collect();
     let keyed = filter().replace(&"0".repeat(64), &hash);
-    assert!(keyed.contains(&hash), "the place of the hash");
+    assert!(keyed.contains(&hash), "the configuration contains the hash");
     let pod = pod(upstream.port, Upstream::nobody()).configured_text(&keyed);
     let envoy = Envoy::start(pod);
     assert_eq!(Client::once(envoy.port, "/health").status, 200);
@@ -207,7 +207,7 @@ fn a_pod_that_terminates_waits_for_its_last_request() {
     eventually("the health check to fail", || {
         (Client::once(envoy.port, "/health").status == 503).then_some(())
     });
-    assert!(matches!(hook.try_wait(), Ok(None)), "it waits for the request");
+    assert!(matches!(hook.try_wait(), Ok(None)), "the hook waits for the request");
     go.store(true, Ordering::Relaxed);
     assert_eq!(slow.receive().status, 200);
     assert!(hook.wait().expect("the hook ends").success());

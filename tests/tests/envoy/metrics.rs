@@ -1,5 +1,5 @@
-//! Each metric has a query in `envoy-examples/metrics`, and a panel on the dashboard; a real Prometheus answers all
-//! of them from what a real Envoy counts, by instance and by route.
+//! Each metric has a query in `envoy-examples/metrics` and a panel on the dashboard. A real
+//! Prometheus evaluates all of them against the metrics of a real Envoy, by instance and by route.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,31 +17,31 @@ fn read(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The names of all metrics, as the documentation writes them.
+/// The names of all metrics, as in the documentation.
 fn names() -> Vec<String> {
     let general = General::ALL.iter().map(|metric| metric.name().0.to_owned());
     let routes = PerRoute::ALL.iter().map(|metric| metric.name("NAME"));
     general.chain(routes).chain(["sluice.route.NAME.ended.REASON".to_owned()]).collect()
 }
 
-/// The name under which Prometheus has a metric, once the tags are taken out.
+/// The Prometheus name of a metric, after tag extraction.
 fn in_prometheus(name: &str) -> String {
     name.replace(".NAME", "").replace(".REASON", "").replace('.', "_")
 }
 
-/// The README's table: metric and query.
+/// The rows of the README's table: metric and query.
 fn queries() -> Vec<(String, String)> {
     let readme = read("README.md");
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| `sluice."));
     let row = |row: &str| {
         let (name, rest) = row.split_once("` | `").expect("a metric and a query");
-        let (query, _) = rest.split_once("` | ").expect("a query and what it answers");
+        let (query, _) = rest.split_once("` | ").expect("a query and its meaning");
         (format!("sluice.{name}"), query.to_owned())
     };
     rows.map(row).collect()
 }
 
-/// The dashboard's queries, with everything chosen and what a legend shows of the rows.
+/// The dashboard's queries with all variables set to "all", and the labels of their legends.
 fn panels() -> Vec<(String, Vec<String>)> {
     let dashboard: Value = serde_json::from_str(&read("dashboard.json")).expect("JSON");
     let panels = dashboard["panels"].as_array().expect("a list of panels").iter();
@@ -50,7 +50,7 @@ fn panels() -> Vec<(String, Vec<String>)> {
         let [expression, legend] = ["expr", "legendFormat"].map(|field| target[field].as_str());
         let legend = legend.expect("a legend").split("{{").skip(1);
         let labels = legend.map(|rest| rest.split("}}").next().unwrap_or(rest).to_owned());
-        (everything_chosen(expression.expect("a query")), labels.collect())
+        (with_all_values(expression.expect("a query")), labels.collect())
     };
     let variables = dashboard["templating"]["list"].as_array().expect("a list of variables");
     let variables = variables.iter().filter_map(|variable| variable["query"]["query"].as_str());
@@ -58,13 +58,13 @@ fn panels() -> Vec<(String, Vec<String>)> {
         let list = definition.strip_prefix("label_values(").and_then(|list| list.strip_suffix(')'));
         let (metric, label) =
             list.and_then(|list| list.rsplit_once(", ")).expect("a metric's label");
-        (everything_chosen(&format!("count by ({label}) ({metric})")), vec![label.to_owned()])
+        (with_all_values(&format!("count by ({label}) ({metric})")), vec![label.to_owned()])
     };
     targets.map(target).chain(variables.map(variable)).collect()
 }
 
-/// A query of the dashboard as Grafana sends it.
-fn everything_chosen(expression: &str) -> String {
+/// A dashboard query with its variables replaced, as Grafana sends it.
+fn with_all_values(expression: &str) -> String {
     let known =
         [("$__rate_interval", "1m"), ("$__range", "1h"), ("$instance", ".*"), ("$route", ".*")];
     let query =
@@ -73,8 +73,8 @@ fn everything_chosen(expression: &str) -> String {
     query
 }
 
-/// Whether a query has this metric.
-fn asks_for(query: &str, metric: &str) -> bool {
+/// Whether a query selects this metric.
+fn selects(query: &str, metric: &str) -> bool {
     query.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == metric)
 }
 
@@ -87,24 +87,25 @@ fn configuration(epoch: u64) -> Value {
     })
 }
 
-/// Something of everything that is counted.
+/// Generates traffic that moves every metric.
 fn traffic(envoy: &mut Envoy, epoch: u64) {
     assert_eq!(envoy.push(&configuration(epoch)), Pushed::Accepted);
     let mut client = Client::connect(envoy.port);
-    eventually("the drain's mark, which no bridge takes off", || {
+    eventually("the drain marker, which no bridge removes", || {
         (client.get("/api").header("x-sluice-drain") == Some("close")).then_some(())
     });
     assert_eq!(client.post("/api", &[b'x'; 10]).status, 200);
     assert_eq!(client.post("/api", &[b'x'; 1001]).status, 413);
     assert_eq!(envoy.push(&configuration(epoch - 1)), Pushed::Accepted, "a stale epoch is ignored");
-    // Another text each time: Envoy remembers a configuration that was refused and does not ask again.
+    // A different text each time: Envoy rejects a known bad configuration without calling the
+    // filter.
     assert_eq!(envoy.push_text(&format!("{{ {epoch}")), Pushed::Refused);
 }
 
-/// Rows that have these labels and no others.
+/// Asserts that a query returns rows with exactly these labels.
 fn check(prometheus: &Prometheus, query: &str, labels: &[&str], instance: &str) {
     let rows = prometheus.ask(query);
-    assert!(!rows.is_empty(), "{query} gives nothing");
+    assert!(!rows.is_empty(), "{query} returns no rows");
     for row in rows {
         let found = row.labels.as_object().expect("labels").keys().map(String::as_str);
         assert_eq!(found.collect::<BTreeSet<_>>(), labels.iter().copied().collect(), "{query}");
@@ -128,13 +129,13 @@ fn every_metric_has_a_query_and_a_panel() {
     let panels = panels();
     for (name, query) in &queries {
         let metric = in_prometheus(name);
-        assert!(asks_for(query, &metric), "{query} does not ask for {metric}");
-        assert!(panels.iter().any(|(query, _)| asks_for(query, &metric)), "no panel has {metric}");
+        assert!(selects(query, &metric), "{query} does not select {metric}");
+        assert!(panels.iter().any(|(query, _)| selects(query, &metric)), "no panel has {metric}");
     }
 }
 
 #[test]
-fn prometheus_answers_every_query_and_every_panel() {
+fn prometheus_evaluates_every_query_and_every_panel() {
     let upstream = Upstream::start(|request, reply| {
         if request.path() == "/api/slow" {
             reply.pause(60_000);
@@ -148,14 +149,14 @@ fn prometheus_answers_every_query_and_every_panel() {
     let instance = format!("127.0.0.1:{}", envoy.admin);
     let mut slow = Client::connect(envoy.port);
     slow.send("GET", "/api/slow", &[]);
-    // A rate needs two looks at a metric, and something in between.
+    // A rate needs two scrapes with traffic between them.
     for epoch in [10, 20] {
         let before = sum(&prometheus, "sluice_route_requests");
         traffic(&mut envoy, epoch);
-        eventually("Prometheus to see the epoch", || {
+        eventually("Prometheus to scrape the epoch", || {
             (sum(&prometheus, "sluice_drain_epoch") == epoch as f64).then_some(())
         });
-        eventually("Prometheus to see the requests", || {
+        eventually("Prometheus to scrape the requests", || {
             (sum(&prometheus, "sluice_route_requests") > before).then_some(())
         });
     }

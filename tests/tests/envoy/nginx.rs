@@ -10,7 +10,7 @@ use sluice_tests::upstream::Upstream;
 #[test]
 fn nginx_streams_what_the_filter_streams() {
     let upstream = Upstream::start(|_, reply| {
-        // nginx passes on chunks as they come; a body of known length is what it buffers.
+        // nginx forwards chunked bodies without delay; it buffers bodies with a declared length.
         reply.head(200, &[("content-type", "text/plain"), ("content-length", "28")]);
         for number in 0..4 {
             reply.write(format!("line {number}\n").as_bytes());
@@ -22,9 +22,9 @@ fn nginx_streams_what_the_filter_streams() {
     for (path, streamed) in [("/events", true), ("/other", false)] {
         let response = Client::once(nginx.port, path);
         assert_eq!((response.status, response.body.bytes.len()), (200, 28), "{path}");
-        assert_eq!(response.header("x-accel-buffering"), None, "nginx takes it off");
-        let pieces = &response.body.pieces;
-        let spread = pieces[pieces.len() - 1].0 - pieces[0].0;
+        assert_eq!(response.header("x-accel-buffering"), None, "nginx removes the header");
+        let chunks = &response.body.pieces;
+        let spread = chunks[chunks.len() - 1].0 - chunks[0].0;
         assert_eq!(spread > Duration::from_millis(300), streamed, "{path}: {spread:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! `sluice drain` in the hand of an operator, at real proxies.
+//! `sluice drain` as an operator runs it, against real proxies.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ use crate::program::{Run, finish, sluice};
 
 const IN_FLIGHT: &str = "wasmcustom.sluice.in_flight";
 
-/// A proxy of the example's fleet, with two workers.
+/// A proxy of the fleet example, with two workers.
 fn proxy(upstream: u16, store: u16) -> Envoy {
     let bootstrap = Bootstrap::example("fleet", upstream).cluster_at("etcd", store);
     Envoy::start_with_workers(bootstrap, 2)
@@ -40,11 +40,11 @@ fn drain(arguments: &[&str]) -> Run {
     finish(operator(arguments))
 }
 
-fn told(run: &Run) -> Vec<Value> {
+fn states(run: &Run) -> Vec<Value> {
     run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON Lines")).collect()
 }
 
-/// A wait that goes on beside the test.
+/// A `sluice drain --wait` that runs in the background.
 struct Wait {
     process: Child,
     progress: Arc<Mutex<Vec<String>>>,
@@ -53,30 +53,39 @@ struct Wait {
 impl Wait {
     fn begin(arguments: &[&str]) -> Self {
         let piped = |command: &mut Command| {
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it was found")
+            command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the program exists")
         };
         let mut process = piped(&mut operator(arguments));
         let progress: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (lines, shared) = (process.stderr.take().expect("it is piped"), progress.clone());
+        let (lines, shared) =
+            (process.stderr.take().expect("the stream is piped"), progress.clone());
         std::thread::spawn(move || {
             for line in BufReader::new(lines).lines().map_while(Result::ok) {
-                shared.lock().expect("nobody panics with the lines in hand").push(line);
+                shared.lock().expect("no thread panics while it holds the lock").push(line);
             }
         });
         Self { process, progress }
     }
 
-    /// Waits until it says so.
-    fn says(&self, text: &str) {
-        let lines = || self.progress.lock().expect("nobody panics with the lines in hand").clone();
+    /// Waits until the progress contains `text`.
+    fn await_progress(&self, text: &str) {
+        let lines =
+            || self.progress.lock().expect("no thread panics while it holds the lock").clone();
         eventually(text, || lines().iter().any(|line| line.contains(text)).then_some(()));
     }
 
     fn end(mut self) -> (Option<i32>, String) {
-        let status = self.process.wait().expect("it was started");
+        let status = self.process.wait().expect("the process was started");
         let mut stdout = String::new();
         let piped = self.process.stdout.take();
-        piped.expect("it is piped").read_to_string(&mut stdout).expect("sluice prints UTF-8");
+        piped
+            .expect("the stream is piped")
+            .read_to_string(&mut stdout)
+            .expect("sluice prints UTF-8");
         (status.code(), stdout)
     }
 }
@@ -88,13 +97,13 @@ impl Drop for Wait {
     }
 }
 
-/// An upstream whose `/slow` answers when it is told to.
+/// An upstream whose `/slow` responds once the flag is set.
 fn slow_upstream() -> (Upstream, Arc<AtomicBool>) {
     let go = Arc::new(AtomicBool::new(false));
-    let told = go.clone();
+    let ready = go.clone();
     let upstream = Upstream::start(move |request, reply| {
         if request.path() == "/slow" {
-            eventually("the word to go on", || told.load(Ordering::Relaxed).then_some(()));
+            eventually("the signal to respond", || ready.load(Ordering::Relaxed).then_some(()));
         }
         reply.respond(200, &[], b"upstream");
     });
@@ -102,7 +111,7 @@ fn slow_upstream() -> (Upstream, Arc<AtomicBool>) {
 }
 
 #[test]
-fn a_terminate_is_waited_for_until_the_last_request_has_its_answer() {
+fn terminate_waits_until_the_last_request_is_complete() {
     let (upstream, go) = slow_upstream();
     let proxy = proxy(upstream.port, Upstream::nobody());
     let url = admin(&proxy);
@@ -119,7 +128,7 @@ fn a_terminate_is_waited_for_until_the_last_request_has_its_answer() {
     assert!(last.ends_with("epoch 1 stays in force: 1 request in flight at proxy-1"), "{run:?}");
 
     let wait = Wait::begin(&[&start[..], &["--wait", "19s"]].concat());
-    wait.says("1 request in flight, 0 connections closed");
+    wait.await_progress("1 request in flight, 0 connections closed");
     eventually("the health check to fail in every worker", || {
         (0..8).all(|_| Client::once(proxy.port, "/health").status == 503).then_some(())
     });
@@ -133,16 +142,16 @@ fn a_terminate_is_waited_for_until_the_last_request_has_its_answer() {
     assert_eq!(proxy.stat(IN_FLIGHT), 0);
 
     let run = drain(&["end", "--url", &url, "--format", "json"]);
-    let state = &told(&run)[0];
+    let state = &states(&run)[0];
     assert_eq!(
         (run.status, &state["outcome"], &state["mode"]),
         (0, &json!("ended"), &json!("off"))
     );
-    eventually("the health check to be the upstream's", || {
+    eventually("the upstream to answer the health check", || {
         (0..8).all(|_| Client::once(proxy.port, "/health").status == 200).then_some(())
     });
-    // Whichever worker answers: each follows within a refresh.
-    eventually("the end of the drain to be told", || {
+    // Each worker learns the end of the drain within a refresh.
+    eventually("the status to report the end of the drain", || {
         let run = drain(&["status", "--url", &url]);
         assert_eq!((run.status, run.stderr.as_str()), (0, ""));
         run.stdout.starts_with("proxy-1: off, epoch 3; 0 requests in flight, ").then_some(())
@@ -150,25 +159,25 @@ fn a_terminate_is_waited_for_until_the_last_request_has_its_answer() {
 }
 
 #[test]
-fn a_reload_is_waited_for_until_its_window_is_over() {
+fn reload_waits_until_its_window_is_over() {
     let proxy = proxy(Upstream::ok().port, Upstream::nobody());
     let mut old = Client::connect(proxy.port);
     assert!(!old.get("/").closes());
-    // What goes on in new connections does not keep a reload from being over.
+    // Requests on new connections do not extend a reload.
     let mut busy = Client::connect(proxy.port);
     let start = ["start", "--url", &admin(&proxy), "--mode", "reload", "--window", "2s"];
     let wait = Wait::begin(&[&start[..], &["--wait", "19s", "--format", "json"]].concat());
-    wait.says("window ends in ");
+    wait.await_progress("window ends in ");
     busy.send("POST", "/", &[("content-length", "10")]);
     let (status, stdout) = wait.end();
     assert_eq!(status, Some(0), "{stdout}");
     let state: Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!((&state["outcome"], &state["mode"]), (&json!("done"), &json!("reload")));
-    assert!(old.get("/").closes(), "its moment is over");
+    assert!(old.get("/").closes(), "the window is over");
 }
 
 #[test]
-fn who_lacks_the_token_or_takes_an_old_epoch_is_refused() {
+fn a_wrong_token_and_an_old_epoch_are_refused() {
     let (upstream, _) = slow_upstream();
     let proxy = proxy(upstream.port, Upstream::nobody());
     let url = admin(&proxy);
@@ -206,11 +215,11 @@ fn who_lacks_the_token_or_takes_an_old_epoch_is_refused() {
         );
     }
     let same = drain(&[&start[..], &["--epoch", "5", "--window", "10s"]].concat());
-    assert_eq!(same.status, 0, "the same again changes nothing: {same:?}");
+    assert_eq!(same.status, 0, "a repeated command changes nothing: {same:?}");
 }
 
 #[test]
-fn a_fleet_is_drained_through_etcd_and_waited_for_at_each_proxy() {
+fn a_drain_through_etcd_waits_for_every_proxy() {
     let (upstream, go) = slow_upstream();
     let etcd = Etcd::start();
     let proxies = [proxy(upstream.port, etcd.port), proxy(upstream.port, etcd.port)];
@@ -227,14 +236,14 @@ fn a_fleet_is_drained_through_etcd_and_waited_for_at_each_proxy() {
     let terminate = [&["start", "--mode", "terminate"], &place[..]].concat();
     let wait =
         Wait::begin(&[&terminate[..], &watch, &["--wait", "19s", "--format", "json"]].concat());
-    wait.says("waiting for 2 of 2 proxies");
-    wait.says("1 request in flight");
+    wait.await_progress("waiting for 2 of 2 proxies");
+    wait.await_progress("1 request in flight");
     go.store(true, Ordering::Relaxed);
     assert_eq!(slow.receive().status, 200);
     let (status, stdout) = wait.end();
     assert_eq!(status, Some(0), "{stdout}");
     assert_eq!(stdout.lines().count(), 2);
-    let stored = etcd.value("sluice/drain").expect("it was written");
+    let stored = etcd.value("sluice/drain").expect("the key exists");
     assert!(stored.starts_with(r#"{"epoch":1,"mode":"terminate","started_ms":"#), "{stored}");
 
     let refused = drain(&[&terminate[..], &["--epoch", "1", "--window", "3s"]].concat());
@@ -255,17 +264,17 @@ fn a_fleet_is_drained_through_etcd_and_waited_for_at_each_proxy() {
     assert_eq!(etcd.value("sluice/drain").as_deref(), Some("somebody else's"));
 }
 
-/// Of operators who write at the same time each gets an epoch of his own.
+/// Concurrent operators each get a different epoch.
 #[test]
-fn operators_at_the_same_time_do_not_overwrite_each_other_in_etcd() {
+fn concurrent_operators_do_not_overwrite_each_other_in_etcd() {
     let etcd = Etcd::start();
     let store = format!("http://127.0.0.1:{}", etcd.port);
     let start = ["start", "--etcd", &store, "--key", "k", "--mode", "reload", "--format", "json"];
     let runs: Vec<Run> = std::thread::scope(|scope| {
         let all: Vec<_> = (0..6).map(|_| scope.spawn(|| drain(&start))).collect();
-        all.into_iter().map(|run| run.join().expect("it ran")).collect()
+        all.into_iter().map(|run| run.join().expect("the run ended")).collect()
     });
-    let epochs = runs.iter().map(|run| told(run)[0]["record"]["epoch"].as_u64());
+    let epochs = runs.iter().map(|run| states(run)[0]["record"]["epoch"].as_u64());
     let mut epochs: Vec<u64> = epochs.map(|epoch| epoch.expect("an epoch")).collect();
     epochs.sort_unstable();
     assert_eq!(epochs, [1, 2, 3, 4, 5, 6]);

@@ -1,5 +1,5 @@
-//! Configurations pushed under load: no request fails, and none is decided by a configuration that
-//! a later one has replaced.
+//! Configuration pushes under load: no request fails, and no request uses a configuration that a
+//! later one has replaced.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
@@ -10,13 +10,13 @@ use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
 use sluice_tests::http1::Client;
 use sluice_tests::upstream::Upstream;
 
-const LASTING: Duration = Duration::from_secs(30);
-const EVERY: Duration = Duration::from_millis(200);
-/// The `refresh` of the configurations: how long a worker may take to follow.
+const DURATION: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_millis(200);
+/// The `refresh` of the configurations: the time within which a worker applies a change.
 const REFRESH: Duration = Duration::from_millis(100);
 
-/// Each generation has a time limit of its own, which Envoy tells the upstream, and drains the
-/// connections of the one before.
+/// A configuration with a different request timeout for each generation, which Envoy sends to the
+/// upstream. Each generation also drains the connections of the previous one.
 fn generation(number: u64) -> Value {
     json!({
         "version": 1,
@@ -26,14 +26,14 @@ fn generation(number: u64) -> Value {
     })
 }
 
-/// The generation that decided a request, which the upstream sends back as its body.
+/// The generation that a request used; the upstream returns it as the response body.
 fn decided_by(body: &[u8]) -> u64 {
     let limit = String::from_utf8_lossy(body).parse::<u64>().expect("the upstream echoes a number");
     limit - 100_000
 }
 
 #[test]
-fn no_request_fails_and_none_is_decided_by_an_old_configuration() {
+fn no_request_fails_and_none_uses_a_replaced_configuration() {
     let upstream = Upstream::start(|request, reply| {
         let limit = request.header("x-envoy-expected-rq-timeout-ms").unwrap_or("none").to_owned();
         reply.respond(200, &[], limit.as_bytes());
@@ -54,7 +54,7 @@ fn no_request_fails_and_none_is_decided_by_an_old_configuration() {
                     let response = client.get("/");
                     assert_eq!(response.status, 200);
                     let by = decided_by(&response.body.bytes);
-                    assert!(by >= oldest, "decided by {by} when {oldest} was in force");
+                    assert!(by >= oldest, "used generation {by} when {oldest} was in force");
                     requests.fetch_add(1, Ordering::Relaxed);
                     if response.closes() {
                         closes.fetch_add(1, Ordering::Relaxed);
@@ -65,7 +65,7 @@ fn no_request_fails_and_none_is_decided_by_an_old_configuration() {
             });
         }
         let start = Instant::now();
-        while start.elapsed() < LASTING {
+        while start.elapsed() < DURATION {
             last += 1;
             let began = Instant::now();
             let pushed = envoy.push(&generation(last));
@@ -73,9 +73,9 @@ fn no_request_fails_and_none_is_decided_by_an_old_configuration() {
             settled.store(last, Ordering::SeqCst);
             if pushed != Pushed::Accepted {
                 running.store(false, Ordering::Relaxed);
-                panic!("generation {last} was refused");
+                panic!("generation {last} was rejected");
             }
-            sleep(EVERY.saturating_sub(began.elapsed()));
+            sleep(INTERVAL.saturating_sub(began.elapsed()));
         }
         running.store(false, Ordering::Relaxed);
     });
@@ -83,5 +83,5 @@ fn no_request_fails_and_none_is_decided_by_an_old_configuration() {
     assert_eq!(envoy.stat("wasmcustom.sluice.drain.stale"), 0);
     assert!(last > 50, "{last} generations");
     assert!(requests.into_inner() > 10_000);
-    assert!(closes.into_inner() > last, "the drains did close connections");
+    assert!(closes.into_inner() > last, "the drains closed connections");
 }

@@ -1,4 +1,4 @@
-//! The README's way into Envoy is taken as it stands there: what is pasted works.
+//! The Envoy fragment of the README works as written.
 
 use std::fs;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use sluice_tests::upstream::Upstream;
 
 /// The YAML under "Put it into Envoy".
 fn snippet() -> Value {
-    let readme = fs::read_to_string(root().join("README.md")).expect("it is there");
+    let readme = fs::read_to_string(root().join("README.md")).expect("the README exists");
     let (_, section) = readme.split_once("\n## Put it into Envoy\n").expect("the section");
     let (_, block) = section.split_once("\n```yaml\n").expect("the section has YAML");
     let (text, _) = block.split_once("\n```\n").expect("a block has an end");
@@ -21,7 +21,7 @@ fn snippet() -> Value {
 }
 
 #[test]
-fn the_filter_of_the_readme_streams_events_and_limits_the_login() {
+fn the_readme_fragment_streams_events_and_times_out_the_login() {
     let upstream = Upstream::start(|request, reply| {
         if request.path() == "/login" {
             reply.pause(2000);
@@ -41,6 +41,6 @@ fn the_filter_of_the_readme_streams_events_and_limits_the_login() {
         let response = Client::once(envoy.port, path);
         assert_eq!((response.status, &response.body.bytes[..]), (200, &b"ok"[..]), "{path}");
         assert_eq!(response.header("x-accel-buffering"), buffering, "{path}");
-        assert_eq!(response.body.pieces[0].1, 1, "{path}: each byte as it comes");
+        assert_eq!(response.body.pieces[0].1, 1, "{path}: the first byte arrives alone");
     }
 }

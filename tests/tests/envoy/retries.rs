@@ -1,4 +1,4 @@
-//! Attempts are made again where a route says so, and nowhere else.
+//! Envoy retries requests of routes with a retry policy, and no others.
 
 use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy};
@@ -25,7 +25,7 @@ fn start(port: u16) -> Envoy {
 }
 
 #[test]
-fn a_refused_connection_is_tried_as_often_as_the_route_says() {
+fn a_refused_connection_is_retried_up_to_the_attempts_of_the_route() {
     let envoy = start(Upstream::nobody());
     let response = Client::once(envoy.port, "/refused");
     assert_eq!(response.status, 503);
@@ -35,7 +35,7 @@ fn a_refused_connection_is_tried_as_often_as_the_route_says() {
 }
 
 #[test]
-fn a_reset_before_the_response_is_tried_again_where_the_route_says_so() {
+fn a_reset_before_the_response_is_retried_by_routes_that_allow_it() {
     let upstream = Upstream::start(|_, reply| match reply.before {
         0 => reply.close(),
         1 => {
@@ -54,7 +54,7 @@ fn a_reset_before_the_response_is_tried_again_where_the_route_says_so() {
 }
 
 #[test]
-fn a_response_that_has_begun_is_never_tried_again() {
+fn a_started_response_is_never_retried() {
     let upstream = Upstream::start(|_, reply| {
         reply.head(200, &[("content-length", "6")]);
         reply.write(b"abc");

@@ -1,5 +1,5 @@
-//! The manifests follow the schemas of their kinds, `tests/schemas/`, so that a cluster does not refuse
-//! them for a field that does not exist.
+//! The manifests match the schemas of their kinds in `tests/schemas/`, so that a cluster does not
+//! reject them for an unknown field.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use super::manifests::manifests;
 const FILES: [&str; 3] =
     ["kubernetes/deployment.yaml", "istio/sluice.yaml", "envoy-gateway/sluice.yaml"];
 
-/// Places whose fields their kinds leave open.
+/// Places where the schema allows any field.
 const OPEN: [&str; 7] = [
     "/labels/",
     "/annotations/",
@@ -26,7 +26,7 @@ fn all() -> Vec<Value> {
     FILES.iter().flat_map(|file| manifests(file)).collect()
 }
 
-/// What the schema of a manifest's kind forbids.
+/// The validator for a kind of manifest.
 struct Schema(jsonschema::Validator);
 
 impl Schema {
@@ -44,7 +44,8 @@ impl Schema {
     }
 }
 
-/// Every field of a manifest, as its parent's place and its name, but for those that are left open.
+/// Collects every field of a manifest as (place of the parent, name), except where any field is
+/// allowed.
 fn fields(value: &Value, place: &str, found: &mut Vec<(String, String)>) {
     let children: Vec<(String, &Value)> = match value {
         Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
@@ -71,26 +72,26 @@ fn changed(manifest: &Value, place: &str, change: impl FnOnce(&mut Value)) -> Va
 }
 
 #[test]
-fn every_manifest_follows_the_schema_of_its_kind() {
+fn every_manifest_matches_the_schema_of_its_kind() {
     for manifest in all() {
         assert_eq!(Schema::of(&manifest).mistakes(&manifest), [""; 0], "{}", manifest["kind"]);
     }
 }
 
 #[test]
-fn the_schemas_find_every_misspelt_field_and_every_value_of_a_wrong_type() {
+fn the_schemas_reject_misspelled_fields_and_wrong_types() {
     for manifest in all() {
         let schema = Schema::of(&manifest);
         let mut found = Vec::new();
         fields(&manifest, "", &mut found);
         assert!(found.len() > 9, "{found:?}");
         for (place, name) in found {
-            let misspelt = changed(&manifest, &place, |parent| {
+            let misspelled = changed(&manifest, &place, |parent| {
                 let value = parent[&name].take();
                 parent.as_object_mut().expect("a field is in an object").remove(&name);
                 parent[format!("{name}s")] = value;
             });
-            assert_ne!(schema.mistakes(&misspelt), [""; 0], "{place}/{name}s");
+            assert_ne!(schema.mistakes(&misspelled), [""; 0], "{place}/{name}s");
             if ["value", "config"].contains(&name.as_str()) {
                 continue;
             }

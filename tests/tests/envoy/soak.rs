@@ -1,5 +1,5 @@
-//! Many streams that end in every way there is leave nothing behind: no request counts as in flight, no virtual machine is lost, and Envoy takes
-//! no more memory than before.
+//! After many streams with every kind of ending no request counts as in flight, no VM has crashed,
+//! and Envoy's memory has not grown.
 
 use std::fs;
 use std::thread;
@@ -10,10 +10,10 @@ use sluice_tests::http1::Client;
 use sluice_tests::upstream::{Reply, Request, Upstream};
 
 const CLIENTS: usize = 8;
-/// Exchanges of a client in a round.
+/// Exchanges of one client in one round.
 const EXCHANGES: usize = 1000;
 const ROUNDS: usize = 5;
-/// What a round may leave behind: 64 bytes a stream, which is a quarter of what one takes while it lives.
+/// The growth allowed per round: 64 bytes for each stream, a quarter of the size of an open stream.
 const SLACK_KIB: u64 = 512;
 
 fn configuration() -> Value {
@@ -55,7 +55,7 @@ fn serve(request: &Request, reply: &mut Reply) {
     }
 }
 
-/// One client's round: every ending, those that take time now and then.
+/// One round of a client: every kind of ending; the slow kinds only now and then.
 fn round(port: u16) {
     let mut client = Client::connect(port);
     for number in 0..EXCHANGES {
@@ -63,7 +63,7 @@ fn round(port: u16) {
             0 => assert_eq!(client.post("/held", b"upload").status, 200),
             1 => assert!(client.get("/stream").body.complete),
             2 => assert_eq!(Client::once(port, "/refused").status, 503),
-            // Envoy closes what it cut only a second later.
+            // Envoy closes the connection of a cut response one second later.
             3 if number % 500 == 3 => assert!(!Client::once(port, "/cut").body.complete),
             4 => {
                 client.send("POST", "/held", &[("content-length", "1000000")]);
@@ -88,7 +88,7 @@ fn resident_kib(envoy: &Envoy) -> u64 {
 }
 
 #[test]
-fn streams_of_every_ending_leave_nothing_behind() {
+fn streams_of_every_ending_leave_no_memory_and_no_counts() {
     let upstream = Upstream::start(serve);
     let bootstrap = Bootstrap::discovered(upstream.port, &configuration());
     let envoy = Envoy::start_with_workers(bootstrap, 1);
@@ -106,7 +106,7 @@ fn streams_of_every_ending_leave_nothing_behind() {
             resident_kib(&envoy)
         })
         .collect();
-    // The first rounds fill caches and pools; after that, what grows is never given back.
+    // The first rounds fill caches and pools; growth after that is a leak.
     let later = &resident[2..];
     let grown = later[later.len() - 1].saturating_sub(later[0]);
     let rounds = later.len() as u64 - 1;

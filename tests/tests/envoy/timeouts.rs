@@ -1,4 +1,4 @@
-//! A route's time limits hold, and where there is none nothing cuts a stream.
+//! The timeouts of a route apply, and without a timeout no stream is cut.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn start(upstream: &Upstream) -> Envoy {
     Envoy::start(Bootstrap::example("static", upstream.port).configured(&configuration()))
 }
 
-/// A chunked body, one line every half second.
+/// Sends a chunked body with one line every half second.
 fn lines(reply: &mut Reply, count: usize) {
     reply.head(200, &[("transfer-encoding", "chunked"), ("content-type", "text/plain")]);
     for number in 0..count {
@@ -36,9 +36,9 @@ fn lines(reply: &mut Reply, count: usize) {
     reply.chunk(b"");
 }
 
-/// The limit of an ordinary request that comes later tells that the upgrade's is over.
+/// The timeout of a later ordinary request shows that the upgrade's timeout would have fired.
 #[test]
-fn an_upgrade_outlives_the_limit_once_the_upstream_took_it() {
+fn an_accepted_upgrade_outlives_the_request_timeout() {
     let upstream = Upstream::start(|request, reply| {
         if request.header("upgrade") != Some("websocket") || request.path().ends_with("silent") {
             reply.pause(1500);
@@ -63,7 +63,7 @@ fn an_upgrade_outlives_the_limit_once_the_upstream_took_it() {
 }
 
 #[test]
-fn a_route_has_its_own_limit() {
+fn a_route_has_its_own_request_timeout() {
     let upstream = Upstream::start(|_, reply| {
         reply.pause(1500);
         reply.respond(200, &[], b"late");
@@ -79,7 +79,7 @@ fn a_route_has_its_own_limit() {
 }
 
 #[test]
-fn each_attempt_has_its_limit_and_is_made_again() {
+fn each_attempt_has_its_timeout_and_is_retried() {
     let upstream = Upstream::start(|_, reply| {
         if reply.before < 2 {
             reply.pause(2000);
@@ -94,7 +94,7 @@ fn each_attempt_has_its_limit_and_is_made_again() {
 }
 
 #[test]
-fn a_limit_within_a_response_cuts_it_so_that_the_client_can_tell() {
+fn a_timeout_within_a_response_leaves_it_visibly_incomplete() {
     let upstream = Upstream::start(|_, reply| lines(reply, 6));
     let envoy = start(&upstream);
     let cut = Client::once(envoy.port, "/login");
@@ -105,8 +105,8 @@ fn a_limit_within_a_response_cuts_it_so_that_the_client_can_tell() {
 }
 
 #[test]
-fn streams_outlive_the_proxys_own_limit() {
-    // Envoy's default is 15 s for the whole of a response.
+fn streams_outlive_envoys_default_timeout() {
+    // Envoy's default for the whole response is 15 s.
     let upstream = Upstream::start(|_, reply| lines(reply, 36));
     let envoy = start(&upstream);
     let [endless, logs, other] = ["/endless", "/logs", "/other"].map(|path| {
@@ -117,8 +117,8 @@ fn streams_outlive_the_proxys_own_limit() {
     for stream in [endless, logs] {
         let stream = stream.join().unwrap();
         assert!(stream.body.complete);
-        assert_eq!(stream.body.chunks.len(), 36, "each line in the chunk it came in");
+        assert_eq!(stream.body.chunks.len(), 36, "one chunk for each line");
         assert!(stream.end_after > Duration::from_secs(17));
     }
-    assert!(!other.join().unwrap().body.complete, "without the filter's help it is cut");
+    assert!(!other.join().unwrap().body.complete, "without the filter Envoy cuts it");
 }

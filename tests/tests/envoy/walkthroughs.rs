@@ -1,4 +1,4 @@
-//! Who types the commands of an example's README gets what it promises.
+//! The commands in the READMEs of the examples do what the READMEs promise.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use sluice_tests::http1::Client;
 use sluice_tests::walkthrough::Walkthrough;
 
 #[test]
-fn the_commands_of_the_static_example_show_a_streamed_answer() {
+fn the_commands_of_the_static_example_show_a_streamed_response() {
     let mut walk = Walkthrough::open("static");
     let printed = walk.next_block();
     assert!(printed.contains("\r\nx-accel-buffering: no\r\n"), "{printed}");
 }
 
 #[test]
-fn the_commands_of_the_dynamic_example_change_the_filter_under_an_open_connection() {
+fn the_commands_of_the_dynamic_example_reconfigure_the_filter_on_an_open_connection() {
     let mut walk = Walkthrough::open("dynamic");
     walk.next_block();
     let admin = walk.port(9901);
@@ -25,9 +25,9 @@ fn the_commands_of_the_dynamic_example_change_the_filter_under_an_open_connectio
     };
     let mut client = Client::connect(walk.port(10000));
     assert_eq!(client.get("/").status, 200);
-    eventually("the limit to be in force", || limit("5s").then_some(()));
+    eventually("the timeout to be in force", || limit("5s").then_some(()));
     walk.next_block();
-    eventually("the other limit to be in force", || limit("300ms").then_some(()));
+    eventually("the new timeout to be in force", || limit("300ms").then_some(()));
     assert_eq!(client.get("/").status, 200, "on the same connection");
 }
 
@@ -47,12 +47,12 @@ fn the_commands_of_the_bridge_example_close_an_open_connection() {
 }
 
 #[test]
-fn the_commands_of_the_metrics_example_show_what_is_counted() {
+fn the_commands_of_the_metrics_example_show_the_metrics() {
     let mut walk = Walkthrough::open("metrics");
     let printed = walk.next_block();
     assert!(printed.contains("\nsluice_route_requests{sluice_route=\"api\"} 1\n"), "{printed}");
     let envoy = format!("127.0.0.1:{}/stats/prometheus", walk.port(9901));
-    eventually("Prometheus to look at Envoy", || {
+    eventually("Prometheus to scrape Envoy", || {
         let targets = Client::once(walk.port(9090), "/api/v1/targets").body.bytes;
         String::from_utf8_lossy(&targets).contains(&envoy).then_some(())
     });

@@ -1,4 +1,4 @@
-//! What is held and what streams, how large it may be, and who decides.
+//! Directives for buffering: which bodies are buffered, up to which size, and which header decides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +12,11 @@ use sluice_tests::upstream::{Reply, Request, Upstream};
 use super::LARGE;
 use super::page::{Section, Tried};
 
-/// Two halves so long after each other that nothing else explains it.
+/// The pause between two halves of a body, in milliseconds; longer than any scheduling delay.
 const APART: u64 = 1000;
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Sends a body in two halves: of so many bytes and framed as the path says, with the header that the query is.
+/// Sends a body in two halves. The path gives framing and size, the query an extra header.
 fn halves(request: &Request, reply: &mut Reply) {
     let (path, query) = request.path().split_once('?').unwrap_or((request.path(), ""));
     let (path, size) = path.rsplit_once('/').expect("a size");
@@ -43,12 +43,12 @@ fn halves(request: &Request, reply: &mut Reply) {
     }
 }
 
-/// How many bytes came well before the others; none if all came at once.
+/// The number of bytes that arrived well before the rest; 0 if the whole body arrived at once.
 fn ahead(response: &Response) -> usize {
     assert_eq!((response.status, response.body.complete), (200, true));
-    let pieces = &response.body.pieces;
-    let last = pieces.windows(2).position(|two| two[1].0 - two[0].0 > AT_ONCE);
-    last.map_or(0, |last| pieces[..=last].iter().map(|(_, size)| size).sum())
+    let chunks = &response.body.pieces;
+    let last = chunks.windows(2).position(|two| two[1].0 - two[0].0 > AT_ONCE);
+    last.map_or(0, |last| chunks[..=last].iter().map(|(_, size)| size).sum())
 }
 
 fn streams(port: u16, path: &str) -> bool {
@@ -63,10 +63,11 @@ pub(super) fn proxy_buffering(section: &Section) {
         assert_eq!(streams, [false, true, true]);
     }
     let until_close = proxies.map(|proxy| streams(proxy.port, "/close/10"));
-    assert_eq!(until_close, [false, true], "nginx, and Envoy");
+    assert_eq!(until_close, [false, true], "nginx and Envoy");
 }
 
-/// What an upstream saw of an upload in two halves: whether its head came before the second one, and whether both came apart.
+/// Uploads in two halves and returns what the upstream observed: whether the headers arrived before
+/// the second half, and whether the halves arrived separately.
 fn upload(proxy: &Tried, path: &str, framing: (&str, &str), halves: [&str; 2]) -> [bool; 2] {
     let mut client = Client::connect(proxy.port);
     client.send("POST", path, &[framing]);
@@ -77,19 +78,23 @@ fn upload(proxy: &Tried, path: &str, framing: (&str, &str), halves: [&str; 2]) -
     assert_eq!(client.receive().status, 200);
     let request = proxy.upstream.requests(path).remove(0);
     assert_eq!(request.body, b"halfhalf");
-    let pieces = &request.pieces;
-    [early, pieces[pieces.len() - 1].0 - pieces[0].0 > AT_ONCE]
+    let chunks = &request.pieces;
+    [early, chunks[chunks.len() - 1].0 - chunks[0].0 > AT_ONCE]
 }
 
 pub(super) fn proxy_request_buffering(section: &Section) {
     let proxies = section.both(|_, reply| reply.respond(200, &[], b"ok"));
     let declared = ("content-length", "8");
     let seen = proxies.each_ref().map(|proxy| upload(proxy, "/length", declared, ["half", "half"]));
-    assert_eq!(seen, [[false, false], [true, false]], "nginx, and Envoy: the body whole");
+    assert_eq!(seen, [[false, false], [true, false]], "nginx and Envoy: the body arrives whole");
     let chunked = ("transfer-encoding", "chunked");
     let chunks = ["4\r\nhalf\r\n", "4\r\nhalf\r\n0\r\n\r\n"];
     let seen = proxies.each_ref().map(|proxy| upload(proxy, "/chunked", chunked, chunks));
-    assert_eq!(seen, [[false, false], [true, true]], "nginx, and Envoy: in two pieces");
+    assert_eq!(
+        seen,
+        [[false, false], [true, true]],
+        "nginx and Envoy: the body arrives in two chunks"
+    );
     for proxy in &proxies {
         assert_eq!(Client::connect(proxy.port).post("/fits", &[7; 32768]).status, 200);
         let mut client = Client::connect(proxy.port);
@@ -102,12 +107,12 @@ pub(super) fn proxy_request_buffering(section: &Section) {
 pub(super) fn proxy_buffers(section: &Section) {
     let proxies = section.both(halves);
     for proxy in &proxies {
-        assert!(!streams(proxy.port, "/length/2000"), "less than a buffer");
-        assert!(streams(proxy.port, "/length/100000"), "more than all of them");
+        assert!(!streams(proxy.port, "/length/2000"), "less than one buffer");
+        assert!(streams(proxy.port, "/length/100000"), "more than all buffers");
     }
     let [nginx, envoy] =
         proxies.each_ref().map(|proxy| ahead(&Client::once(proxy.port, "/length/32768")));
-    assert!((8192..=16384).contains(&nginx), "{nginx}: what fills buffers of 4 KiB");
+    assert!((8192..=16384).contains(&nginx), "{nginx}: expected a multiple of the 4 KiB buffers");
     assert_eq!(envoy, 0);
 
     let serve = |sent: Arc<AtomicBool>| {
@@ -124,9 +129,9 @@ pub(super) fn proxy_buffers(section: &Section) {
         client.send("GET", "/large", &[]);
     }
     let is_sent = |who: usize| sent[who].load(Ordering::Relaxed);
-    eventually("nginx to take what its client does not read", || is_sent(0).then_some(()));
+    eventually("nginx to buffer what its client does not read", || is_sent(0).then_some(()));
     sleep(Duration::from_secs(1));
-    assert!(!is_sent(1), "Envoy lets the upstream wait");
+    assert!(!is_sent(1), "Envoy stops reading from the upstream");
     for client in &mut clients {
         let body = client.receive().body;
         assert_eq!((body.complete, body.bytes.len()), (true, LARGE));
@@ -144,7 +149,7 @@ pub(super) fn proxy_buffer_size(section: &Section) {
     };
     assert_eq!(statuses(section, 2000), [200, 200]);
     assert_eq!(statuses(section, 6000), [502, 502]);
-    assert_eq!(statuses(&section.unsaid(), 75_000), [502, 200], "nginx, and Envoy");
+    assert_eq!(statuses(&section.unsaid(), 75_000), [502, 200], "nginx and Envoy");
     assert_eq!(statuses(&section.unsaid(), 90_000), [502, 502]);
 }
 
@@ -156,7 +161,7 @@ pub(super) fn x_accel_buffering(section: &Section) {
         assert!(ahead(&response) > 0);
         response.header("x-accel-buffering").map(str::to_owned)
     });
-    assert_eq!(headers, [None, Some("no".to_owned())], "nginx, and Envoy");
+    assert_eq!(headers, [None, Some("no".to_owned())], "nginx and Envoy");
 }
 
 pub(super) fn proxy_ignore_headers_x_accel_buffering(section: &Section) {
@@ -165,5 +170,5 @@ pub(super) fn proxy_ignore_headers_x_accel_buffering(section: &Section) {
         assert_eq!(ahead(&response), 0);
         response.header("x-accel-buffering").map(str::to_owned)
     });
-    assert_eq!(headers, [None, Some("no".to_owned())], "nginx, and Envoy");
+    assert_eq!(headers, [None, Some("no".to_owned())], "nginx and Envoy");
 }

@@ -1,4 +1,4 @@
-//! When a client's connection ends: after a pause, and when the proxy changes.
+//! Directives for client connections: idle timeout and shutdown.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -21,7 +21,11 @@ pub(super) fn keepalive_timeout(section: &Section) {
     let proxies = section.both(script);
     let closed = proxies.each_ref().map(|proxy| {
         let mut client = Client::connect(proxy.port);
-        assert_eq!(client.get("/slow").status, 200, "a request takes longer than a pause may");
+        assert_eq!(
+            client.get("/slow").status,
+            200,
+            "a request may take longer than the idle timeout"
+        );
         let idle = Instant::now();
         assert!(client.closed_within(Duration::from_secs(10)));
         assert!(idle.elapsed() > Duration::from_millis(950), "{:?}", idle.elapsed());
@@ -32,10 +36,13 @@ pub(super) fn keepalive_timeout(section: &Section) {
     let mut client = Client::connect(envoy.port);
     assert!(!client.get("/").closes());
     sleep(Duration::from_millis(2500));
-    assert!(client.get("/").closes(), "idle for longer than it may, and answered");
+    assert!(
+        client.get("/").closes(),
+        "a request after the idle timeout is answered, then the connection closes"
+    );
 }
 
-/// Half an event at first and the rest much later, then one event after the other; a body in parts; or a quick answer.
+/// Serves an event stream whose first event arrives in two halves, a slow body, or a fast response.
 fn slow(request: &Request, reply: &mut Reply) {
     match request.path() {
         "/page" => {
@@ -60,7 +67,7 @@ fn slow(request: &Request, reply: &mut Reply) {
     reply.chunk(b"");
 }
 
-/// Begins an event stream and a page, which arrive at the upstream, and has a third connection that is idle.
+/// Opens three connections: one with an event stream, one with a slow page, one idle.
 fn begin(port: u16, upstream: &Upstream) -> [Client; 3] {
     let mut clients = [(); 3].map(|()| Client::connect(port));
     for (client, path) in clients.iter_mut().zip(["/events", "/page"]) {
@@ -88,8 +95,8 @@ pub(super) fn worker_shutdown_timeout(section: &Section) {
         (false, &b"data: one\n\ndata: t"[..]),
         "half an event"
     );
-    assert!(page.try_receive().is_none_or(|page| !page.body.complete), "half a page at most");
-    assert!(idle.closed_within(Duration::from_secs(1)), "without a word");
+    assert!(page.try_receive().is_none_or(|page| !page.body.complete), "at most half of the page");
+    assert!(idle.closed_within(Duration::from_secs(1)), "closed without a response");
 
     let [mut events, mut page, mut idle] = begin(envoy.port, &upstreams[1]);
     assert_eq!(envoy.push(&section.json()), Pushed::Accepted);
@@ -97,6 +104,6 @@ pub(super) fn worker_shutdown_timeout(section: &Section) {
     let text = String::from_utf8(body.bytes).expect("text");
     assert!(!body.complete && text.starts_with("data: one\n\ndata: two\n\n"), "{text:?}");
     assert!(text.ends_with("\n\n"), "{text:?}");
-    assert!(page.receive().body.complete, "a whole page");
-    assert!(idle.get("/quick").closes(), "with its next response");
+    assert!(page.receive().body.complete, "the whole page");
+    assert!(idle.get("/quick").closes(), "closed with its next response");
 }

@@ -1,4 +1,4 @@
-//! `docs/from-nginx.md` as tests take it: what its blocks say is what runs.
+//! Reads `docs/from-nginx.md` and starts proxies with the configuration blocks of its sections.
 
 use std::any::Any;
 use std::fs;
@@ -14,29 +14,29 @@ pub(super) struct Page {
     text: String,
 }
 
-/// What stands under one heading: a directive, and what to write instead.
+/// One section: an nginx directive and its replacement.
 pub(super) struct Section {
     nginx: String,
     json: Option<Value>,
     yaml: Option<String>,
 }
 
-/// A proxy as a section has it, and the upstream behind it.
+/// A proxy configured by a section, with its upstream.
 pub(super) struct Tried {
-    /// Where clients connect.
+    /// The port for clients.
     pub(super) port: u16,
     pub(super) upstream: Upstream,
-    /// It runs as long as it is held.
+    /// Keeps the proxy running.
     _proxy: Box<dyn Any>,
 }
 
 impl Page {
     pub(super) fn read() -> Self {
-        let text = fs::read_to_string(root().join("docs/from-nginx.md")).expect("it is there");
+        let text = fs::read_to_string(root().join("docs/from-nginx.md")).expect("the page exists");
         Self { text }
     }
 
-    /// The names in the table, each of which links to its section.
+    /// The names in the table; each links to its section.
     pub(super) fn rows(&self) -> Vec<&str> {
         let rows = self.text.lines().filter(|line| line.starts_with('|')).skip(2);
         let name = |row| {
@@ -61,7 +61,7 @@ pub(super) fn test(section: &str) -> String {
 }
 
 impl Section {
-    /// The section that this test is about.
+    /// The section for a test.
     pub(super) fn of(name: &str) -> Self {
         let page = Page::read();
         let found = page.text.split("\n### ").skip(1).find_map(|section| {
@@ -71,22 +71,22 @@ impl Section {
         let section = found.unwrap_or_else(|| panic!("the page has no section for {name}"));
         let json = block(section, "json").map(|text| serde_json::from_str(text).expect("JSON"));
         let yaml = block(section, "yaml").map(str::to_owned);
-        assert!(json.is_some() || yaml.is_some(), "{name}: nothing to write instead");
-        let nginx = block(section, "nginx").expect("a section has nginx's lines").to_owned();
+        assert!(json.is_some() || yaml.is_some(), "{name}: the section has no replacement");
+        let nginx = block(section, "nginx").expect("the section has nginx directives").to_owned();
         Self { nginx, json, yaml }
     }
 
-    /// Both as they are without the section's lines.
+    /// Starts both proxies without the section's configuration.
     pub(super) fn unsaid(&self) -> Self {
         Self { nginx: String::new(), json: None, yaml: None }
     }
 
-    /// What the filter is told; nothing where the section has no JSON.
+    /// The filter configuration; empty if the section has no JSON.
     pub(super) fn json(&self) -> Value {
         self.json.clone().unwrap_or_else(|| json!({ "version": 1 }))
     }
 
-    /// Both proxies, each before an upstream of its own that follows this script.
+    /// Starts both proxies, each with its own upstream that runs this script.
     pub(super) fn both(
         &self,
         script: impl Fn(&Request, &mut Reply) + Clone + Send + Sync + 'static,
@@ -94,7 +94,8 @@ impl Section {
         self.with_servers(1, script)
     }
 
-    /// The same with the upstream named so many times, which nginx takes for so many servers.
+    /// As `with`, with the upstream listed `servers` times, which nginx counts as that many
+    /// servers.
     pub(super) fn with_servers(
         &self,
         servers: usize,
@@ -110,7 +111,7 @@ impl Section {
         ]
     }
 
-    /// nginx with the section's lines.
+    /// Starts nginx with the section's directives.
     pub(super) fn nginx(&self, servers: &[u16]) -> Nginx {
         let (main, server) = match self.nginx.strip_prefix("# in the main context\n") {
             Some(main) => (main, ""),
@@ -139,12 +140,12 @@ impl Section {
         Nginx::start_with(port, &text)
     }
 
-    /// Envoy with the section's JSON and YAML.
+    /// Starts Envoy with the section's JSON and YAML.
     pub(super) fn envoy(&self, servers: &[u16]) -> Envoy {
         self.envoy_with(servers, &self.json())
     }
 
-    /// Envoy with the section's YAML, and this for the filter.
+    /// Starts Envoy with the section's YAML and this filter configuration.
     pub(super) fn envoy_with(&self, servers: &[u16], configuration: &Value) -> Envoy {
         let bootstrap = Bootstrap::discovered(servers[0], configuration);
         let bootstrap = bootstrap.changed("lb_endpoints", |endpoints| {
@@ -162,7 +163,7 @@ impl Section {
     }
 }
 
-/// With these fields at the place that their first line names.
+/// Inserts these fields at the place that the first line of the block names.
 fn placed(bootstrap: Bootstrap, yaml: &str) -> Bootstrap {
     let fields: Value = serde_saphyr::from_str(yaml).expect("YAML");
     let into = |list: &mut Value| {
@@ -174,11 +175,11 @@ fn placed(bootstrap: Bootstrap, yaml: &str) -> Bootstrap {
         Some("# in the connection manager") => bootstrap.manager_with(&fields),
         Some("# in the cluster") => bootstrap.changed("clusters", into),
         Some("# in the listener") => bootstrap.changed("listeners", into),
-        place => panic!("{place:?} is no place in Envoy's configuration"),
+        place => panic!("{place:?} is not a known place in the bootstrap"),
     }
 }
 
-/// The block in this language, of which a section has one at most.
+/// The block in this language; a section has at most one.
 fn block<'a>(section: &'a str, language: &str) -> Option<&'a str> {
     let fence = format!("\n```{language}\n");
     let mut blocks = section.split(&fence).skip(1);

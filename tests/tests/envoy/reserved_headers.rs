@@ -1,4 +1,5 @@
-//! Nobody but the configuration steers the proxy: not the client, not the upstream.
+//! Clients and upstreams cannot control the proxy through reserved headers; only the configuration
+//! can.
 
 use std::time::Duration;
 
@@ -7,9 +8,9 @@ use sluice_tests::envoy::{Bootstrap, Envoy};
 use sluice_tests::http1::Client;
 use sluice_tests::upstream::Upstream;
 
-/// What a client may send to be served differently; each was seen to work on Envoy without a filter
-/// when the client counts as internal, as in a mesh every client does.
-const STEERING: [(&str, &str); 10] = [
+/// Request headers that change how Envoy serves an internal client. In a mesh every client is
+/// internal. Each was seen to work on Envoy without the filter.
+const CONTROL_HEADERS: [(&str, &str); 10] = [
     ("x-envoy-upstream-rq-timeout-ms", "1"),
     ("x-envoy-upstream-rq-per-try-timeout-ms", "1"),
     ("x-envoy-upstream-stream-duration-ms", "1"),
@@ -47,38 +48,38 @@ fn slow_or_failing() -> Upstream {
 }
 
 #[test]
-fn what_a_client_sends_to_steer_the_proxy_changes_nothing() {
+fn control_headers_of_a_client_have_no_effect() {
     let upstream = slow_or_failing();
     let envoy = Envoy::start(internal(upstream.port, &configuration()));
     for path in ["/slow", "/plain"] {
         let mut client = Client::connect(envoy.port);
-        client.send("GET", path, &STEERING);
+        client.send("GET", path, &CONTROL_HEADERS);
         let response = client.receive();
         assert_eq!(response.status, 200, "{path}");
         assert!(response.end_after > Duration::from_millis(280));
         assert_eq!(upstream.requests(path).len(), 1);
     }
     let mut client = Client::connect(envoy.port);
-    client.send("GET", "/failing", &STEERING);
+    client.send("GET", "/failing", &CONTROL_HEADERS);
     assert_eq!(client.receive().status, 503);
     assert_eq!(upstream.requests("/failing").len(), 1);
 }
 
 #[test]
-fn without_the_filter_they_would_have_changed_much() {
+fn control_headers_take_effect_without_the_filter() {
     let upstream = slow_or_failing();
     let envoy = Envoy::start(internal(upstream.port, &configuration()).without("sluice"));
     let mut client = Client::connect(envoy.port);
-    client.send("GET", "/slow", &STEERING[..1]);
+    client.send("GET", "/slow", &CONTROL_HEADERS[..1]);
     assert_eq!(client.receive().status, 504);
     let mut client = Client::connect(envoy.port);
-    client.send("GET", "/failing", &STEERING[4..]);
+    client.send("GET", "/failing", &CONTROL_HEADERS[4..]);
     client.receive();
     assert!(upstream.requests("/failing").len() > 1);
 }
 
 #[test]
-fn our_own_headers_pass_in_neither_direction() {
+fn reserved_headers_are_removed_in_both_directions() {
     let upstream = Upstream::start(|_, reply| {
         reply.respond(200, &[("x-sluice-drain", "close")], b"forged");
     });
@@ -104,7 +105,7 @@ fn our_own_headers_pass_in_neither_direction() {
 }
 
 #[test]
-fn an_upstream_that_closes_its_own_connections_leaves_the_clients_open() {
+fn connection_close_of_an_upstream_does_not_close_the_client() {
     let upstream = Upstream::start(|_, reply| {
         reply.respond(200, &[("connection", "close")], b"bye");
         reply.close();

@@ -1,4 +1,4 @@
-//! What is tried again, how often, and until when.
+//! Directives for retries: which failures, how many attempts, and for how long.
 
 use std::time::Duration;
 
@@ -7,8 +7,9 @@ use sluice_tests::upstream::{Reply, Request, Upstream};
 
 use super::page::Section;
 
-/// Fails at first, as the path says, and then answers; fails always where it says so.
-fn at_first(request: &Request, reply: &mut Reply) {
+/// Fails on the first attempt in the way that the path names, then responds; `/always` always
+/// fails.
+fn fail_first(request: &Request, reply: &mut Reply) {
     match (request.path(), reply.before) {
         ("/closes" | "/post", 0) | ("/always", _) => reply.close(),
         ("/silent", 0) => reply.pause(3000),
@@ -27,7 +28,7 @@ fn at_first(request: &Request, reply: &mut Reply) {
 }
 
 pub(super) fn proxy_next_upstream(section: &Section) {
-    let proxies = section.with_servers(2, at_first);
+    let proxies = section.with_servers(2, fail_first);
     for proxy in &proxies {
         for path in ["/closes", "/silent"] {
             assert_eq!(Client::once(proxy.port, path).status, 200, "{path}");
@@ -39,10 +40,10 @@ pub(super) fn proxy_next_upstream(section: &Section) {
             "/post" => Client::connect(proxy.port).post(path, b"once").status,
             _ => Client::once(proxy.port, path).status,
         });
-        assert_eq!(failed, [502, 503], "nginx, and Envoy: {path}");
+        assert_eq!(failed, [502, 503], "nginx and Envoy: {path}");
     }
     for proxy in &proxies {
-        assert_eq!(proxy.upstream.requests("/post").len(), 1, "it may do something twice");
+        assert_eq!(proxy.upstream.requests("/post").len(), 1, "POST is not idempotent");
     }
 
     let upstream = Upstream::ok();
@@ -50,32 +51,32 @@ pub(super) fn proxy_next_upstream(section: &Section) {
     let (nginx, envoy) = (section.nginx(&servers), section.envoy(&servers));
     for port in [nginx.port, envoy.port] {
         for _ in 0..4 {
-            assert_eq!(Client::once(port, "/").status, 200, "one of both is there");
+            assert_eq!(Client::once(port, "/").status, 200, "one of the two servers responds");
         }
     }
 }
 
 pub(super) fn proxy_next_upstream_tries(section: &Section) {
-    for (servers, tries) in [(3, [2, 2]), (1, [1, 2])] {
-        let proxies = section.with_servers(servers, at_first);
-        let tried = proxies.map(|proxy| {
+    for (servers, expected) in [(3, [2, 2]), (1, [1, 2])] {
+        let proxies = section.with_servers(servers, fail_first);
+        let attempts = proxies.map(|proxy| {
             Client::once(proxy.port, "/always");
             proxy.upstream.requests("/always").len()
         });
-        assert_eq!(tried, tries, "nginx, and Envoy, with {servers} servers");
+        assert_eq!(attempts, expected, "nginx and Envoy, with {servers} servers");
     }
 }
 
 pub(super) fn proxy_next_upstream_timeout(section: &Section) {
-    let proxies = section.with_servers(2, at_first);
+    let proxies = section.with_servers(2, fail_first);
     let late = proxies.each_ref().map(|proxy| {
         assert_eq!(Client::once(proxy.port, "/closes").status, 200);
-        assert_eq!(proxy.upstream.requests("/closes").len(), 2, "in time");
+        assert_eq!(proxy.upstream.requests("/closes").len(), 2, "retried within the timeout");
         let response = Client::once(proxy.port, "/late");
-        assert_eq!(proxy.upstream.requests("/late").len(), 1, "no longer in time");
+        assert_eq!(proxy.upstream.requests("/late").len(), 1, "not retried after the timeout");
         (response.status, response.end_after < Duration::from_millis(2900))
     });
-    assert_eq!(late, [(502, false), (504, true)], "nginx, and Envoy");
+    assert_eq!(late, [(502, false), (504, true)], "nginx and Envoy");
     let long = proxies.map(|proxy| Client::once(proxy.port, "/long").body.complete);
-    assert_eq!(long, [true, false], "nginx, and Envoy");
+    assert_eq!(long, [true, false], "nginx and Envoy");
 }

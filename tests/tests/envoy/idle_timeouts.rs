@@ -1,4 +1,5 @@
-//! `timeouts.read` and `timeouts.send` hold: before the response, within it, on uploads and on upgrades, never early, and many at once.
+//! `timeouts.read` and `timeouts.send` fire before and within a response, on uploads and on
+//! upgrades; never early, and for many streams at once.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -12,8 +13,8 @@ use sluice_tests::http1::Client;
 use sluice_tests::http2;
 use sluice_tests::upstream::{Reply, Upstream};
 
-const LIMIT: Duration = Duration::from_secs(1);
-/// A limit is never early; on a machine that does other things too it may be late by more than a refresh.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// A timeout never fires early; on a loaded machine it may be late by more than a refresh.
 const LATE: Duration = Duration::from_secs(3);
 
 fn configuration() -> Value {
@@ -33,16 +34,16 @@ fn start(upstream: &Upstream) -> Envoy {
 }
 
 fn assert_in_time(after: Duration, from: Duration) {
-    assert!((from + LIMIT..from + LIMIT + LATE).contains(&after), "after {after:?}");
+    assert!((from + TIMEOUT..from + TIMEOUT + LATE).contains(&after), "after {after:?}");
 }
 
-/// Silent in the way that the path asks for.
+/// An upstream that goes silent in the way that the path names.
 fn silent() -> Upstream {
     Upstream::start(|request, reply| {
         if request.path().ends_with("gap") {
             reply.head(200, &[("transfer-encoding", "chunked")]);
             for _ in 0..3 {
-                reply.chunk(b"piece");
+                reply.chunk(b"chunk");
                 reply.pause(500);
             }
         }
@@ -52,7 +53,7 @@ fn silent() -> Upstream {
 }
 
 #[test]
-fn an_upstream_that_does_not_answer() {
+fn read_fires_when_the_upstream_does_not_respond() {
     let upstream = silent();
     let envoy = start(&upstream);
     let response = Client::once(envoy.port, "/read");
@@ -76,28 +77,28 @@ fn an_upstream_that_does_not_answer() {
 }
 
 #[test]
-fn a_gap_in_a_response() {
+fn read_fires_in_a_gap_of_a_response() {
     let upstream = silent();
     let envoy = start(&upstream);
     let sent = Duration::from_millis(1000);
     let response = Client::once(envoy.port, "/read/gap");
     assert_eq!((response.status, response.body.complete), (200, false));
-    assert_eq!(response.body.bytes, b"piecepiecepiece", "all that came before it");
+    assert_eq!(response.body.bytes, b"chunkchunkchunk", "all bytes before the gap");
     assert_in_time(response.end_after, sent);
     let response = http2::Client::connect(envoy.port).get("/read/gap");
     assert_eq!((response.status, response.reset.is_some()), (200, true));
-    assert_eq!(response.body, b"piecepiecepiece");
+    assert_eq!(response.body, b"chunkchunkchunk");
     assert_in_time(response.end_after, sent);
 }
 
 #[test]
-fn a_gap_in_an_upload() {
+fn send_fires_in_a_gap_of_an_upload() {
     let upstream = silent();
     let envoy = start(&upstream);
     let mut client = Client::connect(envoy.port);
     client.send("POST", "/send", &[("content-length", "100")]);
     for _ in 0..3 {
-        client.write(b"piece");
+        client.write(b"chunk");
         std::thread::sleep(Duration::from_millis(500));
     }
     let response = client.receive();
@@ -112,15 +113,16 @@ fn a_gap_in_an_upload() {
     assert_in_time(response.end_after, Duration::ZERO);
 }
 
-/// The upload of the first takes longer than any limit; the answer of the second, too.
+/// The upload of the first request takes longer than any timeout, and so does the response of the
+/// second.
 #[test]
-fn what_the_filter_holds_is_not_idle() {
+fn a_buffered_body_is_not_idle() {
     let upstream = Upstream::start(|request, reply| {
         if request.path().ends_with("slow") {
             reply.head(200, &[("content-length", "25")]);
             for _ in 0..5 {
                 reply.pause(500);
-                reply.write(b"piece");
+                reply.write(b"chunk");
             }
             return;
         }
@@ -138,9 +140,9 @@ fn what_the_filter_holds_is_not_idle() {
     assert_eq!((response.status, response.body.bytes.len()), (200, 25));
 }
 
-/// However many pieces came before, of which each callback sees the sum.
+/// While a body is buffered, each callback reports the sum of all chunks; only growth counts.
 #[test]
-fn a_gap_in_a_held_response() {
+fn read_fires_in_a_gap_of_a_buffered_response() {
     let upstream = Upstream::start(|_, reply| {
         reply.head(200, &[("content-length", "30000")]);
         for _ in 0..100 {
@@ -156,10 +158,10 @@ fn a_gap_in_a_held_response() {
     assert_in_time(response.end_after, Duration::from_millis(200));
 }
 
-/// A client that rests makes Envoy stop reading from the upstream, and soon with the buffers that Envoy advises edge proxies to have. What fits into
-/// them by the configuration is watched, and no more.
+/// A client that pauses makes Envoy stop reading from the upstream, soon with small buffers. The
+/// filter watches only the first `max_bytes` of a download for that reason.
 #[test]
-fn a_client_that_rests_loses_no_download() {
+fn a_paused_client_loses_no_download() {
     const SIZE: usize = 1 << 20;
     let upstream = Upstream::start(|request, reply| {
         if request.path().ends_with("stalls") {
@@ -175,7 +177,7 @@ fn a_client_that_rests_loses_no_download() {
     let envoy = Envoy::start(bootstrap.with_buffers(32_768).manager_with(&window));
     let mut client = http2::Client::connect(envoy.port);
     let resting = client.start("GET", "/read", &[], Some(b""));
-    std::thread::sleep(3 * LIMIT);
+    std::thread::sleep(3 * TIMEOUT);
     let response = client.finish(resting);
     assert_eq!((response.reset, response.body.len()), (None, SIZE));
 
@@ -184,7 +186,8 @@ fn a_client_that_rests_loses_no_download() {
     assert_in_time(stalled.end_after, Duration::ZERO);
 }
 
-/// An upstream that answers as soon as it has the head of an upload, and goes on when the upload is over: what streaming calls of gRPC do.
+/// An upstream that sends response headers after the request headers and the rest after the upload,
+/// as gRPC streaming calls do.
 fn eager() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = listener.local_addr().expect("a bound socket has an address").port();
@@ -213,7 +216,7 @@ fn eager() -> u16 {
 }
 
 #[test]
-fn a_response_that_began_early_may_wait_for_its_upload() {
+fn an_early_response_may_wait_for_its_upload() {
     let bootstrap = Bootstrap::example("static", eager()).configured(&configuration());
     let envoy = Envoy::start(bootstrap);
     let client = http2::Client::connect(envoy.port);
@@ -223,11 +226,11 @@ fn a_response_that_began_early_may_wait_for_its_upload() {
         client.try_open(request, false).expect("a connection that takes streams")
     };
     let mut open = ["/read", "/held"].map(open);
-    for piece in ["begin", "goes ", "on   ", "until", "last."] {
+    for chunk in ["begin", "goes ", "on   ", "until", "last."] {
         for (_, upload) in &mut open {
-            upload.send_data(piece.into(), piece == "last.").expect("the stream is open");
+            upload.send_data(chunk.into(), chunk == "last.").expect("the stream is open");
         }
-        std::thread::sleep(LIMIT / 2);
+        std::thread::sleep(TIMEOUT / 2);
     }
     for (pending, _) in open {
         let response = client.finish(pending);
@@ -244,7 +247,7 @@ fn a_response_that_began_early_may_wait_for_its_upload() {
 }
 
 #[test]
-fn an_upgrade_lives_by_either_direction() {
+fn bytes_in_either_direction_keep_an_upgrade_open() {
     let upstream = Upstream::start(|_, reply: &mut Reply| {
         reply.head(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
         for _ in 0..3 {
@@ -265,13 +268,13 @@ fn an_upgrade_lives_by_either_direction() {
         client.write(b"pong");
     }
     let last = begun.elapsed();
-    assert_eq!(client.raw(1), b"", "idle at last");
+    assert_eq!(client.raw(1), b"", "the idle tunnel is closed");
     assert_in_time(begun.elapsed(), last - Duration::from_millis(50));
 }
 
-/// The first limit counts from before the change, and the worker that ticks for it is the old one.
+/// The stream starts before the push; the replaced plugin context still ticks for it.
 #[test]
-fn a_stream_keeps_the_limit_under_which_it_began() {
+fn a_stream_keeps_the_timeout_with_which_it_started() {
     let upstream = silent();
     let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration()));
     let [before, within] = ["/read", "/read/gap"].map(|path| {
@@ -288,15 +291,15 @@ fn a_stream_keeps_the_limit_under_which_it_began() {
     assert_in_time(within.end_after, Duration::from_millis(1000));
 }
 
-/// Envoy carries each end that a callback asked for out within the one before, on one stack.
+/// Envoy nests the replies that one callback sends on one stack, so the filter bounds them.
 #[test]
-fn a_thousand_at_once_end_and_the_filter_lives() {
+fn a_thousand_timeouts_at_once_do_not_crash_the_vm() {
     let upstream = silent();
     let bootstrap = Bootstrap::example("static", upstream.port).configured(&configuration());
     let bootstrap = bootstrap.changed("clusters", |clusters| {
         let many = json!({ "thresholds": [{ "max_connections": 4096, "max_requests": 4096, "max_pending_requests": 4096 }] });
         clusters[0]["circuit_breakers"] = many;
-        // So many connections at once do not all find room in the kernel's queue at their first try.
+        // The kernel's accept queue is too short for all connections at once.
         clusters[0]["connect_timeout"] = json!("20s");
     });
     let envoy = Envoy::start_with_workers(bootstrap, 1);
@@ -313,7 +316,7 @@ fn a_thousand_at_once_end_and_the_filter_lives() {
     let mut streams = Vec::new();
     for client in &clients {
         streams.extend([(); 50].map(|()| (client, start(client, "/read/gap"))));
-        eventually("the upstream to have them", || {
+        eventually("the upstream to receive all requests", || {
             (upstream.requests("/read/gap").len() == streams.len()).then_some(())
         });
     }
@@ -323,17 +326,17 @@ fn a_thousand_at_once_end_and_the_filter_lives() {
     }
     let failures = envoy.stat("wasm.envoy.wasm.runtime.v8.created");
     assert_eq!(Client::once(envoy.port, "/read").status, 504);
-    assert_eq!(envoy.stat("wasm.envoy.wasm.runtime.v8.created"), failures, "no VM was lost");
+    assert_eq!(envoy.stat("wasm.envoy.wasm.runtime.v8.created"), failures, "no VM was replaced");
 }
 
-/// A server that does not let a client leave HTTP answers like any other, as slowly as it likes.
+/// A server that refuses an upgrade sends an ordinary response, which may be slow.
 #[test]
-fn an_upgrade_that_is_refused_waits_for_nothing_but_its_answer() {
+fn a_refused_upgrade_waits_only_for_its_response() {
     let upstream = Upstream::start(|_, reply| {
         reply.head(403, &[("content-length", "25")]);
         for _ in 0..5 {
             reply.pause(500);
-            reply.write(b"piece");
+            reply.write(b"chunk");
         }
     });
     let envoy = start(&upstream);

@@ -1,4 +1,4 @@
-//! How long an upstream may take to be reached, to answer, and to listen.
+//! Directives for upstream timeouts: connect, read and send.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::ops::Range;
@@ -11,16 +11,16 @@ use sluice_tests::upstream::{Reply, Request};
 use super::LARGE;
 use super::page::Section;
 
-/// Each section's limit is a second. It is never early; a machine that does other things too makes it late.
+/// Each section sets a timeout of one second. It never fires early; a loaded machine makes it late.
 const IN_TIME: Range<Duration> = Duration::from_millis(950)..Duration::from_secs(4);
-/// Long enough for a limit that counts here to have struck.
+/// Longer than any timeout of the sections.
 const LONGER: Duration = Duration::from_secs(4);
 
 fn assert_in_time(response: &Response) {
     assert!(IN_TIME.contains(&response.end_after), "after {:?}", response.end_after);
 }
 
-/// A server whose queue of connections is full, so that a further one is neither taken nor refused.
+/// A server with a full accept queue: a new connection is neither accepted nor refused.
 fn full() -> (u16, TcpListener, Vec<TcpStream>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let listener = runtime.expect("a runtime").block_on(async {
@@ -49,14 +49,14 @@ pub(super) fn proxy_read_timeout(section: &Section) {
         "/silent" => reply.pause(6000),
         "/gap" => {
             reply.head(200, &[("transfer-encoding", "chunked")]);
-            reply.chunk(b"piece");
+            reply.chunk(b"chunk");
             reply.pause(6000);
         }
         "/slow" => {
             reply.head(200, &[("transfer-encoding", "chunked")]);
             for _ in 0..7 {
                 reply.pause(300);
-                reply.chunk(b"piece");
+                reply.chunk(b"chunk");
             }
             reply.chunk(b"");
         }
@@ -75,17 +75,17 @@ pub(super) fn proxy_read_timeout(section: &Section) {
         let gap = Client::once(proxy.port, "/gap");
         assert_eq!(
             (gap.status, gap.body.complete, &gap.body.bytes[..]),
-            (200, false, &b"piece"[..])
+            (200, false, &b"chunk"[..])
         );
         assert_in_time(&gap);
-        assert!(Client::once(proxy.port, "/slow").body.complete, "each piece begins it anew");
+        assert!(Client::once(proxy.port, "/slow").body.complete, "each chunk restarts the timeout");
 
         let mut client = Client::connect(proxy.port);
         client.send("POST", "/upload", &[("content-length", "8")]);
         client.write(b"half");
         sleep(Duration::from_secs(2));
         client.write(b"half");
-        assert_eq!(client.receive().status, 200, "it begins after the upload");
+        assert_eq!(client.receive().status, 200, "the timeout starts after the upload");
 
         ["/large", "/endless"].map(|path| {
             let mut client = Client::connect(proxy.port);
@@ -94,13 +94,13 @@ pub(super) fn proxy_read_timeout(section: &Section) {
             client.receive().body.complete
         })
     });
-    assert_eq!(slowly_read, [[true, true], [true, false]], "nginx, and Envoy");
+    assert_eq!(slowly_read, [[true, true], [true, false]], "nginx and Envoy");
 }
 
 pub(super) fn proxy_send_timeout(section: &Section) {
-    // The system takes connections and the first bytes for it, nobody reads.
-    let deaf = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let port = deaf.local_addr().expect("a bound socket has an address").port();
+    // The kernel accepts the connection and the first bytes; the server never reads.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = listener.local_addr().expect("a bound socket has an address").port();
     let (nginx, envoy) = (section.nginx(&[port]), section.envoy(&[port]));
     for port in [nginx.port, envoy.port] {
         let mut client = Client::connect(port);
@@ -109,7 +109,7 @@ pub(super) fn proxy_send_timeout(section: &Section) {
         let upload = thread::spawn(move || std::io::Write::write_all(&mut other, &vec![7; LARGE]));
         assert_eq!(client.receive().status, 504);
         drop(client);
-        let _ = upload.join().expect("a thread that does not panic");
+        let _ = upload.join().expect("the upload thread");
     }
 
     let mut clients = [nginx.port, envoy.port].map(Client::connect);
@@ -121,5 +121,5 @@ pub(super) fn proxy_send_timeout(section: &Section) {
     let response = ends.receive();
     assert_eq!(response.status, 504, "Envoy");
     assert_in_time(&response);
-    assert!(!waits.closed_within(LONGER), "nginx waits for the slow client");
+    assert!(!waits.closed_within(LONGER), "nginx keeps waiting for the slow client");
 }

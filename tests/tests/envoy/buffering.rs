@@ -1,4 +1,4 @@
-//! A held body arrives at once and whole, a streamed one piece by piece.
+//! A buffered body arrives at once; a streamed body arrives chunk by chunk.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -25,9 +25,9 @@ fn start(upstream: &Upstream) -> Envoy {
     Envoy::start(Bootstrap::discovered(upstream.port, &configuration()))
 }
 
-/// Three pieces, 200 ms apart: with `length` in the path of known length, else in chunks; the rest
-/// of the path says what the head says of it.
-fn three_pieces(request: &Request, reply: &mut Reply) {
+/// Sends three chunks, 200 ms apart. The path selects a declared length or chunked encoding, and
+/// extra response headers.
+fn three_chunks(request: &Request, reply: &mut Reply) {
     let path = request.path();
     let mut headers = vec![match path.contains("length") {
         true => ("content-length", "9"),
@@ -40,10 +40,10 @@ fn three_pieces(request: &Request, reply: &mut Reply) {
         headers.push(("x-accel-buffering", "no"));
     }
     reply.head(200, &headers);
-    for piece in [b"abc", b"def", b"ghi"] {
+    for chunk in [b"abc", b"def", b"ghi"] {
         match path.contains("length") {
-            true => reply.write(piece),
-            false => reply.chunk(piece),
+            true => reply.write(chunk),
+            false => reply.chunk(chunk),
         }
         reply.pause(200);
     }
@@ -52,26 +52,26 @@ fn three_pieces(request: &Request, reply: &mut Reply) {
     }
 }
 
-/// Whether the first piece came well before the last.
+/// Whether the first chunk arrived well before the last.
 fn streamed(response: &Response) -> bool {
     assert_eq!((&response.body.bytes[..], response.body.complete), (&b"abcdefghi"[..], true));
-    let pieces = &response.body.pieces;
-    pieces[pieces.len() - 1].0 - pieces[0].0 > Duration::from_millis(300)
+    let chunks = &response.body.pieces;
+    chunks[chunks.len() - 1].0 - chunks[0].0 > Duration::from_millis(300)
 }
 
 #[test]
-fn each_mode_holds_what_it_says_and_streams_the_rest() {
-    let upstream = Upstream::start(three_pieces);
+fn each_mode_buffers_as_documented_and_streams_the_rest() {
+    let upstream = Upstream::start(three_chunks);
     let envoy = start(&upstream);
     let streams = |path: &str| streamed(&Client::once(envoy.port, path));
     assert!(!streams("/on/length"));
-    assert!(!streams("/on/length/events"), "on is on, whatever the type");
-    assert!(streams("/on/chunked"), "what is not known to fit is not held");
+    assert!(!streams("/on/length/events"), "`on` buffers every content type");
+    assert!(streams("/on/chunked"), "a body of unknown length is not buffered");
     assert!(streams("/off/length"));
     assert!(!streams("/auto/length"));
     assert!(streams("/auto/length/events"));
     assert!(streams("/auto/length/accel-no"));
-    assert!(streams("/other/length"), "without a rule everything streams");
+    assert!(streams("/other/length"), "without a route everything is streamed");
     let off = Client::once(envoy.port, "/off/chunked");
     assert_eq!(
         (off.header("x-accel-buffering"), &off.body.chunks[..]),
@@ -83,14 +83,14 @@ fn each_mode_holds_what_it_says_and_streams_the_rest() {
 }
 
 #[test]
-fn an_upload_reaches_the_upstream_whole() {
+fn a_buffered_upload_reaches_the_upstream_at_once() {
     let upstream = Upstream::ok();
     let envoy = start(&upstream);
     for (path, held) in [("/on", true), ("/off", false)] {
         let mut client = Client::connect(envoy.port);
         client.send("POST", path, &[("content-length", "9")]);
-        for piece in [b"abc", b"def", b"ghi"] {
-            client.write(piece);
+        for chunk in [b"abc", b"def", b"ghi"] {
+            client.write(chunk);
             sleep(Duration::from_millis(150));
         }
         let sent = Instant::now();
@@ -105,7 +105,7 @@ fn an_upload_reaches_the_upstream_whole() {
 }
 
 #[test]
-fn an_upload_of_unknown_length_streams() {
+fn an_upload_of_unknown_length_is_streamed() {
     let upstream = Upstream::ok();
     let envoy = start(&upstream);
     let mut client = Client::connect(envoy.port);
@@ -120,7 +120,7 @@ fn an_upload_of_unknown_length_streams() {
 }
 
 #[test]
-fn an_upload_declared_too_large_is_refused_before_it_is_sent() {
+fn an_upload_with_a_declared_length_above_max_bytes_gets_413() {
     let upstream = Upstream::ok();
     let envoy = start(&upstream);
     let mut client = Client::connect(envoy.port);
@@ -128,13 +128,13 @@ fn an_upload_declared_too_large_is_refused_before_it_is_sent() {
     let response = client.receive();
     assert_eq!(response.status, 413);
     assert!(response.end_after < Duration::from_millis(500), "{:?}", response.end_after);
-    assert_eq!(upstream.requests("/on").len(), 0, "the upstream never hears of it");
+    assert_eq!(upstream.requests("/on").len(), 0, "the upstream receives nothing");
     assert_eq!(Client::connect(envoy.port).post("/on", &[7; 1000]).status, 200);
     assert_eq!(upstream.requests("/on").len(), 1);
 }
 
 #[test]
-fn a_held_response_whose_upstream_fails_is_seen_to_be_cut() {
+fn a_buffered_response_whose_upstream_fails_is_incomplete() {
     let upstream = Upstream::start(|_, reply| {
         reply.head(200, &[("content-length", "9")]);
         reply.write(b"abc");
@@ -148,9 +148,9 @@ fn a_held_response_whose_upstream_fails_is_seen_to_be_cut() {
 }
 
 #[test]
-fn trailers_end_a_held_body_and_arrive() {
-    let pieces: &[&[u8]] = &[b"abc", b"def", b"ghi"];
-    let upstream = Bootstrap::discovered(http2::serve(pieces), &configuration());
+fn trailers_complete_a_buffered_response_and_are_forwarded() {
+    let chunks: &[&[u8]] = &[b"abc", b"def", b"ghi"];
+    let upstream = Bootstrap::discovered(http2::serve(chunks), &configuration());
     let envoy = Envoy::start(upstream.http_2_upstream());
     let client = http2::Client::connect(envoy.port);
     for path in ["/on", "/off", "/auto", "/other"] {
@@ -162,11 +162,11 @@ fn trailers_end_a_held_body_and_arrive() {
 }
 
 #[test]
-fn trailers_end_a_held_upload() {
+fn trailers_complete_a_buffered_upload() {
     let upstream = Upstream::ok();
     let envoy = start(&upstream);
     let client = http2::Client::connect(envoy.port);
-    // Streamed, a declared length would let the upstream answer before the trailers are sent.
+    // If the upload is streamed, a declared length lets the upstream respond before the trailers.
     for (path, length) in [("/on", Some("9")), ("/on/unknown", None), ("/off", None)] {
         let headers: Vec<_> = length.map(|length| ("content-length", length)).into_iter().collect();
         let pending = client.upload(path, &headers, &[b"abc", b"def", b"ghi"]);

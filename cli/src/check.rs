@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use sluice_filter::config::Config;
-use sluice_filter::explain::Effect;
+use sluice_filter::explain::{Effect, summarize};
+use sluice_filter::load;
 
 use super::style::Style;
 use super::{Verdict, files};
@@ -21,9 +21,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
     let text = files::read(&arguments.config).map_err(|error| error.to_string())?;
     let name = arguments.config.display();
-    let parsed = Config::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+    let loaded = load(&text).map_err(|error| format!("{name}: {error}"))?;
     let style = Style::new(io::stdout().is_terminal());
-    let summary = parsed.config.summary();
+    let summary = summarize(&loaded.rules);
     files::print(|out| {
         for row in &summary.routes {
             writeln!(out, "{}", style.strong(&row.name))?;
@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
             writeln!(out, "{}", style.strong("all routes"))?;
             effects(out, &summary.general)?;
         }
-        for warning in &parsed.warnings {
+        for warning in &loaded.warnings {
             writeln!(out, "{} {warning}", style.bad("warning:"))?;
         }
         let routes = summary.routes.len() - 1;
@@ -43,8 +43,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
             "{name}: {}, {routes} route{}, {} warning{}",
             style.good("accepted"),
             plural(routes),
-            parsed.warnings.len(),
-            plural(parsed.warnings.len()),
+            loaded.warnings.len(),
+            plural(loaded.warnings.len()),
         )
     })?;
     Ok(Verdict::Held)

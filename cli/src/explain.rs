@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use sluice_filter::config::Config;
+use sluice_filter::explain::explain;
+use sluice_filter::load;
 use sluice_filter::request::RequestView;
 
 use super::style::Style;
@@ -34,13 +35,12 @@ pub(crate) struct Arguments {
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
     let text = files::read(&arguments.config).map_err(|error| error.to_string())?;
-    let parsed =
-        Config::parse(&text).map_err(|error| format!("{}: {error}", arguments.config.display()))?;
+    let loaded = load(&text).map_err(|error| format!("{}: {error}", arguments.config.display()))?;
     let headers = headers(arguments)?;
     let mut request = RequestView::new(&headers);
     request.route_name = arguments.route_name.as_deref().map(str::as_bytes);
     request.policy = arguments.policy.as_deref().map(str::as_bytes);
-    let explanation = parsed.config.explain(&request);
+    let explanation = explain(&loaded.rules, &request);
 
     let style = Style::new(io::stdout().is_terminal());
     files::print(|out| {

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sluice_filter::stream::Stream;
-use sluice_filter::{Config, RequestView};
+use sluice_filter::{RequestView, Rules, load};
 use sluice_test_kit::inputs;
 
 /// As many requests for each configuration, so that only the routes differ in what they ask of the caches.
@@ -12,11 +12,11 @@ const REQUESTS: usize = 1000;
 
 type Headers = Vec<(String, Vec<u8>)>;
 
-fn configuration(routes: usize) -> Config {
-    let parsed = Config::parse(inputs::configuration(routes).as_bytes());
-    let parsed = parsed.expect("the made-up configuration is a good one");
-    assert!(parsed.warnings.is_empty(), "the first warning: {}", parsed.warnings[0]);
-    parsed.config
+fn configuration(routes: usize) -> Rules {
+    let loaded = load(inputs::configuration(routes).as_bytes());
+    let loaded = loaded.expect("the made-up configuration is a good one");
+    assert!(loaded.warnings.is_empty(), "the first warning: {}", loaded.warnings[0]);
+    loaded.rules
 }
 
 fn headers(request: Vec<(String, String)>) -> Headers {
@@ -24,12 +24,12 @@ fn headers(request: Vec<(String, String)>) -> Headers {
 }
 
 /// Requests spread over all routes, each of which is known to find its own.
-fn requests(config: &Config, routes: usize) -> Vec<Headers> {
+fn requests(config: &Rules, routes: usize) -> Vec<Headers> {
     (0..REQUESTS)
         .map(|number| {
             let index = inputs::target(number, routes);
             let request = headers(inputs::request(index));
-            assert_eq!(config.route(&RequestView::new(&request)), Some(index));
+            assert_eq!(config.match_route(&RequestView::new(&request)), Some(index));
             request
         })
         .collect()
@@ -43,14 +43,14 @@ fn matching(criterion: &mut Criterion) {
         let views: Vec<_> = requests.iter().map(|request| RequestView::new(request)).collect();
         let mut views = views.iter().cycle();
         group.bench_function(BenchmarkId::new("found", routes), |bencher| {
-            bencher.iter(|| config.route(views.next().expect("a cycle has no end")));
+            bencher.iter(|| config.match_route(views.next().expect("a cycle has no end")));
         });
 
         let stray = headers(inputs::stray());
         let stray = RequestView::new(&stray);
-        assert_eq!(config.route(&stray), None);
+        assert_eq!(config.match_route(&stray), None);
         group.bench_function(BenchmarkId::new("none", routes), |bencher| {
-            bencher.iter(|| config.route(black_box(&stray)));
+            bencher.iter(|| config.match_route(black_box(&stray)));
         });
     }
     group.finish();

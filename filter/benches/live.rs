@@ -3,8 +3,9 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use sluice_filter::config::span::Span;
-use sluice_filter::live::{Limits, Live, Slot, Waits};
+use sluice_filter::config::Span;
+use sluice_filter::live::{Live, Slot, Waits};
+use sluice_filter::policy::IdleTimeouts;
 
 const STREAMS: u32 = 100_000;
 const TICK_MS: u64 = 83;
@@ -14,7 +15,7 @@ const ROOM: usize = 32;
 fn streams() -> (Live<()>, Vec<Slot>) {
     let mut live = Live::default();
     live.ticks_every(Span::from_millis(TICK_MS), Some(0));
-    let limits = Limits { read: Some(Span::from_millis(LIMIT_MS)), send: None };
+    let limits = IdleTimeouts { read: Some(Span::from_millis(LIMIT_MS)), send: None };
     let slots =
         (0..STREAMS).map(|context| live.begin(context, limits, Waits::ForUpstream, ())).collect();
     (live, slots)

@@ -6,11 +6,12 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::config::{Admin, Config};
+use crate::config::AdminSpec;
 use crate::drain::{Command, Record, RecordError, Standing};
+use crate::reply::LocalReply;
 use crate::request::RequestView;
+use crate::rules::Rules;
 use crate::state::State;
-use crate::stream::Reply;
 
 /// The largest body of a command, in bytes.
 pub const MAX_BODY: usize = 4096;
@@ -32,7 +33,7 @@ pub enum Asked {
 }
 
 /// What `request` wants of the admin path; `None` when it is any other request to us. `ended` says that no body follows.
-pub fn asked(config: &Config, request: &RequestView<'_>, ended: bool) -> Option<Asked> {
+pub fn asked(config: &Rules, request: &RequestView<'_>, ended: bool) -> Option<Asked> {
     let admin = config.admin()?;
     if request.path != admin.path.as_str().as_bytes() {
         return None;
@@ -59,7 +60,7 @@ fn query<'a>(request: &RequestView<'a>) -> Option<&'a str> {
 }
 
 /// Whether the request has the token. Takes the same time whatever it has instead.
-fn is_authorized(admin: &Admin, request: &RequestView<'_>) -> bool {
+fn is_authorized(admin: &AdminSpec, request: &RequestView<'_>) -> bool {
     let mut fields = request.headers.iter().filter(|(name, _)| name == "authorization");
     let (Some((_, value)), None) = (fields.next(), fields.next()) else { return false };
     let Some((scheme, token)) = value.split_at_checked(7) else { return false };
@@ -83,12 +84,12 @@ pub enum Ended {
 }
 
 /// The state of the drain, and how many responses have `closed` their connection for one.
-pub fn state(state: &State<'_>, closed: u64) -> Reply {
+pub fn state(state: &State<'_>, closed: u64) -> LocalReply {
     reply(200, state.to_full_json(closed))
 }
 
 /// The answer to a command.
-pub fn answer(ended: &Ended, now: &State<'_>, closed: u64) -> Reply {
+pub fn answer(ended: &Ended, now: &State<'_>, closed: u64) -> LocalReply {
     match ended {
         Ended::InForce => state(now, closed),
         Ended::Refused(Standing::Taken, epoch) => refused(
@@ -108,17 +109,17 @@ pub fn answer(ended: &Ended, now: &State<'_>, closed: u64) -> Reply {
 }
 
 /// The answer to what is no command.
-pub fn wrong(error: &RecordError) -> Reply {
+pub fn wrong(error: &RecordError) -> LocalReply {
     refused(400, &error.to_string())
 }
 
 /// The answer to a body over [`MAX_BODY`].
-pub fn too_large() -> Reply {
+pub fn too_large() -> LocalReply {
     refused(413, "the body of a command has at most 4096 bytes")
 }
 
 /// The answer when no body came. Envoy delivers none while the head waits for it, unless it is told to.
-pub fn no_body() -> Reply {
+pub fn no_body() -> LocalReply {
     refused(
         408,
         "the body did not come within 5s; under Envoy the plugin needs allow_on_headers_stop_iteration: true for that, or \
@@ -126,10 +127,10 @@ pub fn no_body() -> Reply {
     )
 }
 
-fn refused(status: u16, error: &str) -> Reply {
+fn refused(status: u16, error: &str) -> LocalReply {
     reply(status, format!("{{\"error\":\"{}\"}}\n", crate::state::json_text(error)))
 }
 
-fn reply(status: u16, body: String) -> Reply {
-    Reply::new(status, "application/json", body)
+fn reply(status: u16, body: String) -> LocalReply {
+    LocalReply::new(status, "application/json", body)
 }

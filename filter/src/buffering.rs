@@ -1,35 +1,36 @@
-//! Whether a body is held until it is complete, or streamed.
+//! Decides whether a body is buffered until complete, or streamed.
 //!
-//! Holding protects upstreams and clients from slow peers, and can lose a body: a host cuts what exceeds its buffer, and no filter can read that
-//! limit. So a body is held only when its length is declared and fits; whatever is not certain streams.
+//! Buffering protects upstreams and clients from slow peers, but can lose a body: a host cuts a body that exceeds its buffer
+//! limit, and a filter cannot read that limit. A body is therefore buffered only if its length is declared and fits.
 
-use crate::config::spec::BufferingMode;
+use crate::config::BufferingMode;
 use crate::cut::Framing;
+use crate::hygiene;
 use crate::policy::Policy;
-use crate::request::{HeaderList, Length, RequestView};
+use crate::request::{ContentLength, HeaderList, RequestView};
 
-/// The response header with which an upstream asks for streaming (and the filter asks the hops in front).
+/// The response header with which an upstream, or the filter, requests streaming from the proxies in front.
 pub const ACCEL: &str = "x-accel-buffering";
 
-/// A response head as the rules see it.
+/// The parts of response headers that decisions depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseView<'a> {
-    /// `:status`; 0 when it is not there.
+    /// `:status`; 0 if absent.
     pub status: u16,
-    /// `content-length`, when it is there once and a number.
+    /// `content-length`, if it is one number.
     pub content_length: Option<u64>,
     /// `content-type`, or empty.
     pub content_type: &'a [u8],
-    /// What the upstream says about buffering.
-    pub accel: Option<bool>,
-    /// Whether there is a `content-length`, of whatever kind.
-    pub has_length: bool,
-    /// Whether the body is compressed or otherwise encoded.
-    pub encoded: bool,
+    /// The upstream's `x-accel-buffering`: `yes` or `no`.
+    pub accel_buffering: Option<bool>,
+    /// Whether there is a `content-length`, valid or not.
+    pub has_content_length: bool,
+    /// Whether the body has a content encoding, such as compression.
+    pub is_encoded: bool,
     /// Whether there is an `upgrade` header.
-    pub upgrades: bool,
-    /// Whether the upstream sent the header that only the filter may set.
-    pub marked: bool,
+    pub has_upgrade: bool,
+    /// Whether the upstream sent the drain marker, which only the filter can set.
+    pub has_drain_marker: bool,
 }
 
 impl<'a> ResponseView<'a> {
@@ -39,103 +40,104 @@ impl<'a> ResponseView<'a> {
             status: 0,
             content_length: None,
             content_type: b"",
-            accel: None,
-            has_length: false,
-            encoded: false,
-            upgrades: false,
-            marked: false,
+            accel_buffering: None,
+            has_content_length: false,
+            is_encoded: false,
+            has_upgrade: false,
+            has_drain_marker: false,
         };
-        let mut length = Length::Absent;
+        let mut length = ContentLength::Absent;
         for (name, value) in headers {
             match name.as_str() {
                 ":status" => {
                     view.status =
                         std::str::from_utf8(value).ok().and_then(|s| s.parse().ok()).unwrap_or(0);
                 }
-                "content-length" => length = length.and(value),
+                "content-length" => length = length.merge(value),
                 "content-type" => view.content_type = value,
-                "content-encoding" => view.encoded |= !value.eq_ignore_ascii_case(b"identity"),
-                "upgrade" => view.upgrades = true,
-                ACCEL if value.eq_ignore_ascii_case(b"no") => view.accel = Some(false),
-                ACCEL if value.eq_ignore_ascii_case(b"yes") => view.accel = Some(true),
-                crate::hygiene::MARKER => view.marked = true,
+                "content-encoding" => view.is_encoded |= !value.eq_ignore_ascii_case(b"identity"),
+                "upgrade" => view.has_upgrade = true,
+                ACCEL if value.eq_ignore_ascii_case(b"no") => view.accel_buffering = Some(false),
+                ACCEL if value.eq_ignore_ascii_case(b"yes") => view.accel_buffering = Some(true),
+                hygiene::MARKER => view.has_drain_marker = true,
                 _ => {}
             }
         }
-        view.content_length = length.known();
-        view.has_length = length != Length::Absent;
+        view.content_length = length.bytes();
+        view.has_content_length = length != ContentLength::Absent;
         view
     }
 
-    /// Whether this is an interim response, after which the real one follows.
+    /// Whether this is an interim response (1xx other than 101), which the final one follows.
     pub fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101
     }
 }
 
-/// What happens to a request body.
+/// The decision over a request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestBody {
-    /// It passes as it comes.
+    /// Each chunk is forwarded as it arrives.
     Stream,
-    /// It is held until it is complete.
-    Hold,
-    /// It declares more bytes than are held, and is refused.
+    /// The body is buffered until complete.
+    Buffer,
+    /// The body declares more bytes than are buffered, and the request is refused.
     TooLarge {
-        /// Bytes.
+        /// The declared length, in bytes.
         declared: u64,
     },
 }
 
-/// Decides over a request body. `ended` says that the request has none.
-pub fn request(policy: &Policy, request: &RequestView<'_>, ended: bool) -> RequestBody {
+/// Decides over a request body. `ended` means that the request has none.
+pub fn request_body(policy: &Policy, request: &RequestView<'_>, ended: bool) -> RequestBody {
     match request.content_length {
-        _ if !policy.hold_request || ended || request.leaves_http => RequestBody::Stream,
+        _ if !policy.buffer_request || ended || request.opens_tunnel => RequestBody::Stream,
         Some(declared) if declared > policy.max_bytes => RequestBody::TooLarge { declared },
-        Some(_) => RequestBody::Hold,
+        Some(_) => RequestBody::Buffer,
         None => RequestBody::Stream,
     }
 }
 
-/// Decides whether a response body is held. `bodiless` says that none can follow, whatever the head declares (an answer to HEAD).
-pub fn holds_response(policy: &Policy, response: &ResponseView<'_>, bodiless: bool) -> bool {
-    let wanted = match policy.response {
+/// Decides whether a response body is buffered. `bodiless` means that no body can follow, whatever the headers declare, as in
+/// a response to HEAD.
+pub fn buffers_response(policy: &Policy, response: &ResponseView<'_>, bodiless: bool) -> bool {
+    let wanted = match policy.response_buffering {
         None | Some(BufferingMode::Off) => false,
         Some(BufferingMode::On) => true,
         Some(BufferingMode::Auto) => {
-            response.accel.unwrap_or_else(|| kind(response.content_type).is_none())
+            response.accel_buffering.unwrap_or_else(|| stream_type(response.content_type).is_none())
         }
     };
-    let bodiless = bodiless || matches!(response.status, 0..=199 | 204 | 304) || response.upgrades;
+    let bodiless =
+        bodiless || matches!(response.status, 0..=199 | 204 | 304) || response.has_upgrade;
     let fits =
         response.content_length.is_some_and(|length| (1..=policy.max_bytes).contains(&length));
     wanted && !bodiless && fits
 }
 
-/// Types whose parts matter as soon as they are there.
-const STREAMS: [(&str, Stream); 9] = [
-    ("text/event-stream", Stream::Of(Framing::Events)),
-    ("application/x-ndjson", Stream::Of(Framing::Lines)),
-    ("application/ndjson", Stream::Of(Framing::Lines)),
-    ("application/jsonl", Stream::Of(Framing::Lines)),
-    ("application/x-jsonlines", Stream::Of(Framing::Lines)),
-    ("application/json-seq", Stream::Of(Framing::Lines)),
-    ("application/stream+json", Stream::Of(Framing::Lines)),
-    ("application/grpc", Stream::Opaque),
-    ("multipart/x-mixed-replace", Stream::Opaque),
+/// The content types of streams.
+const STREAM_TYPES: [(&str, StreamType); 9] = [
+    ("text/event-stream", StreamType::Framed(Framing::Events)),
+    ("application/x-ndjson", StreamType::Framed(Framing::Lines)),
+    ("application/ndjson", StreamType::Framed(Framing::Lines)),
+    ("application/jsonl", StreamType::Framed(Framing::Lines)),
+    ("application/x-jsonlines", StreamType::Framed(Framing::Lines)),
+    ("application/json-seq", StreamType::Framed(Framing::Lines)),
+    ("application/stream+json", StreamType::Framed(Framing::Lines)),
+    ("application/grpc", StreamType::Opaque),
+    ("multipart/x-mixed-replace", StreamType::Opaque),
 ];
 
-/// What is known of a stream by its type.
 #[derive(Clone, Copy)]
-enum Stream {
-    /// Its parts can be told apart, and make sense alone.
-    Of(Framing),
+enum StreamType {
+    /// The stream has boundaries that the filter can find.
+    Framed(Framing),
     Opaque,
 }
 
-/// Looks a content type up in [`STREAMS`], with parameters (`; charset=`) or a suffix (`application/grpc+proto`, `-web`).
-fn kind(content_type: &[u8]) -> Option<Stream> {
-    let found = STREAMS.iter().find(|(stream, _)| {
+/// Looks up a content type with its parameters (`; charset=`) or its suffix (`application/grpc+proto`, `-web`).
+fn stream_type(content_type: &[u8]) -> Option<StreamType> {
+    let found = STREAM_TYPES.iter().find(|(stream, _)| {
         content_type.split_at_checked(stream.len()).is_some_and(|(start, rest)| {
             start.eq_ignore_ascii_case(stream.as_bytes())
                 && rest.first().is_none_or(|next| b"; \t+-".contains(next))
@@ -144,11 +146,13 @@ fn kind(content_type: &[u8]) -> Option<Stream> {
     found.map(|(_, stream)| *stream)
 }
 
-/// How a response is divided into parts between which it may be cut, if it is a stream that does not end by itself.
+/// The boundaries at which a drain can cut the response; `None` if it ends on its own or has none.
 pub fn framing(response: &ResponseView<'_>) -> Option<Framing> {
-    let plain = (200..300).contains(&response.status) && !response.encoded;
-    match kind(response.content_type).filter(|_| plain && !response.has_length)? {
-        Stream::Of(framing) => Some(framing),
-        Stream::Opaque => None,
+    let is_readable = (200..300).contains(&response.status) && !response.is_encoded;
+    match stream_type(response.content_type)
+        .filter(|_| is_readable && !response.has_content_length)?
+    {
+        StreamType::Framed(framing) => Some(framing),
+        StreamType::Opaque => None,
     }
 }

@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
-use crate::config::Config;
 use crate::policy::Policy;
 use crate::reason::Reason;
+use crate::rules::Rules;
 use crate::stream::ResponseEffects;
 
 /// The foreign function by which a host is told. It is called once with no argument, to ask whether the host wants to know.
@@ -44,10 +44,10 @@ fn request(route: Option<&str>, policy: &Policy) -> String {
         let _ = write!(json, ",\"route\":\"{route}\"");
     }
     let limits = [
-        ("timeout_ms", policy.request),
-        ("per_try_ms", policy.per_try),
-        ("read_ms", policy.limits.read),
-        ("send_ms", policy.limits.send),
+        ("timeout_ms", policy.request_timeout),
+        ("per_try_ms", policy.per_try_timeout),
+        ("read_ms", policy.idle_timeouts.read),
+        ("send_ms", policy.idle_timeouts.send),
     ];
     for (name, limit) in limits {
         if let Some(limit) = limit {
@@ -59,7 +59,7 @@ fn request(route: Option<&str>, policy: &Policy) -> String {
         let attempts = retry.attempts.value();
         let _ = write!(json, ",\"retry\":\"{}\",\"attempts\":{attempts}", on.join(","));
     }
-    if policy.cut {
+    if policy.cut_on_drain {
         json.push_str(",\"drain\":\"cut\"");
     }
     json
@@ -74,7 +74,7 @@ pub struct Decisions {
 
 impl Decisions {
     /// Writes down what can be decided under `config`.
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Rules) -> Self {
         let named = config.routes.iter().map(|route| (Some(route.name.as_str()), &route.policy));
         let both = |(route, policy)| {
             let json = request(route, policy);

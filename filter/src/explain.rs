@@ -1,64 +1,68 @@
-//! The answer to "why did this request get that treatment?": each route that was tried, the condition that failed and with what,
-//! and every effect of the policy that won, in words.
+//! Explains a decision in words: the routes that did not match, the conditions that failed, and each effect of the policy.
 
 use serde::Serialize;
 
-use crate::buffering;
-use crate::config::spec::{BufferingMode, DrainMode, DrainStateSpec, MatchSpec, Signal};
-use crate::config::{Config, Control, NO_ROUTE, RouteName};
+use crate::buffering::ACCEL;
+use crate::config::{
+    BufferingMode, DrainMode, DrainStateSpec, MatchSpec, NO_ROUTE, RouteName, Signal, Span,
+};
 use crate::decision::{HEADER, PROPERTY};
 use crate::drain::Command;
+use crate::error_pages::ErrorPages;
+use crate::hygiene;
+use crate::matching::conditions;
 use crate::policy::Policy;
 use crate::request::RequestView;
+use crate::rules::{ControlStore, DrainSettings, Rules};
 
-/// Why a request is treated as it is.
+/// The decision over one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// The route that won; `None` when none matched and the defaults apply.
+    /// The route that matched; `None` if the defaults apply.
     pub route: Option<String>,
-    /// The routes before the winner, in order, each with what ruled it out.
-    pub tried: Vec<Tried>,
-    /// What the filter does to this request and its response.
+    /// The routes before it, in order, each with the conditions that failed.
+    pub tried: Vec<Mismatch>,
+    /// What the filter does to the request and its response.
     pub effects: Vec<Effect>,
 }
 
 /// A route that did not match.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Tried {
-    /// Position in `routes`, from 0.
+pub struct Mismatch {
+    /// Its position in `routes`, from 0.
     pub index: usize,
-    /// The route's name.
+    /// Its name.
     pub name: String,
-    /// Every condition that failed, at least one.
+    /// The conditions that failed, at least one.
     pub failed: Vec<FailedCondition>,
 }
 
-/// A condition that a request did not meet.
+/// A condition that the request does not meet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailedCondition {
-    /// Which one, as the configuration calls it: `hosts`, `path`, `methods`, `headers[0]`, `route_name`, `policy`.
+    /// The field in `match`: `hosts`, `path`, `methods`, `headers[0]`, `route_name` or `policy`.
     pub condition: String,
-    /// What the request carried, for people to read.
+    /// What the request has, as readable text.
     pub found: String,
-    /// What the route asks for, for people to read.
+    /// What the condition requires, as readable text.
     pub expected: String,
 }
 
-/// One thing that the filter does.
+/// One effect of the rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Effect {
-    /// The setting behind it, as the configuration calls it: `timeouts.request`, `buffering.response`, …
+    /// The field that causes it, such as `timeouts.request`.
     pub setting: String,
-    /// What happens, as a sentence without a full stop.
+    /// The effect, as a sentence without a full stop.
     pub text: String,
 }
 
-/// A compiled configuration at a glance.
+/// All rules in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// The routes in their order, then one row named `default` for requests that no route matches.
+    /// The routes in their order, then a row `default` for requests that match none.
     pub routes: Vec<SummaryRow>,
-    /// What holds for all routes: drain and health, in words.
+    /// The effects that all routes share.
     pub general: Vec<Effect>,
 }
 
@@ -67,120 +71,52 @@ pub struct Summary {
 pub struct SummaryRow {
     /// The route's name.
     pub name: String,
-    /// Its conditions, in words; `any request` when it has none.
+    /// Its conditions.
     pub conditions: String,
-    /// What it does.
+    /// Its effects.
     pub effects: Vec<Effect>,
 }
 
-impl Config {
-    /// Explains what happens to `request`, condition by condition.
-    pub fn explain(&self, request: &RequestView<'_>) -> Explanation {
-        let winner = self.route(request);
-        let before = &self.routes[..winner.unwrap_or(self.routes.len())];
-        let tried = before.iter().enumerate().map(|(index, route)| Tried {
-            index,
-            name: route.name.as_str().to_owned(),
-            failed: failures(&route.conditions, request),
-        });
-        let mut effects = policy_effects(self.policy(winner));
-        effects.extend(reserved(request));
-        effects.extend(self.general_effects());
-        Explanation {
-            route: winner.and_then(|index| self.route_label(index)).map(str::to_owned),
-            tried: tried.collect(),
-            effects,
-        }
-    }
-
-    /// Every route with its conditions and effects in words.
-    pub fn summary(&self) -> Summary {
-        let row = |name: &str, conditions: String, policy: &Policy| SummaryRow {
-            name: name.to_owned(),
-            conditions,
-            effects: policy_effects(policy),
-        };
-        let routes = self
-            .routes
-            .iter()
-            .map(|route| row(route.name.as_str(), in_words(&route.conditions), &route.policy));
-        let rest = row(NO_ROUTE, "any other request".into(), &self.defaults);
-        Summary { routes: routes.chain([rest]).collect(), general: self.general_effects() }
-    }
-
-    fn general_effects(&self) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        if let Some(drain) = &self.drain {
-            if let Some(state) = &drain.state {
-                effects.push(effect("drain.state", drain_in_words(state)));
-            }
-            let signal = match drain.signal {
-                Signal::Auto => {
-                    "a drain closes connections by the marker header under Envoy, by connection: close elsewhere"
-                }
-                Signal::Marker => {
-                    "a drain closes connections by the marker header, which needs the drain bridge"
-                }
-                Signal::Header => {
-                    "a drain closes connections by connection: close, on HTTP/1.x only"
-                }
-            };
-            effects.push(effect("drain.signal", signal.into()));
-            effects.push(effect(
-                "drain.refresh",
-                format!("workers look at the drain record every {}", drain.refresh),
-            ));
-            effects.extend(drain.control.as_ref().map(control_in_words));
-            effects.extend(drain.admin.as_ref().map(|admin| {
-                let path = admin.path.as_str();
-                effect(
-                    "drain.admin",
-                    format!("{path} shows and changes the drain for who has the token"),
-                )
-            }));
-        }
-        if let Some(health) = &self.health {
-            let text = format!(
-                "while the proxy terminates, {} answers {}; otherwise {}",
-                health.path.as_str(),
-                health.drain_status,
-                if health.local { "200" } else { "the upstream does" }
-            );
-            effects.push(effect("health", text));
-        }
-        if let Some(errors) = &self.errors {
-            effects.push(effect("errors", errors.in_words()));
-        }
-        if self.report.access_log {
-            let text = format!("decisions are in the property {PROPERTY} of each stream");
-            effects.push(effect("report.access_log", text));
-        }
-        if self.report.header {
-            let text = format!("decisions are in the response header {HEADER}");
-            effects.push(effect("report.header", text));
-        }
-        effects
+/// Explains the decision over `request`.
+pub fn explain(rules: &Rules, request: &RequestView<'_>) -> Explanation {
+    let matched = rules.match_route(request);
+    let before = &rules.routes[..matched.unwrap_or(rules.routes.len())];
+    let tried = before.iter().enumerate().map(|(index, route)| Mismatch {
+        index,
+        name: route.name.as_str().to_owned(),
+        failed: failed_conditions(&route.conditions, request),
+    });
+    let mut effects = policy_effects(rules.policy(matched));
+    effects.extend(removed_headers(request));
+    effects.extend(general_effects(rules));
+    Explanation {
+        route: matched.and_then(|index| rules.route_name(index)).map(str::to_owned),
+        tried: tried.collect(),
+        effects,
     }
 }
 
-fn control_in_words(control: &Control) -> Effect {
-    let text = format!(
-        "one worker asks the cluster {} for the key {} every {}, as {} does it, for at most {}",
-        control.cluster.as_str(),
-        control.key.as_str(),
-        control.interval,
-        control.format.word(),
-        control.timeout
-    );
-    effect("drain.control", text)
+/// Describes every route with its conditions and effects.
+pub fn summarize(rules: &Rules) -> Summary {
+    let row = |name: &str, conditions: String, policy: &Policy| SummaryRow {
+        name: name.to_owned(),
+        conditions,
+        effects: policy_effects(policy),
+    };
+    let routes = rules
+        .routes
+        .iter()
+        .map(|route| row(route.name.as_str(), conditions_text(&route.conditions), &route.policy));
+    let rest = row(NO_ROUTE, "any other request".into(), &rules.defaults);
+    Summary { routes: routes.chain([rest]).collect(), general: general_effects(rules) }
 }
 
-fn effect(setting: &str, text: String) -> Effect {
-    Effect { setting: setting.to_owned(), text }
+fn effect(setting: &str, text: impl Into<String>) -> Effect {
+    Effect { setting: setting.to_owned(), text: text.into() }
 }
 
-fn failures(conditions: &MatchSpec, request: &RequestView<'_>) -> Vec<FailedCondition> {
-    let failed = conditions.conditions().filter(|condition| !condition.holds(request));
+fn failed_conditions(spec: &MatchSpec, request: &RequestView<'_>) -> Vec<FailedCondition> {
+    let failed = conditions(spec).filter(|condition| !condition.matches(request));
     let failed = failed.map(|condition| FailedCondition {
         condition: condition.place(),
         found: condition.found(request),
@@ -189,93 +125,107 @@ fn failures(conditions: &MatchSpec, request: &RequestView<'_>) -> Vec<FailedCond
     failed.collect()
 }
 
-fn in_words(conditions: &MatchSpec) -> String {
-    let words: Vec<String> =
-        conditions.conditions().map(|condition| condition.expected()).collect();
-    if words.is_empty() { "any request".into() } else { words.join(", ") }
+fn conditions_text(spec: &MatchSpec) -> String {
+    let texts: Vec<String> = conditions(spec).map(|condition| condition.expected()).collect();
+    if texts.is_empty() { "any request".into() } else { texts.join(", ") }
 }
 
 fn policy_effects(policy: &Policy) -> Vec<Effect> {
-    let mut effects = Vec::new();
-    let max = policy.max_bytes;
-    match policy.response {
-        None => {}
-        Some(BufferingMode::Off) => effects.push(effect(
-            "buffering.response",
-            format!("streamed, and {}: no tells the hops in front", buffering::ACCEL),
-        )),
-        Some(BufferingMode::On) => {
-            let text = format!(
-                "held until complete if its declared length is at most {max} bytes, else streamed"
-            );
-            effects.push(effect("buffering.response", text));
-        }
-        Some(BufferingMode::Auto) => {
-            let text = format!(
-                "held until complete if its declared length is at most {max} bytes and it is no stream by its type, \
-                 else streamed; {} of the upstream decides first",
-                buffering::ACCEL
-            );
-            effects.push(effect("buffering.response", text));
-        }
-    }
-    if policy.hold_request {
-        let text = format!(
-            "a body with a declared length is held until complete, over {max} bytes it gets 413; \
-             one without passes as it comes"
-        );
-        effects.push(effect("buffering.request", text));
-    }
-    if let Some(limit) = policy.request {
-        let text = if limit.as_millis() == 0 {
-            "no limit for the whole request".into()
-        } else {
-            format!("504 when the whole response has not come after {limit}")
-        };
-        effects.push(effect("timeouts.request", text));
-    }
-    if let Some(limit) = policy.per_try {
-        let text = if limit.as_millis() == 0 {
-            "no limit for one try".into()
-        } else {
-            format!("a try ends when the response has not begun after {limit}")
-        };
-        effects.push(effect("timeouts.per_try", text));
-    }
-    if let Some(limit) = policy.limits.read {
-        let text = format!(
-            "504 when nothing has come from the upstream for {limit}, a cut once the response has begun; \
-             of a download the first {} bytes are watched",
-            policy.max_bytes
-        );
-        effects.push(effect("timeouts.read", text));
-    }
-    if let Some(limit) = policy.limits.send {
-        let text = format!(
-            "504 when nothing of an incomplete request has gone to the upstream for {limit}, a cut once the response has begun"
-        );
-        effects.push(effect("timeouts.send", text));
-    }
-    if policy.cut {
-        let text = "a drain cuts an event stream between two events, JSON lines between two lines";
-        effects.push(effect("drain", text.into()));
-    }
-    if let Some(retry) = &policy.retry {
-        let text = match retry.attempts.value() {
-            1 => "one try, no retry".into(),
-            attempts => {
-                let on: Vec<&str> = retry.on.iter().map(|on| on.word()).collect();
-                format!("up to {attempts} tries in all, after {}", on.join(" or "))
-            }
-        };
-        effects.push(effect("retry", text));
-    }
-    effects
+    let effects = [
+        response_buffering_effect(policy),
+        request_buffering_effect(policy),
+        request_timeout_effect(policy),
+        per_try_timeout_effect(policy),
+        read_timeout_effect(policy),
+        send_timeout_effect(policy),
+        cut_effect(policy),
+        retry_effect(policy),
+    ];
+    effects.into_iter().flatten().collect()
 }
 
-fn reserved(request: &RequestView<'_>) -> Option<Effect> {
+fn response_buffering_effect(policy: &Policy) -> Option<Effect> {
+    let max = policy.max_bytes;
+    let text = match policy.response_buffering? {
+        BufferingMode::Off => format!("streamed, and {ACCEL}: no tells the hops in front"),
+        BufferingMode::On => {
+            format!(
+                "held until complete if its declared length is at most {max} bytes, else streamed"
+            )
+        }
+        BufferingMode::Auto => format!(
+            "held until complete if its declared length is at most {max} bytes and it is no stream by its type, \
+             else streamed; {ACCEL} of the upstream decides first"
+        ),
+    };
+    Some(effect("buffering.response", text))
+}
+
+fn request_buffering_effect(policy: &Policy) -> Option<Effect> {
+    let text = format!(
+        "a body with a declared length is held until complete, over {} bytes it gets 413; \
+         one without passes as it comes",
+        policy.max_bytes
+    );
+    policy.buffer_request.then(|| effect("buffering.request", text))
+}
+
+fn request_timeout_effect(policy: &Policy) -> Option<Effect> {
+    let timeout = policy.request_timeout?;
+    let text = match timeout.is_zero() {
+        true => "no limit for the whole request".into(),
+        false => format!("504 when the whole response has not come after {timeout}"),
+    };
+    Some(effect("timeouts.request", text))
+}
+
+fn per_try_timeout_effect(policy: &Policy) -> Option<Effect> {
+    let timeout = policy.per_try_timeout?;
+    let text = match timeout.is_zero() {
+        true => "no limit for one try".into(),
+        false => format!("a try ends when the response has not begun after {timeout}"),
+    };
+    Some(effect("timeouts.per_try", text))
+}
+
+fn read_timeout_effect(policy: &Policy) -> Option<Effect> {
+    let timeout = policy.idle_timeouts.read?;
+    let text = format!(
+        "504 when nothing has come from the upstream for {timeout}, a cut once the response has begun; \
+         of a download the first {} bytes are watched",
+        policy.max_bytes
+    );
+    Some(effect("timeouts.read", text))
+}
+
+fn send_timeout_effect(policy: &Policy) -> Option<Effect> {
+    let timeout = policy.idle_timeouts.send?;
+    let text = format!(
+        "504 when nothing of an incomplete request has gone to the upstream for {timeout}, a cut once the response has begun"
+    );
+    Some(effect("timeouts.send", text))
+}
+
+fn cut_effect(policy: &Policy) -> Option<Effect> {
+    let text = "a drain cuts an event stream between two events, JSON lines between two lines";
+    policy.cut_on_drain.then(|| effect("drain", text))
+}
+
+fn retry_effect(policy: &Policy) -> Option<Effect> {
+    let retry = policy.retry.as_ref()?;
+    let text = match retry.attempts.value() {
+        1 => "one try, no retry".into(),
+        attempts => {
+            let on: Vec<&str> = retry.on.iter().map(|on| on.word()).collect();
+            format!("up to {attempts} tries in all, after {}", on.join(" or "))
+        }
+    };
+    Some(effect("retry", text))
+}
+
+fn removed_headers(request: &RequestView<'_>) -> Option<Effect> {
     let names = request.headers.iter().map(|(name, _)| name.as_str());
-    let names: Vec<&str> = names.filter(|name| crate::hygiene::is_reserved(name)).collect();
+    let names: Vec<&str> = names.filter(|name| hygiene::is_reserved(name)).collect();
     let text = format!(
         "taken from the client's request, it is not the client's to send: {}",
         names.join(", ")
@@ -283,12 +233,64 @@ fn reserved(request: &RequestView<'_>) -> Option<Effect> {
     (!names.is_empty()).then(|| effect("headers", text))
 }
 
-fn drain_in_words(state: &DrainStateSpec) -> String {
+fn general_effects(rules: &Rules) -> Vec<Effect> {
+    let mut effects = rules.drain.as_ref().map(drain_effects).unwrap_or_default();
+    if let Some(health) = &rules.health {
+        let text = format!(
+            "while the proxy terminates, {} answers {}; otherwise {}",
+            health.path.as_str(),
+            health.drain_status,
+            if health.local { "200" } else { "the upstream does" }
+        );
+        effects.push(effect("health", text));
+    }
+    effects.extend(rules.error_pages.as_ref().map(error_pages_effect));
+    if rules.report.access_log {
+        let text = format!("decisions are in the property {PROPERTY} of each stream");
+        effects.push(effect("report.access_log", text));
+    }
+    if rules.report.header {
+        let text = format!("decisions are in the response header {HEADER}");
+        effects.push(effect("report.header", text));
+    }
+    effects
+}
+
+fn drain_effects(drain: &DrainSettings) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    effects.extend(drain.state.as_ref().map(drain_state_effect));
+    let signal = match drain.signal {
+        Signal::Auto => {
+            "a drain closes connections by the marker header under Envoy, by connection: close elsewhere"
+        }
+        Signal::Marker => {
+            "a drain closes connections by the marker header, which needs the drain bridge"
+        }
+        Signal::Header => "a drain closes connections by connection: close, on HTTP/1.x only",
+    };
+    effects.push(effect("drain.signal", signal));
+    effects.push(effect(
+        "drain.refresh",
+        format!("workers look at the drain record every {}", drain.refresh),
+    ));
+    effects.extend(drain.control.as_ref().map(control_effect));
+    effects.extend(drain.admin.as_ref().map(|admin| {
+        let path = admin.path.as_str();
+        effect("drain.admin", format!("{path} shows and changes the drain for who has the token"))
+    }));
+    effects
+}
+
+fn drain_state_effect(state: &DrainStateSpec) -> Effect {
+    effect("drain.state", drain_state_text(state))
+}
+
+fn drain_state_text(state: &DrainStateSpec) -> String {
     let epoch = state.epoch.value();
     let record = Command::configured(state).record(epoch, 0);
     let spread = match record.map_or(0, |record| record.window_ms) {
         0 => "at once".to_owned(),
-        ms => format!("spread over {}", crate::config::span::Span::from_millis(ms)),
+        ms => format!("spread over {}", Span::from_millis(ms)),
     };
     let which = match state.mode {
         DrainMode::Reload => {
@@ -308,4 +310,27 @@ fn drain_in_words(state: &DrainStateSpec) -> String {
         format!(", by responses of {} only", names.join(", "))
     });
     format!("epoch {epoch}: {which}, {spread}{routes}")
+}
+
+fn control_effect(control: &ControlStore) -> Effect {
+    let text = format!(
+        "one worker asks the cluster {} for the key {} every {}, as {} does it, for at most {}",
+        control.cluster.as_str(),
+        control.key.as_str(),
+        control.interval,
+        control.format.word(),
+        control.timeout
+    );
+    effect("drain.control", text)
+}
+
+fn error_pages_effect(pages: &ErrorPages) -> Effect {
+    let types: Vec<&str> = pages.content_types().collect();
+    let text = match types.is_empty() {
+        true => "why the proxy answers by itself is counted and told; its answers stay".into(),
+        false => {
+            format!("what the filter or the proxy answers by itself is {}", types.join(" or "))
+        }
+    };
+    effect("errors", text)
 }

@@ -1,23 +1,22 @@
-//! Hashing for maps whose keys the operator chose.
+//! Hashing for maps whose keys come from the operator.
 //!
-//! FNV-1a: a multiplication a byte, good for short keys, and it extends byte by byte. Clients only look things up in these maps and cannot
-//! put anything in, so there is nobody whose collisions a slower hash would have to resist.
+//! FNV-1a costs one multiplication a byte, is fast for short keys, and extends byte by byte. Clients can look up keys in these
+//! maps but not insert any, and therefore cannot force collisions.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map with this hash. A key that is a `u64` is taken for a hash already.
+/// A map with this hash. A `u64` key is used as its own hash.
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fnv>>;
 
-/// Where every hash begins.
+/// The hash of no bytes.
 pub(crate) const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// The hash after some more bytes.
+/// Adds `bytes` to a hash.
 pub(crate) fn extend(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// See [`Map`].
 pub(crate) struct Fnv(u64);
 
 impl Default for Fnv {

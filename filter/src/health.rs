@@ -1,15 +1,15 @@
 //! The answer to a load balancer's health check: while the proxy terminates, a status that takes the instance out, and a body from which a
 //! terminate hook reads when nothing is in flight any more.
 
-use crate::config::Config;
 use crate::drain::Worker;
+use crate::reply::LocalReply;
 use crate::request::RequestView;
+use crate::rules::Rules;
 use crate::state::State;
-use crate::stream::Reply;
 
 /// The status with which the filter answers `request` itself: the health path, while a terminate is in force or where the upstream is not to
 /// be asked.
-pub fn status(config: &Config, worker: &Worker, request: &RequestView<'_>) -> Option<u16> {
+pub fn status(config: &Rules, worker: &Worker, request: &RequestView<'_>) -> Option<u16> {
     let health = config.health.as_ref()?;
     if health.path.as_str().as_bytes() != request.path {
         return None;
@@ -21,6 +21,6 @@ pub fn status(config: &Config, worker: &Worker, request: &RequestView<'_>) -> Op
 }
 
 /// The answer.
-pub fn answer(status: u16, state: &State<'_>) -> Reply {
-    Reply::new(status, "application/json", state.to_json())
+pub fn answer(status: u16, state: &State<'_>) -> LocalReply {
+    LocalReply::new(status, "application/json", state.to_json())
 }

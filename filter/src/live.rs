@@ -7,32 +7,14 @@
 
 use std::cmp::Ordering;
 
-use crate::config::span::Span;
+use crate::config::Span;
 use crate::cut::Cut;
+use crate::policy::IdleTimeouts;
 use crate::reason::Reason;
-
-/// How many ticks fit into one refresh of a configuration with streams to look at. A piece came at some moment between two ticks, up to twice a
-/// period after the first of them, and is noticed to be too old at the tick after its time: three periods in all.
-pub const TICKS_PER_REFRESH: u64 = 3;
+use crate::rules::TICKS_PER_REFRESH;
 
 /// A clock of a limit that does not run.
 const NEVER: u64 = u64::MAX;
-
-/// The longest that a stream may stay idle, in each direction; `None` is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// Without a piece from the upstream.
-    pub read: Option<Span>,
-    /// Without a piece to the upstream.
-    pub send: Option<Span>,
-}
-
-impl Limits {
-    /// Whether there is one.
-    pub fn any(self) -> bool {
-        self.read.or(self.send).is_some()
-    }
-}
 
 /// What a request waits for when its head was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +73,7 @@ pub struct Live<T> {
 #[derive(Debug)]
 struct Stream<T> {
     context: u32,
-    limits: Limits,
+    limits: IdleTimeouts,
     read: u64,
     send: u64,
     phase: Phase,
@@ -177,7 +159,7 @@ impl<T: Clone> Live<T> {
     }
 
     /// A request begins, and waits for something.
-    pub fn begin(&mut self, context: u32, limits: Limits, waits: Waits, owner: T) -> Slot {
+    pub fn begin(&mut self, context: u32, limits: IdleTimeouts, waits: Waits, owner: T) -> Slot {
         let stream = Stream {
             context,
             limits,
@@ -255,7 +237,7 @@ impl<T: Clone> Live<T> {
     /// The response is complete: nothing is waited for any more.
     pub fn completed(&mut self, slot: Slot) {
         self.note(slot, |stream, _| {
-            stream.limits = Limits::default();
+            stream.limits = IdleTimeouts::default();
             (stream.read, stream.send) = (NEVER, NEVER);
         });
         self.keep(slot);

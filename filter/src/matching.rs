@@ -1,10 +1,12 @@
-//! Which route a request gets: the first whose every condition holds.
+//! Selects the route of a request: the first whose conditions all match.
 //!
-//! [`condition`] says what each condition means, once, for matching, for `explain` and for the warning about unreachable
-//! routes; `router` finds the few routes that are worth asking, so that the cost does not grow with their number.
+//! `condition` defines when a condition matches. Matching, `explain` and the lint share that definition. `router` finds the
+//! few routes whose conditions have to be checked, and the cost does not grow with the number of routes.
 
-pub mod condition;
-pub(crate) mod cover;
+mod condition;
 mod router;
 
+pub use condition::{
+    Condition, conditions, host_matches, literal_prefix, matches, path_matches, value_matches,
+};
 pub(crate) use router::Router;

@@ -1,116 +1,144 @@
-//! What a route decides, with the defaults filled in: a [`Policy`] is complete, so that nothing at request time asks where a value
-//! came from.
+//! The policy of a route, with the defaults filled in: no decision at request time depends on where a value was written.
 
-use crate::config::span::Span;
-use crate::config::spec::{BufferingMode, OnDrain, PolicySpec, RequestBuffering, RetrySpec};
-use crate::live::Limits;
+use crate::config::{
+    BufferingMode, OnDrain, PolicySpec, RequestBuffering, RetryOn, RetrySpec, Span,
+};
 
-/// Bodies up to this are held unless the configuration says otherwise: Envoy's advice for the buffers of edge proxies, and no
-/// filter can read the real limit (holding more than it loses the body).
+/// The default of `buffering.max_bytes`: the buffer limit that Envoy recommends for edge proxies. A filter cannot read the
+/// limit in force, and a body that exceeds it is lost.
 pub const DEFAULT_MAX_BYTES: u64 = 32 * 1024;
 
-/// What holds for a request, from its route and the defaults.
+/// What a route decides for its requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// What happens to the response body; `None` leaves it to the host and says nothing to anybody.
-    pub response: Option<BufferingMode>,
-    /// Whether the request body is held.
-    pub hold_request: bool,
-    /// The largest body that is held, in bytes.
+    /// Whether response bodies are buffered; `None` leaves them to the proxy and the upstream.
+    pub response_buffering: Option<BufferingMode>,
+    /// Whether request bodies are buffered.
+    pub buffer_request: bool,
+    /// The longest body that is buffered, in bytes.
     pub max_bytes: u64,
-    /// The limit of the whole request; zero is no limit, `None` the host's own.
-    pub request: Option<Span>,
-    /// The limit of one try; zero is no limit, `None` the host's own.
-    pub per_try: Option<Span>,
-    /// How long a stream may stay idle.
-    pub limits: Limits,
-    /// When a failed try is repeated; `None` leaves it to the host.
+    /// The timeout of the whole request; zero switches it off, `None` leaves the proxy's own in force.
+    pub request_timeout: Option<Span>,
+    /// The timeout of one attempt; zero switches it off, `None` leaves the proxy's own in force.
+    pub per_try_timeout: Option<Span>,
+    /// The idle timeouts.
+    pub idle_timeouts: IdleTimeouts,
+    /// When a failed attempt is retried; `None` leaves the proxy's own policy in force.
     pub retry: Option<RetrySpec>,
-    /// Whether a drain cuts a response that does not end by itself.
-    pub cut: bool,
-    /// The request headers that tell Envoy so, made once here because they are the same for every request.
+    /// Whether a drain cuts a response that does not end on its own.
+    pub cut_on_drain: bool,
+    /// The request headers for Envoy's router, made once because they are the same for every request.
     headers: Vec<(&'static str, String)>,
 }
 
+/// The longest that a stream can be idle in each direction; `None` is no timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IdleTimeouts {
+    /// Without response headers or a chunk of the response body.
+    pub read: Option<Span>,
+    /// Without a chunk of the request body.
+    pub send: Option<Span>,
+}
+
+impl IdleTimeouts {
+    /// Whether there is a timeout.
+    pub fn any(self) -> bool {
+        self.read.or(self.send).is_some()
+    }
+}
+
 impl Policy {
-    /// What holds for a route that says `own`, above `defaults`.
+    /// The policy of a route with the fields `own`, above `defaults`.
     ///
-    /// A route that streams (`off`) and has no `timeouts.request` of its own gets no limit: a limit over the whole request cuts
-    /// streams. "Its own" is one that stands where the `off` stands, or nearer.
+    /// A request timeout would cut a stream. So `buffering.response: "off"` switches it off, unless `timeouts.request` is
+    /// written in the same place as the `off`, or in the route while the `off` is in the defaults.
     pub(crate) fn new(own: &PolicySpec, defaults: &PolicySpec) -> Self {
         let (own_buffering, inherited_buffering) = pair(&own.buffering, &defaults.buffering);
         let (own_timeouts, inherited_timeouts) = pair(&own.timeouts, &defaults.timeouts);
-        let response = own_buffering.response.or(inherited_buffering.response);
-        let streams_by_itself = own_buffering.response == Some(BufferingMode::Off);
-        let request = match own_timeouts.request {
-            None if streams_by_itself => None,
+        let response_buffering = own_buffering.response.or(inherited_buffering.response);
+        let own_off = own_buffering.response == Some(BufferingMode::Off);
+        let request_timeout = match own_timeouts.request {
+            None if own_off => None,
             own => own.or(inherited_timeouts.request),
         };
-        let no_limit = (response == Some(BufferingMode::Off)).then_some(Span::from_millis(0));
+        let no_timeout = (response_buffering == Some(BufferingMode::Off)).then_some(Span::ZERO);
         let mut policy = Self {
-            response,
-            hold_request: own_buffering.request.or(inherited_buffering.request)
+            response_buffering,
+            buffer_request: own_buffering.request.or(inherited_buffering.request)
                 == Some(RequestBuffering::On),
             max_bytes: own_buffering
                 .max_bytes
                 .or(inherited_buffering.max_bytes)
                 .map_or(DEFAULT_MAX_BYTES, |bytes| bytes.value()),
-            request: request.or(no_limit),
-            per_try: own_timeouts.per_try.or(inherited_timeouts.per_try),
-            limits: Limits {
-                read: limit(own_timeouts.read.or(inherited_timeouts.read)),
-                send: limit(own_timeouts.send.or(inherited_timeouts.send)),
+            request_timeout: request_timeout.or(no_timeout),
+            per_try_timeout: own_timeouts.per_try.or(inherited_timeouts.per_try),
+            idle_timeouts: IdleTimeouts {
+                read: unless_zero(own_timeouts.read.or(inherited_timeouts.read)),
+                send: unless_zero(own_timeouts.send.or(inherited_timeouts.send)),
             },
             retry: own.retry.clone().or_else(|| defaults.retry.clone()),
-            cut: own.drain.or(defaults.drain) == Some(OnDrain::Cut),
+            cut_on_drain: own.drain.or(defaults.drain) == Some(OnDrain::Cut),
             headers: Vec::new(),
         };
         policy.headers = policy.envoy_headers();
         policy
     }
 
-    /// Whether a tick has to look at streams under this policy.
-    pub fn watches(&self) -> bool {
-        self.cut || self.limits.any()
+    /// Whether a tick has to watch streams of this policy.
+    pub fn watches_streams(&self) -> bool {
+        self.cut_on_drain || self.idle_timeouts.any()
     }
 
-    /// The request headers to set, each replacing whatever the client sent under that name.
+    /// The request headers to set. Each replaces a header of that name from the client.
     pub fn request_headers(&self) -> &[(&'static str, String)] {
         &self.headers
     }
 
     fn envoy_headers(&self) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
-        if let Some(limit) = self.request {
-            headers.push(("x-envoy-upstream-rq-timeout-ms", limit.as_millis().to_string()));
-        }
-        if let Some(limit) = self.per_try {
-            headers.push(("x-envoy-upstream-rq-per-try-timeout-ms", limit.as_millis().to_string()));
-        }
+        let mut timeout = |name, timeout: Option<Span>| {
+            headers.extend(timeout.map(|timeout| (name, timeout.as_millis().to_string())));
+        };
+        timeout("x-envoy-upstream-rq-timeout-ms", self.request_timeout);
+        timeout("x-envoy-upstream-rq-per-try-timeout-ms", self.per_try_timeout);
         if let Some(retry) = &self.retry {
-            let words = |grpc: bool| {
-                let words = retry.on.iter().filter(|on| on.is_grpc() == grpc).map(|on| on.word());
-                words.collect::<Vec<_>>().join(",")
-            };
-            let lists =
-                [("x-envoy-retry-on", words(false)), ("x-envoy-retry-grpc-on", words(true))];
-            headers.extend(lists.into_iter().filter(|(_, words)| !words.is_empty()));
-            // Envoy counts what comes after the first try.
+            let (grpc, http): (Vec<RetryOn>, Vec<RetryOn>) =
+                retry.on.iter().partition(|failure| is_grpc_status(**failure));
+            for (name, failures) in [("x-envoy-retry-on", http), ("x-envoy-retry-grpc-on", grpc)] {
+                if !failures.is_empty() {
+                    headers.push((name, joined(&failures)));
+                }
+            }
+            // Envoy counts the attempts after the first.
             headers.push(("x-envoy-max-retries", (retry.attempts.value() - 1).to_string()));
         }
         headers
     }
 
-    /// The failures that are worth another try, in one list.
+    /// The failures that are retried, in one list.
     pub fn retry_on(&self) -> Option<String> {
-        let retry = self.retry.as_ref()?;
-        Some(retry.on.iter().map(|on| on.word()).collect::<Vec<_>>().join(","))
+        self.retry.as_ref().map(|retry| joined(&retry.on))
     }
 }
 
-/// Zero is no limit.
-fn limit(span: Option<Span>) -> Option<Span> {
-    span.filter(|span| span.as_millis() > 0)
+fn joined(failures: &[RetryOn]) -> String {
+    failures.iter().map(|failure| failure.word()).collect::<Vec<_>>().join(",")
+}
+
+/// Whether this is a gRPC status, which Envoy reads from a header of its own.
+const fn is_grpc_status(failure: RetryOn) -> bool {
+    matches!(
+        failure,
+        RetryOn::Cancelled
+            | RetryOn::DeadlineExceeded
+            | RetryOn::Internal
+            | RetryOn::ResourceExhausted
+            | RetryOn::Unavailable
+    )
+}
+
+fn unless_zero(timeout: Option<Span>) -> Option<Span> {
+    timeout.filter(|timeout| !timeout.is_zero())
 }
 
 fn pair<T: Default + Clone>(own: &Option<T>, inherited: &Option<T>) -> (T, T) {

@@ -1,37 +1,36 @@
-//! A request as the rules see it: the header list that the host handed over, read once, with the few fields that
-//! every rule asks for already found.
+//! A request, as the rules see it.
 //!
-//! It borrows the list in the form in which the SDK delivers it, so that looking at a request copies nothing.
+//! The view borrows the header list in the form in which the SDK delivers it, and reads it once. Nothing is copied.
 
 use crate::hygiene;
 
-/// Header fields in their order, pseudo headers (`:method`, `:path`, `:authority`) among them. Names are in lower case, as hosts
-/// deliver them. Values are bytes: HTTP does not promise UTF-8.
+/// Headers in their order, pseudo headers (`:method`, `:path`, `:authority`) included. Names are in lower case, as hosts
+/// deliver them. Values are bytes, because HTTP does not guarantee UTF-8.
 pub type HeaderList = [(String, Vec<u8>)];
 
-/// One request, borrowed from the host's header list.
+/// The parts of a request that decisions depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestView<'a> {
-    /// All header fields, pseudo headers included.
+    /// All headers, pseudo headers included.
     pub headers: &'a HeaderList,
     /// `:method`, or empty.
     pub method: &'a [u8],
-    /// `:authority` (or `host`) as sent, with its port, or empty.
+    /// `:authority` (or `host`) with its port, or empty.
     pub authority: &'a [u8],
-    /// `:path` without its query, or empty (a `CONNECT` has none).
+    /// `:path` without its query, or empty (`CONNECT` has none).
     pub path: &'a [u8],
-    /// The name of the route that the control plane chose (`xds.route_name`), if the host knows one.
+    /// The name of the route that the control plane chose (`xds.route_name`), if the host has that property.
     pub route_name: Option<&'a [u8]>,
-    /// The policy that the route's metadata carries under `sluice`, if any.
+    /// The value of `policy` under `sluice` in the metadata of the proxy's route.
     pub policy: Option<&'a [u8]>,
-    /// `content-length`, when it is there once and a number.
+    /// `content-length`, if it is one number.
     pub content_length: Option<u64>,
-    /// Whether the client asks to leave HTTP (`upgrade`), or opens a tunnel (`CONNECT`).
-    pub leaves_http: bool,
-    /// Whether this is a request of gRPC, whose client reads a status in the trailers and no body.
-    pub grpc: bool,
-    /// Whether the client sent a header that is not for clients to send ([`hygiene`]).
-    pub oversteps: bool,
+    /// Whether the request opens a tunnel, by `CONNECT` or an `upgrade` header.
+    pub opens_tunnel: bool,
+    /// Whether this is a gRPC request. Its client reads a status from the trailers and no body.
+    pub is_grpc: bool,
+    /// Whether the client sent a [reserved header](hygiene).
+    pub has_reserved_headers: bool,
 }
 
 impl<'a> RequestView<'a> {
@@ -45,30 +44,30 @@ impl<'a> RequestView<'a> {
             route_name: None,
             policy: None,
             content_length: None,
-            leaves_http: false,
-            grpc: false,
-            oversteps: false,
+            opens_tunnel: false,
+            is_grpc: false,
+            has_reserved_headers: false,
         };
         let mut host: &[u8] = b"";
-        let mut length = Length::Absent;
+        let mut length = ContentLength::Absent;
         for (name, value) in headers {
             match name.as_bytes() {
                 b":method" => view.method = value,
                 b":authority" => view.authority = value,
                 b":path" => view.path = without_query(value),
                 b"host" => host = value,
-                b"content-length" => length = length.and(value),
-                b"content-type" => view.grpc = is_grpc(value),
-                b"upgrade" => view.leaves_http = true,
-                [b'x', b'-', ..] => view.oversteps |= hygiene::is_reserved(name),
+                b"content-length" => length = length.merge(value),
+                b"content-type" => view.is_grpc = is_grpc_type(value),
+                b"upgrade" => view.opens_tunnel = true,
+                [b'x', b'-', ..] => view.has_reserved_headers |= hygiene::is_reserved(name),
                 _ => {}
             }
         }
         if view.authority.is_empty() {
             view.authority = host;
         }
-        view.leaves_http |= view.method == b"CONNECT";
-        view.content_length = length.known();
+        view.opens_tunnel |= view.method == b"CONNECT";
+        view.content_length = length.bytes();
         view
     }
 
@@ -77,7 +76,7 @@ impl<'a> RequestView<'a> {
         let authority = self.authority;
         let port = authority.iter().rposition(|byte| *byte == b':');
         match port {
-            // The colons of an address in brackets are not a port's.
+            // The colons of an IPv6 address in brackets do not begin a port.
             Some(colon) if !authority[colon..].contains(&b']') => &authority[..colon],
             _ => authority,
         }
@@ -90,36 +89,40 @@ impl<'a> RequestView<'a> {
     }
 }
 
-/// Whether a type is that of gRPC requests (gRPC over HTTP/2, "Requests").
-fn is_grpc(content_type: &[u8]) -> bool {
+/// Whether this is the content type of a gRPC request (gRPC over HTTP/2, section "Requests").
+fn is_grpc_type(content_type: &[u8]) -> bool {
     let rest = content_type.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| rest.first().is_none_or(|next| b"+;".contains(next)))
 }
 
-/// A `content-length` while the fields are read: two that differ, or one that is no number, say nothing.
+/// The `content-length` headers that were read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Length {
+pub(crate) enum ContentLength {
     Absent,
     Bytes(u64),
-    Unclear,
+    /// Not a number, or two different numbers.
+    Invalid,
 }
 
-impl Length {
-    pub(crate) fn and(self, value: &[u8]) -> Self {
-        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        let number =
-            std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+impl ContentLength {
+    /// Adds another `content-length` header.
+    pub(crate) fn merge(self, value: &[u8]) -> Self {
+        let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let number = std::str::from_utf8(value)
+            .ok()
+            .filter(|_| is_number)
+            .and_then(|text| text.parse().ok());
         match (self, number) {
             (Self::Absent, Some(bytes)) => Self::Bytes(bytes),
             (Self::Bytes(before), Some(bytes)) if before == bytes => self,
-            _ => Self::Unclear,
+            _ => Self::Invalid,
         }
     }
 
-    pub(crate) fn known(self) -> Option<u64> {
+    pub(crate) fn bytes(self) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
-            Self::Absent | Self::Unclear => None,
+            Self::Absent | Self::Invalid => None,
         }
     }
 }
@@ -128,7 +131,7 @@ fn without_query(path: &[u8]) -> &[u8] {
     path.iter().position(|byte| *byte == b'?').map_or(path, |end| &path[..end])
 }
 
-/// Bytes of a header for people to read.
+/// The bytes as readable text, with escapes.
 pub(crate) fn printable(value: &[u8]) -> String {
     String::from_utf8_lossy(value).escape_debug().to_string()
 }

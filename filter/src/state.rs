@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::spec::DrainMode;
+use crate::config::DrainMode;
 use crate::drain::Record;
 
 /// See the module.

@@ -3,23 +3,22 @@
 //! A [`Stream`] keeps only what later steps need, because hosts forget the request by the time the response comes. It is a few
 //! dozen bytes, and goes with the stream.
 
-use std::borrow::Cow;
-
 use crate::buffering::{self, RequestBody, ResponseView};
-use crate::config::Config;
-use crate::config::spec::BufferingMode;
+use crate::config::BufferingMode;
 use crate::cut::Framing;
-use crate::errors::{Asker, Failure};
+use crate::error_pages::{ErrorContext, Failure};
 use crate::hygiene;
 use crate::live::Waits;
 use crate::reason::Reason;
+use crate::reply::LocalReply;
 use crate::request::RequestView;
+use crate::rules::Rules;
 
 /// What the filter remembers of a stream.
 #[derive(Debug, Clone, Default)]
 pub struct Stream {
     route: Option<u32>,
-    asker: Asker,
+    asker: ErrorContext,
     /// The client's connection, when the configuration takes part in drains.
     connection: Option<u64>,
     connect: bool,
@@ -56,27 +55,7 @@ pub struct RequestEffects<'c> {
     /// Request headers to remove.
     pub remove: Vec<String>,
     /// The answer to give instead of passing the request on.
-    pub reply: Option<Reply>,
-}
-
-/// An answer by the filter itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// The status.
-    pub status: u16,
-    /// The `content-type` of the body.
-    pub content_type: Cow<'static, str>,
-    /// The body.
-    pub body: String,
-    /// The status for a request of gRPC, for which hosts turn the answer into trailers with the body as their message.
-    pub grpc_status: Option<u32>,
-}
-
-impl Reply {
-    /// An answer in a type that does not change.
-    pub const fn new(status: u16, content_type: &'static str, body: String) -> Self {
-        Self { status, content_type: Cow::Borrowed(content_type), body, grpc_status: None }
-    }
+    pub reply: Option<LocalReply>,
 }
 
 /// What happens to a response head.
@@ -130,7 +109,7 @@ impl Stream {
     }
 
     /// What an error page needs to know of the request.
-    pub fn asker(&self) -> &Asker {
+    pub fn asker(&self) -> &ErrorContext {
         &self.asker
     }
 
@@ -151,27 +130,28 @@ impl Stream {
     /// The request head has come. `ended` says that no body follows.
     pub fn request<'c>(
         &mut self,
-        config: &'c Config,
+        config: &'c Rules,
         request: &RequestView<'_>,
         connection: Option<u64>,
         ended: bool,
     ) -> RequestEffects<'c> {
-        let route = config.route(request);
+        let route = config.match_route(request);
         *self = Self {
             route: route.and_then(|index| u32::try_from(index).ok()),
             connection,
-            asker: Asker::of(request, config.errors.as_ref()),
+            asker: ErrorContext::new(request, config.error_pages.as_ref()),
             connect: request.method == b"CONNECT",
-            leaves_http: request.leaves_http,
+            leaves_http: request.opens_tunnel,
             head: request.method == b"HEAD",
             ..Self::default()
         };
         let policy = config.policy(route);
         let set = policy.request_headers();
-        let remove = if request.oversteps { overstepping(request, set) } else { Vec::new() };
-        let reply = match buffering::request(policy, request, ended) {
+        let remove =
+            if request.has_reserved_headers { overstepping(request, set) } else { Vec::new() };
+        let reply = match buffering::request_body(policy, request, ended) {
             RequestBody::Stream => None,
-            RequestBody::Hold => {
+            RequestBody::Buffer => {
                 self.request = Body::Held;
                 None
             }
@@ -186,50 +166,57 @@ impl Stream {
     /// The filter answers with an error of its own, and with `plain` where the configuration has no page for it.
     pub fn fail(
         &mut self,
-        config: &Config,
+        config: &Rules,
         reason: Reason,
         status: u16,
         plain: impl FnOnce() -> String,
-    ) -> Reply {
+    ) -> LocalReply {
         self.answered = true;
-        config.error(self.route(), &self.asker, reason, status, plain)
+        config.error_reply(self.route(), &self.asker, reason, status, plain)
     }
 
     /// The proxy answers in the upstream's place: the page to show instead, if there is one. A client of gRPC has got what it understands.
-    pub fn proxy_failed(&mut self, config: &Config, reason: Reason, status: u16) -> Option<Reply> {
+    pub fn proxy_failed(
+        &mut self,
+        config: &Rules,
+        reason: Reason,
+        status: u16,
+    ) -> Option<LocalReply> {
         self.answered = true;
-        let failure = Failure { reason, status, route: config.route_word(self.route()) };
-        config.errors.as_ref().filter(|_| !self.asker.grpc)?.page(&failure, &self.asker)
+        let failure = Failure { reason, status, route: config.metric_name(self.route()) };
+        config.error_pages.as_ref().filter(|_| !self.asker.is_grpc)?.page(&failure, &self.asker)
     }
 
     /// A piece of the request body, or its end, has come; `held` bytes are there now.
-    pub fn request_body(&mut self, config: &Config, held: usize, ended: bool) -> Passage {
+    pub fn request_body(&mut self, config: &Rules, held: usize, ended: bool) -> Passage {
         let max = config.policy(self.route()).max_bytes;
         self.request.piece(max, held, ended)
     }
 
     /// A piece of the response body, or its end, has come; `held` bytes are there now.
-    pub fn response_body(&mut self, config: &Config, held: usize, ended: bool) -> Passage {
+    pub fn response_body(&mut self, config: &Rules, held: usize, ended: bool) -> Passage {
         let max = config.policy(self.route()).max_bytes;
         self.response.piece(max, held, ended)
     }
 
     /// Whether the rules need to see the response head. `closing` says that the connection is due.
-    pub fn needs_response(&self, config: &Config, closing: bool) -> bool {
+    pub fn needs_response(&self, config: &Rules, closing: bool) -> bool {
         let policy = config.policy(self.route());
-        let holds = matches!(policy.response, Some(BufferingMode::On | BufferingMode::Auto));
-        let tunnels = self.leaves_http && (policy.limits.any() || config.asks_why());
+        let holds =
+            matches!(policy.response_buffering, Some(BufferingMode::On | BufferingMode::Auto));
+        let tunnels =
+            self.leaves_http && (policy.idle_timeouts.any() || config.wants_failure_reason());
         closing || (!self.answered && (holds || tunnels || self.may_be_cut(config)))
     }
 
-    fn may_be_cut(&self, config: &Config) -> bool {
-        self.connection.is_some() && config.policy(self.route()).cut
+    fn may_be_cut(&self, config: &Rules) -> bool {
+        self.connection.is_some() && config.policy(self.route()).cut_on_drain
     }
 
     /// The response head has come. `response` is there if [`needs_response`](Self::needs_response) asked for it.
     pub fn response(
         &mut self,
-        config: &Config,
+        config: &Rules,
         response: Option<&ResponseView<'_>>,
         ended: bool,
         closing: bool,
@@ -241,7 +228,7 @@ impl Stream {
         let close = closing && response.is_some_and(|response| self.completes(response));
         let hold = !self.answered
             && response.is_some_and(|response| {
-                buffering::holds_response(policy, response, self.head || self.connect || ended)
+                buffering::buffers_response(policy, response, self.head || self.connect || ended)
             });
         self.response = if hold { Body::Held } else { Body::Streams };
         let cut = response.filter(|_| !self.answered && !ended && self.may_be_cut(config));
@@ -249,10 +236,10 @@ impl Stream {
             interim: false,
             tunnel: response.is_some_and(|response| self.opens_tunnel(response)),
             cut: cut.and_then(buffering::framing),
-            ask_to_stream: !self.answered && policy.response == Some(BufferingMode::Off),
+            ask_to_stream: !self.answered && policy.response_buffering == Some(BufferingMode::Off),
             // Without a look at the head, removing what is not there costs less than asking.
             remove_marker: config.drain.is_some()
-                && response.is_none_or(|response| response.marked),
+                && response.is_none_or(|response| response.has_drain_marker),
             close,
             hold,
         }

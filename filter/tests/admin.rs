@@ -4,19 +4,17 @@ use serde_json::{Value, json};
 use sluice_filter::admin::{self, Asked, Ended};
 use sluice_filter::drain::{Record, Standing};
 use sluice_filter::state::State;
-use sluice_filter::{Config, RequestView};
+use sluice_filter::{RequestView, Rules, load};
 
 /// The SHA-256 of `open sesame`.
 const HASH: &str = "41ef4bb0b23661e66301aac36066912dac037827b4ae63a7b1165a5aa93ed4eb";
 
-fn config(drain: &Value) -> Result<Config, String> {
+fn config(drain: &Value) -> Result<Rules, String> {
     let document = json!({ "version": 1, "drain": drain }).to_string();
-    Config::parse(document.as_bytes())
-        .map(|parsed| parsed.config)
-        .map_err(|error| error.to_string())
+    load(document.as_bytes()).map(|loaded| loaded.rules).map_err(|error| error.to_string())
 }
 
-fn guarded() -> Config {
+fn guarded() -> Rules {
     config(&json!({ "admin": { "path": "/.sluice/drain", "token_sha256": HASH } }))
         .unwrap_or_else(|error| panic!("{error}"))
 }

@@ -1,19 +1,19 @@
 //! What the configuration refuses, and with which words; what it accepts; what it warns about.
 
-use sluice_filter::Config;
 use sluice_filter::config::MAX_DOCUMENT;
+use sluice_filter::load;
 
 /// The message with which `document` is refused.
 fn refusal(document: &[u8]) -> String {
-    match Config::parse(document) {
+    match load(document) {
         Ok(_) => panic!("accepted: {}", String::from_utf8_lossy(document)),
         Err(error) => error.to_string(),
     }
 }
 
 fn accepted(document: &str) -> Vec<String> {
-    match Config::parse(document.as_bytes()) {
-        Ok(parsed) => parsed.warnings.iter().map(ToString::to_string).collect(),
+    match load(document.as_bytes()) {
+        Ok(loaded) => loaded.warnings.iter().map(ToString::to_string).collect(),
         Err(error) => panic!("{document}\nrefused: {error}"),
     }
 }

@@ -2,20 +2,19 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use sluice_filter::Config;
-use sluice_filter::config::Control;
-use sluice_filter::config::spec::StoreFormat;
+use sluice_filter::config::StoreFormat;
 use sluice_filter::drain::poller::{Due, Heard};
 use sluice_filter::drain::store::{self, StoreError};
 use sluice_filter::drain::{Poller, Standing};
+use sluice_filter::load;
+use sluice_filter::rules::ControlStore;
 
-fn control(format: &str) -> Control {
+fn control(format: &str) -> ControlStore {
     let control =
         json!({ "cluster": "outbound|2379||etcd", "format": format, "key": "sluice/drain" });
     let document = json!({ "version": 1, "drain": { "control": control } });
-    let parsed =
-        Config::parse(document.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}"));
-    parsed.config.control().expect("a store").clone()
+    let loaded = load(document.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    loaded.rules.control_store().expect("a store").clone()
 }
 
 #[test]

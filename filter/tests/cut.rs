@@ -1,10 +1,12 @@
 //! Where a drain cuts a stream: never within an event or a line, however the stream is divided into pieces.
 
 use proptest::prelude::*;
-use sluice_filter::config::span::Span;
+use sluice_filter::config::Span;
 use sluice_filter::cut::{Cut, Framing, Piece};
-use sluice_filter::live::{Kind, Limits, Live, Slot, TICKS_PER_REFRESH, Waits};
+use sluice_filter::live::{Kind, Live, Slot, Waits};
+use sluice_filter::policy::IdleTimeouts;
 use sluice_filter::reason::Reason;
+use sluice_filter::rules::TICKS_PER_REFRESH;
 
 const CONNECTION: u64 = 42;
 const TICK_MS: u64 = 80;
@@ -21,7 +23,7 @@ impl Client {
     fn new(framing: Framing) -> Self {
         let mut live = Live::default();
         live.ticks_every(Span::from_millis(TICK_MS), Some(0));
-        let slot = live.begin(1, Limits::default(), Waits::ForUpstream, ());
+        let slot = live.begin(1, IdleTimeouts::default(), Waits::ForUpstream, ());
         live.answered(slot, Kind::Endless);
         live.may_cut(slot, Cut::new(CONNECTION, framing));
         Self { live, slot, now_ms: 0, got: Vec::new() }

@@ -1,7 +1,7 @@
 //! Drains: the record under any interleaving of writers, the spread over the window, and which connections close.
 
 use proptest::prelude::*;
-use sluice_filter::config::spec::DrainMode;
+use sluice_filter::config::DrainMode;
 use sluice_filter::drain::{Command, Record, RecordError, Standing, Worker, spread};
 
 /// Shared data as a proxy-wasm host keeps it: every write gets a new number, and number 0 writes unconditionally.

@@ -1,20 +1,20 @@
 //! Error pages: what is put into them, which of them a client gets, and the one vocabulary of reasons.
 
-use sluice_filter::Config;
-use sluice_filter::RequestView;
 use sluice_filter::reason::Reason;
-use sluice_filter::stream::{Reply, Stream};
+use sluice_filter::reply::LocalReply;
+use sluice_filter::stream::Stream;
+use sluice_filter::{RequestView, Rules, load};
 
 const PAGES: &str = r#"{"version":1,
     "routes":[{"name":"api","match":{"path":{"prefix":"/api"}}}],
     "errors":{"content_type":"application/json","body":"{\"error\":\"{reason}\",\"of\":\"{route}\",\"id\":\"{request_id}\",\"s\":{status}}",
               "alternatives":[{"content_type":"text/plain; charset=utf-8","body":"{reason}\n"},{"content_type":"text/html","body":"<p>{reason}"}]}}"#;
 
-fn config(document: &str) -> Config {
-    Config::parse(document.as_bytes()).expect("a good configuration").config
+fn config(document: &str) -> Rules {
+    load(document.as_bytes()).expect("a good configuration").rules
 }
 
-fn failed(config: &Config, path: &str, headers: &[(&str, &str)]) -> Reply {
+fn failed(config: &Rules, path: &str, headers: &[(&str, &str)]) -> LocalReply {
     let pseudo = [(":method", "GET"), (":path", path)];
     let headers: Vec<_> = pseudo
         .iter()
@@ -113,7 +113,7 @@ fn wrong_pages_are_refused_with_their_place() {
     ];
     for (errors, expected) in cases {
         let document = format!(r#"{{"version":1,"errors":{errors}}}"#);
-        let error = Config::parse(document.as_bytes()).expect_err(errors);
+        let error = load(document.as_bytes()).expect_err(errors);
         assert_eq!(error.to_string(), expected);
     }
     config(

@@ -1,9 +1,11 @@
 //! Streams that may not stay idle: never ended early, never late by more than the ticks allow, each ended once; and what a tick costs.
 
 use proptest::prelude::*;
-use sluice_filter::config::span::Span;
-use sluice_filter::live::{Kind, Limits, Live, Over, Slot, TICKS_PER_REFRESH, Waits};
+use sluice_filter::config::Span;
+use sluice_filter::live::{Kind, Live, Over, Slot, Waits};
+use sluice_filter::policy::IdleTimeouts;
 use sluice_filter::reason::Reason;
+use sluice_filter::rules::TICKS_PER_REFRESH;
 
 const REFRESH_MS: u64 = 240;
 const TICK_MS: u64 = REFRESH_MS / TICKS_PER_REFRESH;
@@ -13,8 +15,8 @@ fn span(ms: u64) -> Span {
     Span::from_millis(ms)
 }
 
-const fn limits(read: Option<Span>, send: Option<Span>) -> Limits {
-    Limits { read, send }
+const fn limits(read: Option<Span>, send: Option<Span>) -> IdleTimeouts {
+    IdleTimeouts { read, send }
 }
 
 /// A plugin whose host ticks when it should, and whose clock starts at some moment.

@@ -2,17 +2,18 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sluice_filter::{Config, RequestView};
+use sluice_filter::matching::matches;
+use sluice_filter::{RequestView, Rules, explain, load};
 
 type Headers = Vec<(String, Vec<u8>)>;
 
-fn config(routes: &[Value]) -> Config {
+fn config(routes: &[Value]) -> Rules {
     let named = routes
         .iter()
         .enumerate()
         .map(|(index, conditions)| json!({ "name": format!("r{index}"), "match": conditions }));
     let document = json!({ "version": 1, "routes": named.collect::<Vec<_>>() }).to_string();
-    Config::parse(document.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{document}")).config
+    load(document.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{document}")).rules
 }
 
 fn headers(method: &str, authority: &str, path: &str, more: &[(&str, &str)]) -> Headers {
@@ -26,7 +27,7 @@ fn headers(method: &str, authority: &str, path: &str, more: &[(&str, &str)]) -> 
 
 /// Whether a request meets `conditions` alone.
 fn matches(conditions: Value, request: &Headers) -> bool {
-    config(&[conditions]).route(&RequestView::new(request)).is_some()
+    config(&[conditions]).match_route(&RequestView::new(request)).is_some()
 }
 
 #[test]
@@ -133,13 +134,13 @@ fn headers_meet_a_condition_with_any_of_their_values() {
 #[test]
 fn names_of_the_control_plane_are_compared_when_some_route_asks() {
     let config = config(&[json!({ "route_name": "r" }), json!({ "policy": "p" }), json!({})]);
-    assert!(config.needs_route_name() && config.needs_policy());
+    assert!(config.needs_route_name() && config.needs_metadata_policy());
     let list = headers("GET", "a", "/", &[]);
     let route = |route_name: Option<&str>, policy: Option<&str>| {
         let mut request = RequestView::new(&list);
         request.route_name = route_name.map(str::as_bytes);
         request.policy = policy.map(str::as_bytes);
-        config.route(&request)
+        config.match_route(&request)
     };
     assert_eq!(route(Some("r"), Some("p")), Some(0));
     assert_eq!(route(Some("x"), Some("p")), Some(1));
@@ -150,7 +151,7 @@ fn names_of_the_control_plane_are_compared_when_some_route_asks() {
 #[test]
 fn properties_that_no_route_asks_for_are_not_needed() {
     let config = config(&[json!({ "path": { "prefix": "/" }, "hosts": ["a"] })]);
-    assert!(!config.needs_route_name() && !config.needs_policy());
+    assert!(!config.needs_route_name() && !config.needs_metadata_policy());
 }
 
 /// A small world, so that routes and requests meet often.
@@ -222,8 +223,8 @@ proptest! {
             let mut request = RequestView::new(list);
             request.route_name = route_name.map(str::as_bytes);
             request.policy = policy.map(str::as_bytes);
-            let in_order = config.routes.iter().position(|route| route.conditions.hold(&request));
-            prop_assert_eq!(config.route(&request), in_order);
+            let in_order = config.routes.iter().position(|route| matches(&route.conditions, &request));
+            prop_assert_eq!(config.match_route(&request), in_order);
         }
     }
 
@@ -237,14 +238,14 @@ proptest! {
             json!({ "name": format!("r{index}"), "match": conditions })
         });
         let document = json!({ "version": 1, "routes": named.collect::<Vec<_>>() }).to_string();
-        let parsed = Config::parse(document.as_bytes()).expect("legal");
+        let loaded = load(document.as_bytes()).expect("legal");
         for (list, route_name, policy) in &requests {
             let mut request = RequestView::new(list);
             request.route_name = route_name.map(str::as_bytes);
             request.policy = policy.map(str::as_bytes);
-            if let Some(winner) = parsed.config.route(&request) {
+            if let Some(winner) = loaded.rules.match_route(&request) {
                 let place = format!("routes[{winner}]");
-                prop_assert!(parsed.warnings.iter().all(|warning| warning.place != place));
+                prop_assert!(loaded.warnings.iter().all(|warning| warning.place != place));
             }
         }
     }
@@ -259,7 +260,7 @@ fn what_people_read_names_the_condition_the_request_and_the_rule() {
     ]);
     let list =
         headers("POST", "a.example.com", "/other?q", &[("x", "aa"), ("x-envoy-retry-on", "5xx")]);
-    let explanation = config.explain(&RequestView::new(&list));
+    let explanation = explain::explain(&config, &RequestView::new(&list));
     assert_eq!(explanation.route.as_deref(), Some("r2"));
     let failed: Vec<_> = explanation
         .tried
@@ -280,7 +281,7 @@ fn what_people_read_names_the_condition_the_request_and_the_rule() {
         texts,
         ["taken from the client's request, it is not the client's to send: x-envoy-retry-on"]
     );
-    let rows = config.summary().routes;
+    let rows = explain::summarize(&config).routes;
     assert_eq!(rows[1].conditions, "path /api/*, x: *b*");
     assert_eq!(rows[3].name, "default");
 }

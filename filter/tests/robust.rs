@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sluice_filter::config::spec::ConfigSpec;
-use sluice_filter::{Config, RequestView};
+use sluice_filter::config::Document;
+use sluice_filter::{RequestView, explain, load};
 
 fn example() -> Value {
     json!({
@@ -89,9 +89,9 @@ fn nth(value: &mut Value, at: usize) -> Option<&mut Value> {
 }
 
 /// Reads, decides and writes; `None` for what is refused, which has a place and a reason.
-fn use_all_of_it(document: &[u8]) -> Option<ConfigSpec> {
-    let parsed = match Config::parse(document) {
-        Ok(parsed) => parsed,
+fn use_all_of_it(document: &[u8]) -> Option<Document> {
+    let loaded = match load(document) {
+        Ok(loaded) => loaded,
         Err(error) => {
             let message = error.to_string();
             assert!(message.contains(": ") && message.len() < 1_000, "{message}");
@@ -101,12 +101,12 @@ fn use_all_of_it(document: &[u8]) -> Option<ConfigSpec> {
     let headers =
         vec![(":path".to_owned(), b"/api/x".to_vec()), ("x-sluice-x".to_owned(), vec![255])];
     let request = RequestView::new(&headers);
-    let explanation = parsed.config.explain(&request);
-    let label = parsed.config.route(&request).and_then(|index| parsed.config.route_label(index));
+    let explanation = explain::explain(&loaded.rules, &request);
+    let label = loaded.rules.match_route(&request).and_then(|index| loaded.rules.route_name(index));
     assert_eq!(explanation.route.as_deref(), label);
     assert!(explanation.tried.iter().all(|tried| !tried.failed.is_empty()));
-    assert_eq!(parsed.config.summary().routes.len(), parsed.config.routes.len() + 1);
-    ConfigSpec::parse(document).ok()
+    assert_eq!(explain::summarize(&loaded.rules).routes.len(), loaded.rules.routes.len() + 1);
+    Document::parse(document).ok()
 }
 
 #[test]

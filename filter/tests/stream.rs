@@ -2,23 +2,23 @@
 
 use serde_json::{Value, json};
 use sluice_filter::buffering::ResponseView;
-use sluice_filter::config::spec::DrainMode;
+use sluice_filter::config::DrainMode;
 use sluice_filter::decision::{self, Decisions};
 use sluice_filter::drain::{Record, Worker};
 use sluice_filter::health;
 use sluice_filter::reason::Reason;
 use sluice_filter::state::State;
 use sluice_filter::stream::{Passage, ResponseEffects, Stream};
-use sluice_filter::{Config, RequestView};
+use sluice_filter::{RequestView, Rules, load};
 
 type Headers = Vec<(String, Vec<u8>)>;
 
-fn parse(document: &Value) -> Config {
-    Config::parse(document.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}")).config
+fn parse(document: &Value) -> Rules {
+    load(document.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}")).rules
 }
 
 /// A configuration with one route for everything.
-fn route(policy: Value) -> Config {
+fn route(policy: Value) -> Rules {
     let mut route = policy;
     route["name"] = "r".into();
     parse(&json!({ "version": 1, "routes": [route] }))
@@ -34,20 +34,20 @@ fn request(method: &str, more: &[(&str, &str)]) -> Headers {
 }
 
 /// A stream of `config` whose request head has passed.
-fn begun(config: &Config, method: &str) -> Stream {
+fn begun(config: &Rules, method: &str) -> Stream {
     let mut stream = Stream::default();
     let effects = stream.request(config, &RequestView::new(&request(method, &[])), None, true);
     assert_eq!(effects.reply, None);
     stream
 }
 
-fn response(stream: &mut Stream, config: &Config, headers: &[(&str, &str)]) -> ResponseEffects {
+fn response(stream: &mut Stream, config: &Rules, headers: &[(&str, &str)]) -> ResponseEffects {
     let headers = list(headers);
     let seen = stream.needs_response(config, false).then(|| ResponseView::new(&headers));
     stream.response(config, seen.as_ref(), false, false)
 }
 
-fn set(config: &Config) -> Vec<(&'static str, String)> {
+fn set(config: &Rules) -> Vec<(&'static str, String)> {
     config.policy(Some(0)).request_headers().to_vec()
 }
 
@@ -100,7 +100,7 @@ fn streaming_lifts_the_limit_that_would_cut_it() {
         let mut route = own;
         route["name"] = "r".into();
         let config = parse(&json!({ "version": 1, "defaults": defaults, "routes": [route] }));
-        config.policy(Some(0)).request.map(|limit| limit.to_string())
+        config.policy(Some(0)).request_timeout.map(|limit| limit.to_string())
     };
     let fifteen = json!({ "timeouts": { "request": "15s" } });
     let off = json!({ "buffering": "off" });
@@ -131,10 +131,10 @@ fn what_a_route_leaves_out_comes_from_the_defaults_field_by_field() {
         "routes": [{ "name": "r", "buffering": { "max_bytes": 9 }, "timeouts": { "per_try": "1s" } }],
     }));
     let (own, rest) = (config.policy(Some(0)), config.policy(None));
-    assert_eq!((own.response, own.hold_request, own.max_bytes), (rest.response, true, 9));
-    assert_eq!(own.request.map(|t| t.as_millis()), Some(15_000));
-    assert_eq!(own.per_try.map(|t| t.as_millis()), Some(1_000));
-    assert_eq!((rest.max_bytes, rest.per_try.map(|t| t.as_millis())), (7, Some(5_000)));
+    assert_eq!((own.response_buffering, own.buffer_request, own.max_bytes), (rest.response_buffering, true, 9));
+    assert_eq!(own.request_timeout.map(|t| t.as_millis()), Some(15_000));
+    assert_eq!(own.per_try_timeout.map(|t| t.as_millis()), Some(1_000));
+    assert_eq!((rest.max_bytes, rest.per_try_timeout.map(|t| t.as_millis())), (7, Some(5_000)));
 }
 
 #[test]
@@ -445,7 +445,7 @@ fn decisions_are_told_in_compact_json() {
                 if ask_to_stream {
                     said["accel"] = json!("no");
                 }
-                assert_eq!(parsed(decision::response(&effects)), said);
+                assert_eq!(loaded(decision::response(&effects)), said);
             }
         }
     }
@@ -459,10 +459,10 @@ fn an_access_log_gets_both_decisions_in_one_object() {
     let request = decisions.request(Some(0), true);
     let both = json!({ "phase": "response", "body": "stream",
                        "route": "r", "timeout_ms": 60_000, "hold": true });
-    assert_eq!(parsed(&decision::both(request, Some(response))), both);
+    assert_eq!(loaded(&decision::both(request, Some(response))), both);
     assert_eq!(decision::both(request, None), request);
     let nothing = decision::both(decisions.request(None, false), Some(response));
-    assert_eq!(parsed(&nothing), parsed(response));
+    assert_eq!(loaded(&nothing), loaded(response));
 }
 
 /// Whoever compares decisions must know what may be missing.
@@ -474,11 +474,11 @@ fn the_fields_that_may_be_missing_are_named() {
         "retry": { "on": ["reset"], "attempts": 2 },
         "drain": "cut",
     });
-    let said = |config: &Config, route, hold, effects: &ResponseEffects| {
+    let said = |config: &Rules, route, hold, effects: &ResponseEffects| {
         let decisions = Decisions::new(config);
         let both =
             decision::both(decisions.request(route, hold), Some(decision::response(effects)));
-        parsed(&decision::with(&both, hold.then_some(7), hold.then_some(Reason::ReadTimeout)))
+        loaded(&decision::with(&both, hold.then_some(7), hold.then_some(Reason::ReadTimeout)))
     };
     let all = ResponseEffects { close: true, ask_to_stream: true, ..ResponseEffects::default() };
     let most = said(&route(every), Some(0), true, &all);
@@ -493,6 +493,6 @@ fn the_fields_that_may_be_missing_are_named() {
     assert_eq!(missing, optional);
 }
 
-fn parsed(json: &str) -> Value {
+fn loaded(json: &str) -> Value {
     serde_json::from_str(json).expect("JSON")
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sluice_filter::config::spec::DrainMode;
+use sluice_filter::config::DrainMode;
 use sluice_filter::config::{Percent, RouteName};
 use sluice_filter::drain::Record;
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use sluice_filter::config::spec::DrainMode;
+use sluice_filter::config::DrainMode;
 use sluice_filter::drain::Record;
 
 use super::report::count;

@@ -1,184 +1,141 @@
-//! Drains and health in a configuration: what they default to, and the rules that span several of their fields.
+//! The sections `drain` and `health`, as written.
 
+use super::duration::{Interval, Refresh, Timeout, Window};
 use super::error::{ConfigError, Problem};
-use super::read::{Place, Read as _};
-use super::scalar::{ForeignName, PathText, Percent, StoreKey, is_host_name};
-use super::span::Span;
-use super::spec::{
-    AdminSpec, ConfigSpec, ControlSpec, DrainMode, DrainSpec, DrainStateSpec, HealthSpec, Signal,
-    StoreFormat,
+use super::read::{OneOrMore, Place, Read as _, record, words};
+use super::scalar::{
+    DrainStatus, Epoch, ForeignName, HostName, PathText, Percent, RouteName, StoreKey, TokenHash,
 };
-use crate::hash::Map;
 
-/// How often workers look at the drain record and report metrics when the configuration does not say.
-pub const DEFAULT_REFRESH: Span = Span::from_millis(250);
-
-/// How often the control store is asked when the configuration does not say.
-pub const DEFAULT_INTERVAL: Span = Span::from_millis(1_000);
-
-/// How long the control store may take to answer when the configuration does not say.
-pub const DEFAULT_TIMEOUT: Span = Span::from_millis(500);
-
-/// How this configuration takes part in drains.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Drain {
-    /// A drain that the configuration asks for.
-    pub state: Option<DrainStateSpec>,
-    /// How often workers look at the drain record.
-    pub refresh: Span,
-    /// How the proxy is told to close.
-    pub signal: Signal,
-    /// The store that holds the drain of the fleet, if any.
-    pub control: Option<Control>,
-    /// The admin path, if any.
-    pub admin: Option<Admin>,
-}
-
-/// The path by which an operator sees and changes the drain of this process.
-pub type Admin = AdminSpec;
-
-/// The store that holds the drain of the fleet.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Control {
-    /// The proxy's cluster that leads to it.
-    pub cluster: ForeignName,
-    /// What kind of store it is.
-    pub format: StoreFormat,
-    /// The key.
-    pub key: StoreKey,
-    /// How often it is asked while it answers.
-    pub interval: Span,
-    /// How long an answer may take.
-    pub timeout: Span,
-    /// The host that requests to it name.
-    pub authority: Box<str>,
-}
-
-/// The path that answers a load balancer's health check while the proxy terminates.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
-    /// The path, compared without the query.
-    pub path: PathText,
-    /// The status of that answer.
-    pub drain_status: u16,
-    /// The filter answers at other times too, with 200.
-    pub local: bool,
-}
-
-impl Drain {
-    pub(super) fn new(spec: DrainSpec) -> Self {
-        Self {
-            state: spec.state,
-            refresh: spec.refresh.map_or(DEFAULT_REFRESH, |refresh| refresh.span()),
-            signal: spec.signal.unwrap_or(Signal::Auto),
-            control: spec.control.map(Control::new),
-            admin: spec.admin,
+record! {
+    /// How this process takes part in drains.
+    pub struct DrainSpec {
+        required {}
+        optional {
+            /// A drain that starts with this configuration.
+            state: DrainStateSpec,
+            /// The interval at which a worker reads the drain record and reports its metrics; 250ms if absent.
+            refresh: Refresh,
+            /// How the filter requests that the proxy closes a connection; auto if absent.
+            signal: Signal,
+            /// A key in a key-value store that holds the drain record of the fleet.
+            control: ControlSpec,
+            /// A path at which an operator reads and changes the drain of this process.
+            admin: AdminSpec,
         }
     }
 }
 
-impl Control {
-    pub(super) fn new(spec: ControlSpec) -> Self {
-        let cluster = spec.cluster.as_str();
-        let authority = match &spec.authority {
-            Some(authority) => authority.as_str(),
-            // Control planes put characters into names of clusters that servers refuse in a host.
-            None if is_host_name(cluster) => cluster,
-            None => "sluice",
-        };
-        Self {
-            authority: authority.into(),
-            format: spec.format,
-            interval: spec.interval.map_or(DEFAULT_INTERVAL, |interval| interval.span()),
-            timeout: spec.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.span()),
-            key: spec.key,
-            cluster: spec.cluster,
+record! {
+    /// A key in a key-value store that holds the drain record of the fleet. One worker of the process polls it.
+    pub struct ControlSpec {
+        required {
+            /// The proxy's cluster for the store.
+            cluster: ForeignName,
+            /// The kind of store.
+            format: StoreFormat,
+            /// The key; for raw, the path.
+            key: StoreKey,
+        }
+        optional {
+            /// The interval between two polls while the store responds; 1s if absent.
+            interval: Interval,
+            /// The timeout of one poll; 500ms if absent.
+            timeout: Timeout,
+            /// The authority of the requests; if absent, the cluster's name where it is a valid host name.
+            authority: HostName,
         }
     }
 }
 
-impl Health {
-    pub(super) fn new(spec: HealthSpec) -> Self {
-        Self {
-            path: spec.path,
-            drain_status: spec.drain_status.map_or(503, |status| status.value() as u16),
-            local: spec.local.unwrap_or(false),
+words! {
+    /// The kind of store that holds the drain record.
+    pub enum StoreFormat {
+        /// The key is a path. The response body to a GET is the record.
+        Raw = "raw",
+        /// etcd's JSON gateway, from etcd 3.4 on.
+        EtcdV3 = "etcd-v3",
+        /// Consul's key-value store.
+        Consul = "consul",
+    }
+}
+
+record! {
+    /// A path at which an operator reads and changes the drain of this process.
+    pub struct AdminSpec {
+        required {
+            /// The path, compared without the query.
+            path: PathText,
+            /// The SHA-256 of the bearer token, in hexadecimal digits.
+            token_sha256: TokenHash,
+        }
+        optional {}
+    }
+}
+
+words! {
+    /// How the filter requests that the proxy closes a connection.
+    pub enum Signal {
+        /// `marker` in Envoy, `header` in other proxies.
+        Auto = "auto",
+        /// The response header `x-sluice-drain: close`. The drain bridge removes it and closes the connection.
+        Marker = "marker",
+        /// `connection: close` in HTTP/1.x. Later versions forbid the header, and nothing is sent.
+        Header = "header",
+    }
+}
+
+words! {
+    /// Which connections a drain closes.
+    pub enum DrainMode {
+        /// The connections that were open when it started.
+        Reload = "reload",
+        /// Every connection, new ones too.
+        Terminate = "terminate",
+        /// A percentage of the connections that were open when it started.
+        Rebalance = "rebalance",
+        /// None: it ends the drain before it.
+        Off = "off",
+    }
+}
+
+record! {
+    /// A drain that starts with a configuration.
+    pub struct DrainStateSpec {
+        required {
+            /// The number of the drain. It takes effect if it is higher than the one in force.
+            epoch: Epoch,
+            /// Which connections it closes.
+            mode: DrainMode,
+        }
+        optional {
+            /// The time over which the closes are spread. If absent: 30s for reload and rebalance, none for terminate.
+            window: Window,
+            /// The percentage of connections that a rebalance closes.
+            percent: Percent,
+            /// Only responses of these routes close a connection; if absent, responses of all routes.
+            routes: OneOrMore<RouteName>,
         }
     }
 }
 
-pub(super) fn check_drain(
-    spec: &ConfigSpec,
-    names: &Map<Box<str>, usize>,
-) -> Result<(), ConfigError> {
-    let root = &Place::Root;
-    if spec.health.is_some() && spec.drain.is_none() {
-        let reason = "answers only while a drain terminates the proxy, and this configuration takes part in none; \
-                      expected a drain section beside it";
-        return Place::Field(root, "health").refuse(Problem::NotOurs { reason });
-    }
-    let Some(drain) = &spec.drain else { return Ok(()) };
-    let at = Place::Field(root, "drain");
-    if let Some(control) = &drain.control {
-        check_interval(
-            control,
-            drain.refresh.map_or(DEFAULT_REFRESH, |refresh| refresh.span()),
-            &at,
-        )?;
-    }
-    let health = spec.health.as_ref().map(|health| &health.path);
-    if let Some(admin) = &drain.admin
-        && health == Some(&admin.path)
-    {
-        let reason = "is the health path too; expected a path of its own";
-        return Place::Field(&Place::Field(&at, "admin"), "path")
-            .refuse(Problem::NotOurs { reason });
-    }
-    match &drain.state {
-        Some(state) => check_state(state, names, &Place::Field(&at, "state")),
-        None => Ok(()),
-    }
-}
-
-/// Another worker takes over within two intervals from one that fails, and notices that at its looks.
-fn check_interval(
-    control: &ControlSpec,
-    refresh: Span,
-    drain: &Place<'_>,
-) -> Result<(), ConfigError> {
-    let interval = control.interval.map_or(DEFAULT_INTERVAL, |interval| interval.span());
-    if interval.as_millis() >= 2 * refresh.as_millis() {
-        return Ok(());
-    }
-    let control = Place::Field(drain, "control");
-    Place::Field(&control, "interval").unexpected(
-        interval,
-        "at least twice drain.refresh, at which workers notice that one of them failed",
-    )
-}
-
-fn check_state(
-    state: &DrainStateSpec,
-    names: &Map<Box<str>, usize>,
-    at: &Place<'_>,
-) -> Result<(), ConfigError> {
-    check_percent(state.mode, state.percent, at)?;
-    if state.mode == DrainMode::Off && (state.window.is_some() || state.routes.is_some()) {
-        let name = if state.window.is_some() { "window" } else { "routes" };
-        let reason = "mode off closes nothing; leave it out";
-        return Place::Field(at, name).refuse(Problem::NotOurs { reason });
-    }
-    for (index, name) in state.routes.iter().flat_map(|routes| routes.iter()).enumerate() {
-        if !names.contains_key(name.as_str()) {
-            let found = format!("{:?}", name.as_str());
-            return Place::Item(&Place::Field(at, "routes"), index)
-                .refuse(Problem::NoSuchRoute { found });
+record! {
+    /// The path that a load balancer probes. It fails while the proxy terminates.
+    pub struct HealthSpec {
+        required {
+            /// The path, compared without the query.
+            path: PathText,
+        }
+        optional {
+            /// The status while the proxy terminates; 503 if absent.
+            drain_status: DrainStatus,
+            /// Whether the filter replies with 200 at other times, instead of the upstream.
+            local: bool,
         }
     }
-    Ok(())
 }
 
-/// Only a rebalance has a share, and it has to have one.
+/// Requires `percent` for a rebalance and refuses it for other modes.
 pub(crate) fn check_percent(
     mode: DrainMode,
     percent: Option<Percent>,

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::error::Problem;
+
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Node {
@@ -101,4 +103,15 @@ impl<'de> Visitor<'de> for NodeVisitor {
         }
         Ok(Node::Object(fields))
     }
+}
+
+/// Parses JSON text.
+pub(crate) fn parse_json(text: &str) -> Result<Node, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let reason = error.to_string();
+        let position = format!(" at line {line} column {column}");
+        let reason = reason.strip_suffix(&position).unwrap_or(&reason).to_owned();
+        Problem::NotJson { line, column, reason }
+    })
 }

@@ -5,8 +5,11 @@ use serde::Serialize;
 
 use super::error::{ConfigError, Problem};
 use super::json::{Node, quoted};
+use super::placeholders::is_page;
 use super::read::{Place, Read, legal_text, number, text};
-use crate::errors;
+
+/// The name of requests that match no route, in metrics and reports. No route can have it.
+pub const NO_ROUTE: &str = "default";
 
 /// Declares a string with a rule: `$legal` decides over the text, `$expected` says what is legal.
 macro_rules! text_type {
@@ -41,7 +44,7 @@ text_type!(
     |text| {
         (1..=64).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && text != "default"
+            && text != NO_ROUTE
     }
 );
 
@@ -104,7 +107,7 @@ text_type!(
 );
 
 /// Whether servers take the text for the name of a host.
-pub(super) fn is_host_name(text: &str) -> bool {
+pub(crate) fn is_host_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
 }
 
@@ -128,7 +131,7 @@ text_type!(
     /// The body of an error.
     pub struct PageText,
     "text of 1 to 16384 bytes in which {reason}, {route}, {request_id} and {status} are the only words in braces",
-    |text| (1..=16_384).contains(&text.len()) && errors::is_page(text)
+    |text| (1..=16_384).contains(&text.len()) && is_page(text)
 );
 
 /// The SHA-256 of a secret. What stands in its place is never repeated in an error: it could be the secret itself.

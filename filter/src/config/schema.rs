@@ -6,13 +6,13 @@ use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
+use super::document::Document;
 use super::read::OneOrMore;
-use super::spec::{BufferingMode, ConfigSpec};
 
 /// The JSON Schema (draft 2020-12) of a configuration document.
 pub fn schema() -> serde_json::Value {
     let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(refuse_null));
-    settings.into_generator().into_root_schema_for::<ConfigSpec>().to_value()
+    settings.into_generator().into_root_schema_for::<Document>().to_value()
 }
 
 /// A field that may be left out may not be `null`: schemars takes the one for the other.
@@ -37,12 +37,6 @@ fn refuse_null(schema: &mut Schema) {
     if let Some(Value::Array(words)) = schema.get_mut("enum") {
         words.retain(|word| !word.is_null());
     }
-}
-
-/// A word alone stands for `buffering.response`.
-pub(super) fn or_response_mode(schema: &mut Schema) {
-    let object = std::mem::take(schema).to_value();
-    *schema = json_schema!({ "anyOf": [{ "enum": BufferingMode::WORDS }, object] });
 }
 
 impl<T: JsonSchema> JsonSchema for OneOrMore<T> {

@@ -6,10 +6,9 @@ use std::fmt::Write as _;
 use percent_encoding::percent_decode_str;
 
 use super::record::{MAX_RECORD, Record, RecordError};
-use crate::config::spec::{DrainMode, DrainStateSpec};
 use crate::config::{
-    ConfigError, Epoch, Fields, Node, OneOrMore, Percent, Place, Problem, RouteName, UnixMs,
-    Window, WindowMs, check_percent, parse_json,
+    ConfigError, DrainMode, DrainStateSpec, Epoch, Fields, Node, OneOrMore, Percent, Place,
+    Problem, RouteName, UnixMs, Window, WindowMs, check_percent, parse_json,
 };
 
 /// A reload or a rebalance spreads over this, in milliseconds, when nobody says otherwise.

@@ -8,7 +8,7 @@ use std::mem::{Discriminant, discriminant};
 use super::spread;
 use super::store::StoreError;
 use super::worker::Standing;
-use crate::config::Control;
+use crate::rules::ControlStore;
 
 /// The longest pause between two questions, in milliseconds, unless the interval itself is longer.
 const LONGEST_MS: u64 = 30_000;
@@ -41,7 +41,7 @@ pub struct Poller {
 
 impl Poller {
     /// Whether to ask now. It counts as asked then, and waits for [`heard`](Self::heard).
-    pub fn is_due(&mut self, control: &Control, now_ms: u64) -> Due {
+    pub fn is_due(&mut self, control: &ControlStore, now_ms: u64) -> Due {
         let longest = LONGEST_MS.max(control.interval.as_millis()) * 2;
         if let Some(gives_up) = self.gives_up_ms {
             let waits =
@@ -64,7 +64,7 @@ impl Poller {
 
     /// Takes an answer, or the lack of one, and plans the next question. Returns what to tell the operator, if the store's condition has changed.
     /// `seed` tells processes apart.
-    pub fn heard(&mut self, control: &Control, heard: &Heard, seed: u64) -> Option<News> {
+    pub fn heard(&mut self, control: &ControlStore, heard: &Heard, seed: u64) -> Option<News> {
         self.gives_up_ms = None;
         let interval = control.interval.as_millis();
         let pause = if let Heard::Failed(_) = heard {
@@ -132,7 +132,7 @@ impl Condition {
     }
 }
 
-fn describe(control: &Control, heard: &Heard) -> String {
+fn describe(control: &ControlStore, heard: &Heard) -> String {
     let what = match heard {
         Heard::Drain(Standing::Higher | Standing::Known, epoch) => {
             format!("answers with epoch {epoch}")

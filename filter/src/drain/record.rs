@@ -7,9 +7,8 @@ use std::cmp::{Ordering, Reverse};
 use std::fmt::Write as _;
 
 use super::command::Command;
-use crate::config::spec::DrainMode;
 use crate::config::{
-    ConfigError, Epoch, OneOrMore, Percent, Place, Problem, Read, RouteName, UnixMs,
+    ConfigError, DrainMode, Epoch, OneOrMore, Percent, Place, Problem, Read, RouteName, UnixMs,
 };
 
 /// The largest record that is read, in bytes.

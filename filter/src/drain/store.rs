@@ -4,8 +4,8 @@ use base64ct::{Base64, Encoding as _};
 
 use super::command::Command;
 use super::record::RecordError;
-use crate::config::spec::StoreFormat;
-use crate::config::{Control, Fields, Node, Place, parse_json, text};
+use crate::config::{Fields, Node, Place, StoreFormat, parse_json, text};
+use crate::rules::ControlStore;
 
 /// The largest answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 1024 * 1024;
@@ -53,7 +53,7 @@ pub enum StoreError {
 }
 
 /// How the store is asked.
-pub fn ask(control: &Control) -> Ask {
+pub fn ask(control: &ControlStore) -> Ask {
     let key = control.key.as_str();
     match control.format {
         StoreFormat::Raw => Ask { method: "GET", path: rooted(key), body: None },

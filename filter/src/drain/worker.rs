@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use super::record::{Record, RecordError};
 use super::spread;
 use super::watermark::Watermark;
-use crate::config::spec::DrainMode;
+use crate::config::DrainMode;
 
 /// One VM's knowledge. It outlives configurations: they come and go in the same VM while connections stay.
 #[derive(Debug, Default)]

@@ -1,63 +1,62 @@
-//! A condition of a route, and the one definition of when it holds.
+//! One condition of a route, and the definition of when it matches.
 
 use std::fmt::Write as _;
 
-use crate::config::spec::{HeaderCondition, MatchSpec, PathCondition, ValueCondition};
-use crate::config::{ForeignName, HostPattern, Method};
+use crate::config::{
+    ForeignName, HeaderCondition, HostPattern, MatchSpec, Method, PathCondition, ValueCondition,
+};
 use crate::request::{RequestView, printable};
 
 /// One condition of a route.
 #[derive(Debug, Clone, Copy)]
 pub enum Condition<'c> {
-    /// The host is one of these.
+    /// One of the patterns matches the host.
     Hosts(&'c [HostPattern]),
-    /// The path is this.
+    /// The path matches.
     Path(&'c PathCondition),
     /// The method is one of these.
     Methods(&'c [Method]),
-    /// The header at this position of the list is so.
+    /// The header condition at this position of the list matches.
     Header(usize, &'c HeaderCondition),
     /// The control plane's route has this name.
     RouteName(&'c ForeignName),
-    /// The route's metadata names this policy.
+    /// The metadata of the proxy's route names this policy.
     Policy(&'c ForeignName),
 }
 
-impl MatchSpec {
-    /// Every condition, the cheap ones first.
-    pub fn conditions(&self) -> impl Iterator<Item = Condition<'_>> {
-        let methods = self.methods.iter().map(|methods| Condition::Methods(methods));
-        let path = self.path.iter().map(Condition::Path);
-        let hosts = self.hosts.iter().map(|hosts| Condition::Hosts(hosts));
-        let route_name = self.route_name.iter().map(Condition::RouteName);
-        let policy = self.policy.iter().map(Condition::Policy);
-        let headers = self.headers.iter().flat_map(|headers| headers.iter()).enumerate();
-        let headers = headers.map(|(index, header)| Condition::Header(index, header));
-        methods.chain(hosts).chain(path).chain(route_name).chain(policy).chain(headers)
-    }
+/// The conditions of a route, cheap ones first.
+pub fn conditions(spec: &MatchSpec) -> impl Iterator<Item = Condition<'_>> {
+    let methods = spec.methods.iter().map(|methods| Condition::Methods(methods));
+    let path = spec.path.iter().map(Condition::Path);
+    let hosts = spec.hosts.iter().map(|hosts| Condition::Hosts(hosts));
+    let route_name = spec.route_name.iter().map(Condition::RouteName);
+    let policy = spec.policy.iter().map(Condition::Policy);
+    let headers = spec.headers.iter().flat_map(|headers| headers.iter()).enumerate();
+    let headers = headers.map(|(index, header)| Condition::Header(index, header));
+    methods.chain(hosts).chain(path).chain(route_name).chain(policy).chain(headers)
+}
 
-    /// Whether `request` meets every condition.
-    pub fn hold(&self, request: &RequestView<'_>) -> bool {
-        self.conditions().all(|condition| condition.holds(request))
-    }
+/// Whether `request` meets every condition.
+pub fn matches(spec: &MatchSpec, request: &RequestView<'_>) -> bool {
+    conditions(spec).all(|condition| condition.matches(request))
 }
 
 impl Condition<'_> {
     /// Whether `request` meets this condition.
-    pub fn holds(&self, request: &RequestView<'_>) -> bool {
+    pub fn matches(&self, request: &RequestView<'_>) -> bool {
         match self {
-            Self::Hosts(hosts) => hosts.iter().any(|host| host.matches(request.host())),
-            Self::Path(path) => path.matches(request.path),
+            Self::Hosts(hosts) => hosts.iter().any(|host| host_matches(host, request.host())),
+            Self::Path(path) => path_matches(path, request.path),
             Self::Methods(methods) => {
                 methods.iter().any(|method| method.as_str().as_bytes() == request.method)
             }
-            Self::Header(_, header) => header.matches(request),
+            Self::Header(_, header) => header_matches(header, request),
             Self::RouteName(name) => request.route_name == Some(name.as_str().as_bytes()),
             Self::Policy(name) => request.policy == Some(name.as_str().as_bytes()),
         }
     }
 
-    /// The condition's place below `match`.
+    /// The condition's field in `match`, such as `headers[1]`.
     pub fn place(&self) -> String {
         match self {
             Self::Hosts(_) => "hosts".into(),
@@ -69,7 +68,7 @@ impl Condition<'_> {
         }
     }
 
-    /// What the condition asks for, for people to read.
+    /// What the condition requires, as readable text.
     pub fn expected(&self) -> String {
         match self {
             Self::Hosts(hosts) => format!("host {}", one_of(hosts.iter().map(HostPattern::as_str))),
@@ -95,7 +94,7 @@ impl Condition<'_> {
         }
     }
 
-    /// What `request` carries there, for people to read.
+    /// What `request` has in that place, as readable text.
     pub fn found(&self, request: &RequestView<'_>) -> String {
         let or_nothing = |value: &[u8]| match value {
             [] => "nothing".to_owned(),
@@ -123,51 +122,52 @@ fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
     list
 }
 
-impl HostPattern {
-    /// Whether `host`, without its port and in any case, is meant.
-    pub fn matches(&self, host: &[u8]) -> bool {
-        match self.suffix() {
-            None => host.eq_ignore_ascii_case(self.as_str().as_bytes()),
-            Some("") => true,
-            Some(suffix) => host.len().checked_sub(suffix.len()).is_some_and(|start| {
-                start > 0 && host[start..].eq_ignore_ascii_case(suffix.as_bytes())
-            }),
-        }
+/// Whether the pattern matches `host`, which has no port. Upper and lower case are equal.
+pub fn host_matches(pattern: &HostPattern, host: &[u8]) -> bool {
+    match pattern.suffix() {
+        None => host.eq_ignore_ascii_case(pattern.as_str().as_bytes()),
+        Some("") => true,
+        Some(suffix) => host.len().checked_sub(suffix.len()).is_some_and(|start| {
+            start > 0 && host[start..].eq_ignore_ascii_case(suffix.as_bytes())
+        }),
     }
 }
 
-impl PathCondition {
-    /// Whether `path`, without its query, is meant.
-    pub fn matches(&self, path: &[u8]) -> bool {
-        match self {
-            Self::Exact(exact) => exact.as_str().as_bytes() == path,
-            Self::Prefix(prefix) => path.starts_with(prefix.as_str().as_bytes()),
-            Self::Regex(pattern) => pattern.matches(path),
-        }
+/// Whether `path`, which has no query, meets the condition.
+pub fn path_matches(condition: &PathCondition, path: &[u8]) -> bool {
+    match condition {
+        PathCondition::Exact(exact) => exact.as_str().as_bytes() == path,
+        PathCondition::Prefix(prefix) => path.starts_with(prefix.as_str().as_bytes()),
+        PathCondition::Regex(pattern) => pattern.matches(path),
     }
 }
 
-impl HeaderCondition {
-    fn matches(&self, request: &RequestView<'_>) -> bool {
-        let mut values = request.values(self.name.as_str());
-        match &self.value {
-            ValueCondition::Present(wanted) => values.next().is_some() == *wanted,
-            value => values.any(|found| value.matches(found)),
-        }
+/// A text that every matching path starts with.
+pub fn literal_prefix(condition: Option<&PathCondition>) -> &[u8] {
+    match condition {
+        None => b"",
+        Some(PathCondition::Exact(path) | PathCondition::Prefix(path)) => path.as_str().as_bytes(),
+        Some(PathCondition::Regex(pattern)) => pattern.literal_prefix().as_bytes(),
     }
 }
 
-impl ValueCondition {
-    /// Whether the value `found` of a field that is there is meant.
-    pub(crate) fn matches(&self, found: &[u8]) -> bool {
-        match self {
-            Self::Exact(text) => text.as_str().as_bytes() == found,
-            Self::Prefix(text) => found.starts_with(text.as_str().as_bytes()),
-            Self::Contains(text) => {
-                found.windows(text.as_str().len()).any(|part| part == text.as_str().as_bytes())
-            }
-            Self::Regex(pattern) => pattern.matches(found),
-            Self::Present(wanted) => *wanted,
+fn header_matches(condition: &HeaderCondition, request: &RequestView<'_>) -> bool {
+    let mut values = request.values(condition.name.as_str());
+    match &condition.value {
+        ValueCondition::Present(wanted) => values.next().is_some() == *wanted,
+        value => values.any(|found| value_matches(value, found)),
+    }
+}
+
+/// Whether one value of a header that is present meets the condition.
+pub fn value_matches(condition: &ValueCondition, value: &[u8]) -> bool {
+    match condition {
+        ValueCondition::Exact(text) => text.as_str().as_bytes() == value,
+        ValueCondition::Prefix(text) => value.starts_with(text.as_str().as_bytes()),
+        ValueCondition::Contains(text) => {
+            value.windows(text.as_str().len()).any(|part| part == text.as_str().as_bytes())
         }
+        ValueCondition::Regex(pattern) => pattern.matches(value),
+        ValueCondition::Present(wanted) => *wanted,
     }
 }

@@ -1,43 +1,41 @@
-//! The index that finds the first matching route without asking every route.
+//! An index that finds the first matching route without a check of every route.
 //!
-//! A route lies in one *scope* for each of its hosts: that host, its route name and its policy, each possibly "any". Within
-//! a scope it lies under what its path begins with. A request looks into the few scopes that could be its own, and there under each
-//! length that some path of the scope has; the routes found so are candidates, which the real conditions then decide. So the
-//! index works on hashes alone and needs no care about collisions: they would add a candidate, never a match.
+//! A *scope* is a host, a route name and a policy, each possibly "any". A route is in one scope for each of its hosts. Within
+//! a scope, routes are indexed by the literal start of their paths. A request has few possible scopes, and in each of them the
+//! index is read once for each length that the paths of the scope have. The routes found are candidates; their conditions
+//! decide. The index works on hashes alone: a collision adds a candidate, never a match.
 //!
-//! The work depends on the number of labels of the host and of distinct lengths of paths, not on the number of routes. What stays
-//! linear is what no index of this kind separates: routes of the same scope and path that differ in methods or headers only, and regular
-//! expressions that begin alike.
+//! The cost depends on the number of labels in the host and of distinct path lengths, not on the number of routes. It is linear
+//! in the routes that this index cannot separate: routes of one scope and path that differ in methods or headers only, and
+//! regular expressions with the same literal start.
 
-use crate::config::spec::{MatchSpec, PathCondition};
+use super::condition::literal_prefix;
+use crate::config::{HostPattern, MatchSpec, PathCondition};
 use crate::hash::{Map, SEED, extend};
 use crate::request::RequestView;
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
-    /// Where the scope lies in `scopes`, by its hash.
+    /// Positions in `scopes`, by the scope's hash.
     scope_at: Map<u64, usize>,
     scopes: Vec<Scope>,
-    /// Where the list lies in `lists`, by scope and the beginning of the path.
+    /// Positions in `lists`, by the hash of scope and path.
     list_at: Map<u64, usize>,
-    /// Routes, in ascending order.
+    /// Positions of routes, each list in ascending order.
     lists: Vec<Vec<usize>>,
     uses_hosts: bool,
     uses_route_name: bool,
     uses_policy: bool,
 }
 
-/// What the paths of a scope look like.
 #[derive(Debug, Default)]
 struct Scope {
-    /// The lengths of the prefixes, ascending.
+    /// The lengths of the path prefixes, in ascending order.
     lengths: Vec<usize>,
-    /// Whether some path is exact.
-    exact: bool,
+    has_exact_path: bool,
 }
 
-/// Stands for "any" host, route name or policy.
+/// The hash of "any" host, route name or policy.
 const ANY: u64 = 0;
 
 impl Router {
@@ -59,27 +57,27 @@ impl Router {
         let hosts = conditions.hosts.iter().flat_map(|hosts| hosts.iter()).map(host_hash);
         let any = conditions.hosts.is_none().then_some(ANY);
         for host in hosts.chain(any) {
-            let key = scope_hash(host, route_name, policy);
-            let scope = entry(&mut self.scope_at, &mut self.scopes, key);
-            let literal = literal(conditions.path.as_ref());
-            let under = match conditions.path {
-                Some(PathCondition::Exact(_)) => {
-                    scope.exact = true;
-                    exact_hash(key, path_hash(literal))
-                }
-                _ => {
-                    if let Err(place) = scope.lengths.binary_search(&literal.len()) {
-                        scope.lengths.insert(place, literal.len());
-                    }
-                    prefix_hash(key, literal.len(), path_hash(literal))
-                }
-            };
-            let list = entry(&mut self.list_at, &mut self.lists, under);
-            // Two hosts of one route may share a hash.
+            let scope = scope_hash(host, route_name, policy);
+            let path = self.insert_path(scope, conditions.path.as_ref());
+            let list = entry(&mut self.list_at, &mut self.lists, path);
+            // Two hosts of one route can have the same hash.
             if list.last() != Some(&index) {
                 list.push(index);
             }
         }
+    }
+
+    fn insert_path(&mut self, key: u64, path: Option<&PathCondition>) -> u64 {
+        let scope = entry(&mut self.scope_at, &mut self.scopes, key);
+        let literal = literal_prefix(path);
+        if let Some(PathCondition::Exact(_)) = path {
+            scope.has_exact_path = true;
+            return exact_hash(key, path_hash(literal));
+        }
+        if let Err(position) = scope.lengths.binary_search(&literal.len()) {
+            scope.lengths.insert(position, literal.len());
+        }
+        prefix_hash(key, literal.len(), path_hash(literal))
     }
 
     pub(crate) fn uses_route_name(&self) -> bool {
@@ -90,30 +88,30 @@ impl Router {
         self.uses_policy
     }
 
-    /// The lowest route that could match `request` and that `holds` confirms.
+    /// The lowest candidate for `request` that `matches` confirms.
     pub(crate) fn first(
         &self,
         request: &RequestView<'_>,
-        holds: impl Fn(usize) -> bool,
+        matches: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let mut best = None;
         self.candidate_lists(request, &mut |list| {
-            let open = list.iter().take_while(|index| best.is_none_or(|best| **index < best));
-            if let Some(found) = open.into_iter().find(|index| holds(**index)) {
+            let lower = list.iter().take_while(|index| best.is_none_or(|best| **index < best));
+            if let Some(found) = lower.into_iter().find(|index| matches(**index)) {
                 best = Some(*found);
             }
         });
         best
     }
 
-    /// Shows `visit` every list of routes under which `request` falls. Each list is ascending.
+    /// Calls `visit` with each list of candidates for `request`. Each list is in ascending order.
     pub(crate) fn candidate_lists(
         &self,
         request: &RequestView<'_>,
         visit: &mut dyn FnMut(&[usize]),
     ) {
-        let route_names = alternatives(self.uses_route_name, request.route_name);
-        let policies = alternatives(self.uses_policy, request.policy);
+        let route_names = any_or(request.route_name.filter(|_| self.uses_route_name));
+        let policies = any_or(request.policy.filter(|_| self.uses_policy));
         self.each_host(request.host(), |host| {
             for route_name in route_names.into_iter().flatten() {
                 for policy in policies.into_iter().flatten() {
@@ -127,30 +125,30 @@ impl Router {
     }
 
     fn scope_lists(&self, key: u64, scope: &Scope, path: &[u8], visit: &mut dyn FnMut(&[usize])) {
-        let mut look = |under: u64| {
-            if let Some(at) = self.list_at.get(&under) {
+        let mut visit_list = |hash: u64| {
+            if let Some(at) = self.list_at.get(&hash) {
                 visit(&self.lists[*at]);
             }
         };
         let mut hash = PATH_SEED;
-        let mut done = 0;
+        let mut hashed = 0;
         for &length in scope.lengths.iter().take_while(|length| **length <= path.len()) {
-            hash = extend(hash, &path[done..length]);
-            done = length;
-            look(prefix_hash(key, length, hash));
+            hash = extend(hash, &path[hashed..length]);
+            hashed = length;
+            visit_list(prefix_hash(key, length, hash));
         }
-        if scope.exact {
-            look(exact_hash(key, extend(hash, &path[done..])));
+        if scope.has_exact_path {
+            visit_list(exact_hash(key, extend(hash, &path[hashed..])));
         }
     }
 
-    /// Calls `visit` with "any" and with the host and each of its suffixes, if some route asks for hosts at all.
+    /// Calls `visit` with the hashes of "any", of `host`, and of each of its suffixes.
     fn each_host(&self, host: &[u8], mut visit: impl FnMut(u64)) {
         visit(ANY);
         if !self.uses_hosts {
             return;
         }
-        // From the end, because that is where suffixes agree.
+        // From the end, because suffixes share it.
         let mut hash = HOST_SEED;
         visit(suffix_hash(hash));
         for (index, byte) in host.iter().enumerate().rev() {
@@ -163,7 +161,7 @@ impl Router {
     }
 }
 
-/// The item of `key`, made when there is none.
+/// The item of `key`, inserted if absent.
 fn entry<'i, T: Default>(at: &mut Map<u64, usize>, items: &'i mut Vec<T>, key: u64) -> &'i mut T {
     let position = *at.entry(key).or_insert(items.len());
     if position == items.len() {
@@ -172,17 +170,8 @@ fn entry<'i, T: Default>(at: &mut Map<u64, usize>, items: &'i mut Vec<T>, key: u
     &mut items[position]
 }
 
-fn alternatives(used: bool, value: Option<&[u8]>) -> [Option<u64>; 2] {
-    [Some(ANY), value.filter(|_| used).map(|value| name_hash(Some(value)))]
-}
-
-/// What every path that meets the condition begins with.
-pub(crate) fn literal(path: Option<&PathCondition>) -> &[u8] {
-    match path {
-        None => b"",
-        Some(PathCondition::Exact(path) | PathCondition::Prefix(path)) => path.as_str().as_bytes(),
-        Some(PathCondition::Regex(pattern)) => pattern.literal_prefix().as_bytes(),
-    }
+fn any_or(name: Option<&[u8]>) -> [Option<u64>; 2] {
+    [Some(ANY), name.map(|name| name_hash(Some(name)))]
 }
 
 const PATH_SEED: u64 = SEED;
@@ -201,7 +190,7 @@ fn name_hash(name: Option<&[u8]>) -> u64 {
     name.map_or(ANY, |name| path_hash(name).max(1))
 }
 
-fn host_hash(pattern: &crate::config::HostPattern) -> u64 {
+fn host_hash(pattern: &HostPattern) -> u64 {
     let backwards =
         |text: &str| text.bytes().rev().fold(HOST_SEED, |hash, byte| extend(hash, &[byte]));
     match pattern.suffix() {

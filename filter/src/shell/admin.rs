@@ -8,14 +8,14 @@ use crate::admin::{self, Asked, Ended, MAX_BODY};
 use crate::drain::{Command, RecordError};
 use crate::health;
 use crate::metrics::General;
+use crate::reply::LocalReply;
 use crate::request::RequestView;
 use crate::state::State;
-use crate::stream::Reply;
 
 /// What happens to a request that is for the filter itself.
 pub(super) enum Own {
     /// It is answered.
-    Answer(Reply),
+    Answer(LocalReply),
     /// Its body decides.
     AwaitBody,
 }
@@ -35,20 +35,20 @@ pub(super) fn own(active: &Active, request: &RequestView<'_>, ended: bool) -> Op
 }
 
 /// The answer to a command whose body has at most `size` bytes by now; `None` while more may come.
-pub(super) fn body(active: &Active, size: usize, ended: bool) -> Option<Reply> {
+pub(super) fn body(active: &Active, size: usize, ended: bool) -> Option<LocalReply> {
     if size > MAX_BODY {
         return Some(admin::too_large());
     }
     ended.then(|| carry_out(active, Command::written(&host::request_body(size))))
 }
 
-fn carry_out(active: &Active, command: Result<Command, RecordError>) -> Reply {
+fn carry_out(active: &Active, command: Result<Command, RecordError>) -> LocalReply {
     let config = &active.config;
     let command = match command {
         Ok(command) => command,
         Err(error) => return admin::wrong(&error),
     };
-    let ended = match config.first_unknown(command.routes.as_deref()) {
+    let ended = match config.unknown_route(command.routes.as_deref()) {
         Some(name) => Ended::NoSuchRoute(name.to_owned()),
         None => vm::with(|vm| vm.command(&command, config)),
     };
@@ -58,7 +58,7 @@ fn carry_out(active: &Active, command: Result<Command, RecordError>) -> Reply {
     tell(active, |state, closed| admin::answer(&ended, state, closed))
 }
 
-fn tell(active: &Active, answer: impl FnOnce(&State<'_>, u64) -> Reply) -> Reply {
+fn tell(active: &Active, answer: impl FnOnce(&State<'_>, u64) -> LocalReply) -> LocalReply {
     let tick_ms = active.config.refresh().as_millis();
     vm::with(|vm| vm.state(&active.instance, tick_ms, answer))
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
 
-use crate::config::Control;
 use crate::drain::store::Ask;
 use crate::hygiene::MARKER;
 use crate::metrics::Kind;
-use crate::stream::Reply;
+use crate::reply::LocalReply;
+use crate::rules::ControlStore;
 
 /// A value in shared data, and the number under which it may be replaced.
 pub(super) type Shared = (Option<Vec<u8>>, Option<u32>);
@@ -99,7 +99,7 @@ pub(super) fn replace_response_body(size: usize, body: &[u8]) {
     report(hostcalls::set_buffer(BufferType::HttpResponseBody, 0, size, body), "response body");
 }
 
-pub(super) fn reply(reply: &Reply) {
+pub(super) fn reply(reply: &LocalReply) {
     let grpc_status = reply.grpc_status.map(|status| status.to_string());
     let mut headers = vec![("content-type", &*reply.content_type)];
     headers.extend(grpc_status.as_deref().map(|status| ("grpc-status", status)));
@@ -122,14 +122,14 @@ pub(super) fn request_body(size: usize) -> Vec<u8> {
 }
 
 /// Answers a stream of this plugin from outside of its callbacks. Whether there still is such a stream, only the host knows.
-pub(super) fn reply_to(context: u32, answer: &Reply) {
+pub(super) fn reply_to(context: u32, answer: &LocalReply) {
     if hostcalls::set_effective_context(context).is_ok() {
         reply(answer);
     }
 }
 
 /// Asks a store. Its answer comes to the plugin; without a promise of one this is false.
-pub(super) fn call(control: &Control, ask: &Ask) -> bool {
+pub(super) fn call(control: &ControlStore, ask: &Ask) -> bool {
     let mut headers = vec![
         (":method", ask.method),
         (":path", ask.path.as_str()),

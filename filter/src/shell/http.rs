@@ -92,7 +92,7 @@ impl Http {
         }
         let route_name =
             config.needs_route_name().then(|| host::property(&["xds", "route_name"])).flatten();
-        let policy = config.needs_policy().then(route_policy).flatten();
+        let policy = config.needs_metadata_policy().then(route_policy).flatten();
         request.route_name = route_name.as_deref();
         request.policy = policy.as_deref();
         let effects = self.stream.request(config, &request, connection, ended);
@@ -117,7 +117,7 @@ impl Http {
             host::reply(&reply);
             return Action::Pause;
         }
-        if config.policy(self.stream.route()).watches() {
+        if config.policy(self.stream.route()).watches_streams() {
             let watch = Watch::begin(&self.streams, active, &self.stream, self.id, ended);
             self.watch = Some(watch);
         }

@@ -9,11 +9,12 @@ use super::http::Http;
 use super::vm::{self, Vm};
 use super::watch::{self, Streams};
 use super::{admin, host};
-use crate::config::spec::Signal;
-use crate::config::{Config, ConfigError, Control, MAX_DOCUMENT, NO_ROUTE};
+use crate::config::{ConfigError, Document, MAX_DOCUMENT, NO_ROUTE, Signal};
 use crate::decision::Decisions;
 use crate::drain::store::{self, StoreError};
+use crate::load::load;
 use crate::metrics::{General, RouteSlot};
+use crate::rules::{ControlStore, Rules};
 
 /// Warnings of one configuration that are logged; a generated one may have thousands.
 const LOGGED_WARNINGS: usize = 20;
@@ -35,7 +36,7 @@ pub(super) struct Root {
 
 /// A configuration in force. Streams keep the one under which they began.
 pub(super) struct Active {
-    pub(super) config: Config,
+    pub(super) config: Rules,
     /// Where the routes count, in their order, and then those without a route.
     slots: Vec<RouteSlot>,
     /// Connections close through the marker header.
@@ -49,7 +50,7 @@ pub(super) struct Active {
 }
 
 impl Active {
-    fn new(config: Config) -> Self {
+    fn new(config: Rules) -> Self {
         vm::with(|vm| {
             let names = config.routes.iter().map(|route| route.name.as_str()).chain([NO_ROUTE]);
             let slots = names.map(|name| vm.metrics.slot(name)).collect();
@@ -74,29 +75,29 @@ impl Active {
 }
 
 impl Root {
-    fn read(size: usize) -> Result<Config, ConfigError> {
+    fn read(size: usize) -> Result<Rules, ConfigError> {
         // Too large a document is not even copied: the module would keep that memory for ever.
-        let parsed = match size {
-            0..=MAX_DOCUMENT => Config::parse(&host::configuration(size))?,
-            _ => return Err(Config::too_large(size)),
+        let loaded = match size {
+            0..=MAX_DOCUMENT => load(&host::configuration(size))?,
+            _ => return Err(Document::too_large(size)),
         };
-        for warning in parsed.warnings.iter().take(LOGGED_WARNINGS) {
+        for warning in loaded.warnings.iter().take(LOGGED_WARNINGS) {
             host::log(LogLevel::Warn, &format!("configuration: {warning}"));
         }
-        Ok(parsed.config)
+        Ok(loaded.rules)
     }
 }
 
 impl Root {
-    fn accept(&mut self, config: Config) {
+    fn accept(&mut self, config: Rules) {
         let active = Active::new(config);
         let config = &active.config;
-        host::tick_every(config.tick().as_millis());
+        host::tick_every(config.tick_period().as_millis());
         self.hurries = false;
-        self.streams.borrow_mut().ticks_every(config.tick(), host::now_ms());
+        self.streams.borrow_mut().ticks_every(config.tick_period(), host::now_ms());
         vm::with(|vm| {
             vm.stores.ended(self.number);
-            self.number = vm.stores.configured(config.control().is_some());
+            self.number = vm.stores.configured(config.control_store().is_some());
             vm.poller.interrupted();
             if config.drain.is_some() {
                 vm.look(config);
@@ -111,7 +112,7 @@ impl Root {
     /// Whether a refresh has passed, as closely as a tick can tell.
     fn is_to_exchange(&mut self, now: Option<u64>) -> bool {
         if let (Some(active), Some(now), Some(before)) = (&self.active, now, self.exchanged_ms) {
-            let tick = active.config.tick().as_millis();
+            let tick = active.config.tick_period().as_millis();
             if now.abs_diff(before) + tick / 2 < active.config.refresh().as_millis() {
                 return false;
             }
@@ -138,9 +139,9 @@ impl Root {
     }
 
     /// The store that this context asks, while it is the one to ask.
-    fn store(&self, vm: &Vm) -> Option<(&Config, &Control)> {
+    fn store(&self, vm: &Vm) -> Option<(&Rules, &ControlStore)> {
         let config = &self.active.as_ref()?.config;
-        let control = config.control().filter(|_| vm.stores.asks(self.number))?;
+        let control = config.control_store().filter(|_| vm.stores.asks(self.number))?;
         Some((config, control))
     }
 }
@@ -200,7 +201,11 @@ impl RootContext for Root {
         if std::mem::replace(&mut self.hurries, hurries) != hurries
             && let Some(active) = &self.active
         {
-            host::tick_every(if hurries { HURRY_MS } else { active.config.tick().as_millis() });
+            host::tick_every(if hurries {
+                HURRY_MS
+            } else {
+                active.config.tick_period().as_millis()
+            });
         }
     }
 

@@ -8,14 +8,14 @@ use super::admin::Waiting;
 use super::host;
 use super::stores::Stores;
 use crate::admin::Ended;
-use crate::config::spec::DrainStateSpec;
-use crate::config::{Config, Control};
+use crate::config::DrainStateSpec;
 use crate::decision;
 use crate::drain::poller::{Due, Heard};
 use crate::drain::store::{self, StoreError};
 use crate::drain::{Command, Look, Poller, RECORD_KEY, Record, Standing, WATERMARK_KEY, Worker};
 use crate::members::{MEMBERS_KEY, Membership, Moment, Report};
 use crate::metrics::{General, Kind, Metrics, Sink};
+use crate::rules::{ControlStore, Rules};
 use crate::state::State;
 
 /// How often a write to shared data is repeated when others write too; the next tick tries again anyway.
@@ -64,7 +64,7 @@ impl Vm {
     }
 
     /// Looks at the drain record, and learns from it or corrects it.
-    pub(super) fn look(&mut self, config: &Config) {
+    pub(super) fn look(&mut self, config: &Rules) {
         let Some(now) = host::now_ms() else { return };
         for _ in 0..ATTEMPTS {
             if self.look_once(config, now).is_ok() {
@@ -74,7 +74,7 @@ impl Vm {
         self.exchange_watermark();
     }
 
-    fn look_once(&mut self, config: &Config, now: u64) -> Result<Seen, host::Outdated> {
+    fn look_once(&mut self, config: &Rules, now: u64) -> Result<Seen, host::Outdated> {
         let (value, cas) = host::shared(RECORD_KEY);
         let look = self.worker.look(value.as_deref(), now);
         self.report(&look, config);
@@ -85,7 +85,7 @@ impl Vm {
     }
 
     /// Puts a drain in force that somebody asks for, if it is higher than the one that is, and says how it stands.
-    pub(super) fn command(&mut self, command: &Command, config: &Config) -> Ended {
+    pub(super) fn command(&mut self, command: &Command, config: &Rules) -> Ended {
         let now = host::now_ms().unwrap_or(0);
         for _ in 0..ATTEMPTS {
             let Ok(Seen::Known(cas)) = self.look_once(config, now) else { continue };
@@ -107,7 +107,7 @@ impl Vm {
     }
 
     /// Puts the drain in force that a configuration asks for. The same epoch again changes nothing: a configuration stays when its drain is over.
-    pub(super) fn configured(&mut self, state: &DrainStateSpec, config: &Config) {
+    pub(super) fn configured(&mut self, state: &DrainStateSpec, config: &Rules) {
         if let Ended::Refused(standing, epoch) = self.command(&Command::configured(state), config) {
             self.metrics.add(General::DrainStale, 1);
             if standing == Standing::Taken {
@@ -132,7 +132,7 @@ impl Vm {
         }
     }
 
-    fn report(&mut self, look: &Look, config: &Config) {
+    fn report(&mut self, look: &Look, config: &Rules) {
         if look.stale {
             self.metrics.add(General::DrainStale, 1);
         }
@@ -144,7 +144,7 @@ impl Vm {
                 host::set_metric(id, record.epoch);
             }
             host::log(LogLevel::Info, &format!("drain {}", record.to_json()));
-            if let Some(name) = config.first_unknown(record.routes.as_deref()) {
+            if let Some(name) = config.unknown_route(record.routes.as_deref()) {
                 let message = format!(
                     "drain epoch {}: this configuration has no route {name}, so it closes nothing there",
                     record.epoch
@@ -176,7 +176,7 @@ impl Vm {
     }
 
     /// Asks the store if that is due. The answer comes to [`heard`](Self::heard).
-    pub(super) fn poll(&mut self, control: &Control, config: &Config) {
+    pub(super) fn poll(&mut self, control: &ControlStore, config: &Rules) {
         let Some(now) = host::now_ms() else { return };
         let error = match self.poller.is_due(control, now) {
             Due::No => return,
@@ -191,8 +191,8 @@ impl Vm {
     pub(super) fn heard(
         &mut self,
         answer: Result<Option<Command>, StoreError>,
-        control: &Control,
-        config: &Config,
+        control: &ControlStore,
+        config: &Rules,
     ) {
         let heard = match answer {
             Err(error) => Heard::Failed(error),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::root::Active;
 use super::{host, vm};
-use crate::errors::Asker;
+use crate::error_pages::ErrorContext;
 use crate::live::{Live, Over, Slot};
 use crate::reason::Reason;
 use crate::stream::Stream;
@@ -15,7 +15,7 @@ use crate::stream::Stream;
 pub(super) struct Owner {
     active: Rc<Active>,
     route: Option<usize>,
-    asker: Asker,
+    asker: ErrorContext,
 }
 
 /// The streams of one plugin. It is never borrowed during a host call that ends a stream: hosts call back from within it.
@@ -36,7 +36,7 @@ impl Watch {
         ended: bool,
     ) -> Self {
         let route = stream.route();
-        let limits = active.config.policy(route).limits;
+        let limits = active.config.policy(route).idle_timeouts;
         let owner = Owner { active: Rc::clone(active), route, asker: stream.asker().clone() };
         let waits = stream.waits(ended);
         let slot = streams.borrow_mut().begin(context, limits, waits, owner);
@@ -73,7 +73,7 @@ pub(super) fn tick(streams: &Streams, now: Option<u64>) -> bool {
     let mut over = streams.borrow_mut().tick(now, AT_ONCE);
     vm::with(|vm| {
         let is_due = |connection: u64, owner: &Owner| {
-            let route = owner.route.and_then(|index| owner.active.config.route_label(index));
+            let route = owner.route.and_then(|index| owner.active.config.route_name(index));
             vm.worker.closes(connection, route, || now)
         };
         let is_due = vm.worker.in_force().map(|_| is_due);
@@ -93,12 +93,12 @@ fn finish(over: Over<Owner>) {
         return host::cut(context);
     }
     let config = &owner.active.config;
-    let limits = config.policy(owner.route).limits;
+    let limits = config.policy(owner.route).idle_timeouts;
     let limit = if reason == Reason::SendTimeout { limits.send } else { limits.read };
     let plain = || {
         let limit = limit.map_or_else(String::new, |limit| limit.to_string());
         let towards = if reason == Reason::SendTimeout { "went to" } else { "came from" };
         format!("{}: nothing {towards} the upstream for {limit}\n", reason.word())
     };
-    host::reply_to(context, &config.error(owner.route, &owner.asker, reason, 504, plain));
+    host::reply_to(context, &config.error_reply(owner.route, &owner.asker, reason, 504, plain));
 }

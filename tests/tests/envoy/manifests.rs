@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sluice_filter::config::Config;
+use sluice_filter::load;
 use sluice_tests::envoy::{self, Bootstrap, Envoy, yaml};
 use sluice_tests::http1::Client;
 use sluice_tests::upstream::Upstream;
@@ -46,9 +46,9 @@ fn the_filter_accepts_the_configurations_of_the_manifests() {
     let istio = &manifests("istio/sluice.yaml")[0]["spec"];
     let gateway = &manifests("envoy-gateway/sluice.yaml")[0]["spec"];
     for configuration in [&istio["pluginConfig"], &gateway["wasm"][0]["config"]] {
-        let parsed = Config::parse(configuration.to_string().as_bytes());
-        let config = parsed.expect("the filter accepts the configuration").config;
-        assert_eq!(config.routes.len(), 2);
+        let loaded = load(configuration.to_string().as_bytes());
+        let rules = loaded.expect("the filter accepts the configuration").rules;
+        assert_eq!(rules.routes.len(), 2);
     }
 }
 

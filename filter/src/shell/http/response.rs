@@ -12,7 +12,8 @@ use crate::hygiene::MARKER;
 use crate::live::Kind;
 use crate::metrics::{General, PerRoute};
 use crate::reason::Reason;
-use crate::stream::{Passage, Reply, ResponseEffects};
+use crate::reply::LocalReply;
+use crate::stream::{Passage, ResponseEffects};
 
 impl Http {
     pub(super) fn response(&mut self, active: &Active, ended: bool) -> Action {
@@ -23,7 +24,7 @@ impl Http {
         }
         let route = self.stream.route();
         let due = self.stream.connection().is_some_and(|connection| {
-            let name = route.and_then(|index| config.route_label(index));
+            let name = route.and_then(|index| config.route_name(index));
             vm::with(|vm| vm.worker.closes(connection, name, host::now_ms))
         });
         let closing = due && (active.marks || speaks_http_1());
@@ -65,13 +66,13 @@ impl Http {
 
     /// Finds out whether this response is an error of the filter's or the proxy's own, and puts the operator's page in the place of its body.
     /// One without a body has no such place: then the page is to be sent as an answer of its own.
-    fn judge(&mut self, active: &Active, ended: bool) -> Option<Reply> {
+    fn judge(&mut self, active: &Active, ended: bool) -> Option<LocalReply> {
         let over = self.watch.as_ref().and_then(Watch::over);
         if over.is_some() {
             self.reason = over;
             self.stream.answer();
         }
-        if self.stream.is_answered() || !active.config.asks_why() {
+        if self.stream.is_answered() || !active.config.wants_failure_reason() {
             return None;
         }
         self.reason = host::detail().as_deref().and_then(Reason::of_detail);

@@ -39,7 +39,7 @@ impl Http {
         let over = self.watch.as_ref().and_then(Watch::over);
         if over.is_some() {
             self.reason = over;
-        } else if !self.complete && self.reason.is_none() && active.config.asks_why() {
+        } else if !self.complete && self.reason.is_none() && active.config.wants_failure_reason() {
             let reason = host::detail().as_deref().and_then(Reason::of_detail);
             self.reason = reason.filter(|reason| !(self.tunnel && reason.is_close()));
             if let Some(reason) = self.reason.filter(|_| self.counted) {

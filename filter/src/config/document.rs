@@ -1,0 +1,278 @@
+//! The whole document, and the sections that decide about requests.
+
+use super::drain::{DrainSpec, HealthSpec};
+use super::error::{ConfigError, Problem};
+use super::json::{Node, parse_json};
+use super::matching::MatchSpec;
+use super::read::{OneOrMore, Place, Read as _, record, words};
+use super::scalar::{Attempts, MaxBytes, MediaType, PageText, RouteName, Version};
+use super::span::Span;
+
+/// The longest document that is read, in bytes: room for some 50,000 routes.
+pub const MAX_DOCUMENT: usize = 8 * 1024 * 1024;
+
+record! {
+    /// The whole document.
+    pub struct Document {
+        required {
+            /// The version of this format: 1.
+            version: Version,
+        }
+        optional {
+            /// The policy of requests that match no route, and of fields that a route leaves out.
+            defaults: PolicySpec,
+            /// The routes. The first whose conditions all match decides.
+            routes: Vec<RouteSpec>,
+            /// How this process takes part in drains. If absent, the filter never closes a connection.
+            drain: DrainSpec,
+            /// The path that a load balancer probes. It fails while the proxy terminates.
+            health: HealthSpec,
+            /// The bodies of error responses that the filter or the proxy creates.
+            errors: ErrorsSpec,
+            /// Where the filter reports its decisions.
+            report: ReportSpec,
+        }
+    }
+}
+
+impl Document {
+    /// Parses a document. Rules that span several sections are not checked.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
+    pub fn parse(document: &[u8]) -> Result<Self, ConfigError> {
+        let at = &Place::Root;
+        if document.len() > MAX_DOCUMENT {
+            return Err(Self::too_large(document.len()));
+        }
+        let text = match std::str::from_utf8(document) {
+            Ok(text) => text,
+            Err(error) => return at.refuse(Problem::NotUtf8 { at: error.valid_up_to() }),
+        };
+        if text.trim().is_empty() {
+            return at.refuse(Problem::Empty);
+        }
+        let root = parse_json(text).or_else(|problem| at.refuse(problem))?;
+        // The version comes first, so that a document of a later version is refused for its version, and not for a field
+        // that this version does not have.
+        if let Node::Object(fields) = &root
+            && let Some((_, version)) = fields.iter().find(|(key, _)| key == "version")
+        {
+            Version::read(version, &Place::Field(at, "version"))?;
+        }
+        Self::read(&root, at)
+    }
+
+    /// The error for a document of `found` bytes, which is more than [`MAX_DOCUMENT`].
+    pub fn too_large(found: usize) -> ConfigError {
+        Place::Root.error(Problem::TooLarge { found, limit: MAX_DOCUMENT })
+    }
+}
+
+record! {
+    /// The fields that a route can have, as defaults.
+    #[derive(Default)]
+    pub struct PolicySpec {
+        required {}
+        optional {
+            /// Whether bodies are buffered or streamed.
+            buffering: BufferingSpec,
+            /// Timeouts of a request.
+            timeouts: TimeoutsSpec,
+            /// When a failed attempt is retried.
+            retry: RetrySpec,
+            /// What a drain does to a response that does not end on its own; wait if absent.
+            drain: OnDrain,
+        }
+    }
+}
+
+record! {
+    /// A route: conditions, and the policy of the requests that meet them.
+    pub struct RouteSpec {
+        required {
+            /// The route's name in metrics, reports and drains.
+            name: RouteName,
+        }
+        optional {
+            /// The conditions. All must match; if absent, every request matches.
+            r#match: MatchSpec,
+            /// Whether bodies are buffered or streamed.
+            buffering: BufferingSpec,
+            /// Timeouts of a request.
+            timeouts: TimeoutsSpec,
+            /// When a failed attempt is retried.
+            retry: RetrySpec,
+            /// What a drain does to a response that does not end on its own; wait if absent.
+            drain: OnDrain,
+        }
+    }
+}
+
+words! {
+    /// Whether response bodies are buffered or streamed.
+    pub enum BufferingMode {
+        /// Buffered if the declared length fits.
+        On = "on",
+        /// Streamed. A response header requests the same of the proxies in front.
+        Off = "off",
+        /// Buffered if the declared length fits and the content type is not one of a stream.
+        Auto = "auto",
+    }
+}
+
+words! {
+    /// Whether request bodies are buffered or streamed.
+    pub enum RequestBuffering {
+        /// Buffered if the declared length fits; a longer one gets the status 413.
+        On = "on",
+        /// Streamed.
+        Off = "off",
+    }
+}
+
+record! {
+    /// Whether bodies are buffered or streamed. A string, such as "off", is short for an object with `response`.
+    #[derive(Default)]
+    #[cfg_attr(feature = "schema", schemars(transform = or_response_mode))]
+    pub struct BufferingSpec {
+        required {}
+        optional {
+            /// The response body.
+            response: BufferingMode,
+            /// The request body.
+            request: RequestBuffering,
+            /// The longest body that is buffered, in bytes.
+            max_bytes: MaxBytes,
+        }
+    }
+    word response
+}
+
+/// Adds the short form of [`BufferingSpec`] to its schema.
+#[cfg(feature = "schema")]
+fn or_response_mode(schema: &mut schemars::Schema) {
+    let object = std::mem::take(schema).to_value();
+    *schema = schemars::json_schema!({ "anyOf": [{ "enum": BufferingMode::WORDS }, object] });
+}
+
+record! {
+    /// Timeouts of a request. 0s switches a timeout off; an absent one leaves the proxy's own in force.
+    #[derive(Default)]
+    pub struct TimeoutsSpec {
+        required {}
+        optional {
+            /// From the end of the request to the end of the response, all attempts included.
+            request: Span,
+            /// One attempt, up to the response headers.
+            per_try: Span,
+            /// The longest wait for response headers or a chunk of the response body.
+            read: Span,
+            /// The longest wait for a chunk of the request body.
+            send: Span,
+        }
+        not_ours {
+            connect: "a filter cannot limit how long connecting takes; set connect_timeout on the cluster",
+        }
+    }
+}
+
+words! {
+    /// What a drain does to a response that does not end on its own: an event stream, or JSON lines.
+    pub enum OnDrain {
+        /// The response keeps its connection until it ends.
+        Wait = "wait",
+        /// When its connection is due, the response ends between two events or lines, and the client reconnects.
+        Cut = "cut",
+    }
+}
+
+record! {
+    /// When a failed attempt is retried.
+    pub struct RetrySpec {
+        required {
+            /// The failures that are retried.
+            on: OneOrMore<RetryOn>,
+            /// The number of attempts, the first included.
+            attempts: Attempts,
+        }
+        optional {}
+    }
+}
+
+words! {
+    /// A failure that is retried, by Envoy's name. `retriable-status-codes` and `retriable-headers` are missing
+    /// because they have no effect without a list.
+    pub enum RetryOn {
+        /// Any 5xx, or no response.
+        ServerError = "5xx",
+        /// 502, 503 or 504.
+        GatewayError = "gateway-error",
+        /// The upstream sent no response: it closed, reset, or the attempt timed out.
+        Reset = "reset",
+        /// The upstream closed before the request was sent.
+        ResetBeforeRequest = "reset-before-request",
+        /// The connection to the upstream failed.
+        ConnectFailure = "connect-failure",
+        /// The upstream refused the stream.
+        RefusedStream = "refused-stream",
+        /// 409.
+        Retriable4xx = "retriable-4xx",
+        /// Envoy's rate limit filter rejected the request.
+        EnvoyRatelimited = "envoy-ratelimited",
+        /// HTTP/3 failed after the connection was made.
+        Http3PostConnectFailure = "http3-post-connect-failure",
+        /// gRPC status CANCELLED.
+        Cancelled = "cancelled",
+        /// gRPC status DEADLINE_EXCEEDED.
+        DeadlineExceeded = "deadline-exceeded",
+        /// gRPC status INTERNAL.
+        Internal = "internal",
+        /// gRPC status RESOURCE_EXHAUSTED.
+        ResourceExhausted = "resource-exhausted",
+        /// gRPC status UNAVAILABLE.
+        Unavailable = "unavailable",
+    }
+}
+
+record! {
+    /// The bodies of error responses that the filter or the proxy creates.
+    pub struct ErrorsSpec {
+        required {}
+        optional {
+            /// The content type of the body.
+            content_type: MediaType,
+            /// The body.
+            body: PageText,
+            /// Bodies in other content types. The request's accept header selects one.
+            alternatives: OneOrMore<PageSpec>,
+        }
+    }
+}
+
+record! {
+    /// An error body in one content type.
+    pub struct PageSpec {
+        required {
+            /// The content type.
+            content_type: MediaType,
+            /// The body.
+            body: PageText,
+        }
+        optional {}
+    }
+}
+
+record! {
+    /// Where the filter reports its decisions.
+    #[derive(Default)]
+    pub struct ReportSpec {
+        required {}
+        optional {
+            /// In the stream's property `sluice.decision`, for access logs; false if absent.
+            access_log: bool,
+            /// In the response header `x-sluice-decision`; false if absent.
+            header: bool,
+        }
+    }
+}

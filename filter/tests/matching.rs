@@ -2,8 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sluice_filter::matching::matches;
-use sluice_filter::{RequestView, Rules, explain, load};
+use sluice_filter::{RequestView, Rules, explain, load, matching};
 
 type Headers = Vec<(String, Vec<u8>)>;
 
@@ -223,7 +222,7 @@ proptest! {
             let mut request = RequestView::new(list);
             request.route_name = route_name.map(str::as_bytes);
             request.policy = policy.map(str::as_bytes);
-            let in_order = config.routes.iter().position(|route| matches(&route.conditions, &request));
+            let in_order = config.routes.iter().position(|route| matching::matches(&route.conditions, &request));
             prop_assert_eq!(config.match_route(&request), in_order);
         }
     }

@@ -131,7 +131,10 @@ fn what_a_route_leaves_out_comes_from_the_defaults_field_by_field() {
         "routes": [{ "name": "r", "buffering": { "max_bytes": 9 }, "timeouts": { "per_try": "1s" } }],
     }));
     let (own, rest) = (config.policy(Some(0)), config.policy(None));
-    assert_eq!((own.response_buffering, own.buffer_request, own.max_bytes), (rest.response_buffering, true, 9));
+    assert_eq!(
+        (own.response_buffering, own.buffer_request, own.max_bytes),
+        (rest.response_buffering, true, 9)
+    );
     assert_eq!(own.request_timeout.map(|t| t.as_millis()), Some(15_000));
     assert_eq!(own.per_try_timeout.map(|t| t.as_millis()), Some(1_000));
     assert_eq!((rest.max_bytes, rest.per_try_timeout.map(|t| t.as_millis())), (7, Some(5_000)));

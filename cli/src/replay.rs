@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use sluice_sim::replay::{Bridge, Options, Report, replay};
+use sluice_sim::replay::{Options, Report, replay};
 use sluice_sim::trace::Trace;
 use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
 
@@ -154,24 +154,19 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
             .with(&["xds", "node", "id"], "simulator"),
         Profile::Generic => Properties::new(),
     };
-    Ok(Options {
-        profile,
-        workers: arguments.workers,
-        seed: arguments.seed,
-        configuration: configuration.map_err(|error| error.to_string())?,
-        plugin_name: "sluice".to_owned(),
-        vm_id: "sluice".to_owned(),
-        allow_on_headers_stop_iteration: arguments.allow_on_headers_stop_iteration,
-        properties,
-        log_level: arguments.log.into(),
-        bridge: Some(Bridge {
-            header: sluice_filter::hygiene::MARKER.to_owned(),
-            value: "close".to_owned(),
-        }),
-        decisions: Some(sluice_filter::decision::FUNCTION.to_owned()),
-        hash_bodies: arguments.format == Format::Json,
-        limits: Limits::default(),
-    })
+    let mut options = Options::new(profile)
+        .workers(arguments.workers)
+        .seed(arguments.seed)
+        .plugin_name("sluice")
+        .vm_id("sluice")
+        .allow_on_headers_stop_iteration(arguments.allow_on_headers_stop_iteration)
+        .properties(properties)
+        .log_level(arguments.log.into())
+        .drain_bridge(sluice_filter::hygiene::MARKER, "close")
+        .decision_function(sluice_filter::decision::FUNCTION)
+        .hash_bodies(arguments.format == Format::Json);
+    options.configuration = configuration.map_err(|error| error.to_string())?;
+    Ok(options)
 }
 
 fn module(arguments: &Arguments, limits: &Limits) -> Result<Option<Module>, String> {

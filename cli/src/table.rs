@@ -79,7 +79,7 @@ fn one(out: &mut dyn Write, report: &Report<'_>, style: Style, all: bool) -> io:
             }
         }
         for failure in row.failures {
-            let Mismatch { field, want, got } = failure;
+            let Mismatch { field, want, got, .. } = failure;
             let got = if got.is_empty() { "none" } else { got };
             let text = format!("expected {field} {want}, got {got}");
             writeln!(out, "{:>width$}  {}", "", style.bad(&printable(&text)), width = widths[0])?;

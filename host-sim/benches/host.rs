@@ -1,6 +1,7 @@
-//! What the host costs: whole exchanges through our filter and through hand-written ones, and what it takes to load a filter.
+//! The cost of the host: whole exchanges through Sluice and through handwritten filters, and the
+//! time to load a filter.
 
-#[expect(dead_code, reason = "not every benchmark looks at everything")]
+#[expect(dead_code, reason = "not every benchmark uses every method")]
 mod worker;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -8,9 +9,9 @@ use sluice_sim::{HeaderMap, Process, Profile, Vm, VmOptions};
 use sluice_test_kit::inputs;
 use worker::{Worker, filter, module};
 
-/// A hand-written module in its binary form.
+/// Assembles a handwritten module.
 fn assemble(text: &str) -> Vec<u8> {
-    wat::parse_str(text).expect("the module is written correctly")
+    wat::parse_str(text).expect("the module is valid")
 }
 
 fn requests() -> Vec<HeaderMap> {

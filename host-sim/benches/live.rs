@@ -1,5 +1,5 @@
-//! The cost of 100,000 open streams in one virtual machine: the filter's linear memory for each, and
-//! the time of a tick. Prints figures by name.
+//! The cost of 100,000 open streams in one VM: the filter's linear memory for each stream, and the
+//! time of a tick. Prints figures by name.
 
 #[expect(dead_code, reason = "not every benchmark uses every method")]
 mod worker;
@@ -10,9 +10,9 @@ use sluice_sim::HeaderMap;
 use sluice_test_kit::inputs;
 use worker::{Worker, filter, module};
 
-/// Streams that are open at once.
+/// The number of streams that are open at the same time.
 const STREAMS: usize = 100_000;
-/// The number of ticks of which the median is reported.
+/// The number of ticks for the median.
 const TICKS: u32 = 240;
 
 fn main() {
@@ -29,7 +29,7 @@ fn main() {
     println!("tick/ms {:.3}", median_tick(&mut worker).as_secs_f64() * 1e3);
 }
 
-/// The time of a tick, in the middle of many between which nothing else happens.
+/// The median time of a tick when no other event happens.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn median_tick(worker: &mut Worker) -> Duration {
     let period = worker.tick_period();

@@ -1,7 +1,8 @@
-//! Whether the filter's linear memory grows with the number of streams that it has seen: a proxy runs for months, and its streams end in
-//! every way. Not a measurement of time; prints the bytes after few and after many streams.
+//! Whether the filter's linear memory grows with the number of streams that have ended. A proxy
+//! runs for months, and its streams end in every way. This does not measure time; it prints the
+//! size after few and after many streams.
 
-#[expect(dead_code, reason = "not every benchmark looks at everything")]
+#[expect(dead_code, reason = "not every benchmark uses every method")]
 mod worker;
 
 use std::collections::HashSet;
@@ -11,10 +12,10 @@ use sluice_sim::details::flags;
 use sluice_sim::{Effect, HeaderMap, ResponseDetails, StreamId};
 use worker::{Worker, filter, module};
 
-/// When the size is looked at.
+/// The numbers of streams after which the size is read.
 const STREAMS: [u64; 2] = [10_000, 10_000_000];
 
-/// Everything that makes the filter keep something for a stream.
+/// Enables every feature that keeps state for a stream.
 const CONFIGURATION: &str = r#"{
     "version": 1,
     "routes": [
@@ -28,30 +29,31 @@ const CONFIGURATION: &str = r#"{
     "report": { "access_log": true }
 }"#;
 
-/// Virtual time from one stream to the next.
+/// The virtual time between two streams.
 const PACE: Duration = Duration::from_millis(5);
 
-/// More silent streams than can begin within the limit of a second, and the `refresh` until it is noticed.
-const MOST_SILENT: usize = 100;
+/// More than the number of silent streams that can start within the timeout of a second and the
+/// `refresh` after it.
+const MAX_SILENT: usize = 100;
 
-/// What becomes of streams, in turns.
+/// How a stream ends. The streams take turns.
 #[derive(Clone, Copy)]
 enum Ending {
-    /// The response is held and complete.
+    /// The buffered response completes.
     Complete,
-    /// The upload is held, and its response too.
+    /// The buffered upload and the buffered response complete.
     Uploaded,
-    /// The filter refuses the upload.
+    /// The filter rejects the upload.
     TooLarge,
-    /// The upstream breaks off after two events.
-    BrokenOff,
-    /// The client has seen two events and leaves.
-    Left,
-    /// The proxy answers, because nobody listens.
+    /// The upstream cuts the response after two events.
+    CutByUpstream,
+    /// The client closes its connection after two events.
+    ClosedByClient,
+    /// The proxy sends a local reply, because the upstream refuses the connection.
     Refused,
-    /// The upstream sends nothing until the filter answers.
+    /// The upstream sends nothing until the filter replies.
     Silent,
-    /// The upstream sends nothing more after its head until the filter cuts the stream.
+    /// The upstream stops after its headers until the filter cuts the stream.
     Stalled,
 }
 
@@ -60,8 +62,8 @@ impl Ending {
         Ending::Complete,
         Ending::Uploaded,
         Ending::TooLarge,
-        Ending::BrokenOff,
-        Ending::Left,
+        Ending::CutByUpstream,
+        Ending::ClosedByClient,
         Ending::Refused,
         Ending::Silent,
         Ending::Stalled,
@@ -92,29 +94,30 @@ fn main() {
 struct Soak {
     worker: Worker,
     effects: Vec<Effect>,
-    /// Streams that the filter has still to end.
+    /// The streams that the filter has not ended yet.
     silent: HashSet<StreamId>,
 }
 
 impl Soak {
-    /// A stream with this ending, which is looked at: a soak of streams that do not end as they should shows nothing.
+    /// Runs a stream and checks its ending. A test with streams that end in another way would show
+    /// nothing.
     fn stream(&mut self, ending: Ending) {
         let stream = self.worker.open();
         let vm = &mut self.worker.vm;
         match ending {
             Ending::Complete | Ending::Refused => {
-                vm.request_headers(stream, head("GET", "/page/1", None), true);
+                vm.request_headers(stream, request_headers("GET", "/page/1", None), true);
             }
-            Ending::BrokenOff | Ending::Left | Ending::Silent | Ending::Stalled => {
-                vm.request_headers(stream, head("GET", "/events", None), true);
+            Ending::CutByUpstream | Ending::ClosedByClient | Ending::Silent | Ending::Stalled => {
+                vm.request_headers(stream, request_headers("GET", "/events", None), true);
             }
             Ending::Uploaded => {
-                vm.request_headers(stream, head("POST", "/page/1", Some("8")), false);
+                vm.request_headers(stream, request_headers("POST", "/page/1", Some("8")), false);
                 vm.request_body(stream, b"half", false);
                 vm.request_body(stream, b"half", true);
             }
             Ending::TooLarge => {
-                vm.request_headers(stream, head("POST", "/page/1", Some("4097")), false);
+                vm.request_headers(stream, request_headers("POST", "/page/1", Some("4097")), false);
             }
         }
         match ending {
@@ -129,39 +132,39 @@ impl Soak {
                 vm.response_headers(stream, headers.into_iter().collect(), false);
                 vm.response_body(stream, b"away", true);
             }
-            Ending::BrokenOff | Ending::Left => {
+            Ending::CutByUpstream | Ending::ClosedByClient => {
                 let headers = [(":status", "200"), ("content-type", "text/event-stream")];
                 vm.response_headers(stream, headers.into_iter().collect(), false);
                 vm.response_body(stream, b"data: 1\n\n", false);
                 vm.response_body(stream, b"data: 2\n\n", false);
-                let broken = matches!(ending, Ending::BrokenOff);
-                vm.response_details(stream, if broken { BROKEN_OFF } else { LEFT });
+                let cut = matches!(ending, Ending::CutByUpstream);
+                vm.response_details(stream, if cut { CUT } else { CLIENT_DISCONNECT });
             }
             Ending::TooLarge => {}
             Ending::Silent | Ending::Stalled => {
-                let begun = matches!(ending, Ending::Stalled);
-                if begun {
+                let started = matches!(ending, Ending::Stalled);
+                if started {
                     vm.response_headers(stream, [(":status", "200")].into_iter().collect(), false);
                 }
                 self.silent.insert(stream);
-                assert_eq!(self.came_out(), (1 + usize::from(begun), 0));
-                assert!(self.silent.len() <= MOST_SILENT, "the filter's limit does not hold");
+                assert_eq!(self.count_effects(), (1 + usize::from(started), 0));
+                assert!(self.silent.len() <= MAX_SILENT, "the filter did not end silent streams");
                 return;
             }
         }
         vm.close_http(stream);
-        let (parts, replies) = self.came_out();
+        let (parts, replies) = self.count_effects();
         let expected = match ending {
             Ending::Complete | Ending::Refused => (3, 0),
             Ending::Uploaded => (4, 0),
-            Ending::BrokenOff | Ending::Left => (4, 0),
+            Ending::CutByUpstream | Ending::ClosedByClient => (4, 0),
             Ending::TooLarge => (2, 1),
-            Ending::Silent | Ending::Stalled => unreachable!("they end in a tick"),
+            Ending::Silent | Ending::Stalled => unreachable!("these streams end in a tick"),
         };
         assert_eq!((parts, replies), expected);
     }
 
-    /// The filter looks whose limit is up.
+    /// Ticks, so that the filter ends the streams that have timed out.
     fn tick(&mut self) {
         self.worker.tick();
         self.worker.vm.drain_effects(&mut self.effects);
@@ -171,20 +174,20 @@ impl Soak {
                 self.worker.vm.close_http(stream);
             }
         }
-        // What the last callbacks gave.
+        // Drops the effects of the last callbacks.
         self.worker.vm.drain_effects(&mut self.effects);
         self.effects.clear();
     }
 
-    /// How many parts of messages left the filter, and how often it answered by itself.
-    fn came_out(&mut self) -> (usize, usize) {
+    /// The number of message parts that left the filter, and the number of its local replies.
+    fn count_effects(&mut self) -> (usize, usize) {
         self.worker.vm.drain_effects(&mut self.effects);
         let (mut parts, mut replies) = (0, 0);
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Request { .. } | Effect::Response { .. } => parts += 1,
                 Effect::LocalReply { .. } => replies += 1,
-                other => panic!("expected parts of messages and answers, got {other:?}"),
+                other => panic!("expected message parts and local replies, got {other:?}"),
             }
         }
         (parts, replies)
@@ -193,15 +196,15 @@ impl Soak {
 
 const REFUSED: &str = "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}";
 
-const BROKEN_OFF: ResponseDetails = ResponseDetails::new(
+const CUT: ResponseDetails = ResponseDetails::new(
     "upstream_reset_after_response_started{protocol_error}",
     flags::UPSTREAM_PROTOCOL_ERROR,
 );
 
-const LEFT: ResponseDetails =
+const CLIENT_DISCONNECT: ResponseDetails =
     ResponseDetails::new("downstream_remote_disconnect", flags::CLIENT_CLOSED);
 
-fn head(method: &str, path: &str, length: Option<&str>) -> HeaderMap {
+fn request_headers(method: &str, path: &str, length: Option<&str>) -> HeaderMap {
     let fields = [
         (":method", method),
         (":path", path),

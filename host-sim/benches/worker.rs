@@ -1,4 +1,4 @@
-//! One worker with a filter in it, as the benchmarks need it: exchanges from beginning to end, and what became of them.
+//! One worker with a filter for the benchmarks: it runs exchanges and checks their effects.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use sluice_sim::{
     Profile, Properties, StreamId, StreamInfo, Vm, VmOptions,
 };
 
-/// The filter that proxies load, as `cargo xtask build` leaves it.
+/// The filter that proxies load, built by `cargo xtask build`.
 pub(crate) fn filter() -> Vec<u8> {
     let path = std::env::var_os("SLUICE_FILTER").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/sluice_filter.wasm"),
@@ -20,12 +20,11 @@ pub(crate) fn filter() -> Vec<u8> {
     })
 }
 
-/// Compiles and checks a module.
 pub(crate) fn module(wasm: &[u8]) -> Module {
-    Module::new(wasm, &Limits::default()).expect("the module is a good one")
+    Module::new(wasm, &Limits::default()).expect("the module is valid")
 }
 
-/// A virtual machine with one plugin.
+/// A VM with one plugin.
 pub(crate) struct Worker {
     pub(crate) vm: Vm,
     pub(crate) process: Process,
@@ -39,7 +38,8 @@ impl Worker {
     /// Instantiates a module and configures it.
     pub(crate) fn new(module: &Module, configuration: &str) -> Worker {
         let process = Process::new(Profile::Envoy, 0);
-        let mut vm = Vm::new(module, &process, VmOptions::default()).expect("it instantiates");
+        let mut vm = Vm::new(module, &process, VmOptions::default())
+            .expect("the module can be instantiated");
         let properties = Properties::new().with(&["xds", "node", "user_agent_name"], "envoy");
         let options = PluginOptions {
             configuration: configuration.as_bytes().to_vec(),
@@ -66,23 +66,22 @@ impl Worker {
         }
     }
 
-    /// A stream on the one connection.
+    /// Opens a stream on the only connection.
     pub(crate) fn open(&mut self) -> StreamId {
         let info = StreamInfo { connection: Arc::clone(&self.connection), properties: None };
         self.vm.open_http(self.plugin, info)
     }
 
-    /// A tick of the plugin.
     pub(crate) fn tick(&mut self) {
         self.vm.tick(self.plugin);
     }
 
-    /// The time from one tick to the next.
     pub(crate) fn tick_period(&self) -> Duration {
-        self.vm.tick_period(self.plugin).expect("the filter wants to tick")
+        self.vm.tick_period(self.plugin).expect("the filter ticks")
     }
 
-    /// A whole exchange: request headers, response headers, a response body in one piece, the end.
+    /// Runs a whole exchange: request headers, response headers, a response body in one chunk, the
+    /// end.
     pub(crate) fn exchange(&mut self, request: &HeaderMap) {
         self.effects.clear();
         let stream = self.open();
@@ -93,7 +92,8 @@ impl Worker {
         self.vm.drain_effects(&mut self.effects);
     }
 
-    /// The first half of an exchange: request headers, response headers, a piece of the body. It stays open.
+    /// Runs the first half of an exchange: request headers, response headers, a chunk of the body.
+    /// The stream stays open.
     pub(crate) fn begin(&mut self, request: &HeaderMap) -> StreamId {
         self.effects.clear();
         let stream = self.open();
@@ -106,7 +106,7 @@ impl Worker {
         stream
     }
 
-    /// A header of the request as it left in the last exchange, which must have gone all the way.
+    /// The value of a header in the last request that left the filter.
     pub(crate) fn sent(&self, name: &str) -> Option<&str> {
         let [Effect::Request { part: Part::Headers { map, end: true }, .. }, response @ ..] =
             self.effects.as_slice()

@@ -3,6 +3,8 @@
 //! The specification leaves much open and Envoy departs from it here and there. Everything of that
 //! kind is one field of [`Rules`]; no other module knows the name of a host.
 
+use std::time::Duration;
+
 use crate::abi::Status;
 
 /// The host whose behaviour is imitated.
@@ -125,6 +127,39 @@ pub struct Rules {
     /// A trap is answered with this status where the response has not begun; otherwise, and with
     /// `None`, the stream is cut.
     pub trap_status: Option<u32>,
+    /// The router, which applies timeouts and retries attempts; `None` for a host without a router.
+    pub router: Option<RouterRules>,
+    /// The status of the local reply if the upstream refuses the connection or the stream, or resets
+    /// it before the response.
+    pub upstream_failure_status: u16,
+    /// The local reply for a failed upstream describes the failure in its body and in the response
+    /// details.
+    pub failure_replies_have_text: bool,
+    /// `connection: close` in a response closes an HTTP/1 connection. Otherwise, the host removes the
+    /// header, and closes the connection after a response that carries the drain marker or that
+    /// precedes the end of its HTTP/1 request.
+    pub connection_header_closes: bool,
+}
+
+/// The rules of a router: which request headers set the policy of a request, and the defaults. The
+/// router removes these headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterRules {
+    /// The header with the timeout in milliseconds, from the end of the request to the end of the
+    /// response; 0 disables the timeout.
+    pub timeout_header: &'static str,
+    /// The timeout of a request without that header.
+    pub default_timeout: Duration,
+    /// The header with the timeout of one attempt in milliseconds.
+    pub attempt_timeout_header: &'static str,
+    /// The header with the conditions for retries.
+    pub retry_conditions_header: &'static str,
+    /// The header with the maximum number of retries; one retry without it.
+    pub max_retries_header: &'static str,
+    /// The upper bound of the random pause before the first retry. It doubles with each retry.
+    pub back_off_base: Duration,
+    /// The maximum of that bound.
+    pub back_off_max: Duration,
 }
 
 const ENVOY: Rules = Rules {
@@ -165,6 +200,18 @@ const ENVOY: Rules = Rules {
     upstream_end_is_close: true,
     monotonic_clock: false,
     trap_status: Some(503),
+    router: Some(RouterRules {
+        timeout_header: "x-envoy-upstream-rq-timeout-ms",
+        default_timeout: Duration::from_secs(15),
+        attempt_timeout_header: "x-envoy-upstream-rq-per-try-timeout-ms",
+        retry_conditions_header: "x-envoy-retry-on",
+        max_retries_header: "x-envoy-max-retries",
+        back_off_base: Duration::from_millis(25),
+        back_off_max: Duration::from_millis(250),
+    }),
+    upstream_failure_status: 503,
+    failure_replies_have_text: true,
+    connection_header_closes: false,
 };
 
 const GENERIC: Rules = Rules {
@@ -205,4 +252,8 @@ const GENERIC: Rules = Rules {
     upstream_end_is_close: false,
     monotonic_clock: true,
     trap_status: None,
+    router: None,
+    upstream_failure_status: 502,
+    failure_replies_have_text: false,
+    connection_header_closes: true,
 };

@@ -1,47 +1,30 @@
-//! A trace: what happens to a proxy over time, one event a line, and what its clients should see.
+//! A trace: what happens to a proxy over time, and what its clients and upstreams should see.
 //!
-//! Traces are JSON Lines so that they can be written by hand, generated, cut with `head` and compared
-//! with `diff`. A whole file is read and checked before any of it runs: a mistake on line 7 of 10 is
-//! reported as `file:7: field: what was expected`, and nothing is half-run.
+//! A trace is a JSON Lines file with one event on each line, so it can be written by hand, generated,
+//! cut with `head` and compared with `diff`. The whole file is read and checked before any event
+//! runs. The first mistake is reported as `file:7: field: what was expected`.
 //!
-//! The events borrow from the text that they were read from; reading a line allocates little more than
-//! the event itself.
+//! Events borrow from the text of the trace, so reading a line allocates little more than the event.
+
+#![allow(missing_docs, reason = "a field whose name says everything has no comment")]
 
 mod body;
-mod check;
+mod error;
 mod event;
 mod expect;
+mod json;
+mod line;
 mod message;
+mod read;
 mod text;
 
-pub use body::{Body, Chunk, Content, MOST_BYTES, fill_pattern};
-pub use check::TraceError;
+pub use body::{Body, Chunk, Content, MAX_BODY_BYTES, body_len, fill_pattern};
+pub use error::{FieldError, TraceError};
 pub use event::{
-    Close, ConnectionIndex, End, Event, Exchange, Headers, Kind, Open, Protocol, Request, Respond,
-    SharedData, Upstream, body_len,
+    AttemptEnd, Close, ClusterResponse, ConnectionIndex, Event, EventKind, Exchange, Headers, Open,
+    Protocol, Request, SharedData, UpstreamAttempt,
 };
 pub use expect::{Bound, ConfigureExpect, EndedBy, Expect, Outcome, UpstreamExpect};
 pub use message::{is_control, is_target, is_token};
-pub use text::{Span, Text};
-
-/// A trace that was read and checked.
-#[derive(Debug)]
-pub struct Trace<'a> {
-    /// The name that error messages and reports use, usually the file's.
-    pub name: String,
-    /// The events, in the order of their time.
-    pub events: Vec<Event<'a>>,
-    /// The names of the connections that the events speak of, by [`ConnectionIndex`]; a request
-    /// without a connection has one of its own, which is named after the request.
-    pub connections: Vec<String>,
-}
-
-impl<'a> Trace<'a> {
-    /// Reads `text`, one JSON object a line; empty lines are skipped.
-    ///
-    /// # Errors
-    /// The first mistake, with its line and field.
-    pub fn parse(name: &str, text: &'a str) -> Result<Self, TraceError> {
-        check::trace(name, text)
-    }
-}
+pub use read::Trace;
+pub use text::Text;

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use sluice_filter::decision;
-use sluice_sim::trace::{MOST_BYTES, is_target, is_token};
+use sluice_sim::trace::{MAX_BODY_BYTES, is_target, is_token};
 
 use self::line::Line;
 use self::story::Account;
@@ -168,7 +168,7 @@ fn expectations(account: &Account<'_>, decision: Option<Map<String, Value>>) -> 
         status: Some(account.status).filter(|status| *status != 0),
         route,
         decision,
-        body_bytes: Some(account.bytes).filter(|bytes| account.whole() && *bytes <= MOST_BYTES),
+        body_bytes: Some(account.bytes).filter(|bytes| account.whole() && *bytes <= MAX_BODY_BYTES),
         end: account.outcome(),
         upstream: account.asked().map(|attempts| Attempts { attempts }),
     }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use serde_json::Value;
-use sluice_sim::trace::{MOST_BYTES, is_control, is_target, is_token};
+use sluice_sim::trace::{MAX_BODY_BYTES, is_control, is_target, is_token};
 
 use super::LeftOut;
 use super::record::{
@@ -209,7 +209,7 @@ impl Entry {
         let bytes = self.response.bytes(&self.request.method, status);
         let expect = Expect {
             status: Some(status),
-            body_bytes: Some(bytes).filter(|bytes| *bytes <= MOST_BYTES),
+            body_bytes: Some(bytes).filter(|bytes| *bytes <= MAX_BODY_BYTES),
             ..Expect::default()
         };
         let upstream = Attempt {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sluice_sim::trace::MOST_BYTES;
+use sluice_sim::trace::MAX_BODY_BYTES;
 
 /// The most bytes that one read brings, as proxies read.
 const READ: u64 = 64 * 1024;
@@ -182,7 +182,7 @@ impl Serialize for Span {
 /// A body of so many bytes that took so long: its first piece at once, its last one at the end, and
 /// those between them evenly.
 pub(super) fn body(bytes: u64, span: Duration) -> Vec<Chunk> {
-    let bytes = bytes.min(MOST_BYTES);
+    let bytes = bytes.min(MAX_BODY_BYTES);
     if bytes == 0 {
         return Vec::new();
     }
@@ -204,7 +204,7 @@ pub(super) fn body(bytes: u64, span: Duration) -> Vec<Chunk> {
 pub(super) fn abandoned(came: u64, declared: Option<u64>, span: Duration) -> Vec<Chunk> {
     let mut chunks = body(came, span);
     let after = if chunks.is_empty() { span + BEAT } else { BEAT };
-    let rest = declared.unwrap_or_default().saturating_sub(came).clamp(1, MOST_BYTES);
+    let rest = declared.unwrap_or_default().saturating_sub(came).clamp(1, MAX_BODY_BYTES);
     chunks.push(Chunk { after: Span(after), bytes: rest, times: 1 });
     chunks
 }
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_body_keeps_its_size_and_its_time() {
-        for bytes in [1, 2, 251, READ, READ + 1, 10_000_019, MOST_BYTES] {
+        for bytes in [1, 2, 251, READ, READ + 1, 10_000_019, MAX_BODY_BYTES] {
             for millis in [0, 1, 999, 1_000, 1_001, 17_345, 90_000_000] {
                 let span = Duration::from_millis(millis);
                 let chunks = body(bytes, span);

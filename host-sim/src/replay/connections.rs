@@ -1,5 +1,4 @@
-//! The clients' connections: which worker serves them, when the proxy closes them, and that a client
-//! whose connection was closed opens a new one for its next request.
+//! The connections of clients: their workers, their exchanges, and when they open and close.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,39 +7,39 @@ use std::time::Duration;
 use crate::ConnectionInfo;
 use crate::trace::{Exchange, Open, Protocol};
 
+use super::report::{ClosedBy, ConnectionReport};
+
 /// A connection of the trace.
 ///
-/// One that the proxy closes while exchanges are under way on it goes on beside the one that its client
-/// opens next: they are two values here, of the same name.
+/// If the proxy drains a connection that still has exchanges, the client opens another one for its
+/// next request. Then there are two values with the same name.
 pub(super) struct Connection<'t> {
-    /// Which of the trace's connections it is.
+    /// The index in the trace.
     pub(super) index: usize,
     /// The name in the trace.
     pub(super) name: &'t str,
-    /// The HTTP version.
     pub(super) protocol: Protocol,
-    /// The worker.
     pub(super) worker: usize,
-    /// What the filter can learn of the present connection; `None` while there is none.
+    /// The properties that the filter can read; `None` while the connection is closed.
     pub(super) info: Option<Arc<ConnectionInfo>>,
-    /// How often it was opened.
-    pub(super) generation: u32,
-    /// When it was opened last.
+    /// The number of times that the connection was opened.
+    pub(super) opening: u32,
     pub(super) opened: Duration,
-    /// Exchanges under way, as slots of the engine.
+    /// The slots of the exchanges in flight.
     pub(super) active: Vec<u32>,
-    /// Requests that wait for the one before them, on HTTP/1.
+    /// The lines and requests that wait for the previous exchange, on HTTP/1.
     pub(super) waiting: VecDeque<(u32, &'t Exchange<'t>)>,
-    /// Whether the proxy has said that it closes the connection: no new exchange begins on it.
+    /// Whether the proxy has announced that it closes the connection, so that it takes no new
+    /// exchange.
     pub(super) draining: bool,
     /// The client's address.
     pub(super) source: &'t str,
-    /// Where the engine's list has the one that the client opened beside this one.
-    pub(super) next: Option<usize>,
+    /// The index of the connection that the client opened while this one was draining.
+    pub(super) successor: Option<usize>,
 }
 
 impl<'t> Connection<'t> {
-    /// A connection before it is opened for the first time.
+    /// A connection that was not opened yet.
     pub(super) fn new(index: usize, name: &'t str) -> Self {
         Self {
             index,
@@ -48,28 +47,28 @@ impl<'t> Connection<'t> {
             protocol: Protocol::Http1,
             worker: 0,
             info: None,
-            generation: 0,
+            opening: 0,
             opened: Duration::ZERO,
             active: Vec::new(),
             waiting: VecDeque::new(),
             draining: false,
             source: "",
-            next: None,
+            successor: None,
         }
     }
 
-    /// What the client opens beside this connection, which still has exchanges under way.
-    pub(super) fn successor(&self) -> Self {
+    /// The connection that the client opens while this one is draining.
+    pub(super) fn to_successor(&self) -> Self {
         Self {
             protocol: self.protocol,
             worker: self.worker,
-            generation: self.generation,
+            opening: self.opening,
             source: self.source,
             ..Self::new(self.index, self.name)
         }
     }
 
-    /// Takes over what the trace says of the connection.
+    /// Sets the properties that the trace specifies.
     pub(super) fn describe(&mut self, open: &'t Open<'t>) {
         self.protocol = open.protocol;
         if let Some(source) = &open.source {
@@ -77,13 +76,31 @@ impl<'t> Connection<'t> {
         }
     }
 
-    /// Whether a new exchange can begin on it as it is.
-    pub(super) fn usable(&self) -> bool {
+    /// Whether a new exchange can start without opening the connection again.
+    pub(super) fn is_usable(&self) -> bool {
         self.info.is_some() && !self.draining
     }
 
-    /// Whether a new exchange must wait for another one.
-    pub(super) fn busy(&self) -> bool {
+    /// Whether a new exchange has to wait for the current one.
+    pub(super) fn is_busy(&self) -> bool {
         !self.protocol.multiplexes() && !self.active.is_empty()
+    }
+
+    /// The report of the connection, or `None` if it is closed.
+    pub(super) fn report(
+        &self,
+        closed: Option<(Duration, ClosedBy)>,
+    ) -> Option<ConnectionReport<'t>> {
+        let info = self.info.as_ref()?;
+        Some(ConnectionReport {
+            index: self.index,
+            name: self.name,
+            opening: self.opening,
+            id: info.id,
+            worker: self.worker,
+            opened: self.opened,
+            closed: closed.map(|(at, _)| at),
+            by: closed.map(|(_, by)| by),
+        })
     }
 }

@@ -1,11 +1,12 @@
-//! What a filter says about its decisions.
+//! The decisions that a filter reports.
 //!
-//! A filter can tell a host that wants to know: it calls a foreign function, whose name the replay's
-//! options give, from the stream's context with one JSON object. A proxy does not offer the function, so
-//! it costs nothing there. The replay keeps the objects with the exchange, and compares `route` and `reason`,
-//! each of the last one that has it, with what the trace expects.
+//! A filter reports a decision as a JSON object: it calls a foreign function from the stream's
+//! context. The options of the replay name the function. A proxy does not provide it, so the report
+//! costs nothing there. The replay keeps the objects with the exchange, and compares the last `route`
+//! and the last `reason` with the expectations of the trace.
 //!
-//! A filter makes few different decisions, and each of them many times. Equal ones are kept and read once.
+//! A filter makes few different decisions, each of them many times. Equal ones are parsed and stored
+//! once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,38 +16,40 @@ use serde::Deserialize;
 use crate::trace::Text;
 use crate::{Process, Status, StreamId};
 
-/// Different decisions that are remembered at a time: filters make few, but one could count its requests in them.
-const MOST_KNOWN: usize = 4096;
+/// The number of different decisions that are cached. A filter that counts its requests in its
+/// decisions must not fill the memory.
+const MAX_CACHED: usize = 4096;
 
-/// A filter's words about a decision.
+/// A decision that a filter reported.
 #[derive(Clone)]
 pub(super) struct Decision {
     /// The JSON object.
     pub(super) text: Arc<str>,
-    /// The route that it names. A decision without one is no mistake: no route matched.
+    /// The route; `None` if no route matched.
     pub(super) route: Option<Arc<str>>,
-    /// Why the exchange failed, if it says that.
+    /// Why the exchange failed.
     pub(super) reason: Option<Arc<str>>,
 }
 
-/// Decisions that were reported and not yet taken.
+/// The decisions that were reported and not yet taken.
 #[derive(Clone, Default)]
 pub(super) struct Decisions(Arc<Mutex<Reported>>);
 
 #[derive(Default)]
 struct Reported {
-    known: HashMap<Arc<str>, Decision>,
+    cached: HashMap<Arc<str>, Decision>,
     waiting: Vec<(u32, StreamId, Decision)>,
 }
 
 impl Decisions {
-    /// Offers the function `name` to the guests of `process`; without a name nobody is told.
-    pub(super) fn listen(process: &Process, name: Option<&str>) -> Self {
+    /// Provides the foreign function `name` to the guests of `process`. Without a name, no decision is
+    /// reported.
+    pub(super) fn register(process: &Process, name: Option<&str>) -> Self {
         let decisions = Self::default();
         if let Some(name) = name {
             let sink = decisions.clone();
             process.register_foreign_function(name, move |call, arguments| {
-                // A plugin's context asks whether the function is there.
+                // A call from a root context checks whether the host provides the function.
                 let Some(stream) = call.stream else { return Ok(Vec::new()) };
                 let text = std::str::from_utf8(arguments).map_err(|_| Status::ParseFailure)?;
                 let mut reported = sink.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +61,7 @@ impl Decisions {
         decisions
     }
 
-    /// Takes what was reported since the last call.
+    /// Calls `each` with the worker, stream and decision of each report since the last call.
     pub(super) fn take(&self, mut each: impl FnMut(u32, StreamId, Decision)) {
         let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (worker, stream, decision) in reported.waiting.drain(..) {
@@ -69,24 +72,27 @@ impl Decisions {
 
 impl Reported {
     fn decision(&mut self, text: &str) -> Decision {
-        if let Some(decision) = self.known.get(text) {
+        if let Some(decision) = self.cached.get(text) {
             return decision.clone();
         }
-        let named = serde_json::from_str::<Named>(text).unwrap_or_default();
-        let word = |word: Option<Text<'_>>| word.map(|word| Arc::from(&*word));
-        let decision =
-            Decision { text: text.into(), route: word(named.route), reason: word(named.reason) };
-        if self.known.len() == MOST_KNOWN {
-            self.known.clear();
+        let fields = serde_json::from_str::<DecisionFields>(text).unwrap_or_default();
+        let shared = |text: Option<Text<'_>>| text.map(|text| Arc::from(&*text));
+        let decision = Decision {
+            text: text.into(),
+            route: shared(fields.route),
+            reason: shared(fields.reason),
+        };
+        if self.cached.len() == MAX_CACHED {
+            self.cached.clear();
         }
-        self.known.insert(Arc::clone(&decision.text), decision.clone());
+        self.cached.insert(Arc::clone(&decision.text), decision.clone());
         decision
     }
 }
 
-/// What the replay itself reads of a decision; an argument that is no JSON object names nothing.
+/// The fields that the replay reads. An argument that is not a JSON object has none of them.
 #[derive(Default, Deserialize)]
-struct Named<'a> {
+struct DecisionFields<'a> {
     #[serde(borrow)]
     route: Option<Text<'a>>,
     #[serde(borrow)]

@@ -1,7 +1,5 @@
-//! One exchange on its way through the proxy: what the client has sent, what the upstream has got, what
-//! the client has received, and what is due next.
-//!
-//! Only state and small rules; the engine moves it.
+//! The state of one exchange: what the client, the filter and the upstream have sent and received,
+//! and what is due next. The engine changes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,90 +8,90 @@ use sha2::{Digest, Sha256};
 
 use crate::StreamId;
 use crate::headers::HeaderMap;
-use crate::trace::{Body, EndedBy, Exchange, Upstream};
+use crate::trace::{AttemptEnd, Body, EndedBy, Exchange, Outcome, UpstreamAttempt};
 
 use super::decisions::Decision;
+use super::report::{ExchangeReport, UpstreamReport};
 use super::router::RoutePolicy;
 use super::schedule::Entry;
 
-/// An exchange under way.
-pub(super) struct Live<'t> {
-    /// The request, the upstream and the expectation, as the trace has them.
+/// An exchange that has started and not ended.
+pub(super) struct ActiveExchange<'t> {
+    /// The request, the upstream's behavior and the expectations in the trace.
     pub(super) spec: &'t Exchange<'t>,
-    /// The trace's line.
+    /// The line of the trace.
     pub(super) line: u32,
     /// When the client sent the request.
     pub(super) sent: Duration,
-    /// The connection that carries it: an index into the engine's list of connections.
+    /// The index of the connection in the engine.
     pub(super) connection: usize,
-    /// Where it stands among the connection's exchanges under way.
-    pub(super) place: usize,
-    /// The worker that serves it.
+    /// The index in the connection's list of active exchanges.
+    pub(super) position: usize,
     pub(super) worker: usize,
-    /// The filter's stream; `None` where no filter runs, or no longer.
+    /// The filter's stream; `None` if the proxy has no filter, or after a crash.
     pub(super) stream: Option<StreamId>,
-    /// Whether the filter's virtual machine broke under another exchange.
-    pub(super) orphaned: bool,
-    /// The entry in the schedule that counts.
+    /// Whether the VM of the filter crashed in another exchange.
+    pub(super) vm_crashed: bool,
+    /// The valid entry in the schedule.
     pub(super) entry: Entry,
-    /// When it is due.
+    /// When that entry is due.
     pub(super) scheduled: Option<Duration>,
 
-    /// How much of its body the client has sent.
+    /// The part of the request body that the client has sent.
     pub(super) upload: Cursor,
-    /// When the client sends the next chunk.
+    /// When the client sends its next chunk or its trailers.
     pub(super) upload_at: Option<Duration>,
-    /// Whether the client asks to leave HTTP, so that nothing it sends is the end of its request.
+    /// Whether the client requests an HTTP/1.1 upgrade, so that its request has no end.
     pub(super) upgrade: bool,
-    /// Whether trailers pass between this client and the proxy.
+    /// Whether the proxy forwards trailers from and to this client.
     pub(super) keeps_trailers: bool,
 
-    /// What the filter let pass to the upstream.
-    pub(super) forwarded: Forwarded,
-    /// How the request is routed.
+    /// The request as it left the filter.
+    pub(super) forwarded: ForwardedRequest,
     pub(super) policy: RoutePolicy,
-    /// Tries begun.
-    pub(super) tries: u32,
-    /// What the current try waits for.
-    pub(super) attempt: Attempt,
-    /// When the current try does its next step.
-    pub(super) attempt_at: Option<Duration>,
-    /// How much of the response's body the upstream has sent.
+    /// The number of attempts so far.
+    pub(super) attempts: u32,
+    /// The next step of the current attempt.
+    pub(super) step: AttemptStep,
+    /// When that step is due.
+    pub(super) step_at: Option<Duration>,
+    /// The part of the response body that the upstream has sent.
     pub(super) download: Cursor,
-    /// When the whole request is out of time.
+    /// When the request times out.
     pub(super) deadline: Option<Duration>,
-    /// When the current try is out of time.
-    pub(super) try_deadline: Option<Duration>,
+    /// When the current attempt times out.
+    pub(super) attempt_deadline: Option<Duration>,
 
-    /// From whom response headers were handed to the filter, and in the end, who ended the exchange.
-    pub(super) answered_by: Option<EndedBy>,
-    /// What the client has received.
-    pub(super) client: Received,
-    /// Whether the proxy closes the connection with this exchange.
-    pub(super) closes: bool,
-    /// What the filter reported about its decisions, each one JSON object.
+    /// The origin of the response headers that the filter received; at the end, the origin of the
+    /// end.
+    pub(super) ended_by: Option<EndedBy>,
+    /// The response as the client received it.
+    pub(super) client: ReceivedResponse,
+    /// Whether the response announces the close of the connection.
+    pub(super) announces_close: bool,
+    /// The JSON objects that the filter reported.
     pub(super) decisions: Vec<Arc<str>>,
-    /// The route that the last decision named.
+    /// The last route among the decisions.
     pub(super) route: Option<Arc<str>>,
-    /// The reason that the last decision named.
+    /// The last reason among the decisions.
     pub(super) reason: Option<Arc<str>>,
 }
 
-/// Where a try stands.
+/// The next step of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attempt {
-    /// The request's headers have not left the filter.
+pub(super) enum AttemptStep {
+    /// No attempt has started, because the filter has not forwarded the request headers.
     Idle,
-    /// The pause before the next try.
+    /// The pause before a retry ends.
     BackOff,
-    /// The upstream is reading the request.
-    Reading,
-    /// The response's headers are next.
-    Headers,
-    /// The next chunk, the trailers or the end is next.
-    Body,
-    /// The upstream is done, for better or worse.
-    Over,
+    /// The upstream receives the rest of the request.
+    Request,
+    /// The upstream sends the response headers.
+    ResponseHeaders,
+    /// The upstream sends a chunk or the trailers, or ends the response.
+    ResponseBody,
+    /// The attempt has ended.
+    Ended,
 }
 
 /// A position in a body.
@@ -110,7 +108,7 @@ impl Cursor {
         body.get(self.chunk).map(|chunk| chunk.after)
     }
 
-    /// Writes the next chunk to `out`, which is cleared first, and moves on.
+    /// Replaces the contents of `out` with the next chunk, and advances.
     pub(super) fn advance(&mut self, body: &Body<'_>, out: &mut Vec<u8>) {
         out.clear();
         let Some(chunk) = body.get(self.chunk) else { return };
@@ -124,51 +122,43 @@ impl Cursor {
     }
 }
 
-/// What reached the upstream.
+/// A request as it left the filter.
 #[derive(Default)]
-pub(super) struct Forwarded {
-    /// The headers, without what the router keeps to itself.
+pub(super) struct ForwardedRequest {
+    /// Without the headers that the router removes.
     pub(super) headers: Option<HeaderMap>,
-    /// When they left the filter.
+    /// When the headers left the filter.
     pub(super) at: Duration,
-    /// The body.
-    pub(super) body: Tally,
-    /// Whether the request is complete, or as much of it as an upstream waits for before it answers.
+    pub(super) body: BodySummary,
+    /// Whether the request has ended, or is an upgrade, which the upstream answers at once.
     pub(super) complete: bool,
 }
 
-/// What reached the client.
+/// A response as the client received it.
 #[derive(Default)]
-pub(super) struct Received {
-    /// The status.
+pub(super) struct ReceivedResponse {
     pub(super) status: Option<u16>,
-    /// The headers.
     pub(super) headers: HeaderMap,
-    /// When the headers came.
+    /// When the headers arrived.
     pub(super) headers_at: Duration,
-    /// When the body's first byte came.
+    /// When the first byte of the body arrived.
     pub(super) body_at: Option<Duration>,
-    /// The body.
-    pub(super) body: Tally,
-    /// The trailers.
+    pub(super) body: BodySummary,
     pub(super) trailers: HeaderMap,
 }
 
-/// A body's length, and its hash where somebody asks for it.
+/// The length of a body, and optionally its hash.
 #[derive(Default)]
-pub(super) struct Tally {
-    /// Bytes so far.
+pub(super) struct BodySummary {
     pub(super) bytes: u64,
     hash: Option<Box<Sha256>>,
 }
 
-impl Tally {
-    /// A tally that hashes if `hashed`.
+impl BodySummary {
     pub(super) fn new(hashed: bool) -> Self {
         Self { bytes: 0, hash: hashed.then(|| Box::new(Sha256::new())) }
     }
 
-    /// Counts `bytes`.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         if let Some(hash) = &mut self.hash {
@@ -176,7 +166,7 @@ impl Tally {
         }
     }
 
-    /// The SHA-256 so far in hexadecimal, where it was asked for.
+    /// The SHA-256 in hexadecimal, if the body is hashed.
     pub(super) fn sha256(&self) -> Option<String> {
         use std::fmt::Write;
         let digest = self.hash.as_ref()?.clone().finalize();
@@ -188,8 +178,8 @@ impl Tally {
     }
 }
 
-impl<'t> Live<'t> {
-    /// An exchange that begins now.
+impl<'t> ActiveExchange<'t> {
+    /// An exchange that starts at `now`.
     pub(super) fn new(
         line: u32,
         spec: &'t Exchange<'t>,
@@ -207,77 +197,150 @@ impl<'t> Live<'t> {
             line,
             sent: now,
             connection,
-            place: 0,
+            position: 0,
             worker,
             stream: None,
-            orphaned: false,
+            vm_crashed: false,
             entry: Entry::default(),
             scheduled: None,
             upload: Cursor::default(),
             upload_at: None,
             upgrade: false,
             keeps_trailers: true,
-            forwarded: Forwarded { body: Tally::new(hash_request), ..Forwarded::default() },
+            forwarded: ForwardedRequest {
+                body: BodySummary::new(hash_request),
+                ..ForwardedRequest::default()
+            },
             policy: RoutePolicy::default(),
-            tries: 0,
-            attempt: Attempt::Idle,
-            attempt_at: None,
+            attempts: 0,
+            step: AttemptStep::Idle,
+            step_at: None,
             download: Cursor::default(),
             deadline: None,
-            try_deadline: None,
-            answered_by: None,
-            client: Received { body: Tally::new(hash_response), ..Received::default() },
-            closes: false,
+            attempt_deadline: None,
+            ended_by: None,
+            client: ReceivedResponse {
+                body: BodySummary::new(hash_response),
+                ..ReceivedResponse::default()
+            },
+            announces_close: false,
             decisions: Vec::new(),
             route: None,
             reason: None,
         }
     }
 
-    /// What the upstream does in the current try.
-    pub(super) fn script(&self) -> &'t Upstream<'t> {
+    /// The behavior of the upstream in the current attempt.
+    pub(super) fn script(&self) -> &'t UpstreamAttempt<'t> {
         let attempts = &self.spec.upstream;
-        let index = (self.tries.max(1) as usize - 1).min(attempts.len() - 1);
+        let index = (self.attempts.max(1) as usize - 1).min(attempts.len() - 1);
         &attempts[index]
     }
 
-    /// Whether the response has no body whatever its headers say.
+    /// Whether the method is HEAD, so that the response has no body.
     pub(super) fn is_head(&self) -> bool {
         self.spec.request.method.as_deref() == Some("HEAD")
     }
 
-    /// Whether the answer that is there came in the middle of a message. A request to leave HTTP that was not granted has no end.
-    pub(super) fn interrupted(&self) -> bool {
+    /// Whether the client's request has not ended. The request of a rejected upgrade never ends.
+    pub(super) fn is_request_incomplete(&self) -> bool {
         match self.upgrade {
-            true => !self.left_http(),
+            true => !self.is_upgraded(),
             false => self.upload_at.is_some(),
         }
     }
 
-    /// Whether both sides say what they like from now on.
-    pub(super) fn left_http(&self) -> bool {
+    /// Whether the upstream accepted the upgrade, so that both sides send bytes at any time.
+    pub(super) fn is_upgraded(&self) -> bool {
         self.upgrade && self.client.status == Some(101)
     }
 
-    /// When the next thing happens to this exchange by itself.
+    /// When the next step of the exchange is due.
     pub(super) fn due(&self) -> Option<Duration> {
-        [self.upload_at, self.attempt_at, self.deadline, self.try_deadline]
+        [self.upload_at, self.step_at, self.deadline, self.attempt_deadline]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Keeps what the filter reports.
-    pub(super) fn decided(&mut self, decision: Decision) {
+    /// When the client sends its next chunk or its trailers.
+    pub(super) fn next_upload(&self, now: Duration) -> Option<Duration> {
+        let request = &self.spec.request;
+        match self.upload.pause(&request.body) {
+            Some(pause) => Some(now + pause),
+            None => (!request.trailers.is_empty()).then_some(now),
+        }
+    }
+
+    /// When the upstream sends its next chunk or its trailers, or ends the response.
+    pub(super) fn next_download(&self, now: Duration) -> Option<Duration> {
+        let script = self.script();
+        match (self.download.pause(&script.body), script.end) {
+            (Some(pause), _) => Some(now + pause),
+            (None, AttemptEnd::Never) => None,
+            (None, _) => Some(now),
+        }
+    }
+
+    pub(super) fn add_decision(&mut self, decision: Decision) {
         self.decisions.push(decision.text);
         self.route = decision.route.or(self.route.take());
         self.reason = decision.reason.or(self.reason.take());
     }
 
-    /// Forgets the upstream: it failed, timed out, or its answer is no longer wanted.
+    /// Ends the attempt without its response: it failed, timed out, or was replaced by a local reply.
     pub(super) fn abandon_attempt(&mut self) {
-        self.attempt = Attempt::Over;
-        self.attempt_at = None;
-        self.try_deadline = None;
+        self.step = AttemptStep::Ended;
+        self.step_at = None;
+        self.attempt_deadline = None;
+    }
+
+    /// Moves the data of an exchange that ends at `now` into a report without expectations.
+    pub(super) fn report(
+        &mut self,
+        outcome: Outcome,
+        now: Duration,
+        connection_name: &'t str,
+        opening: u32,
+    ) -> ExchangeReport<'t> {
+        let client = &mut self.client;
+        let first_byte = client.status.map(|_| client.body_at.unwrap_or(client.headers_at));
+        let request = &self.spec.request;
+        let started = self.forwarded.headers.is_some();
+        ExchangeReport {
+            line: self.line,
+            id: &self.spec.id,
+            sent: self.sent,
+            connection: self.spec.connection.0,
+            connection_name,
+            opening,
+            worker: self.worker,
+            method: request.method.as_deref().unwrap_or("GET"),
+            path: request.path.as_deref().unwrap_or("/"),
+            route: self.route.take(),
+            decisions: std::mem::take(&mut self.decisions),
+            status: client.status,
+            first_byte: first_byte.map(|at| at.saturating_sub(self.sent)),
+            last_byte: now.saturating_sub(self.sent),
+            headers: std::mem::take(&mut client.headers),
+            trailers: std::mem::take(&mut client.trailers),
+            body_bytes: client.body.bytes,
+            body_sha256: client.body.sha256(),
+            end: outcome,
+            ended_by: match outcome {
+                Outcome::Complete | Outcome::Cut => self.ended_by,
+                Outcome::Client => Some(EndedBy::Client),
+                Outcome::Open => None,
+            },
+            reason: self.reason.take(),
+            closed: self.announces_close,
+            upstream: UpstreamReport {
+                attempts: self.attempts,
+                start: started.then(|| self.forwarded.at.saturating_sub(self.sent)),
+                body_bytes: self.forwarded.body.bytes,
+            },
+            expected: 0,
+            failures: Vec::new(),
+        }
     }
 }

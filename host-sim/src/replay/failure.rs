@@ -1,49 +1,50 @@
-//! How an exchange fails in the proxy, and what the proxy says of it: its own answer, and the details that filters and
-//! access logs read. In the `envoy` profile these are Envoy's words, measured.
+//! How an exchange fails in the proxy: the local reply, and the details and flags that filters and
+//! access logs read. The texts and flags were measured on Envoy 1.40.
 
+use crate::ResponseDetails;
 use crate::details::flags;
 use crate::local_reply::LocalReply;
-use crate::trace::End;
-use crate::{Profile, ResponseDetails};
+use crate::profile::Rules;
+use crate::trace::AttemptEnd;
 
 /// How an exchange failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The connection was refused.
+    /// The upstream refused the connection.
     Connect,
     /// The upstream refused the stream.
     RefusedStream,
-    /// The upstream closed the connection before it answered.
+    /// The upstream closed the connection before the response.
     Reset,
-    /// What the upstream sent is no response, or breaks off.
+    /// The upstream sent an invalid response, or cut it.
     Protocol,
-    /// A try took longer than it may.
-    PerTry,
-    /// The request as a whole did.
-    Request,
+    AttemptTimeout,
+    RequestTimeout,
 }
 
 impl Failure {
-    /// The failure that a try's `end` stands for where no response came before it.
-    pub(super) fn of(end: End) -> Option<Self> {
+    /// The failure of an attempt that ended without a response.
+    pub(super) fn of(end: AttemptEnd) -> Option<Self> {
         match end {
-            End::Refused => Some(Self::Connect),
-            End::RefusedStream => Some(Self::RefusedStream),
-            End::Reset => Some(Self::Reset),
-            End::ResetInHeader => Some(Self::Protocol),
-            End::Complete | End::Never => None,
+            AttemptEnd::Refused => Some(Self::Connect),
+            AttemptEnd::RefusedStream => Some(Self::RefusedStream),
+            AttemptEnd::Reset => Some(Self::Reset),
+            AttemptEnd::ResetInHeader => Some(Self::Protocol),
+            AttemptEnd::Complete | AttemptEnd::Never => None,
         }
     }
 
-    /// What the proxy answers after the last of so many tries.
-    pub(super) fn reply(self, profile: Profile, tries: u32) -> LocalReply {
-        let status = u32::from(self.status(profile));
-        if profile == Profile::Generic {
+    /// The local reply after the last of `attempts` attempts.
+    pub(super) fn reply(self, rules: &Rules, attempts: u32) -> LocalReply {
+        let status = u32::from(self.status(rules));
+        if !rules.failure_replies_have_text {
             return LocalReply::new(status, "", "");
         }
         let (reason, cause) = match self {
-            Self::PerTry => return LocalReply::new(status, TIMEOUT, "upstream_per_try_timeout"),
-            Self::Request => return LocalReply::new(status, TIMEOUT, RESPONSE_TIMEOUT),
+            Self::AttemptTimeout => {
+                return LocalReply::new(status, TIMEOUT, "upstream_per_try_timeout");
+            }
+            Self::RequestTimeout => return LocalReply::new(status, TIMEOUT, RESPONSE_TIMEOUT),
             Self::Connect => {
                 ("remote connection failure", "|delayed_connect_error:_Connection_refused")
             }
@@ -51,7 +52,8 @@ impl Failure {
             Self::Reset => ("connection termination", ""),
             Self::Protocol => ("protocol error", ""),
         };
-        let which = if tries > 1 { "retried and the latest reset reason" } else { "reset reason" };
+        let which =
+            if attempts > 1 { "retried and the latest reset reason" } else { "reset reason" };
         let text =
             format!("upstream connect error or disconnect/reset before headers. {which}: {reason}");
         let word = reason.replace(' ', "_");
@@ -64,31 +66,31 @@ impl Failure {
         }
     }
 
-    /// The status of that answer.
-    pub(super) fn status(self, profile: Profile) -> u16 {
-        match (self, profile) {
-            (Self::PerTry | Self::Request, _) => 504,
-            (Self::Protocol, _) | (_, Profile::Generic) => 502,
-            (Self::Connect | Self::RefusedStream | Self::Reset, Profile::Envoy) => 503,
+    /// The status of the local reply.
+    pub(super) fn status(self, rules: &Rules) -> u16 {
+        match self {
+            Self::AttemptTimeout | Self::RequestTimeout => 504,
+            Self::Protocol => 502,
+            Self::Connect | Self::RefusedStream | Self::Reset => rules.upstream_failure_status,
         }
     }
 
-    /// The flags in the log.
+    /// The response flags.
     pub(super) fn flags(self) -> u64 {
         match self {
             Self::Connect => flags::CONNECT_FAILURE,
             Self::RefusedStream => flags::UPSTREAM_RESET,
             Self::Reset => flags::UPSTREAM_CLOSED,
             Self::Protocol => flags::UPSTREAM_PROTOCOL_ERROR,
-            Self::PerTry | Self::Request => flags::UPSTREAM_TIMEOUT,
+            Self::AttemptTimeout | Self::RequestTimeout => flags::UPSTREAM_TIMEOUT,
         }
     }
 
-    /// What is said of it in the middle of a response.
+    /// The details of a failure after the response headers.
     pub(super) fn within_response(self) -> ResponseDetails {
         let details = match self {
-            Self::Request => RESPONSE_TIMEOUT,
-            // An upstream that speaks HTTP/1.1 and stops within a body breaks the protocol.
+            Self::RequestTimeout => RESPONSE_TIMEOUT,
+            // An HTTP/1.1 upstream that stops within a body violates the protocol.
             _ => "upstream_reset_after_response_started{protocol_error}",
         };
         ResponseDetails::new(details, self.flags())
@@ -99,6 +101,6 @@ const TIMEOUT: &str = "upstream request timeout";
 
 const RESPONSE_TIMEOUT: &str = "response_timeout";
 
-/// The client went away.
-pub(super) const CLIENT_LEFT: ResponseDetails =
+/// The details of an exchange whose client closed its connection.
+pub(super) const CLIENT_DISCONNECT: ResponseDetails =
     ResponseDetails::new("downstream_remote_disconnect", flags::CLIENT_CLOSED);

@@ -1,39 +1,31 @@
-//! The router of the simulated proxy: how long an upstream may take and what is tried again.
+//! The router of the simulated proxy: the timeouts of a request and its attempts, and its retries.
 //!
-//! In the `envoy` profile the rules are those of Envoy's router filter, steered by the request headers
-//! that it reads and removes (`x-envoy-upstream-rq-timeout-ms` and its relatives). The `generic` profile
-//! has no router of its own: nothing times out and nothing is retried, because the ABI says nothing of it.
+//! The filter sets them with request headers, which the router reads and removes. A host without a
+//! router has no timeouts and no retries: the ABI does not specify any.
 
 use std::time::Duration;
 
-use crate::{HeaderMap, Profile};
+use crate::HeaderMap;
+use crate::profile::RouterRules;
 
 use super::failure::Failure;
 
-/// Envoy's route timeout where neither route nor request says otherwise.
-const ENVOY_ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// The base of Envoy's back-off between tries; the pause is random below `base * (2^n - 1)`.
-const BACK_OFF_BASE: Duration = Duration::from_millis(25);
-
-/// Ten times the base, Envoy's cap.
-const BACK_OFF_CAP: Duration = Duration::from_millis(250);
-
-/// How one request is routed.
+/// The timeouts and retries of one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RoutePolicy {
-    /// The longest time from the end of the request to the end of the response.
+    /// From the end of the request to the end of the response.
     pub(super) timeout: Option<Duration>,
-    /// The longest time for one try, until its response begins.
-    pub(super) per_try: Option<Duration>,
-    /// Tries beyond the first.
+    /// From the end of the request, or the start of a later attempt, to the response headers.
+    pub(super) attempt_timeout: Option<Duration>,
+    /// The maximum number of attempts after the first.
     pub(super) retries: u32,
-    on: RetryOn,
+    retry_on: RetryConditions,
 }
 
-/// The conditions of `x-envoy-retry-on` that can come up in a trace.
+/// The conditions for a retry that a trace can cause, from Envoy's documentation of
+/// `x-envoy-retry-on`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct RetryOn {
+struct RetryConditions {
     any_5xx: bool,
     gateway_error: bool,
     reset: bool,
@@ -43,81 +35,91 @@ struct RetryOn {
 }
 
 impl RoutePolicy {
-    /// Reads the policy from what the filter let pass, and removes what the router keeps to itself.
-    pub(super) fn take(profile: Profile, headers: &mut HeaderMap) -> Self {
-        if profile == Profile::Generic {
-            return Self::default();
-        }
-        let timeout = match milliseconds(headers, "x-envoy-upstream-rq-timeout-ms") {
-            Some(limit) => Some(limit).filter(|limit| !limit.is_zero()),
-            None => Some(ENVOY_ROUTE_TIMEOUT),
+    /// Reads the policy of a request that leaves the filter, and removes its headers.
+    pub(super) fn take(rules: Option<&RouterRules>, headers: &mut HeaderMap) -> Self {
+        let Some(rules) = rules else { return Self::default() };
+        let timeout = match milliseconds(headers, rules.timeout_header) {
+            Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
+            None => Some(rules.default_timeout),
         };
-        let per_try = milliseconds(headers, "x-envoy-upstream-rq-per-try-timeout-ms")
-            .filter(|limit| !limit.is_zero() && timeout.is_none_or(|total| *limit < total));
-        let on = headers.find("x-envoy-retry-on").map(RetryOn::parse).unwrap_or_default();
-        let retries = match on == RetryOn::default() {
+        let attempt_timeout = milliseconds(headers, rules.attempt_timeout_header)
+            .filter(|limit| !limit.is_zero() && timeout.is_none_or(|timeout| *limit < timeout));
+        let retry_on = headers
+            .find(rules.retry_conditions_header)
+            .map(RetryConditions::parse)
+            .unwrap_or_default();
+        let retries = match retry_on == RetryConditions::default() {
             true => 0,
-            false => number(headers, "x-envoy-max-retries").unwrap_or(1),
+            false => number(headers, rules.max_retries_header).unwrap_or(1),
         };
         for name in [
-            "x-envoy-upstream-rq-timeout-ms",
-            "x-envoy-upstream-rq-per-try-timeout-ms",
-            "x-envoy-retry-on",
-            "x-envoy-max-retries",
+            rules.timeout_header,
+            rules.attempt_timeout_header,
+            rules.retry_conditions_header,
+            rules.max_retries_header,
         ] {
             headers.remove(name);
         }
-        Self { timeout, per_try, retries: u32::try_from(retries).unwrap_or(u32::MAX), on }
+        let retries = u32::try_from(retries).unwrap_or(u32::MAX);
+        Self { timeout, attempt_timeout, retries, retry_on }
     }
 
-    /// Whatever comes, there is one try.
-    pub(super) fn never_retry(&mut self) {
-        (self.retries, self.on) = (0, RetryOn::default());
+    pub(super) fn disable_retries(&mut self) {
+        (self.retries, self.retry_on) = (0, RetryConditions::default());
     }
 
-    /// Whether a try that failed so is made again, as long as there are retries.
-    pub(super) fn covers_failure(&self, failure: Failure) -> bool {
-        let on = self.on;
+    /// Whether the conditions include the failure of an attempt.
+    pub(super) fn retries_failure(&self, failure: Failure) -> bool {
+        let on = self.retry_on;
         on.any_5xx
             || on.gateway_error
             || on.reset
             || match failure {
                 Failure::Connect => on.connect_failure,
                 Failure::RefusedStream => on.refused_stream,
-                Failure::Reset | Failure::Protocol | Failure::PerTry | Failure::Request => false,
+                Failure::Reset
+                | Failure::Protocol
+                | Failure::AttemptTimeout
+                | Failure::RequestTimeout => false,
             }
     }
 
-    /// The same for a response with this status.
-    pub(super) fn covers_status(&self, status: u16) -> bool {
-        (self.on.any_5xx && (500..600).contains(&status))
-            || (self.on.gateway_error && (502..=504).contains(&status))
-            || (self.on.retriable_4xx && status == 409)
+    /// Whether the conditions include the status of a response.
+    pub(super) fn retries_status(&self, status: u16) -> bool {
+        let on = self.retry_on;
+        (on.any_5xx && (500..600).contains(&status))
+            || (on.gateway_error && (502..=504).contains(&status))
+            || (on.retriable_4xx && status == 409)
     }
 }
 
-/// The pause before try number `tries + 1`.
-pub(super) fn back_off(tries: u32, rng: &mut fastrand::Rng) -> Duration {
-    let factor = 1u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX);
-    let most = BACK_OFF_BASE.saturating_mul(factor).min(BACK_OFF_CAP);
-    Duration::from_millis(rng.u64(0..most.as_millis() as u64))
+/// The random pause before the next attempt, after `attempts` attempts.
+pub(super) fn back_off(
+    rules: Option<&RouterRules>,
+    attempts: u32,
+    rng: &mut fastrand::Rng,
+) -> Duration {
+    let Some(rules) = rules else { return Duration::ZERO };
+    let factor = 1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    let bound = rules.back_off_base.saturating_mul(factor).min(rules.back_off_max);
+    Duration::from_millis(rng.u64(0..bound.as_millis() as u64))
 }
 
-impl RetryOn {
+impl RetryConditions {
     fn parse(value: &[u8]) -> Self {
-        let mut on = Self::default();
-        for word in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-            match word {
-                b"5xx" => on.any_5xx = true,
-                b"gateway-error" => on.gateway_error = true,
-                b"reset" => on.reset = true,
-                b"connect-failure" => on.connect_failure = true,
-                b"refused-stream" => on.refused_stream = true,
-                b"retriable-4xx" => on.retriable_4xx = true,
+        let mut conditions = Self::default();
+        for condition in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+            match condition {
+                b"5xx" => conditions.any_5xx = true,
+                b"gateway-error" => conditions.gateway_error = true,
+                b"reset" => conditions.reset = true,
+                b"connect-failure" => conditions.connect_failure = true,
+                b"refused-stream" => conditions.refused_stream = true,
+                b"retriable-4xx" => conditions.retriable_4xx = true,
                 _ => {}
             }
         }
-        on
+        conditions
     }
 }
 

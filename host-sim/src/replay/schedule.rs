@@ -1,9 +1,9 @@
-//! Virtual time: what is due when.
+//! Virtual time: what is due, and when.
 //!
-//! Each exchange and each ticking plugin has at most one entry that counts, and remembers its number;
-//! entries that were overtaken are skipped when their time comes, which is cheaper than to search for
-//! them. Entries of the same time come out in the order in which they went in, so that a run is
-//! repeatable.
+//! Each exchange and each plugin that ticks has at most one valid entry, and remembers its number. An
+//! obsolete entry stays in the heap and is skipped when it is due, which is cheaper than to find and
+//! remove it. Entries with the same time are due in the order in which they were added, so that runs
+//! are repeatable.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,19 +12,18 @@ use std::time::Duration;
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wake {
-    /// Something of the exchange in this slot.
+    /// The next step of the exchange in this slot.
     Exchange(u32),
-    /// A tick of one of this worker's plugins.
+    /// A tick of a plugin of this worker.
     Tick(u32),
-    /// The answer to a call of a plugin.
+    /// The response to the plugin's call in this slot.
     Call(u32),
 }
 
-/// The number of an entry, never used twice; 0 is no entry.
+/// The number of an entry, which is never reused; the default, 0, is not a valid entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Entry(u64);
 
-/// The schedule of a run.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     heap: BinaryHeap<Reverse<(Duration, Entry, Wake)>>,
@@ -32,7 +31,6 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Adds an entry.
     pub(super) fn push(&mut self, at: Duration, wake: Wake) -> Entry {
         self.entries += 1;
         let entry = Entry(self.entries);
@@ -45,7 +43,6 @@ impl Schedule {
         self.heap.peek().map(|Reverse((at, ..))| *at)
     }
 
-    /// Takes the next entry.
     pub(super) fn pop(&mut self) -> Option<(Duration, Entry, Wake)> {
         self.heap.pop().map(|Reverse(entry)| entry)
     }

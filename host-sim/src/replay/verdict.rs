@@ -1,41 +1,24 @@
-//! Expectations against what happened.
+//! Compares an exchange with its expectations.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::HeaderMap;
 use crate::trace::{Bound, Expect, Text, UpstreamExpect};
 
-use super::exchange::Forwarded;
-use super::outcome::ExchangeReport;
+use super::exchange::ForwardedRequest;
+use super::report::{ExchangeReport, Mismatch};
 
-/// An expectation that did not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Mismatch {
-    /// The field of the expectation, such as `status` or `headers.x-a`.
-    pub field: String,
-    /// What was expected.
-    pub want: String,
-    /// What came of it.
-    pub got: String,
-}
-
-impl Mismatch {
-    /// A mismatch, unless the two are equal.
-    pub(super) fn check<T: PartialEq + Display>(field: &str, want: &T, got: &T) -> Option<Self> {
-        (want != got).then(|| Self {
-            field: field.to_owned(),
-            want: want.to_string(),
-            got: got.to_string(),
-        })
-    }
-}
-
-/// Compares an exchange with what the trace expects of it.
-pub(super) fn judge(report: &mut ExchangeReport<'_>, forwarded: &Forwarded, expect: &Expect<'_>) {
+/// Compares an exchange with `expect`, and adds the result to its report.
+pub(super) fn judge(
+    report: &mut ExchangeReport<'_>,
+    forwarded: &ForwardedRequest,
+    expect: &Expect<'_>,
+) {
     let mut judge = Judge { expected: 0, failures: Vec::new(), prefix: "" };
     judge.equal("status", expect.status, report.status);
     judge.equal(
@@ -44,7 +27,7 @@ pub(super) fn judge(report: &mut ExchangeReport<'_>, forwarded: &Forwarded, expe
         Some(report.route.as_deref().unwrap_or_default()),
     );
     judge.decision(&expect.decision, &report.decisions);
-    judge.fields(&expect.headers, &expect.absent, Some(&report.headers));
+    judge.headers(&expect.headers, &expect.absent, Some(&report.headers));
     judge.equal("closed", expect.closed, Some(report.closed));
     judge.bound("first_byte", expect.first_byte, report.first_byte);
     judge.bound("last_byte", expect.last_byte, Some(report.last_byte));
@@ -67,6 +50,7 @@ pub(super) fn judge(report: &mut ExchangeReport<'_>, forwarded: &Forwarded, expe
 struct Judge {
     expected: usize,
     failures: Vec<Mismatch>,
+    /// Precedes the names of fields.
     prefix: &'static str,
 }
 
@@ -75,12 +59,12 @@ impl Judge {
         &mut self,
         expect: &UpstreamExpect<'_>,
         report: &ExchangeReport<'_>,
-        forwarded: &Forwarded,
+        forwarded: &ForwardedRequest,
     ) {
         self.prefix = "upstream.";
         self.equal("attempts", expect.attempts, Some(report.upstream.attempts));
         self.bound("start", expect.start, report.upstream.start);
-        self.fields(&expect.headers, &expect.absent, forwarded.headers.as_ref());
+        self.headers(&expect.headers, &expect.absent, forwarded.headers.as_ref());
         self.equal("body_bytes", expect.body_bytes, Some(forwarded.body.bytes));
         let hash = forwarded.body.sha256();
         self.equal("body_sha256", expect.body_sha256.as_deref(), hash.as_deref());
@@ -91,16 +75,16 @@ impl Judge {
             return;
         }
         let objects = reported.iter().filter_map(|text| serde_json::from_str(text).ok());
-        let said: Map<String, Value> = objects.flat_map(Map::into_iter).collect();
+        let reported: Map<String, Value> = objects.flat_map(Map::into_iter).collect();
         for (field, want) in expect {
-            let got = said.get(field).filter(|value| !value.is_null());
+            let got = reported.get(field).filter(|value| !value.is_null());
             let want = Some(want).filter(|value| !value.is_null());
             self.expected += 1;
             if got != want {
                 let text = |value: Option<&Value>| match value {
                     Some(Value::String(text)) => text.clone(),
                     Some(value) => value.to_string(),
-                    None => "nothing".to_owned(),
+                    None => NOTHING.to_owned(),
                 };
                 self.fail(&format!("decision.{field}"), &text(want), Some(text(got)));
             }
@@ -115,17 +99,17 @@ impl Judge {
         }
     }
 
-    fn bound(&mut self, field: &str, want: Option<Bound>, got: Option<std::time::Duration>) {
+    fn bound(&mut self, field: &str, want: Option<Bound>, got: Option<Duration>) {
         let Some(want) = want else { return };
         self.expected += 1;
-        if !got.is_some_and(|got| want.holds(got)) {
+        if !got.is_some_and(|got| want.contains(got)) {
             self.fail(field, &want, got.map(|got| format!("{got:?}")));
         }
     }
 
-    fn fields(
+    fn headers(
         &mut self,
-        present: &std::collections::BTreeMap<Text<'_>, Text<'_>>,
+        present: &BTreeMap<Text<'_>, Text<'_>>,
         absent: &[Text<'_>],
         got: Option<&HeaderMap>,
     ) {
@@ -150,10 +134,12 @@ impl Judge {
         self.failures.push(Mismatch {
             field: format!("{}{field}", self.prefix),
             want: want.to_string(),
-            got: got.unwrap_or_else(|| "nothing".to_owned()),
+            got: got.unwrap_or_else(|| NOTHING.to_owned()),
         });
     }
 }
+
+const NOTHING: &str = "nothing";
 
 fn values(map: &HeaderMap, name: &str) -> Vec<String> {
     map.iter()

@@ -1,4 +1,4 @@
-//! A worker of the simulated proxy: its virtual machine, the plugin that runs in it, and when it ticks.
+//! A worker of the simulated proxy: its VM, the plugin in that VM, and when it ticks.
 
 use std::time::Duration;
 
@@ -6,56 +6,51 @@ use crate::{CallId, PluginId, StreamId, Vm};
 
 use super::schedule::Entry;
 
-/// A worker.
 pub(super) struct Worker {
-    /// The virtual machine; `None` where traces are replayed without a filter.
+    /// `None` if the proxy has no filter.
     pub(super) vm: Option<Vm>,
-    /// The plugin with the configuration in force; `None` before the first one.
+    /// The plugin with the configuration in force; `None` before the first configuration.
     pub(super) plugin: Option<PluginId>,
-    /// The plugins that tick: the one in force, and those before it while they have streams.
+    /// The plugins that tick: the one in force, and its predecessors while they have streams.
     pub(super) tickers: Vec<Ticker>,
-    /// Until when it does not tick.
+    /// The time before which the worker does not tick.
     pub(super) stalled_until: Duration,
-    /// Upstream connections that are open and unused.
+    /// The number of upstream connections that are open and unused.
     pub(super) idle_upstreams: u32,
-    /// Which exchange a stream belongs to, by the stream's slot.
+    /// The context and the exchange of each stream, by the slot of the stream.
     streams: Vec<(u32, u32)>,
 }
 
 /// A plugin that ticks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticker {
-    /// The plugin.
     pub(super) plugin: PluginId,
-    /// The period that the entry was made for.
+    /// The period with which `next` was scheduled.
     pub(super) period: Option<Duration>,
-    /// The entry of its next tick.
+    /// The entry of the next tick.
     pub(super) next: Entry,
 }
 
-/// A call of a plugin that waits for its answer.
+/// A call of a plugin without a response so far.
 #[derive(Debug, Clone)]
 pub(super) struct PendingCall {
-    /// The worker whose plugin called.
     pub(super) worker: usize,
-    /// The virtual machine; a call dies with it.
+    /// The VM of the plugin; the call ends with it.
     pub(super) vm: u64,
-    /// The call.
     pub(super) call: CallId,
     /// The cluster that was called.
     pub(super) cluster: String,
-    /// What comes of it.
-    pub(super) answer: Answer,
+    pub(super) result: CallResult,
 }
 
-/// What comes of a call.
+/// The result of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// What the cluster answers when the time comes.
+pub(super) enum CallResult {
+    /// The response that the cluster has when it is due.
     Http,
-    /// The same, as a gRPC message.
+    /// As `Http`, as a gRPC message.
     Grpc,
-    /// Nothing within the call's limit.
+    /// No response before the timeout of the call.
     Timeout,
 }
 
@@ -72,7 +67,7 @@ impl Worker {
         }
     }
 
-    /// Remembers that `stream` belongs to the exchange in `slot`.
+    /// Records that `stream` belongs to the exchange in `slot`.
     pub(super) fn bind(&mut self, stream: StreamId, slot: u32) {
         let index = stream.slot as usize;
         if self.streams.len() <= index {
@@ -81,7 +76,7 @@ impl Worker {
         self.streams[index] = (stream.context, slot);
     }
 
-    /// The exchange that `stream` belongs to.
+    /// The slot of the exchange that `stream` belongs to.
     pub(super) fn exchange_of(&self, stream: StreamId) -> Option<u32> {
         let (context, slot) = *self.streams.get(stream.slot as usize)?;
         (context == stream.context).then_some(slot)

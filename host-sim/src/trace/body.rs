@@ -1,4 +1,4 @@
-//! A body in a trace: chunks with the pause before each, written out or generated.
+//! A body in a trace: chunks with the pause before each one, written out or generated.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,36 +6,37 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::text::{Span, Text};
+use super::text::{Text, duration};
 
-/// The most bytes that one body may describe; a slip such as `"bytes": 1e12` must not fill the memory.
-pub const MOST_BYTES: u64 = 1 << 30;
+/// The largest body of a trace in bytes, so that a mistake such as `"bytes": 1e12` cannot exhaust the
+/// memory.
+pub const MAX_BODY_BYTES: u64 = 1 << 30;
 
 /// The chunks of a body, in order.
 pub type Body<'a> = Vec<Chunk<'a>>;
 
-/// One chunk, possibly repeated.
+/// A chunk that is sent once or several times.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Chunk<'a> {
-    /// The pause before the chunk, from the one before it or from the headers.
+    /// The pause before each repetition, from the previous chunk or from the headers.
     pub after: Duration,
-    /// What the chunk contains.
     pub content: Content<'a>,
-    /// How often the chunk is sent, each time after the same pause; at least 1.
+    /// The number of repetitions, at least 1.
     pub times: u32,
 }
 
 /// The bytes of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content<'a> {
-    /// As written.
+    /// Text that the trace contains.
     Text(Cow<'a, str>),
-    /// That many bytes of the pattern of [`fill_pattern`].
+    /// This number of bytes from [`fill_pattern`].
     Bytes(usize),
 }
 
 impl Content<'_> {
-    /// The chunk's length in bytes.
+    /// The length in bytes.
     pub fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -43,12 +44,12 @@ impl Content<'_> {
         }
     }
 
-    /// Whether the chunk has no bytes.
+    /// Whether the length is 0.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Appends the chunk's bytes to `out`, for a chunk that begins `offset` bytes into its body.
+    /// Appends the bytes to `out`. The chunk begins at byte `offset` of its body.
     pub fn write_to(&self, offset: u64, out: &mut Vec<u8>) {
         match self {
             Self::Text(text) => out.extend_from_slice(text.as_bytes()),
@@ -57,21 +58,26 @@ impl Content<'_> {
     }
 }
 
-/// Appends `count` bytes of the pattern that stands for `"bytes": n`: byte `i` of a body is `i % 251`.
+/// Appends the `count` bytes at `offset` of a generated body to `out`: byte `i` is `i % 251`.
 ///
-/// 251 is prime, so that a slice that was lost, doubled or moved changes the body's hash whatever the
-/// sizes of its chunks.
+/// 251 is prime, so a lost, repeated or moved slice changes the hash of the body for all sizes of
+/// chunks.
 pub fn fill_pattern(offset: u64, count: usize, out: &mut Vec<u8>) {
     out.extend((offset..).take(count).map(|i| (i % 251) as u8));
+}
+
+/// The length of a body in bytes.
+pub fn body_len(body: &[Chunk<'_>]) -> u64 {
+    body.iter().map(|chunk| chunk.content.len() as u64 * u64::from(chunk.times)).sum()
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Chunk<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[serde(deny_unknown_fields, expecting = "a chunk such as {\"text\":\"ok\"}")]
         struct Fields<'a> {
-            #[serde(default)]
-            after: Span,
+            #[serde(default, deserialize_with = "duration")]
+            after: Duration,
             #[serde(borrow)]
             text: Option<Text<'a>>,
             bytes: Option<u64>,
@@ -80,20 +86,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Chunk<'a> {
         let fields = Fields::deserialize(deserializer)?;
         let content = match (fields.text, fields.bytes) {
             (Some(text), None) => Content::Text(text.0),
-            (None, Some(count)) if count <= MOST_BYTES => Content::Bytes(count as usize),
+            (None, Some(count)) if count <= MAX_BODY_BYTES => Content::Bytes(count as usize),
             (None, Some(count)) => {
                 return Err(D::Error::custom(format_args!(
-                    "bytes is {count}; expected at most {MOST_BYTES}"
+                    "bytes is {count}; expected at most {MAX_BODY_BYTES}"
                 )));
             }
             _ => return Err(D::Error::custom("expected either \"text\" or \"bytes\"")),
         };
         let times = fields.times.unwrap_or(1);
-        if times == 0 || (content.len() as u64).saturating_mul(times.into()) > MOST_BYTES {
+        if times == 0 || (content.len() as u64).saturating_mul(times.into()) > MAX_BODY_BYTES {
             return Err(D::Error::custom(format_args!(
-                "times is {times}; expected at least 1, and at most {MOST_BYTES} bytes in all"
+                "times is {times}; expected at least 1, and at most {MAX_BODY_BYTES} bytes in total"
             )));
         }
-        Ok(Self { after: fields.after.0, content, times })
+        Ok(Self { after: fields.after, content, times })
     }
 }

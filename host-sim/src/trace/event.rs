@@ -1,74 +1,59 @@
-//! The events of a trace: what an operator, a client, an upstream or another plugin does, and when.
+//! The events of a trace: actions of operators, clients, upstreams and other plugins, with their
+//! times.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error};
 use serde_json::value::RawValue;
 
-use super::body::{Body, Chunk};
+use super::body::Body;
 use super::expect::{ConfigureExpect, Expect};
-use super::text::{Span, Text};
+use super::text::{Text, duration};
 
-/// A line of a trace.
+/// An event of a trace.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Event<'a> {
-    /// The line it stands on, from 1.
+    /// The line in the file, counted from 1.
     pub line: u32,
-    /// When it happens, from the start of the trace.
+    /// The time since the start of the trace.
     pub at: Duration,
-    /// What happens.
-    pub kind: Kind<'a>,
+    pub kind: EventKind<'a>,
 }
 
 /// What happens in an event.
 #[derive(Debug)]
-pub enum Kind<'a> {
+#[non_exhaustive]
+pub enum EventKind<'a> {
     /// The control plane pushes a plugin configuration.
     Configure {
-        /// The configuration's text, as the plugin gets it.
+        /// The text of the configuration, as the plugin reads it.
         configuration: Cow<'a, str>,
-        /// What should come of it; without an expectation it should be accepted.
+        /// Whether the plugin should accept it; it should if the trace does not say.
         expect: ConfigureExpect,
     },
     /// A client opens a connection.
-    Open {
-        /// The connection.
-        connection: ConnectionIndex,
-        /// Its properties.
-        open: Open<'a>,
-    },
+    Open { connection: ConnectionIndex, open: Open<'a> },
     /// A client sends a request.
     Exchange(Box<Exchange<'a>>),
-    /// Another plugin of the same process writes shared data, whatever stood there before.
+    /// Another plugin of the process writes shared data without a compare-and-swap.
     SharedData(SharedData<'a>),
-    /// From now on, calls of the plugin to this cluster get this answer.
-    Cluster {
-        /// The cluster that the plugin calls.
-        cluster: Text<'a>,
-        /// What it answers.
-        respond: Box<Respond<'a>>,
-    },
+    /// Later calls of the plugin to a cluster get this response.
+    Cluster { cluster: Text<'a>, respond: Box<ClusterResponse<'a>> },
     /// A connection is closed.
-    Close {
-        /// The connection.
-        connection: ConnectionIndex,
-        /// By whom.
-        by: Close,
-    },
-    /// The proxy's clock is set, to this time since the Unix epoch: forwards or backwards, as clocks of machines are.
+    Close { connection: ConnectionIndex, by: Close },
+    /// The clock of the proxy is set to this time since the Unix epoch, forwards or backwards.
     Clock(Duration),
-    /// A worker does not tick for this long, as one whose event loop is busy.
+    /// A worker does not tick for a while, as if its event loop were blocked.
     Stall {
-        /// The worker, from 0.
+        /// The worker, counted from 0.
         worker: u32,
-        /// How long.
-        span: Duration,
+        duration: Duration,
     },
-    /// The plugin's metrics are looked at; each should have this value, 0 if it does not exist.
+    /// The expected values of metrics. A metric that does not exist has the value 0.
     Metrics(BTreeMap<Text<'a>, u64>),
 }
 
@@ -76,18 +61,18 @@ pub enum Kind<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionIndex(pub usize);
 
-/// How a connection is opened.
+/// The properties of a connection that a client opens.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[non_exhaustive]
 pub struct Open<'a> {
-    /// The protocol, as the property `request.protocol` has it.
     #[serde(default)]
     pub protocol: Protocol,
-    /// The worker that serves the connection, from 0; without it the seed decides.
+    /// The worker that serves the connection, counted from 0; the seed decides if it is absent.
     pub worker: Option<u32>,
-    /// Its number in the proxy, property `connection.id`; without it the next one.
+    /// The property `connection.id`; the next free number if it is absent.
     pub id: Option<u64>,
-    /// The client's address and port.
+    /// The address and port of the client.
     #[serde(borrow)]
     pub source: Option<Text<'a>>,
 }
@@ -95,20 +80,20 @@ pub struct Open<'a> {
 /// The HTTP version of a client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum Protocol {
-    /// HTTP/1.1: one exchange at a time; a request that comes early waits for the one before it.
+    /// HTTP/1.1, which has one exchange at a time: a request waits until the previous one ends.
     #[default]
     #[serde(rename = "HTTP/1.1")]
     Http1,
-    /// HTTP/2: exchanges side by side.
+    /// HTTP/2, with concurrent exchanges.
     #[serde(rename = "HTTP/2")]
     Http2,
-    /// HTTP/3, which a filter sees like HTTP/2.
+    /// HTTP/3, which looks like HTTP/2 to a filter.
     #[serde(rename = "HTTP/3")]
     Http3,
 }
 
 impl Protocol {
-    /// The name that the property `request.protocol` has.
+    /// The value of the property `request.protocol`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http1 => "HTTP/1.1",
@@ -117,70 +102,68 @@ impl Protocol {
         }
     }
 
-    /// Whether exchanges share the connection at the same time.
+    /// Whether a connection carries several exchanges at the same time.
     pub fn multiplexes(self) -> bool {
         self != Self::Http1
     }
 }
 
-/// A request, what the upstream makes of it, and what should come of it.
+/// A request, the behavior of the upstream, and the expected outcome.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Exchange<'a> {
-    /// The exchange's name in reports.
+    /// The name in reports, unique in the trace.
     pub id: Text<'a>,
-    /// The connection that carries it.
     pub connection: ConnectionIndex,
-    /// Whether the connection is this exchange's own and ends with it.
+    /// Whether the connection carries this exchange only, and closes with it.
     pub own_connection: bool,
-    /// What the client sends.
     pub request: Request<'a>,
-    /// What the upstream does, an entry for each attempt; the last one stands for all further ones.
-    pub upstream: Vec<Upstream<'a>>,
-    /// What should come of it.
+    /// The behavior of the upstream in each attempt; the last entry repeats.
+    pub upstream: Vec<UpstreamAttempt<'a>>,
     pub expect: Option<Expect<'a>>,
 }
 
 /// Header fields in order; names may repeat.
 pub type Headers<'a> = Vec<(Text<'a>, Text<'a>)>;
 
-/// What a client sends.
+/// A client's request.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[non_exhaustive]
 pub struct Request<'a> {
-    /// The method; `GET` without one.
+    /// `GET` if absent.
     #[serde(borrow)]
     pub method: Option<Text<'a>>,
-    /// The scheme; `http` without one.
+    /// `http` if absent.
     #[serde(borrow)]
     pub scheme: Option<Text<'a>>,
-    /// The host, with a port if the client names it; `localhost` without one.
+    /// The host, with the port if the client sends one; `localhost` if absent.
     #[serde(borrow)]
     pub authority: Option<Text<'a>>,
-    /// The path with its query; `/` without one.
+    /// The path with its query; `/` if absent.
     #[serde(borrow)]
     pub path: Option<Text<'a>>,
-    /// The headers behind these.
+    /// The headers after the pseudo-headers.
     #[serde(borrow, default)]
     pub headers: Headers<'a>,
-    /// The body; none at all if it has no chunks.
+    /// A request without chunks has no body.
     #[serde(borrow, default)]
     pub body: Body<'a>,
-    /// The trailers.
     #[serde(borrow, default)]
     pub trailers: Headers<'a>,
-    /// The name of the route that the proxy's own configuration chose, property `xds.route_name`.
+    /// The route that the proxy's configuration selects, property `xds.route_name`.
     #[serde(borrow)]
     pub route_name: Option<Text<'a>>,
-    /// The route's metadata for filters: `{"sluice":{"policy":"logs"}}` is what the property
-    /// `xds.route_metadata.filter_metadata.sluice.policy` reads from.
+    /// The filter metadata of that route: `{"sluice":{"policy":"logs"}}` sets the property
+    /// `xds.route_metadata.filter_metadata.sluice.policy`.
     #[serde(borrow, default)]
     pub route_metadata: BTreeMap<Text<'a>, BTreeMap<Text<'a>, Text<'a>>>,
 }
 
 impl Request<'_> {
-    /// Whether the client asks to leave HTTP, in the way of HTTP/1.1. What it sends after the head is no body then, and
-    /// has no end of its own.
-    pub fn asks_for_upgrade(&self) -> bool {
+    /// Whether the headers request an HTTP/1.1 upgrade (RFC 9110, section 7.8). The bytes after such
+    /// headers are not a body and have no end.
+    pub fn is_upgrade(&self) -> bool {
         let is = |name: &str, other: &str| name.eq_ignore_ascii_case(other);
         let named = self.headers.iter().any(|(name, _)| is(name, "upgrade"));
         named
@@ -190,140 +173,100 @@ impl Request<'_> {
     }
 }
 
-/// What the upstream does with one attempt.
+/// The behavior of the upstream in one attempt.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream<'a> {
-    /// The pause between the end of the request and the response's headers, or the end if it has none.
-    #[serde(default, deserialize_with = "span")]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[non_exhaustive]
+pub struct UpstreamAttempt<'a> {
+    /// The time from the end of the request to the response headers, or to the end of an attempt
+    /// without a response.
+    #[serde(default, deserialize_with = "duration")]
     pub after: Duration,
-    /// The response's status; without one there is a response of status 200 unless `end` says that
-    /// there is none.
+    /// The status of the response. If it is absent, it is 200 for an attempt that ends with
+    /// [`AttemptEnd::Complete`], and there is no response for any other.
     pub status: Option<u16>,
-    /// The response's headers.
     #[serde(borrow, default)]
     pub headers: Headers<'a>,
-    /// The response's body; the response ends with its headers if it has no chunks.
+    /// A response without chunks ends with its headers.
     #[serde(borrow, default)]
     pub body: Body<'a>,
-    /// The response's trailers.
     #[serde(borrow, default)]
     pub trailers: Headers<'a>,
-    /// How the attempt ends.
     #[serde(default)]
-    pub end: End,
+    pub end: AttemptEnd,
 }
 
-impl Upstream<'_> {
-    /// The status of the attempt's response, or `None` if it ends before there is one.
+impl UpstreamAttempt<'_> {
+    /// The status of the response, or `None` if the attempt ends without a response.
     pub fn response_status(&self) -> Option<u16> {
-        self.status.or((self.end == End::Complete).then_some(200))
+        self.status.or((self.end == AttemptEnd::Complete).then_some(200))
     }
 }
 
-/// How an attempt of the upstream ends.
+/// How an attempt ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum End {
+pub enum AttemptEnd {
     /// The response is complete.
     #[default]
     Complete,
-    /// The upstream resets the connection after what it sent; before any header if there is no status.
+    /// The upstream resets the connection, before the response headers if there is no status.
     Reset,
-    /// The upstream closes the connection in the middle of a header: what came is no response.
+    /// The upstream closes the connection in the middle of a header.
     ResetInHeader,
     /// The upstream sends nothing more and leaves the connection open.
     Never,
-    /// The connection is refused.
+    /// The upstream refuses the connection.
     Refused,
-    /// The stream is refused before it was processed, HTTP/2's `REFUSED_STREAM`.
+    /// The upstream refuses the stream before it processes it, as with HTTP/2's `REFUSED_STREAM`.
     RefusedStream,
 }
 
 /// A write to shared data.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[non_exhaustive]
 pub struct SharedData<'a> {
-    /// The key.
     #[serde(borrow)]
     pub key: Text<'a>,
-    /// The value; anything but a string is written as its JSON text.
+    /// A string as its contents, any other JSON value as its text.
     #[serde(borrow, deserialize_with = "raw_or_text")]
     pub value: Cow<'a, str>,
 }
 
-/// What a cluster answers to the plugin's own calls.
+/// The response of a cluster to calls of the plugin.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Respond<'a> {
-    /// The pause between call and answer.
-    #[serde(default, deserialize_with = "span")]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[non_exhaustive]
+pub struct ClusterResponse<'a> {
+    /// The time from the call to the response.
+    #[serde(default, deserialize_with = "duration")]
     pub after: Duration,
-    /// The answer's status; 200 without one.
+    /// 200 if absent.
     pub status: Option<u16>,
-    /// The answer's headers.
     #[serde(borrow, default)]
     pub headers: Headers<'a>,
-    /// The answer's body.
     #[serde(borrow)]
     pub body: Option<Text<'a>>,
-    /// The answer's trailers.
     #[serde(borrow, default)]
     pub trailers: Headers<'a>,
-    /// How the call ends: `complete`, `reset`, `refused`, or `never` for one that times out.
+    /// `complete`, `reset`, `refused`, or `never` for a call that times out.
     #[serde(default)]
-    pub end: End,
+    pub end: AttemptEnd,
 }
 
-/// Who closes a connection.
+/// The peer that closes a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Close {
-    /// The client; exchanges that are under way are aborted.
+    /// The client, which also aborts the exchanges in flight.
     Client,
 }
 
-/// A line as it stands in the file, before it is known which event it is.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an event, which is a JSON object")]
-pub(super) struct Line<'a> {
-    #[serde(deserialize_with = "span")]
-    pub(super) at: Duration,
-    #[serde(borrow)]
-    pub(super) id: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub(super) connection: Option<Text<'a>>,
-    #[serde(borrow, default, deserialize_with = "some_raw_or_text")]
-    pub(super) configure: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    pub(super) open: Option<Open<'a>>,
-    #[serde(borrow)]
-    pub(super) request: Option<Request<'a>>,
-    #[serde(borrow, default, deserialize_with = "one_or_many")]
-    pub(super) upstream: Option<Vec<Upstream<'a>>>,
-    #[serde(borrow)]
-    pub(super) expect: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) shared_data: Option<SharedData<'a>>,
-    #[serde(borrow)]
-    pub(super) cluster: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub(super) respond: Option<Box<Respond<'a>>>,
-    pub(super) close: Option<Close>,
-    pub(super) clock: Option<Span>,
-    pub(super) worker: Option<u32>,
-    pub(super) stall: Option<Span>,
-    #[serde(borrow)]
-    pub(super) metrics: Option<BTreeMap<Text<'a>, u64>>,
-}
-
-fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    Span::deserialize(deserializer).map(|span| span.0)
-}
-
-/// A JSON value as its text; a string as what it contains, so that a plugin's configuration need not
-/// be JSON.
-fn raw_or_text<'de: 'a, 'a, D: Deserializer<'de>>(
+/// Deserializes a string as its contents and any other JSON value as its text, so that a plugin
+/// configuration does not have to be JSON.
+pub(super) fn raw_or_text<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Cow<'a, str>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?.get();
@@ -331,51 +274,4 @@ fn raw_or_text<'de: 'a, 'a, D: Deserializer<'de>>(
         return serde_json::from_str::<Text>(raw).map(|text| text.0).map_err(D::Error::custom);
     }
     Ok(Cow::Borrowed(raw))
-}
-
-fn some_raw_or_text<'de: 'a, 'a, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Cow<'a, str>>, D::Error> {
-    raw_or_text(deserializer).map(Some)
-}
-
-/// One attempt, or a list of them.
-fn one_or_many<'de: 'a, 'a, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<Upstream<'a>>>, D::Error> {
-    struct Attempts;
-    impl<'de> Visitor<'de> for Attempts {
-        type Value = Vec<Upstream<'de>>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("what the upstream does, or a list of that with an entry for each attempt")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            Upstream::deserialize(MapAccessDeserializer::new(map)).map(|one| vec![one])
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-            let attempts = Vec::<Upstream>::deserialize(SeqAccessDeserializer::new(seq))?;
-            if attempts.is_empty() {
-                return Err(A::Error::custom("the list is empty; expected at least one attempt"));
-            }
-            Ok(attempts)
-        }
-    }
-    deserializer.deserialize_any(Attempts).map(Some)
-}
-
-/// The length of a body in bytes.
-pub fn body_len(body: &[Chunk<'_>]) -> u64 {
-    body.iter().map(|chunk| chunk.content.len() as u64 * u64::from(chunk.times)).sum()
-}
-
-/// Whether a body has an empty chunk, which no HTTP message can carry.
-pub(super) fn has_empty_chunk(body: &[Chunk<'_>]) -> bool {
-    body.iter().any(|chunk| chunk.content.is_empty())
-}
-
-pub(super) fn parse_expect(raw: &RawValue) -> Result<Expect<'_>, super::check::FieldError> {
-    super::check::json(raw.get())
 }

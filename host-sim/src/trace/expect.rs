@@ -1,4 +1,4 @@
-//! What a trace expects: of an exchange as its client and its upstream see it, of a configuration.
+//! What a trace expects of an exchange, as its client and its upstream see it, and of a configuration.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,68 +7,67 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::text::{Span, Text};
+use super::text::{Text, parse_duration};
 
-/// What should come of an exchange; everything left out is not looked at.
+/// The expectations of an exchange; absent fields are not compared.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[non_exhaustive]
 pub struct Expect<'a> {
-    /// The status that the client gets.
+    /// The status of the client's response.
     pub status: Option<u16>,
-    /// The route that the filter reports; `""` where it should report none.
+    /// The route that the filter reports; `""` if it should report none.
     #[serde(borrow)]
     pub route: Option<Text<'a>>,
-    /// What the filter reports of its decisions: each of these fields has this value, and what should be
-    /// `null` is not said at all. Of what is said several times the last word counts.
+    /// Fields of the decisions that the filter reports, with their values; `null` for a field that it
+    /// should not report. If several decisions have a field, the last one counts.
     #[serde(default)]
     pub decision: serde_json::Map<String, serde_json::Value>,
-    /// Response headers that the client gets, each with this value.
+    /// Headers of the client's response, with their values.
     #[serde(borrow, default)]
     pub headers: BTreeMap<Text<'a>, Text<'a>>,
-    /// Response headers that the client does not get.
+    /// Headers that the client's response does not have.
     #[serde(borrow, default)]
     pub absent: Vec<Text<'a>>,
     /// Whether the proxy closes the client's connection with this exchange: `connection: close` on
     /// HTTP/1, GOAWAY on HTTP/2.
     pub closed: Option<bool>,
-    /// When the client gets the body's first byte, or the headers where there is no body, from the
-    /// moment that it sent the request.
+    /// The time from the request to the first byte of the body, or to the headers of a response
+    /// without a body.
     pub first_byte: Option<Bound>,
-    /// When the exchange ends for the client, from the moment that it sent the request.
+    /// The time from the request to the end of the exchange for the client.
     pub last_byte: Option<Bound>,
-    /// The length of the body that the client gets.
+    /// The length of the client's response body.
     pub body_bytes: Option<u64>,
-    /// The SHA-256 of the body that the client gets, in hexadecimal.
+    /// The SHA-256 of the client's response body, in hexadecimal.
     #[serde(borrow, default, deserialize_with = "sha256")]
     pub body_sha256: Option<Text<'a>>,
     /// How the exchange ends for the client.
     pub end: Option<Outcome>,
-    /// Who ends it.
     pub ended_by: Option<EndedBy>,
-    /// Why it failed, in the filter's word; `""` where it should say none.
+    /// The reason that the filter reports for a failed exchange; `""` if it should report none.
     #[serde(borrow, default, deserialize_with = "reason")]
     pub reason: Option<Text<'a>>,
-    /// What the upstream gets.
     #[serde(borrow)]
     pub upstream: Option<UpstreamExpect<'a>>,
 }
 
-/// What the upstream should get of an exchange.
+/// The expectations of the request that the upstream receives.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[non_exhaustive]
 pub struct UpstreamExpect<'a> {
-    /// How many times the request is tried.
+    /// The number of attempts.
     pub attempts: Option<u32>,
-    /// When the request's headers reach the upstream for the first time, from the moment that the
-    /// client sent the request.
+    /// The time from the client's request to the first delivery of its headers to the upstream.
     pub start: Option<Bound>,
-    /// Request headers that the upstream gets, each with this value.
+    /// Request headers, with their values.
     #[serde(borrow, default)]
     pub headers: BTreeMap<Text<'a>, Text<'a>>,
-    /// Request headers that the upstream does not get.
+    /// Request headers that the upstream does not receive.
     #[serde(borrow, default)]
     pub absent: Vec<Text<'a>>,
-    /// The length of the request's body as the last attempt gets it.
+    /// The length of the request body in the last attempt.
     pub body_bytes: Option<u64>,
     /// The SHA-256 of that body, in hexadecimal.
     #[serde(borrow, default, deserialize_with = "sha256")]
@@ -81,11 +80,11 @@ pub struct UpstreamExpect<'a> {
 pub enum Outcome {
     /// The response is complete.
     Complete,
-    /// The response is cut, so that the client can tell: no last chunk, or RST_STREAM.
+    /// The response is cut visibly: without the last chunk, or with RST_STREAM.
     Cut,
-    /// The client went away first.
+    /// The client closed its connection first.
     Client,
-    /// Nothing ended it while the trace ran.
+    /// The exchange did not end before the end of the trace.
     Open,
 }
 
@@ -100,17 +99,17 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Who ends an exchange.
+/// The peer or component that ends an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndedBy {
-    /// The upstream: its response is complete, or broke off.
+    /// The upstream: it completed its response, or cut it.
     Upstream,
-    /// The client, which went away first.
+    /// The client: it closed its connection.
     Client,
-    /// The filter: it answered, or reset the stream.
+    /// The filter: it sent a local reply or reset the stream.
     Filter,
-    /// The proxy itself: its limits, an upstream that gave it no response, a filter that broke.
+    /// The proxy: a timeout or a limit, an upstream without a response, or a crash of the filter.
     Proxy,
 }
 
@@ -125,54 +124,53 @@ impl fmt::Display for EndedBy {
     }
 }
 
-/// What should come of a configuration.
+/// The expectation of a configuration.
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[non_exhaustive]
 pub struct ConfigureExpect {
-    /// Whether the filter takes it.
+    /// Whether the filter accepts it.
     pub accepted: bool,
 }
 
-/// A bound on a time: `"<=30ms"`, `">=2s"`, or a range such as `"15s..16s"` that includes both ends.
+/// A range of durations, both ends included: `"<=30ms"`, `">=2s"` or `"15s..16s"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
-    /// The shortest time that holds.
-    pub least: Duration,
-    /// The longest time that holds.
-    pub most: Duration,
+    pub min: Duration,
+    /// [`Duration::MAX`] if there is no maximum.
+    pub max: Duration,
 }
 
 impl Bound {
-    /// Whether `span` holds.
-    pub fn holds(&self, span: Duration) -> bool {
-        (self.least..=self.most).contains(&span)
+    /// Whether `duration` is in the range.
+    pub fn contains(&self, duration: Duration) -> bool {
+        (self.min..=self.max).contains(&duration)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let span = |part: &str| Span::parse(part).map(|span| span.0);
-        if let Some(most) = text.strip_prefix("<=") {
-            Ok(Self { least: Duration::ZERO, most: span(most)? })
-        } else if let Some(least) = text.strip_prefix(">=") {
-            Ok(Self { least: span(least)?, most: Duration::MAX })
-        } else if let Some((least, most)) = text.split_once("..") {
-            let bound = Self { least: span(least)?, most: span(most)? };
-            if bound.least > bound.most {
-                return Err(format!("{text:?} is empty; expected the shorter time first"));
+        if let Some(max) = text.strip_prefix("<=") {
+            Ok(Self { min: Duration::ZERO, max: parse_duration(max)? })
+        } else if let Some(min) = text.strip_prefix(">=") {
+            Ok(Self { min: parse_duration(min)?, max: Duration::MAX })
+        } else if let Some((min, max)) = text.split_once("..") {
+            let bound = Self { min: parse_duration(min)?, max: parse_duration(max)? };
+            if bound.min > bound.max {
+                return Err(format!("{text:?} is empty; write the shorter duration first"));
             }
             Ok(bound)
         } else {
-            Err(format!("{text:?} is no bound; expected \"<=30ms\", \">=2s\" or \"1s..2s\""))
+            Err(format!("{text:?} is not a bound; write \"<=30ms\", \">=2s\" or \"1s..2s\""))
         }
     }
 }
 
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { least, most } = self;
-        match (least.is_zero(), *most == Duration::MAX) {
-            (_, true) => write!(f, ">={least:?}"),
-            (true, false) => write!(f, "<={most:?}"),
-            (false, false) => write!(f, "{least:?}..{most:?}"),
+        let Self { min, max } = self;
+        match (min.is_zero(), *max == Duration::MAX) {
+            (_, true) => write!(f, ">={min:?}"),
+            (true, false) => write!(f, "<={max:?}"),
+            (false, false) => write!(f, "{min:?}..{max:?}"),
         }
     }
 }
@@ -183,7 +181,7 @@ impl<'de> Deserialize<'de> for Bound {
     }
 }
 
-/// One word, as programs compare it, or nothing.
+/// Deserializes a reason: a word in snake case, or the empty string.
 fn reason<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Text<'a>>, D::Error> {
@@ -191,13 +189,13 @@ fn reason<'de: 'a, 'a, D: Deserializer<'de>>(
     let wrong = |b: u8| !(b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     match reason.as_deref() {
         Some(found) if found.bytes().any(wrong) => Err(D::Error::custom(format_args!(
-            "{found:?} is no reason; expected a word such as \"read_timeout\", or \"\" for none"
+            "{found:?} is not a reason; write a word such as \"read_timeout\", or \"\" for no reason"
         ))),
         _ => Ok(reason),
     }
 }
 
-/// A hash in the lower case of reports, however it is written.
+/// Deserializes a hash and converts it to lower case, as in reports.
 fn sha256<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Text<'a>>, D::Error> {
@@ -205,7 +203,7 @@ fn sha256<'de: 'a, 'a, D: Deserializer<'de>>(
     if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         let found = &*text;
         return Err(D::Error::custom(format_args!(
-            "{found:?} is no SHA-256; expected 64 hexadecimal digits"
+            "{found:?} is not a SHA-256 hash; expected 64 hexadecimal digits"
         )));
     }
     match text.bytes().any(|b| b.is_ascii_uppercase()) {

@@ -1,29 +1,30 @@
-//! What an HTTP message can carry. A trace that says more would test what no proxy ever sees: a client
-//! cannot send it, or the proxy refuses it before any filter.
+//! Checks the parts of HTTP messages. A trace with a message that no client can send, or that a proxy
+//! rejects before its filters run, would test nothing.
 
-use super::check::FieldError;
-use super::event::{Headers, Request};
+use super::body::Body;
+use super::error::FieldError;
+use super::event::{AttemptEnd, ClusterResponse, Headers, Request, UpstreamAttempt};
 
-/// Whether `text` is a token (RFC 9110, section 5.6.2), as methods and names of headers are.
+/// Whether `text` is a token (RFC 9110, section 5.6.2), as methods and header names are.
 pub fn is_token(text: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !text.is_empty() && text.bytes().all(token)
 }
 
-/// Whether `text` can stand in a request's first line: there a space ends it.
+/// Whether `text` can be part of a request line, in which a space ends the target.
 pub fn is_target(text: &str) -> bool {
     !text.is_empty() && !text.bytes().any(|b| b == b' ' || b.is_ascii_control())
 }
 
-/// Whether no header value can have this character (RFC 9110, section 5.5).
+/// Whether a header value must not contain the character (RFC 9110, section 5.5).
 pub fn is_control(character: char) -> bool {
     character.is_ascii_control() && character != '\t'
 }
 
-/// The head and the trailers of a request.
 pub(super) fn check_request(request: &Request<'_>) -> Result<(), FieldError> {
+    check_body("request.body", &request.body)?;
     if let Some(method) = request.method.as_deref().filter(|method| !is_token(method)) {
-        let message = format!("{method:?} is no method; expected one such as \"GET\"");
+        let message = format!("{method:?} is not a method; write one such as \"GET\"");
         return Err(FieldError::new("request.method", message));
     }
     for (field, value) in [
@@ -33,29 +34,65 @@ pub(super) fn check_request(request: &Request<'_>) -> Result<(), FieldError> {
     ] {
         match value.as_deref() {
             Some("") => {
-                return Err(FieldError::new(field, "is empty; leave it out for the default"));
+                return Err(FieldError::new(field, "is empty; remove the field for its default"));
             }
             Some(value) if !is_target(value) => {
-                return Err(FieldError::new(
-                    field,
-                    format!(
-                        "{value:?} cannot be sent; expected neither spaces nor control characters"
-                    ),
-                ));
+                let message = format!(
+                    "{value:?} cannot be sent; expected no spaces and no control characters"
+                );
+                return Err(FieldError::new(field, message));
             }
             _ => {}
         }
     }
-    check_fields("request.headers", &request.headers)?;
-    check_fields("request.trailers", &request.trailers)?;
-    if request.asks_for_upgrade() && !request.trailers.is_empty() {
-        let message = "stand behind an upgrade, which has no end; expected none";
+    check_headers("request.headers", &request.headers)?;
+    check_headers("request.trailers", &request.trailers)?;
+    if request.is_upgrade() && !request.trailers.is_empty() {
+        let message = "cannot follow an upgrade, which has no end; remove the trailers";
         return Err(FieldError::new("request.trailers", message));
     }
     Ok(())
 }
 
-pub(super) fn check_status(field: &str, status: Option<u16>) -> Result<(), FieldError> {
+pub(super) fn check_attempt(attempt: &UpstreamAttempt<'_>) -> Result<(), FieldError> {
+    check_headers("upstream.headers", &attempt.headers)?;
+    check_headers("upstream.trailers", &attempt.trailers)?;
+    // 101 is the only informational status that ends an exchange: it accepts an upgrade.
+    if attempt.status != Some(101) {
+        check_status("upstream.status", attempt.status)?;
+    }
+    check_body("upstream.body", &attempt.body)?;
+    let sends = attempt.status.is_some() || !attempt.headers.is_empty() || !attempt.body.is_empty();
+    match attempt.end {
+        AttemptEnd::Refused | AttemptEnd::RefusedStream | AttemptEnd::ResetInHeader if sends => {
+            Err(FieldError::new(
+                "upstream.end",
+                "such an attempt sends no response; remove status, headers and body",
+            ))
+        }
+        AttemptEnd::Reset | AttemptEnd::Never if sends && attempt.status.is_none() => {
+            Err(FieldError::new(
+                "upstream.status",
+                "is missing; expected a status because the attempt sends headers or a body",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn check_cluster_response(respond: &ClusterResponse<'_>) -> Result<(), FieldError> {
+    if matches!(respond.end, AttemptEnd::RefusedStream | AttemptEnd::ResetInHeader) {
+        return Err(FieldError::new(
+            "respond.end",
+            "has no meaning for a call; expected complete, reset, refused or never",
+        ));
+    }
+    check_status("respond.status", respond.status)?;
+    check_headers("respond.headers", &respond.headers)?;
+    check_headers("respond.trailers", &respond.trailers)
+}
+
+fn check_status(field: &str, status: Option<u16>) -> Result<(), FieldError> {
     match status {
         Some(status) if !(200..=599).contains(&status) => Err(FieldError::new(
             field,
@@ -65,19 +102,25 @@ pub(super) fn check_status(field: &str, status: Option<u16>) -> Result<(), Field
     }
 }
 
-/// The names and values of headers or trailers.
-pub(super) fn check_fields(field: &str, headers: &Headers<'_>) -> Result<(), FieldError> {
+fn check_body(field: &str, body: &Body<'_>) -> Result<(), FieldError> {
+    match body.iter().any(|chunk| chunk.content.is_empty()) {
+        true => Err(FieldError::new(field, "a chunk is empty; expected at least 1 byte")),
+        false => Ok(()),
+    }
+}
+
+fn check_headers(field: &str, headers: &Headers<'_>) -> Result<(), FieldError> {
     for (index, (name, value)) in headers.iter().enumerate() {
         let wrong = |message| Err(FieldError::new(&format!("{field}[{index}]"), message));
         if !is_token(name) {
             return wrong(format!(
-                "{:?} is no header name; expected letters, digits and hyphens",
+                "{:?} is not a header name; expected letters, digits and hyphens",
                 &**name
             ));
         }
         if value.bytes().any(|b| is_control(b.into())) {
             return wrong(format!(
-                "{:?} is no header value; expected one without control characters",
+                "{:?} is not a header value; expected no control characters",
                 &**value
             ));
         }

@@ -1,7 +1,7 @@
-//! The scalars of a trace: borrowed text and durations with a unit.
+//! The scalars of a trace: borrowed strings, and durations with a unit.
 //!
-//! Both exist because of what serde does by itself: a `Cow` inside a list is always copied, and a
-//! `Duration` is a struct of two numbers.
+//! serde's own types do not fit: it copies each `Cow` inside a list, and it reads a `Duration` as an
+//! object with two numbers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -50,51 +50,50 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// The longest time that a trace may speak of, about 31 years: far above any real trace and far below
-/// what would overflow when times are added up.
-const LONGEST: Duration = Duration::from_secs(1_000_000_000);
+/// The longest duration in a trace, about 31 years: longer than any recording, and short enough that
+/// sums of durations do not overflow.
+const MAX_DURATION: Duration = Duration::from_secs(1_000_000_000);
 
-/// A duration as a trace writes it: a string with a unit, such as `"250ms"` or `"1m30s"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Span(pub Duration);
-
-impl Span {
-    /// Reads `text`.
-    ///
-    /// # Errors
-    /// A sentence that says what was found and what was expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let trimmed = text.trim();
-        if trimmed.starts_with('-') {
-            return Err(format!("{text:?} is negative; expected a duration such as \"250ms\""));
-        }
-        if !trimmed.is_empty() && trimmed.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(format!("{text:?} has no unit; write \"{trimmed}s\" or \"{trimmed}ms\""));
-        }
-        match humantime::parse_duration(trimmed) {
-            Ok(span) if span <= LONGEST => Ok(Self(span)),
-            Ok(_) => Err(format!("{text:?} is longer than {} s", LONGEST.as_secs())),
-            Err(_) => {
-                Err(format!("{text:?} is no duration; expected one such as \"250ms\" or \"1m30s\""))
-            }
+/// Parses a duration with a unit, such as `250ms` or `1m30s`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let trimmed = text.trim();
+    if trimmed.starts_with('-') {
+        return Err(format!("{text:?} is negative; write a duration such as \"250ms\""));
+    }
+    if !trimmed.is_empty() && trimmed.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("{text:?} has no unit; write \"{trimmed}s\" or \"{trimmed}ms\""));
+    }
+    match humantime::parse_duration(trimmed) {
+        Ok(duration) if duration <= MAX_DURATION => Ok(duration),
+        Ok(_) => Err(format!("{text:?} is too long; expected at most {}s", MAX_DURATION.as_secs())),
+        Err(_) => {
+            Err(format!("{text:?} is not a duration; write one such as \"250ms\" or \"1m30s\""))
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SpanVisitor;
-        impl Visitor<'_> for SpanVisitor {
-            type Value = Span;
+/// Deserializes a duration with a unit.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    struct DurationVisitor;
+    impl Visitor<'_> for DurationVisitor {
+        type Value = Duration;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration with a unit, such as \"250ms\"")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Span, E> {
-                Span::parse(text).map_err(E::custom)
-            }
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration with a unit, such as \"250ms\"")
         }
-        deserializer.deserialize_str(SpanVisitor)
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+            parse_duration(text).map_err(E::custom)
+        }
     }
+    deserializer.deserialize_str(DurationVisitor)
+}
+
+/// As [`duration`], for a field that may be absent.
+pub(super) fn optional_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    #[derive(serde::Deserialize)]
+    struct WithUnit(#[serde(deserialize_with = "duration")] Duration);
+    Ok(Option::<WithUnit>::deserialize(deserializer)?.map(|WithUnit(duration)| duration))
 }

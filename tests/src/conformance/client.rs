@@ -8,7 +8,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sluice_sim::trace::{Exchange, Kind, Protocol, Text, Trace};
+use sluice_sim::trace::{EventKind, Exchange, Protocol, Text, Trace};
 
 use super::clock::Pace;
 use super::performance::Run;
@@ -79,15 +79,15 @@ impl Connection {
             .collect();
         for (event, moment) in trace.events.iter().zip(moments) {
             match &event.kind {
-                Kind::Open { connection, open } => {
+                EventKind::Open { connection, open } => {
                     connections[connection.0].protocol = open.protocol;
                 }
-                Kind::Exchange(exchange) => {
+                EventKind::Exchange(exchange) => {
                     let name = upstream::name(run, event.line);
                     let request = Request::new(name, *moment, pace(event.line), exchange);
                     connections[exchange.connection.0].requests.push(request);
                 }
-                Kind::Configure { .. } | Kind::Close { .. } => {}
+                EventKind::Configure { .. } | EventKind::Close { .. } => {}
                 other => panic!("a real Envoy cannot be made to do this: {other:?}"),
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluice_sim::trace::{Event, Exchange, Kind, Trace};
+use sluice_sim::trace::{Event, EventKind, Exchange, Trace};
 
 use super::client::Connection;
 use super::clock::{Clock, Pace};
@@ -102,13 +102,13 @@ pub(super) fn perform(
                 misjudged.push(format!("line {}: what comes before takes too long", event.line));
             }
             match &event.kind {
-                Kind::Configure { configuration, expect } => {
+                EventKind::Configure { configuration, expect } => {
                     let accepted = proxy.push(configuration);
                     if accepted != expect.accepted {
                         misjudged.push(format!("accepted: {accepted} in Envoy: {configuration}"));
                     }
                 }
-                Kind::Close { connection, .. } => connections[connection.0].close(),
+                EventKind::Close { connection, .. } => connections[connection.0].close(),
                 _ => {}
             }
             if halts.get(index + 1).is_none_or(|next| next.at > event.at) {
@@ -122,7 +122,7 @@ pub(super) fn perform(
 }
 
 fn halts(event: &Event<'_>) -> bool {
-    matches!(event.kind, Kind::Configure { .. } | Kind::Close { .. })
+    matches!(event.kind, EventKind::Configure { .. } | EventKind::Close { .. })
 }
 
 /// When each event happens: behind a halt of the same time, a trifle later.
@@ -160,7 +160,7 @@ fn with_attempts(
     asked: impl Fn(u32) -> u32,
 ) -> BTreeMap<String, Seen> {
     let exchanges = trace.events.iter().filter_map(|event| match &event.kind {
-        Kind::Exchange(exchange) => Some((event.line, &**exchange)),
+        EventKind::Exchange(exchange) => Some((event.line, &**exchange)),
         _ => None,
     });
     let seen = exchanges.filter_map(|(line, exchange): (u32, &Exchange<'_>)| {

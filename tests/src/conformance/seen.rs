@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use sluice_filter::decision;
 use sluice_sim::HeaderMap;
 use sluice_sim::replay::{ExchangeReport, Report};
-use sluice_sim::trace::{EndedBy, Kind, Outcome, Protocol, Trace};
+use sluice_sim::trace::{EndedBy, EventKind, Outcome, Protocol, Trace};
 
 use super::upstream;
 
@@ -142,7 +142,7 @@ pub(super) fn in_report(report: &Report<'_>, trace: &Trace<'_>) -> BTreeMap<Stri
 /// Whether the upstream got the whole request, if it got any of it.
 fn asked_in_full(exchange: &ExchangeReport<'_>, trace: &Trace<'_>) -> bool {
     let asked = trace.events.iter().find_map(|event| match &event.kind {
-        Kind::Exchange(asked) if event.line == exchange.line => Some(&asked.request.body),
+        EventKind::Exchange(asked) if event.line == exchange.line => Some(&asked.request.body),
         _ => None,
     });
     let sent: usize =
@@ -153,7 +153,7 @@ fn asked_in_full(exchange: &ExchangeReport<'_>, trace: &Trace<'_>) -> bool {
 /// Whether another exchange is near on the same HTTP/2 connection.
 fn crowded(exchange: &ExchangeReport<'_>, report: &Report<'_>, trace: &Trace<'_>) -> bool {
     let multiplexes = trace.events.iter().any(|event| match &event.kind {
-        Kind::Open { connection, open } => {
+        EventKind::Open { connection, open } => {
             connection.0 == exchange.connection && open.protocol != Protocol::Http1
         }
         _ => false,

@@ -1,13 +1,12 @@
 //! A trace in the simulator, set up like the stage's Envoy.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde_json::Value;
-use sluice_sim::replay::{Bridge, ExchangeReport, Options, Report, replay};
-use sluice_sim::trace::{Event, Kind, Outcome, Trace};
-use sluice_sim::{Module, Properties};
+use sluice_sim::replay::{ExchangeReport, Options, Report, replay};
+use sluice_sim::trace::{Event, EventKind, Outcome, Trace};
+use sluice_sim::{Module, Profile, Properties};
 
 use super::ended::{self, Ended};
 use super::seen::{self, Seen};
@@ -47,19 +46,13 @@ impl Simulated {
     /// # Panics
     /// If the filter refuses its first configuration.
     pub(super) fn of(trace: &Trace<'_>, configuration: &Value, module: &Module) -> Self {
-        let options = Options {
-            workers: NonZeroU32::MIN,
-            configuration: Some(configuration.to_string().into_bytes()),
-            vm_id: "sluice".to_owned(),
-            properties: Properties::new().with(&["xds", "node", "user_agent_name"], "envoy"),
-            bridge: Some(Bridge {
-                header: sluice_filter::hygiene::MARKER.to_owned(),
-                value: "close".to_owned(),
-            }),
-            decisions: Some(sluice_filter::decision::FUNCTION.to_owned()),
-            hash_bodies: true,
-            ..Options::default()
-        };
+        let options = Options::new(Profile::Envoy)
+            .configuration(configuration.to_string())
+            .vm_id("sluice")
+            .properties(Properties::new().with(&["xds", "node", "user_agent_name"], "envoy"))
+            .drain_bridge(sluice_filter::hygiene::MARKER, "close")
+            .decision_function(sluice_filter::decision::FUNCTION)
+            .hash_bodies(true);
         let report = replay(Some(module), trace, &options, &mut |_| {})
             .unwrap_or_else(|error| panic!("{error}"));
         let misjudged = report.configurations.iter().filter(|judged| !judged.failures.is_empty());
@@ -106,7 +99,7 @@ impl Simulated {
 fn spans(report: &Report<'_>, trace: &Trace<'_>) -> Vec<Span> {
     let bare = |line: u32| {
         trace.events.iter().any(|event| match &event.kind {
-            Kind::Exchange(exchange) => event.line == line && exchange.request.body.is_empty(),
+            EventKind::Exchange(exchange) => event.line == line && exchange.request.body.is_empty(),
             _ => false,
         })
     };

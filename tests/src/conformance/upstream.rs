@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sluice_sim::trace::{Body, End, Exchange, Headers, Kind, Trace, Upstream as Script};
+use sluice_sim::trace::{
+    AttemptEnd, Body, EventKind, Exchange, Headers, Trace, UpstreamAttempt as Script,
+};
 
 use super::clock::Pace;
 use super::proxy;
@@ -51,7 +53,7 @@ impl Upstreams {
         let mut scripts = self.scripts.lock();
         scripts.clear();
         for event in &trace.events {
-            let Kind::Exchange(exchange) = &event.kind else { continue };
+            let EventKind::Exchange(exchange) = &event.kind else { continue };
             let refusals = refusals(exchange);
             let attempts = exchange.upstream[refusals..].iter().map(Attempt::new).collect();
             let played = Played { attempts, begun: 0, pace: pace(event.line) };
@@ -78,13 +80,13 @@ pub(super) fn choice(exchange: &Exchange<'_>) -> Option<String> {
     let refusals = refusals(exchange);
     let attempts = &exchange.upstream[refusals..];
     let trailers = attempts.iter().any(|attempt| !attempt.trailers.is_empty());
-    let refuses_streams = attempts.iter().any(|attempt| attempt.end == End::RefusedStream);
+    let refuses_streams = attempts.iter().any(|attempt| attempt.end == AttemptEnd::RefusedStream);
     let http2 = trailers || refuses_streams || !exchange.request.trailers.is_empty();
     let torn = |attempt: &Script<'_>| match attempt.end {
-        End::Refused => true,
+        AttemptEnd::Refused => true,
         // HTTP/2 has no torn head, Envoy has other words for a stream that is reset than for a connection, and
         // what such a stream has not sent yet is lost.
-        End::ResetInHeader | End::Reset => http2,
+        AttemptEnd::ResetInHeader | AttemptEnd::Reset => http2,
         _ => false,
     };
     assert!(!attempts.iter().any(torn), "{}: no real upstream can do this", &*exchange.id);
@@ -101,7 +103,7 @@ pub(super) fn choice(exchange: &Exchange<'_>) -> Option<String> {
 
 /// How many attempts are refused before one is taken.
 pub(super) fn refusals(exchange: &Exchange<'_>) -> usize {
-    exchange.upstream.iter().take_while(|attempt| attempt.end == End::Refused).count()
+    exchange.upstream.iter().take_while(|attempt| attempt.end == AttemptEnd::Refused).count()
 }
 
 /// The scripts of the trace that is running.
@@ -137,7 +139,7 @@ struct Attempt {
     headers: Vec<(String, String)>,
     chunks: Vec<(Duration, Vec<u8>)>,
     trailers: Vec<(String, String)>,
-    end: End,
+    end: AttemptEnd,
 }
 
 impl Attempt {

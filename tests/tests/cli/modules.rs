@@ -98,7 +98,7 @@ fn a_guest_that_breaks_while_it_is_configured_is_bad_input() {
             "a guest that {what}: {}",
             run.stderr
         );
-        let begin = "sluice: the plugin refuses its configuration: ";
+        let begin = "sluice: the plugin rejected its configuration: ";
         assert!(run.stderr.contains(begin), "a guest that {what}: {}", run.stderr);
     }
 }

@@ -32,17 +32,20 @@ fn replayed(folder: &Path, traces: &[(&str, &str)]) -> Run {
 fn a_wrong_line_is_named_and_nothing_is_run() {
     let folder = tempfile::tempdir().expect("a folder");
     for (line, mistake) in [
-        ("{", "line: not JSON"),
+        ("{", "line: is not valid JSON"),
         (r#"{"at":"6s","requets":{}}"#, "requets: unknown field `requets`"),
         (r#"{"at":"6","request":{}}"#, r#"at: "6" has no unit; write "6s" or "6ms""#),
         (r#"{"at":"-6s","request":{}}"#, r#"at: "-6s" is negative"#),
-        (r#"{"at":"2s","request":{}}"#, "at: 2s is before the line above"),
+        (r#"{"at":"2s","request":{}}"#, "at: 2s is before the previous event"),
         (
             r#"{"at":"6s","connection":"nobody","close":"client"}"#,
             r#"connection: "nobody" is unknown"#,
         ),
         (r#"{"at":"6s","request":{},"upstream":{"status":99}}"#, "upstream.status: found 99"),
-        (r#"{"at":"6s","request":{},"expect":{"status":"200"}}"#, "expect.status: invalid type"),
+        (
+            r#"{"at":"6s","request":{},"expect":{"status":"200"}}"#,
+            "expect.status: found \"200\"; expected an integer",
+        ),
         (
             r#"{"at":"6s","request":{},"expect":{"last_byte":"9s..1s"}}"#,
             r#"expect.last_byte: "9s..1s" is empty"#,
@@ -80,7 +83,7 @@ fn a_mistake_in_the_last_trace_runs_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = replayed(folder.path(), &[("good.jsonl", GOOD), ("bad.jsonl", &seventh("?"))]);
     assert_eq!((run.status, run.stdout.as_str()), (2, ""));
-    assert!(run.stderr.contains("bad.jsonl:7: line: not JSON"), "{}", run.stderr);
+    assert!(run.stderr.contains("bad.jsonl:7: line: is not valid JSON"), "{}", run.stderr);
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn the_reference_names_every_field() {
         r#"{"at":"0s","cluster":"c","respond":{"nobody":0}}"#,
     ] {
         let run = replayed(folder.path(), &[("day.jsonl", object)]);
-        let (_, known) = run.stderr.split_once(", expected ").expect("the known fields");
+        let (_, known) = run.stderr.split_once("; expected ").expect("the known fields");
         let names: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
         assert!(!names.is_empty(), "{known}");
         for name in names {

@@ -20,10 +20,7 @@ fn configuration(cluster: &str) -> String {
 }
 
 fn fleet(workers: u32, seed: u64) -> Options {
-    Options {
-        allow_on_headers_stop_iteration: true,
-        ..options(&configuration("etcd"), workers, seed)
-    }
+    options(&configuration("etcd"), workers, seed).allow_on_headers_stop_iteration(true)
 }
 
 /// A trace in the making.

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
-use sluice_sim::replay::{Bridge, Options, Report, replay};
+use sluice_sim::replay::{Options, Report, replay};
 use sluice_sim::trace::Trace;
 use sluice_sim::{Limits, Module, Profile, Properties};
 
@@ -11,26 +11,22 @@ use crate::program;
 
 /// The filter in Envoy with the drain bridge, as `sluice replay` sets it up.
 pub(crate) fn options(configuration: &str, workers: u32, seed: u64) -> Options {
-    Options {
-        properties: Properties::new().with(&["xds", "node", "user_agent_name"], "envoy"),
-        ..anywhere(configuration, workers, seed)
-    }
+    let envoy = Properties::new().with(&["xds", "node", "user_agent_name"], "envoy");
+    on_host(Profile::Envoy, configuration, workers, seed).properties(envoy)
 }
 
 /// The filter in a host that is not Envoy.
 pub(crate) fn generic(configuration: &str, workers: u32, seed: u64) -> Options {
-    Options { profile: Profile::Generic, ..anywhere(configuration, workers, seed) }
+    on_host(Profile::Generic, configuration, workers, seed)
 }
 
-fn anywhere(configuration: &str, workers: u32, seed: u64) -> Options {
-    Options {
-        workers: NonZeroU32::new(workers).expect("at least one worker"),
-        seed,
-        configuration: Some(configuration.into()),
-        bridge: Some(Bridge { header: "x-sluice-drain".to_owned(), value: "close".to_owned() }),
-        decisions: Some("sluice_decision".to_owned()),
-        ..Options::default()
-    }
+fn on_host(profile: Profile, configuration: &str, workers: u32, seed: u64) -> Options {
+    Options::new(profile)
+        .workers(NonZeroU32::new(workers).expect("at least one worker"))
+        .seed(seed)
+        .configuration(configuration)
+        .drain_bridge("x-sluice-drain", "close")
+        .decision_function("sluice_decision")
 }
 
 /// Replays `text` and hands its report to `judge`.

@@ -1,94 +1,86 @@
-//! The plugin's own calls to other services, and their answers out of the trace.
+//! The plugin's calls to clusters, and their results from the trace.
 
 use std::time::Duration;
 
-use crate::trace::{End, Respond};
+use crate::replay::error::ReplayError;
+use crate::replay::schedule::Wake;
+use crate::replay::worker::{CallResult, PendingCall};
+use crate::trace::{AttemptEnd, ClusterResponse};
 use crate::{CallFailure, CallId, HeaderMap, Vm};
 
-use super::super::ReplayError;
-use super::super::schedule::Wake;
-use super::super::worker::{Answer, PendingCall};
 use super::{Engine, header_map};
 
+/// The status `UNAVAILABLE` of gRPC.
+const GRPC_UNAVAILABLE: u32 = 14;
+
 impl Engine<'_> {
-    /// When a call to `cluster` is answered, and how.
-    pub(super) fn call_answer(
+    /// The result of a call to `cluster` and the time until it, or `None` if the call never ends.
+    pub(super) fn call_result(
         &self,
         cluster: &str,
-        limit: Option<Duration>,
-        answer: Answer,
-    ) -> Option<(Duration, Answer)> {
-        let respond = self.clusters.get(cluster);
-        let after = match respond {
-            Some(respond) if respond.end == End::Never => None,
+        timeout: Option<Duration>,
+        response: CallResult,
+    ) -> Option<(Duration, CallResult)> {
+        let after = match self.clusters.get(cluster) {
+            Some(respond) if respond.end == AttemptEnd::Never => None,
             Some(respond) => Some(respond.after),
-            // Nobody listens there.
+            // The call to an unknown cluster fails at once.
             None => Some(Duration::ZERO),
         };
-        match (after, limit) {
-            (Some(after), Some(limit)) if after > limit => Some((limit, Answer::Timeout)),
-            (Some(after), _) => Some((after, answer)),
-            (None, Some(limit)) => Some((limit, Answer::Timeout)),
+        match (after, timeout) {
+            (Some(after), Some(timeout)) if after > timeout => Some((timeout, CallResult::Timeout)),
+            (Some(after), _) => Some((after, response)),
+            (None, Some(timeout)) => Some((timeout, CallResult::Timeout)),
             (None, None) => None,
         }
     }
 
-    pub(super) fn await_call(
+    pub(super) fn schedule_call(
         &mut self,
         worker: usize,
         call: CallId,
         cluster: String,
-        answer: Option<(Duration, Answer)>,
+        result: Option<(Duration, CallResult)>,
     ) {
-        let Some((after, answer)) = answer else { return };
+        let Some((after, result)) = result else { return };
         let Some(vm) = self.workers[worker].vm.as_ref().map(Vm::id) else { return };
-        let pending = PendingCall { worker, vm, call, cluster, answer };
-        let index = match self.calls.iter().position(Option::is_none) {
-            Some(index) => {
-                self.calls[index] = Some(pending);
-                index
-            }
-            None => {
-                self.calls.push(Some(pending));
-                self.calls.len() - 1
-            }
-        };
-        self.schedule.push(self.now + after, Wake::Call(index as u32));
+        let slot = self.calls.insert(PendingCall { worker, vm, call, cluster, result });
+        self.schedule.push(self.now + after, Wake::Call(slot as u32));
     }
 
-    /// The answer to a call arrives at the plugin.
-    pub(super) fn answer_call(&mut self, index: usize) -> Result<(), ReplayError> {
-        let Some(pending) = self.calls[index].take() else { return Ok(()) };
+    /// Delivers the result of a call to the plugin.
+    pub(super) fn end_call(&mut self, slot: usize) -> Result<(), ReplayError> {
+        let Some(pending) = self.calls.try_remove(slot) else { return Ok(()) };
         let Some(vm) = self.workers[pending.worker].vm.as_mut() else { return Ok(()) };
         if vm.id() != pending.vm {
             return Ok(());
         }
         let respond = self.clusters.get(pending.cluster.as_str()).copied();
-        match (pending.answer, respond) {
-            (Answer::Http, Some(respond)) if respond.end == End::Complete => {
+        match (pending.result, respond) {
+            (CallResult::Http, Some(respond)) if respond.end == AttemptEnd::Complete => {
                 let body = respond.body.as_deref().unwrap_or_default();
                 let trailers = header_map(&respond.trailers);
                 vm.http_call_response(
                     pending.call,
-                    call_headers(respond),
+                    response_headers(respond),
                     body.as_bytes(),
                     trailers,
                 );
             }
-            (Answer::Grpc, Some(respond)) if respond.end == End::Complete => {
+            (CallResult::Grpc, Some(respond)) if respond.end == AttemptEnd::Complete => {
                 vm.grpc_initial_metadata(pending.call, header_map(&respond.headers));
                 vm.grpc_message(
                     pending.call,
                     respond.body.as_deref().unwrap_or_default().as_bytes(),
                 );
             }
-            (Answer::Timeout, _) => vm.http_call_failed(pending.call, CallFailure::Timeout),
-            (Answer::Http, respond) => {
-                let began = respond.is_some_and(|respond| respond.status.is_some());
-                let failure = if began { CallFailure::BrokenOff } else { CallFailure::Reset };
+            (CallResult::Timeout, _) => vm.http_call_failed(pending.call, CallFailure::Timeout),
+            (CallResult::Http, respond) => {
+                let has_started = respond.is_some_and(|respond| respond.status.is_some());
+                let failure = if has_started { CallFailure::BrokenOff } else { CallFailure::Reset };
                 vm.http_call_failed(pending.call, failure);
             }
-            (Answer::Grpc, _) => vm.grpc_close(pending.call, 14, ""),
+            (CallResult::Grpc, _) => vm.grpc_close(pending.call, GRPC_UNAVAILABLE, ""),
         }
         self.settle(pending.worker)?;
         self.schedule_ticks(pending.worker);
@@ -96,7 +88,7 @@ impl Engine<'_> {
     }
 }
 
-fn call_headers(respond: &Respond<'_>) -> HeaderMap {
+fn response_headers(respond: &ClusterResponse<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.push(":status", respond.status.unwrap_or(200).to_string());
     for (name, value) in &respond.headers {

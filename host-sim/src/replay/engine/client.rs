@@ -1,26 +1,26 @@
-//! The client's side of the engine: connections, requests and what the client receives.
+//! The client's side of the engine: connections, requests, and the responses that clients receive.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::trace::{Exchange, Open, Outcome, Protocol, Request};
-use crate::{ConnectionInfo, HeaderMap, Part, Profile};
+use crate::replay::error::ReplayError;
+use crate::replay::exchange::ActiveExchange;
+use crate::replay::failure::CLIENT_DISCONNECT;
+use crate::replay::report::ClosedBy;
+use crate::replay::verdict;
+use crate::trace::{Exchange, Open, Outcome, Protocol, Request, Text};
+use crate::{ConnectionInfo, HeaderMap, Part};
 
-use super::super::ReplayError;
-use super::super::exchange::Live;
-use super::super::failure::CLIENT_LEFT;
-use super::super::outcome::{ClosedBy, ExchangeReport};
 use super::{Engine, header_map};
 
 impl<'t> Engine<'t> {
-    /// Opens a connection of the trace, as the trace describes it or, later, as it was before.
+    /// Opens a connection with the properties of the trace, or again with those that it had before.
     pub(super) fn open_connection(&mut self, index: usize, open: Option<&'t Open<'t>>) {
         let workers = self.workers.len();
         let closing = &self.connections[self.current[index]];
         if !closing.active.is_empty() {
-            let successor = closing.successor();
+            let successor = closing.to_successor();
             let next = self.connections.len();
-            self.connections[self.current[index]].next = Some(next);
+            self.connections[self.current[index]].successor = Some(next);
             self.connections.push(successor);
             self.current[index] = next;
         }
@@ -28,16 +28,16 @@ impl<'t> Engine<'t> {
         if let Some(open) = open {
             connection.describe(open);
         }
-        if connection.generation == 0 {
+        if connection.opening == 0 {
             connection.worker = match open.and_then(|open| open.worker) {
                 Some(worker) => worker as usize,
                 None => self.rng.usize(0..workers),
             };
         }
-        connection.generation += 1;
+        connection.opening += 1;
         connection.opened = self.now;
         connection.draining = false;
-        // A connection that is opened again is another one, with a number of its own.
+        // Each time that a client opens a connection, it gets a new id.
         let id = open.and_then(|open| open.id).unwrap_or(self.next_connection_id);
         self.next_connection_id = self.next_connection_id.max(id.saturating_add(1));
         connection.info = Some(Arc::new(ConnectionInfo {
@@ -48,53 +48,46 @@ impl<'t> Engine<'t> {
         }));
     }
 
-    /// A client sends a request, at once or when the one before it on the connection has ended.
-    pub(super) fn request(
-        &mut self,
-        line: u32,
-        exchange: &'t Exchange<'t>,
-    ) -> Result<(), ReplayError> {
-        let connection = &mut self.connections[self.current[exchange.connection.0]];
-        if connection.busy() {
-            connection.waiting.push_back((line, exchange));
+    /// A client sends a request: now, or when the previous exchange of the connection has ended.
+    pub(super) fn request(&mut self, line: u32, spec: &'t Exchange<'t>) -> Result<(), ReplayError> {
+        let connection = &mut self.connections[self.current[spec.connection.0]];
+        if connection.is_busy() {
+            connection.waiting.push_back((line, spec));
             return Ok(());
         }
-        if !connection.usable() {
-            self.open_connection(exchange.connection.0, None);
+        if !connection.is_usable() {
+            self.open_connection(spec.connection.0, None);
         }
-        let index = self.current[exchange.connection.0];
-        let worker = self.connections[index].worker;
-        let mut live = Live::new(line, exchange, index, self.now, worker, self.options.hash_bodies);
-        let multiplexes = self.connections[index].protocol.multiplexes();
-        live.keeps_trailers = multiplexes || !self.options.profile.rules().http1_drops_trailers;
-        live.upgrade = !multiplexes && exchange.request.asks_for_upgrade();
-        let upgrade = live.upgrade;
-        live.place = self.connections[index].active.len();
-        let slot = self.insert(live);
+        let rules = self.options.profile.rules();
+        let index = self.current[spec.connection.0];
+        let connection = &mut self.connections[index];
+        let multiplexes = connection.protocol.multiplexes();
+        let mut exchange = ActiveExchange::new(
+            line,
+            spec,
+            index,
+            self.now,
+            connection.worker,
+            self.options.hash_bodies,
+        );
+        let upgrade = !multiplexes && spec.request.is_upgrade();
+        exchange.upgrade = upgrade;
+        exchange.keeps_trailers = multiplexes || !rules.http1_drops_trailers;
+        exchange.position = connection.active.len();
+        let slot = self.exchanges.insert(Box::new(exchange)) as u32;
         self.connections[index].active.push(slot);
         self.open_stream(slot)?;
 
-        let request = &exchange.request;
+        let request = &spec.request;
         let end = request.body.is_empty() && request.trailers.is_empty() && !upgrade;
-        let text = |value: &'t Option<crate::trace::Text<'t>>, default: &'t str| {
-            value.as_ref().map_or(default, |value| value)
-        };
-        let mut headers = HeaderMap::with_capacity(request.headers.len() + 8, room(request));
-        headers.push(":authority", text(&request.authority, "localhost"));
-        headers.push(":path", text(&request.path, "/"));
-        headers.push(":method", text(&request.method, "GET"));
-        headers.push(":scheme", text(&request.scheme, "http"));
-        for (name, value) in &request.headers {
-            headers.push(&**name, &**value);
-        }
         let now = self.now;
-        // Who asks to leave HTTP waits for the answer.
-        if let (false, Some(live)) = (end || upgrade, self.at(slot)) {
-            live.upload_at = live.next_upload(now);
+        // A client that requests an upgrade waits for the response.
+        if let (false, Some(exchange)) = (end || upgrade, self.exchange(slot)) {
+            exchange.upload_at = exchange.next_upload(now);
         }
-        self.touch(slot);
-        self.request_in(slot, Part::Headers { map: headers, end })?;
-        if upgrade && self.options.profile.rules().upgrade_begins_empty {
+        self.mark_ready(slot);
+        self.request_in(slot, Part::Headers { map: request_headers(request), end })?;
+        if upgrade && rules.upgrade_begins_empty {
             self.request_in(slot, Part::Body { bytes: Vec::new(), end: false })?;
         }
         Ok(())
@@ -104,55 +97,56 @@ impl<'t> Engine<'t> {
     pub(super) fn upload(&mut self, slot: u32) -> Result<(), ReplayError> {
         let now = self.now;
         let mut bytes = Vec::new();
-        let Some(live) = self.at(slot) else { return Ok(()) };
-        let request = &live.spec.request;
-        let part = if live.upload.pause(&request.body).is_some() {
-            live.upload.advance(&request.body, &mut bytes);
-            let last = live.upload.pause(&request.body).is_none();
-            let end = last && request.trailers.is_empty() && !live.upgrade;
-            live.upload_at = if end { None } else { live.next_upload(now) };
+        let Some(exchange) = self.exchange(slot) else { return Ok(()) };
+        let request = &exchange.spec.request;
+        let part = if exchange.upload.pause(&request.body).is_some() {
+            exchange.upload.advance(&request.body, &mut bytes);
+            let last = exchange.upload.pause(&request.body).is_none();
+            let end = last && request.trailers.is_empty() && !exchange.upgrade;
+            exchange.upload_at = if end { None } else { exchange.next_upload(now) };
             Part::Body { bytes, end }
         } else {
-            live.upload_at = None;
-            match live.keeps_trailers {
+            exchange.upload_at = None;
+            match exchange.keeps_trailers {
                 true => Part::Trailers(header_map(&request.trailers)),
-                // What is dropped still comes after the body, and tells its end.
+                // The end of the request still follows the body after the proxy drops the trailers.
                 false => Part::Body { bytes, end: true },
             }
         };
         self.request_in(slot, part)
     }
 
-    /// A part of the response leaves the proxy.
+    /// The client receives a part of the response.
     pub(super) fn response_out(&mut self, slot: u32, part: Part) {
         let now = self.now;
-        let Some(live) = self.at(slot) else { return };
+        let Some(exchange) = self.exchange(slot) else { return };
         let ended = match part {
             Part::Headers { map: mut headers, end } => {
-                live.client.status = headers.text(":status").and_then(|status| status.parse().ok());
+                exchange.client.status =
+                    headers.text(":status").and_then(|status| status.parse().ok());
                 headers.remove(":status");
-                live.client.headers_at = now;
-                let closes = self.take_close_signal(slot, &mut headers);
-                if let Some(live) = self.at(slot) {
-                    live.closes = closes;
-                    live.client.headers = headers;
-                    if live.left_http() {
-                        live.upload_at = live.next_upload(now);
-                        self.touch(slot);
+                exchange.client.headers_at = now;
+                let announces_close = self.take_close_signal(slot, &mut headers);
+                if let Some(exchange) = self.exchange(slot) {
+                    exchange.announces_close = announces_close;
+                    exchange.client.headers = headers;
+                    if exchange.is_upgraded() {
+                        exchange.upload_at = exchange.next_upload(now);
+                        self.mark_ready(slot);
                     }
                 }
                 end
             }
             Part::Body { bytes, end } => {
                 if !bytes.is_empty() {
-                    live.client.body_at.get_or_insert(now);
-                    live.client.body.add(&bytes);
+                    exchange.client.body_at.get_or_insert(now);
+                    exchange.client.body.add(&bytes);
                 }
                 end
             }
             Part::Trailers(map) => {
-                if live.keeps_trailers {
-                    live.client.trailers = map;
+                if exchange.keeps_trailers {
+                    exchange.client.trailers = map;
                 }
                 true
             }
@@ -162,70 +156,69 @@ impl<'t> Engine<'t> {
         }
     }
 
-    /// Carries out what the response's headers say about the connection, and leaves in them what the
-    /// client gets to see; returns whether this response announces the close.
+    /// Reads from the response headers whether the connection closes, and removes the headers that
+    /// the client does not receive. Returns whether this response announces the close.
     fn take_close_signal(&mut self, slot: u32, headers: &mut HeaderMap) -> bool {
-        let Some((index, worker, stream)) =
-            self.at(slot).map(|live| (live.connection, live.worker, live.stream))
+        let Some((index, incomplete)) = self
+            .exchange(slot)
+            .map(|exchange| (exchange.connection, exchange.is_request_incomplete()))
         else {
             return false;
         };
         let http1 = self.connections[index].protocol == Protocol::Http1;
-        let wants_close = match self.options.profile {
-            Profile::Envoy => {
-                // Envoy removes what filters and upstreams say about the connection;
-                // the bridge acts on its own marker and takes it off, which the filter can see later.
-                headers.remove("connection");
-                // Whoever answers before an HTTP/1 request has ended does not wait for the rest of it.
-                let torn = http1 && self.at(slot).is_some_and(|live| live.interrupted());
-                let marked =
-                    self.options.bridge.as_ref().filter(|bridge| {
-                        headers.find(&bridge.header) == Some(bridge.value.as_bytes())
-                    });
-                if let Some(bridge) = marked {
-                    headers.remove(&bridge.header);
-                    let vm = self.workers[worker].vm.as_mut();
-                    let logged = vm.zip(stream).and_then(|(vm, s)| vm.logged_response_headers(s));
-                    if let Some(logged) = logged {
-                        logged.remove(&bridge.header);
-                    }
-                }
-                let closes = marked.is_some() || torn;
-                if http1 && closes {
-                    headers.push("connection", "close");
-                }
-                closes
+        let closes = if self.options.profile.rules().connection_header_closes {
+            let value = headers.text("connection");
+            http1 && value.is_some_and(|value| value.trim().eq_ignore_ascii_case("close"))
+        } else {
+            headers.remove("connection");
+            // A proxy that responds before an HTTP/1 request has ended does not read the rest of it.
+            let closes = self.take_drain_marker(slot, headers) || (http1 && incomplete);
+            if http1 && closes {
+                headers.push("connection", "close");
             }
-            Profile::Generic => {
-                http1
-                    && headers
-                        .text("connection")
-                        .is_some_and(|value| value.trim().eq_ignore_ascii_case("close"))
-            }
+            closes
         };
         let connection = &mut self.connections[index];
-        let announces = wants_close && !connection.draining;
-        connection.draining |= wants_close;
+        let announces = closes && !connection.draining;
+        connection.draining |= closes;
         announces
     }
 
-    /// The client closes a connection of the trace and with it whatever is under way on it, also on one
-    /// that the proxy is closing.
+    /// Removes the drain marker, also from the headers that the filter can read at the end of the
+    /// stream. Returns whether the response had the marker.
+    fn take_drain_marker(&mut self, slot: u32, headers: &mut HeaderMap) -> bool {
+        let Some(bridge) = &self.options.drain_bridge else { return false };
+        if headers.find(&bridge.header) != Some(bridge.value.as_bytes()) {
+            return false;
+        }
+        headers.remove(&bridge.header);
+        let Some(exchange) = self.exchanges.get(slot as usize) else { return true };
+        let vm = self.workers[exchange.worker].vm.as_mut();
+        let logged =
+            vm.zip(exchange.stream).and_then(|(vm, stream)| vm.logged_response_headers(stream));
+        if let Some(logged) = logged {
+            logged.remove(&bridge.header);
+        }
+        true
+    }
+
+    /// The client closes a connection of the trace and aborts its exchanges, also those of a
+    /// connection that the proxy is draining.
     pub(super) fn client_closes(&mut self, index: usize) -> Result<(), ReplayError> {
-        let mut following = Some(index);
-        while let Some(at) = following {
-            following = self.connections[at].next;
+        let mut next = Some(index);
+        while let Some(at) = next {
+            next = self.connections[at].successor;
             if self.connections[at].info.is_none() {
                 continue;
             }
             for slot in self.connections[at].active.clone() {
-                self.explain(slot, CLIENT_LEFT);
+                self.set_response_details(slot, CLIENT_DISCONNECT);
                 self.ended.push((slot, Outcome::Client));
             }
-            for (line, exchange) in std::mem::take(&mut self.connections[at].waiting) {
+            for (line, spec) in std::mem::take(&mut self.connections[at].waiting) {
                 let worker = self.connections[at].worker;
-                let mut live = Live::new(line, exchange, at, self.now, worker, false);
-                self.report(&mut live, Outcome::Client);
+                let mut exchange = ActiveExchange::new(line, spec, at, self.now, worker, false);
+                self.report(&mut exchange, Outcome::Client);
             }
             self.end_exchanges()?;
             self.close_connection(at, ClosedBy::Client);
@@ -234,16 +227,15 @@ impl<'t> Engine<'t> {
     }
 
     fn close_connection(&mut self, index: usize, by: ClosedBy) {
-        let now = self.now;
         let connection = &mut self.connections[index];
-        if connection.info.is_some() {
-            self.report.connection(connection, Some((now, by)));
+        if let Some(report) = connection.report(Some((self.now, by))) {
+            self.report.connections.push(report);
             connection.info = None;
             connection.draining = false;
         }
     }
 
-    /// Ends the exchanges that are over, and begins those that waited for them.
+    /// Removes the exchanges that have ended, and starts the requests that waited for them.
     pub(super) fn end_exchanges(&mut self) -> Result<(), ReplayError> {
         while let Some((slot, outcome)) = self.ended.pop() {
             self.end(slot, outcome)?;
@@ -252,83 +244,65 @@ impl<'t> Engine<'t> {
     }
 
     fn end(&mut self, slot: u32, outcome: Outcome) -> Result<(), ReplayError> {
-        let Some(mut live) = self.remove(slot) else { return Ok(()) };
-        self.close_stream(&mut live)?;
-        let index = live.connection;
-        // A response that ends before its request leaves an HTTP/1 connection in the middle of a
-        // message; nothing else can be sent on it.
-        let torn = outcome == Outcome::Cut || live.upload_at.is_some() || live.upgrade;
+        let Some(mut exchange) = self.exchanges.try_remove(slot as usize) else { return Ok(()) };
+        self.close_stream(&mut exchange)?;
+        let index = exchange.connection;
+        // An HTTP/1 connection in the middle of a message cannot carry another one.
+        let incomplete =
+            outcome == Outcome::Cut || exchange.upload_at.is_some() || exchange.upgrade;
         let connection = &mut self.connections[index];
-        connection.active.swap_remove(live.place);
-        if let Some(moved) = connection.active.get(live.place)
-            && let Some(moved) = &mut self.live[*moved as usize]
+        connection.active.swap_remove(exchange.position);
+        if let Some(moved) = connection.active.get(exchange.position)
+            && let Some(moved) = self.exchanges.get_mut(*moved as usize)
         {
-            moved.place = live.place;
+            moved.position = exchange.position;
         }
-        let unusable = torn && !connection.protocol.multiplexes();
+        let unusable = incomplete && !connection.protocol.multiplexes();
         let drained = connection.draining && connection.active.is_empty();
-        self.report(&mut live, outcome);
+        self.report(&mut exchange, outcome);
         if drained || unusable {
             self.close_connection(index, ClosedBy::Proxy);
-        } else if live.spec.own_connection {
+        } else if exchange.spec.own_connection {
             self.close_connection(index, ClosedBy::Client);
         }
-        if let Some((line, exchange)) = self.connections[index].waiting.pop_front() {
-            self.request(line, exchange)?;
+        if let Some((line, spec)) = self.connections[index].waiting.pop_front() {
+            self.request(line, spec)?;
         }
         Ok(())
     }
 
-    /// Reports an exchange that nothing ended.
-    pub(super) fn leave_open(&mut self, slot: u32) {
-        if let Some(mut live) = self.remove(slot) {
-            self.report(&mut live, Outcome::Open);
+    /// Removes an exchange that is open at the end of the trace.
+    pub(super) fn report_open(&mut self, slot: u32) {
+        if let Some(mut exchange) = self.exchanges.try_remove(slot as usize) {
+            self.report(&mut exchange, Outcome::Open);
         }
     }
 
-    fn report(&mut self, live: &mut Live<'t>, outcome: Outcome) {
-        let connection = &self.connections[live.connection];
-        let (opening, name) = (connection.generation, connection.name);
-        let report = ExchangeReport::new(live, outcome, self.now, opening, name);
+    fn report(&mut self, exchange: &mut ActiveExchange<'t>, outcome: Outcome) {
+        let connection = &self.connections[exchange.connection];
+        let mut report = exchange.report(outcome, self.now, connection.name, connection.opening);
+        if let Some(expect) = &exchange.spec.expect {
+            verdict::judge(&mut report, &exchange.forwarded, expect);
+        }
         self.report.exchanges.push(report);
     }
-
-    fn insert(&mut self, live: Live<'t>) -> u32 {
-        self.live_count += 1;
-        match self.free.pop() {
-            Some(slot) => {
-                self.live[slot as usize] = Some(Box::new(live));
-                slot
-            }
-            None => {
-                self.live.push(Some(Box::new(live)));
-                (self.live.len() - 1) as u32
-            }
-        }
-    }
-
-    fn remove(&mut self, slot: u32) -> Option<Box<Live<'t>>> {
-        let live = self.live[slot as usize].take()?;
-        self.live_count -= 1;
-        self.free.push(slot);
-        Some(live)
-    }
 }
 
-/// Bytes that a request's headers take, and as many as filters commonly add.
-fn room(request: &Request<'_>) -> usize {
+fn request_headers(request: &Request<'_>) -> HeaderMap {
+    fn text<'r>(value: &'r Option<Text<'_>>, default: &'r str) -> &'r str {
+        value.as_ref().map_or(default, |value| value)
+    }
     let fields = request.headers.iter().map(|(name, value)| name.len() + value.len());
-    let path = request.path.as_ref().map_or(0, |path| path.len());
-    fields.sum::<usize>() + path + 256
-}
-
-impl Live<'_> {
-    /// When the client sends its next part: the pause before the next chunk from now on.
-    fn next_upload(&self, now: Duration) -> Option<Duration> {
-        let request = &self.spec.request;
-        match self.upload.pause(&request.body) {
-            Some(pause) => Some(now + pause),
-            None => (!request.trailers.is_empty()).then_some(now),
-        }
+    let path = text(&request.path, "/");
+    // Room for the pseudo-headers, and for as many headers as filters commonly add.
+    let bytes = fields.sum::<usize>() + path.len() + 256;
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + 8, bytes);
+    headers.push(":authority", text(&request.authority, "localhost"));
+    headers.push(":path", path);
+    headers.push(":method", text(&request.method, "GET"));
+    headers.push(":scheme", text(&request.scheme, "http"));
+    for (name, value) in &request.headers {
+        headers.push(&**name, &**value);
     }
+    headers
 }

@@ -1,25 +1,24 @@
-//! The filter's side of the engine: virtual machines, configurations, and the effects that come out.
+//! The filter's side of the engine: VMs, configurations, and the effects of the filter.
 
 use std::sync::Arc;
 
+use crate::replay::error::ReplayError;
+use crate::replay::exchange::ActiveExchange;
+use crate::replay::report::LogLine;
+use crate::replay::schedule::Entry;
+use crate::replay::worker::{CallResult, Ticker};
 use crate::trace::{EndedBy, Exchange, Outcome};
 use crate::{
     Direction, Effect, LogLevel, Module, Part, PluginOptions, Properties, ReplySource, ResetCause,
     ResponseDetails, StartError, StreamId, StreamInfo, Vm, VmOptions,
 };
 
-use super::super::ReplayError;
-use super::super::exchange::Live;
-use super::super::outcome::LogLine;
-use super::super::schedule::Entry;
-use super::super::worker::{Answer, Ticker};
 use super::Engine;
 
-/// The worker that log lines of the main thread carry.
+/// The worker number of the main thread.
 const MAIN_THREAD: u32 = u32::MAX;
 
 impl<'t> Engine<'t> {
-    /// A new virtual machine for a worker.
     pub(super) fn new_vm(&self, module: &Module, worker: u32) -> Result<Vm, ReplayError> {
         let options = VmOptions {
             worker,
@@ -30,15 +29,15 @@ impl<'t> Engine<'t> {
         Vm::new(module, &self.process, options).map_err(ReplayError::Vm)
     }
 
-    /// Gives a configuration to all workers, as a proxy does: it is tried on the main thread first, and
-    /// where that refuses it the workers never see it. Returns the reason of a refusal.
+    /// Applies a configuration to all workers. As in Envoy, the main thread validates it first, and
+    /// the workers do not receive a configuration that it rejects. Returns why it was rejected.
     pub(super) fn configure(&mut self, text: &[u8]) -> Result<Option<String>, ReplayError> {
         let Some(module) = self.module else { return Ok(None) };
-        let mut trial = self.new_vm(module, MAIN_THREAD)?;
-        let tried = trial.start_plugin(self.plugin_options(text));
-        let refusal = self.refusal(&mut trial, tried.as_ref().err());
-        if refusal.is_some() {
-            return Ok(refusal);
+        let mut vm = self.new_vm(module, MAIN_THREAD)?;
+        let started = vm.start_plugin(self.plugin_options(text));
+        let rejection = self.rejection(&mut vm, started.as_ref().err());
+        if rejection.is_some() {
+            return Ok(rejection);
         }
         self.configuration = Some(text.into());
         for worker in 0..self.workers.len() {
@@ -47,7 +46,7 @@ impl<'t> Engine<'t> {
         Ok(None)
     }
 
-    /// Starts the plugin with the configuration in force on a worker, and stops the one before it.
+    /// Starts a plugin with the configuration in force on a worker, and stops its predecessor.
     fn start_plugin(&mut self, worker: usize) -> Result<(), ReplayError> {
         let Some(configuration) = self.configuration.clone() else { return Ok(()) };
         let options = self.plugin_options(&configuration);
@@ -74,15 +73,15 @@ impl<'t> Engine<'t> {
         }
     }
 
-    /// Why a plugin did not start: the guest's own last words at the level of an error, if it said any.
-    fn refusal(&mut self, vm: &mut Vm, error: Option<&StartError>) -> Option<String> {
+    /// Why a plugin did not start: the last error that it logged, or else the error of the host.
+    fn rejection(&mut self, vm: &mut Vm, error: Option<&StartError>) -> Option<String> {
         let mut effects = Vec::new();
         vm.drain_effects(&mut effects);
-        let mut words = None;
+        let mut logged = None;
         for effect in effects {
             match effect {
                 Effect::Log { level, text } if error.is_some() && level >= LogLevel::Error => {
-                    words = Some(text);
+                    logged = Some(text);
                 }
                 Effect::Log { level, text } => {
                     self.report.log.push(LogLine { at: self.now, worker: None, level, text });
@@ -90,40 +89,45 @@ impl<'t> Engine<'t> {
                 _ => {}
             }
         }
-        error.map(|error| words.unwrap_or_else(|| error.to_string()))
+        error.map(|error| logged.unwrap_or_else(|| error.to_string()))
     }
 
     /// Opens the filter's stream for an exchange.
     pub(super) fn open_stream(&mut self, slot: u32) -> Result<(), ReplayError> {
-        let Some(live) = self.live[slot as usize].as_deref_mut() else { return Ok(()) };
-        let worker = &mut self.workers[live.worker];
-        let connection = self.connections[live.connection].info.clone();
+        let Some(exchange) = self.exchanges.get_mut(slot as usize) else { return Ok(()) };
+        let worker = &mut self.workers[exchange.worker];
+        let connection = self.connections[exchange.connection].info.clone();
         if let (Some(vm), Some(plugin), Some(connection)) =
             (worker.vm.as_mut(), worker.plugin, connection)
         {
-            let properties = stream_properties(live.spec);
+            let properties = route_properties(exchange.spec);
             let stream = vm.open_http(plugin, StreamInfo { connection, properties });
             worker.bind(stream, slot);
-            live.stream = Some(stream);
+            exchange.stream = Some(stream);
         }
         Ok(())
     }
 
-    /// Ends the filter's stream of an exchange that is over.
-    pub(super) fn close_stream(&mut self, live: &mut Live<'t>) -> Result<(), ReplayError> {
-        let Some(stream) = live.stream.take() else { return Ok(()) };
-        if let Some(vm) = self.workers[live.worker].vm.as_mut() {
+    /// Closes the filter's stream of an exchange that has ended.
+    pub(super) fn close_stream(
+        &mut self,
+        exchange: &mut ActiveExchange<'t>,
+    ) -> Result<(), ReplayError> {
+        let Some(stream) = exchange.stream.take() else { return Ok(()) };
+        if let Some(vm) = self.workers[exchange.worker].vm.as_mut() {
             vm.close_http(stream);
         }
-        // Its last callbacks are the place to say why it failed.
-        let worker = live.worker;
-        self.take_decisions(Some((stream, live)));
-        self.drain(worker)
+        // The filter reports the reason of a failure in the last callbacks of the stream.
+        let worker = exchange.worker;
+        self.take_decisions(Some((stream, exchange)));
+        self.drain_effects(worker)
     }
 
-    /// Says who answers an exchange, or why it is about to break off, to whoever asks in the filter.
-    pub(super) fn explain(&mut self, slot: u32, details: ResponseDetails) {
-        let Some((worker, stream)) = self.at(slot).map(|live| (live.worker, live.stream)) else {
+    /// Sets the response details that the filter can read as properties.
+    pub(super) fn set_response_details(&mut self, slot: u32, details: ResponseDetails) {
+        let Some((worker, stream)) =
+            self.exchange(slot).map(|exchange| (exchange.worker, exchange.stream))
+        else {
             return;
         };
         if let (Some(vm), Some(stream)) = (self.workers[worker].vm.as_mut(), stream) {
@@ -131,24 +135,24 @@ impl<'t> Engine<'t> {
         }
     }
 
-    /// A part of the request reaches the filter, or passes where there is none.
+    /// Passes a part of the request through the filter, or to the router if there is no filter.
     pub(super) fn request_in(&mut self, slot: u32, part: Part) -> Result<(), ReplayError> {
         self.part_in(slot, Direction::Request, part)
     }
 
-    /// A part of the response reaches the filter, or passes where there is none.
+    /// Passes a part of the response through the filter, or to the client if there is no filter.
     pub(super) fn response_in(&mut self, slot: u32, part: Part) -> Result<(), ReplayError> {
         self.part_in(slot, Direction::Response, part)
     }
 
-    fn part_in(&mut self, slot: u32, way: Direction, part: Part) -> Result<(), ReplayError> {
-        let Some(live) = self.live[slot as usize].as_deref() else { return Ok(()) };
-        let (worker, stream) = (live.worker, live.stream);
-        if live.orphaned {
-            return self.fail_orphan(slot);
+    fn part_in(&mut self, slot: u32, direction: Direction, part: Part) -> Result<(), ReplayError> {
+        let Some(exchange) = self.exchanges.get(slot as usize) else { return Ok(()) };
+        let (worker, stream) = (exchange.worker, exchange.stream);
+        if exchange.vm_crashed {
+            return self.fail_after_crash(slot);
         }
         if let (Some(stream), Some(vm)) = (stream, self.workers[worker].vm.as_mut()) {
-            match (way, part) {
+            match (direction, part) {
                 (Direction::Request, Part::Headers { map, end }) => {
                     vm.request_headers(stream, map, end);
                 }
@@ -166,46 +170,46 @@ impl<'t> Engine<'t> {
             }
             return self.settle(worker);
         }
-        match way {
+        match direction {
             Direction::Request => {
                 self.request_out(slot, part);
-                self.touch(slot);
+                self.mark_ready(slot);
             }
             Direction::Response => self.response_out(slot, part),
         }
         self.end_exchanges()
     }
 
-    /// Carries out what came out of a worker's filter, until nothing more comes.
+    /// Applies the effects of a worker's filter until there are no more.
     pub(super) fn settle(&mut self, worker: usize) -> Result<(), ReplayError> {
-        self.drain(worker)?;
+        self.drain_effects(worker)?;
         self.end_exchanges()?;
-        self.deliver_queues()
+        self.deliver_queue_events()
     }
 
-    fn drain(&mut self, worker: usize) -> Result<(), ReplayError> {
+    fn drain_effects(&mut self, worker: usize) -> Result<(), ReplayError> {
         let Some(vm) = self.workers[worker].vm.as_mut() else { return Ok(()) };
         let mut effects = std::mem::take(&mut self.effects);
         vm.drain_effects(&mut effects);
         self.take_decisions(None);
-        let mut trapped = false;
+        let mut crashed = false;
         for effect in effects.drain(..) {
-            trapped |= matches!(effect, Effect::Trap(_));
-            self.effect(worker, effect);
+            crashed |= matches!(effect, Effect::Trap(_));
+            self.apply(worker, effect);
         }
         self.effects = effects;
-        if trapped {
+        if crashed {
             self.replace_vm(worker)?;
         }
         Ok(())
     }
 
-    fn effect(&mut self, worker: usize, effect: Effect) {
+    fn apply(&mut self, worker: usize, effect: Effect) {
         match effect {
             Effect::Request { stream, part } => {
                 if let Some(slot) = self.workers[worker].exchange_of(stream) {
                     self.request_out(slot, part);
-                    self.touch(slot);
+                    self.mark_ready(slot);
                 }
             }
             Effect::Response { stream, part } => {
@@ -215,10 +219,10 @@ impl<'t> Engine<'t> {
             }
             Effect::LocalReply { stream, source, .. } => {
                 let slot = self.workers[worker].exchange_of(stream);
-                if let Some(live) = slot.and_then(|slot| self.at(slot)) {
-                    live.abandon_attempt();
-                    live.deadline = None;
-                    live.answered_by = Some(match source {
+                if let Some(exchange) = slot.and_then(|slot| self.exchange(slot)) {
+                    exchange.abandon_attempt();
+                    exchange.deadline = None;
+                    exchange.ended_by = Some(match source {
                         ReplySource::Guest => EndedBy::Filter,
                         ReplySource::Overflow | ReplySource::Trap => EndedBy::Proxy,
                     });
@@ -226,8 +230,10 @@ impl<'t> Engine<'t> {
             }
             Effect::Reset { stream, cause } => {
                 let slot = self.workers[worker].exchange_of(stream);
-                if let Some((slot, live)) = slot.and_then(|slot| Some((slot, self.at(slot)?))) {
-                    live.answered_by = Some(match cause {
+                if let Some((slot, exchange)) =
+                    slot.and_then(|slot| Some((slot, self.exchange(slot)?)))
+                {
+                    exchange.ended_by = Some(match cause {
                         ResetCause::Guest | ResetCause::LateReply => EndedBy::Filter,
                         ResetCause::Overflow | ResetCause::Trap => EndedBy::Proxy,
                     });
@@ -235,13 +241,13 @@ impl<'t> Engine<'t> {
                 }
             }
             Effect::HttpCall(call) => {
-                let answer = self.call_answer(&call.upstream, call.timeout, Answer::Http);
-                self.await_call(worker, call.call, call.upstream, answer);
+                let result = self.call_result(&call.upstream, call.timeout, CallResult::Http);
+                self.schedule_call(worker, call.call, call.upstream, result);
             }
             Effect::GrpcOpen(call) => {
                 let cluster = String::from_utf8_lossy(&call.upstream).into_owned();
-                let answer = self.call_answer(&cluster, call.timeout, Answer::Grpc);
-                self.await_call(worker, call.call, cluster, answer);
+                let result = self.call_result(&cluster, call.timeout, CallResult::Grpc);
+                self.schedule_call(worker, call.call, cluster, result);
             }
             Effect::Log { level, text } => {
                 let worker = Some(worker as u32);
@@ -256,8 +262,7 @@ impl<'t> Engine<'t> {
                 });
                 self.report.traps += 1;
             }
-            // What a trace cannot answer: the messages of a stream that the plugin feeds, and TCP,
-            // which has no exchanges.
+            // A trace has no events for the messages of gRPC streams or for TCP connections.
             Effect::GrpcSend { .. }
             | Effect::GrpcClose { .. }
             | Effect::GrpcCancel { .. }
@@ -269,8 +274,8 @@ impl<'t> Engine<'t> {
         }
     }
 
-    /// A broken virtual machine is replaced by a new one with the configuration in force. The exchange
-    /// that broke it has been ended by its last effects; the others fail when their next part comes.
+    /// Replaces a VM that crashed with a new one, with the configuration in force. The effects of the
+    /// crash have ended the exchange that caused it; the others fail with their next part.
     fn replace_vm(&mut self, worker: usize) -> Result<(), ReplayError> {
         let Some(module) = self.module else { return Ok(()) };
         let vm = self.new_vm(module, worker as u32)?;
@@ -278,22 +283,24 @@ impl<'t> Engine<'t> {
         state.vm = Some(vm);
         state.plugin = None;
         state.tickers.clear();
-        for live in self.live.iter_mut().flatten().filter(|live| live.worker == worker) {
-            live.orphaned |= live.stream.take().is_some();
+        for (_, exchange) in &mut self.exchanges {
+            if exchange.worker == worker {
+                exchange.vm_crashed |= exchange.stream.take().is_some();
+            }
         }
         self.start_plugin(worker)
     }
 
-    /// An exchange whose virtual machine broke under another one gets no further.
-    fn fail_orphan(&mut self, slot: u32) -> Result<(), ReplayError> {
+    /// Ends an exchange whose VM crashed in another exchange.
+    fn fail_after_crash(&mut self, slot: u32) -> Result<(), ReplayError> {
         let status = self.options.profile.rules().trap_status;
-        let Some(live) = self.at(slot) else { return Ok(()) };
-        live.abandon_attempt();
-        live.deadline = None;
-        live.answered_by = Some(EndedBy::Proxy);
-        let outcome = match (live.client.status, status) {
+        let Some(exchange) = self.exchange(slot) else { return Ok(()) };
+        exchange.abandon_attempt();
+        exchange.deadline = None;
+        exchange.ended_by = Some(EndedBy::Proxy);
+        let outcome = match (exchange.client.status, status) {
             (None, Some(status)) => {
-                live.client.status = u16::try_from(status).ok();
+                exchange.client.status = u16::try_from(status).ok();
                 Outcome::Complete
             }
             _ => Outcome::Cut,
@@ -302,24 +309,25 @@ impl<'t> Engine<'t> {
         self.end_exchanges()
     }
 
-    /// Hands what filters reported to their exchanges. One that is ending is in no slot any more.
-    fn take_decisions(&mut self, mut ending: Option<(StreamId, &mut Live<'t>)>) {
-        let (workers, live) = (&self.workers, &mut self.live);
+    /// Adds the reported decisions to their exchanges. An exchange that is ending has no slot, so the
+    /// caller passes it with its stream.
+    fn take_decisions(&mut self, mut ending: Option<(StreamId, &mut ActiveExchange<'t>)>) {
+        let (workers, exchanges) = (&self.workers, &mut self.exchanges);
         self.decisions.take(|worker, stream, decision| {
             let worker = worker as usize;
-            if let Some((ended, live)) = &mut ending
-                && (live.worker, *ended) == (worker, stream)
+            if let Some((ended, exchange)) = &mut ending
+                && (exchange.worker, *ended) == (worker, stream)
             {
-                return live.decided(decision);
+                return exchange.add_decision(decision);
             }
             let slot = workers.get(worker).and_then(|worker| worker.exchange_of(stream));
-            if let Some(Some(live)) = slot.map(|slot| &mut live[slot as usize]) {
-                live.decided(decision);
+            if let Some(exchange) = slot.and_then(|slot| exchanges.get_mut(slot as usize)) {
+                exchange.add_decision(decision);
             }
         });
     }
 
-    fn deliver_queues(&mut self) -> Result<(), ReplayError> {
+    fn deliver_queue_events(&mut self) -> Result<(), ReplayError> {
         for event in self.process.take_queue_events() {
             let worker = self
                 .workers
@@ -329,7 +337,7 @@ impl<'t> Engine<'t> {
                 if let Some(vm) = self.workers[worker].vm.as_mut() {
                     vm.queue_ready(event.plugin, event.queue);
                 }
-                self.drain(worker)?;
+                self.drain_effects(worker)?;
                 self.end_exchanges()?;
             }
         }
@@ -337,8 +345,8 @@ impl<'t> Engine<'t> {
     }
 }
 
-/// What the trace says of the route that the proxy itself chose.
-fn stream_properties(exchange: &Exchange<'_>) -> Option<Arc<Properties>> {
+/// The properties of the route that the proxy's configuration selects.
+fn route_properties(exchange: &Exchange<'_>) -> Option<Arc<Properties>> {
     let request = &exchange.request;
     if request.route_name.is_none() && request.route_metadata.is_empty() {
         return None;

@@ -1,13 +1,14 @@
-//! Ticks: which plugins of a worker get them, and when.
+//! Ticks: which plugins of a worker tick, and when.
 
 use std::time::Duration;
 
-use super::super::ReplayError;
-use super::super::schedule::{Entry, Wake};
+use crate::replay::error::ReplayError;
+use crate::replay::schedule::{Entry, Wake};
+
 use super::Engine;
 
 impl Engine<'_> {
-    /// The tick of this entry, unless it was overtaken.
+    /// Runs the tick of this entry, unless the entry is obsolete or the worker stalls.
     pub(super) fn tick(
         &mut self,
         worker: usize,
@@ -19,39 +20,41 @@ impl Engine<'_> {
         let Some(index) = due else { return Ok(()) };
         if at < state.stalled_until {
             let until = state.stalled_until;
-            self.tick_at(worker, index, until);
+            self.schedule_tick(worker, index, until);
             return Ok(());
         }
-        if self.period(worker, index).is_none() {
-            // Its last stream has ended.
+        if self.tick_period(worker, index).is_none() {
+            // The last stream of the plugin has ended.
             self.workers[worker].tickers.remove(index);
             return Ok(());
         }
-        self.advance(at);
+        self.advance_clock(at);
         let state = &mut self.workers[worker];
         if let Some(vm) = state.vm.as_mut() {
             vm.tick(state.tickers[index].plugin);
         }
-        let period = self.period(worker, index);
+        let period = self.tick_period(worker, index);
         self.workers[worker].tickers[index].period = period;
         if let Some(period) = period {
-            self.tick_at(worker, index, self.now + period);
+            self.schedule_tick(worker, index, self.now + period);
         }
         self.settle(worker)
     }
 
-    /// Schedules the first tick of each plugin that has begun to tick, or ticks otherwise than before. Workers get a
-    /// configuration one after the other in a proxy, so where within its first period a plugin ticks is left to the seed.
+    /// Schedules the next tick of each plugin whose period has changed.
+    ///
+    /// In a proxy, workers receive a configuration one after the other, so the seed decides when
+    /// within the period the next tick is.
     pub(super) fn schedule_ticks(&mut self, worker: usize) {
         for index in 0..self.workers[worker].tickers.len() {
-            let period = self.period(worker, index);
+            let period = self.tick_period(worker, index);
             if period == self.workers[worker].tickers[index].period {
                 continue;
             }
             self.workers[worker].tickers[index].period = period;
             if let Some(period) = period {
                 let first = self.rng.u64(1..=period.as_nanos().max(1) as u64);
-                self.tick_at(worker, index, self.now + Duration::from_nanos(first));
+                self.schedule_tick(worker, index, self.now + Duration::from_nanos(first));
             }
         }
         let state = &mut self.workers[worker];
@@ -59,13 +62,13 @@ impl Engine<'_> {
         state.tickers.retain(|ticker| ticker.period.is_some() || Some(ticker.plugin) == in_force);
     }
 
-    fn tick_at(&mut self, worker: usize, index: usize, at: Duration) {
+    fn schedule_tick(&mut self, worker: usize, index: usize, at: Duration) {
         let next = self.schedule.push(at, Wake::Tick(worker as u32));
         self.workers[worker].tickers[index].next = next;
     }
 
-    /// How often a plugin wants to tick; `None` if it has ended.
-    fn period(&self, worker: usize, index: usize) -> Option<Duration> {
+    /// The tick period that the plugin has set; `None` if it does not tick or has ended.
+    fn tick_period(&self, worker: usize, index: usize) -> Option<Duration> {
         let state = &self.workers[worker];
         state.vm.as_ref()?.tick_period(state.tickers[index].plugin)
     }

@@ -1,6 +1,6 @@
 //! The upstream of HTTP/1.1.
 
-use sluice_sim::trace::End;
+use sluice_sim::trace::AttemptEnd;
 
 use super::super::clock::Pace;
 use super::{Attempt, EXCHANGE, Scripts, pairs};
@@ -23,11 +23,11 @@ impl Attempt {
         pace.sleep(self.after);
         let Some(status) = self.status else {
             match self.end {
-                End::ResetInHeader => {
+                AttemptEnd::ResetInHeader => {
                     reply.write(b"HTTP/1.1 200 OK\r\nx-half: ");
                     reply.close();
                 }
-                End::Never => while !reply.read().is_empty() {},
+                AttemptEnd::Never => while !reply.read().is_empty() {},
                 _ => reply.close(),
             }
             return;
@@ -37,7 +37,7 @@ impl Attempt {
         }
         let bodiless = request.head.start.starts_with("HEAD ") || matches!(status, 204 | 304);
         let chunked = !self.has_length() && !bodiless;
-        let empty = self.chunks.is_empty() && self.end == End::Complete;
+        let empty = self.chunks.is_empty() && self.end == AttemptEnd::Complete;
         let mut headers = pairs(&self.headers);
         match (chunked, empty) {
             (true, true) => headers.push(("content-length", "0")),
@@ -53,9 +53,9 @@ impl Attempt {
             }
         }
         match self.end {
-            End::Complete if chunked && !empty => reply.chunk(b""),
-            End::Complete => {}
-            End::Never => while !reply.read().is_empty() {},
+            AttemptEnd::Complete if chunked && !empty => reply.chunk(b""),
+            AttemptEnd::Complete => {}
+            AttemptEnd::Never => while !reply.read().is_empty() {},
             _ => reply.close(),
         }
     }
@@ -68,7 +68,7 @@ impl Attempt {
             reply.write(bytes);
         }
         match self.end {
-            End::Never => while !reply.read().is_empty() {},
+            AttemptEnd::Never => while !reply.read().is_empty() {},
             _ => reply.hang_up(),
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
-use sluice_sim::trace::End;
+use sluice_sim::trace::AttemptEnd;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
@@ -45,7 +45,7 @@ fn exchange(
     let (head, mut body) = request.into_parts();
     let name = head.headers.get(EXCHANGE).and_then(|name| name.to_str().ok());
     let Some((attempt, pace)) = name.and_then(|name| scripts.next(name)) else { return };
-    if attempt.end != End::RefusedStream && handle.block_on(read(&mut body)).is_err() {
+    if attempt.end != AttemptEnd::RefusedStream && handle.block_on(read(&mut body)).is_err() {
         return;
     }
     let head = head.method == http::Method::HEAD;
@@ -71,7 +71,7 @@ impl Attempt {
     ) -> Result<(), h2::Error> {
         pace.sleep(self.after);
         let Some(status) = self.status else {
-            if self.end == End::Never {
+            if self.end == AttemptEnd::Never {
                 let _ = handle.block_on(std::future::poll_fn(|cx| respond.poll_reset(cx)));
             } else {
                 respond.send_reset(Reason::REFUSED_STREAM);
@@ -85,13 +85,13 @@ impl Attempt {
         let response = response.body(()).expect("a trace has well-formed headers");
         let bodiless = head || matches!(status, 204 | 304);
         let empty = self.chunks.is_empty() && self.trailers.is_empty();
-        let end = bodiless || empty && self.end == End::Complete;
+        let end = bodiless || empty && self.end == AttemptEnd::Complete;
         let mut stream = respond.send_response(response, end)?;
         if end {
             return Ok(());
         }
         self.play_body(&mut stream, pace)?;
-        if self.end == End::Never {
+        if self.end == AttemptEnd::Never {
             let _ = handle.block_on(std::future::poll_fn(|cx| stream.poll_reset(cx)));
         }
         Ok(())
@@ -99,7 +99,7 @@ impl Attempt {
 
     fn play_body(&self, stream: &mut SendStream<Bytes>, pace: &Pace) -> Result<(), h2::Error> {
         let last = self.chunks.len();
-        let complete = self.end == End::Complete;
+        let complete = self.end == AttemptEnd::Complete;
         for (index, (pause, bytes)) in self.chunks.iter().enumerate() {
             pace.sleep(*pause);
             let ends =
@@ -110,8 +110,10 @@ impl Attempt {
             }
         }
         match self.end {
-            End::Complete if self.trailers.is_empty() => stream.send_data(Bytes::new(), true),
-            End::Complete => stream.send_trailers(fields(&self.trailers)),
+            AttemptEnd::Complete if self.trailers.is_empty() => {
+                stream.send_data(Bytes::new(), true)
+            }
+            AttemptEnd::Complete => stream.send_trailers(fields(&self.trailers)),
             _ => Ok(()),
         }
     }

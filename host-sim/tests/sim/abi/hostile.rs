@@ -1,4 +1,4 @@
-//! Guests that are broken or mean it: each costs its own streams, never the host.
+//! Broken and hostile guests: each one affects its own streams, but not the host.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use sluice_sim::{
 
 use crate::guest::{BOTH, Run, compile_raw, on, request, response, text};
 
-/// Runs this in a tick and gives the reason of its trap.
+/// Runs `body` in a tick and returns the reason of its trap.
 fn trap_of(body: &str) -> TrapReason {
     let mut run = Run::new(Profile::Generic, &on("tick", body));
     run.vm.tick(run.plugin);
@@ -21,12 +21,12 @@ fn trap_of(body: &str) -> TrapReason {
 }
 
 #[test]
-fn a_loop_without_end_is_stopped() {
-    worn_out("(loop $l (br $l))");
+fn endless_loop_is_stopped() {
+    after_costly_tick("(loop $l (br $l))");
 }
 
-/// A guest with a budget of ten million that does this in its tick, after the tick.
-fn worn_out(body: &str) -> Run {
+/// Runs `body` in a tick of a guest with a budget of ten million instructions.
+fn after_costly_tick(body: &str) -> Run {
     let limits = Limits { callback_budget: 10_000_000, ..Limits::default() };
     let wasm = wat::parse_str(text(&on("tick", body))).unwrap();
     let module = Module::new(&wasm, &limits).unwrap();
@@ -38,33 +38,35 @@ fn worn_out(body: &str) -> Run {
     run
 }
 
-/// How often ten million pay for the whole memory of these guests, and a little more.
+/// The number of operations on the guest's whole memory that exceeds a budget of ten million.
 const TIMES: usize = 10_000_000 / 262_144 + 1;
 
 #[test]
-fn work_that_hides_in_one_instruction_is_paid_for() {
-    worn_out("(loop $l (memory.fill (i32.const 0) (i32.const 0) (i32.const 262144)) (br $l))");
+fn bulk_instructions_consume_fuel() {
+    after_costly_tick(
+        "(loop $l (memory.fill (i32.const 0) (i32.const 0) (i32.const 262144)) (br $l))",
+    );
 }
 
 #[test]
-fn bytes_that_a_guest_passes_are_paid_for() {
-    let run = worn_out(
+fn bytes_from_the_guest_consume_fuel() {
+    let run = after_costly_tick(
         r#"(loop $l
              (drop (call $set_shared_data @"k" (i32.const 0) (i32.const 262144) (i32.const 0)))
              (br $l))"#,
     );
     let (_, writes) = run.process.shared_data("", b"k").unwrap();
     assert!(writes as usize <= TIMES, "{writes}");
-    let mut run = worn_out(
+    let mut run = after_costly_tick(
         "(loop $l (drop (call $log (i32.const 2) (i32.const 0) (i32.const 262144))) (br $l))",
     );
-    let lines = run.said().len() + run.vm.dropped_logs() as usize;
+    let lines = run.logged().len() + run.vm.dropped_logs() as usize;
     assert!(lines <= TIMES, "{lines}");
 }
 
 #[test]
-fn bytes_that_a_guest_gets_are_paid_for() {
-    let mut run = worn_out(
+fn bytes_to_the_guest_consume_fuel() {
+    let mut run = after_costly_tick(
         r#"(drop (call $set_shared_data @"k" (i32.const 0) (i32.const 150000) (i32.const 0)))
            (loop $l
              (global.set $heap (i32.const 65536))
@@ -72,12 +74,12 @@ fn bytes_that_a_guest_gets_are_paid_for() {
              (drop (call $log (i32.const 2) (i32.const 0) (i32.const 1)))
              (br $l))"#,
     );
-    let reads = run.said().len() + run.vm.dropped_logs() as usize;
+    let reads = run.logged().len() + run.vm.dropped_logs() as usize;
     assert!(reads <= 10_000_000 / 150_000, "{reads}");
 }
 
 #[test]
-fn changes_of_large_maps_are_paid_for() {
+fn changes_of_large_maps_consume_fuel() {
     let guest = on(
         "request_headers",
         r#"(drop (call $add_header_map_value (i32.const 0) @"a" (i32.const 4096) (i32.const 200000)))
@@ -90,12 +92,12 @@ fn changes_of_large_maps_are_paid_for() {
     run.get(true);
     let budget = Limits::default().callback_budget;
     assert_eq!(run.vm.trap().unwrap().reason, TrapReason::Budget { budget });
-    let changes = run.said().len() + run.vm.dropped_logs() as usize;
+    let changes = run.logged().len() + run.vm.dropped_logs() as usize;
     assert!(changes <= budget as usize / 200_000, "{changes}");
 }
 
 #[test]
-fn recursion_without_end_is_stopped() {
+fn endless_recursion_is_stopped() {
     let guest = on("tick", "(call $deeper)") + "(func $deeper (call $deeper) (call $deeper))";
     let mut run = Run::new(Profile::Generic, &guest);
     run.vm.tick(run.plugin);
@@ -104,7 +106,7 @@ fn recursion_without_end_is_stopped() {
 }
 
 #[test]
-fn faults_are_named() {
+fn traps_have_a_reason() {
     assert_eq!(trap_of("unreachable"), TrapReason::Unreachable);
     let TrapReason::Fault(text) = trap_of("(drop (i32.load (i32.const -8)))") else { panic!() };
     assert!(text.contains("out of bounds"), "{text}");
@@ -117,23 +119,23 @@ fn faults_are_named() {
 #[test]
 fn memory_does_not_grow_beyond_its_limit() {
     let limits = Limits { memory_bytes: 8 * 65_536, ..Limits::default() };
-    let body = "(call $say (memory.grow (i32.const 4)))
-        (call $say (i32.eq (memory.grow (i32.const 1)) (i32.const -1)))";
+    let body = "(call $log_number (memory.grow (i32.const 4)))
+        (call $log_number (i32.eq (memory.grow (i32.const 1)) (i32.const -1)))";
     let wasm = wat::parse_str(text(&on("tick", body))).unwrap();
     let module = Module::new(&wasm, &limits).unwrap();
     let process = Process::new(Profile::Generic, 1);
     let mut run = Run::with(&process, &module, PluginOptions::default());
-    assert_eq!(run.ticked(), ["4", "1"]);
+    assert_eq!(run.logged_on_tick(), ["4", "1"]);
 }
 
 #[test]
-fn an_allocator_that_fails_or_lies_is_refused() {
+fn invalid_allocation_is_rejected() {
     for (answer, status) in [("i32.const 0", "6"), ("i32.const -4", "6"), ("i32.const 262143", "6")]
     {
         let guest = on(
             "request_headers",
-            r#"(call $say (call $get_header_map_value (i32.const 0) @":path" @p @n))
-               (call $say (call $get_header_map_pairs (i32.const 0) @p @n))"#,
+            r#"(call $log_number (call $get_header_map_value (i32.const 0) @":path" @p @n))
+               (call $log_number (call $get_header_map_pairs (i32.const 0) @p @n))"#,
         );
         let lying = text(&guest).replace(
             "(local $at i32)\n    (local.set $at (global.get $heap))",
@@ -142,11 +144,11 @@ fn an_allocator_that_fails_or_lies_is_refused() {
         let module = compile_raw(&lying).unwrap();
         let process = Process::new(Profile::Generic, 1);
         let mut run = Run::with(&process, &module, PluginOptions::default());
-        assert_eq!(run.said_on_request(), [status, status], "{answer}");
+        assert_eq!(run.logged_on_request(), [status, status], "{answer}");
     }
 }
 
-/// A guest whose allocator does this before it answers.
+/// A guest whose allocator runs `body` first.
 fn with_allocator(body: &str, guest: &str) -> Run {
     let module = text(guest).replace(
         "(local $at i32)\n    (local.set $at (global.get $heap))",
@@ -156,11 +158,10 @@ fn with_allocator(body: &str, guest: &str) -> Run {
     Run::with(&Process::new(Profile::Generic, 1), &module, PluginOptions::default())
 }
 
-const READ_PATH: &str =
-    r#"(call $say (call $get_header_map_value (i32.const 0) @":path" @p @n)) (call $told)"#;
+const READ_PATH: &str = r#"(call $log_number (call $get_header_map_value (i32.const 0) @":path" @p @n)) (call $log_bytes)"#;
 
 #[test]
-fn an_allocator_that_calls_the_host_ends_its_vm() {
+fn host_call_from_the_allocator_ends_the_vm() {
     let call = "(drop (call $remove_header_map_value (i32.const 0) (i32.const 0) (i32.const 1)))";
     let mut run = with_allocator(call, &on("request_headers", READ_PATH));
     run.get(true);
@@ -172,21 +173,21 @@ fn an_allocator_that_calls_the_host_ends_its_vm() {
 }
 
 #[test]
-fn an_allocator_may_log() {
+fn allocator_can_log() {
     let call = "(drop (call $log (i32.const 2) (i32.const 1024) (i32.const 1)))";
     let mut run = with_allocator(call, &on("request_headers", READ_PATH));
-    assert_eq!(run.said_on_request(), [":", "0", "/a?b=c"]);
+    assert_eq!(run.logged_on_request(), [":", "0", "/a?b=c"]);
 }
 
 #[test]
-fn an_allocator_that_traps_ends_its_vm() {
+fn trap_in_the_allocator_ends_the_vm() {
     let mut run = with_allocator("unreachable", &on("request_headers", READ_PATH));
     run.get(true);
     assert_eq!(run.vm.trap().unwrap().reason, TrapReason::Unreachable);
 }
 
 #[test]
-fn a_trap_in_configure_is_an_error() {
+fn trap_in_configure_is_an_error() {
     let module = wat::parse_str(text(&on("configure", "unreachable"))).unwrap();
     let module = Module::new(&module, &Limits::default()).unwrap();
     let mut vm = Vm::new(&module, &Process::new(Profile::Envoy, 1), VmOptions::default()).unwrap();
@@ -198,19 +199,19 @@ fn a_trap_in_configure_is_an_error() {
     }
 }
 
-/// Traps on the request whose path is `/a?b=c` with a body.
+/// Traps on a request with a body if its path is `/a?b=c`.
 const TRAPS_ON_BODY: &str = "unreachable";
 
 #[test]
-fn under_envoy_a_trap_answers_what_has_not_begun_and_cuts_what_has() {
-    let guest = on("request_body", TRAPS_ON_BODY) + &on("log", "(call $say (i32.const 8))");
+fn envoy_sends_503_after_a_trap_or_cuts_a_started_response() {
+    let guest = on("request_body", TRAPS_ON_BODY) + &on("log", "(call $log_number (i32.const 8))");
     let mut run = Run::new(Profile::Envoy, &guest);
     let (waiting, streaming) = (run.get(true), run.get(true));
     run.vm.response_headers(streaming, response(), false);
     let trapping = run.get(false);
-    run.moved();
+    run.effects_without_logs();
     run.vm.request_body(trapping, b"x", true);
-    let out = run.moved();
+    let out = run.effects_without_logs();
     let Effect::Trap(trap) = &out[0] else { panic!("expected a trap, got {out:?}") };
     assert_eq!((trap.stream, trap.callback), (Some(trapping), "proxy_on_request_body"));
     let reply = |stream| Effect::LocalReply {
@@ -223,53 +224,53 @@ fn under_envoy_a_trap_answers_what_has_not_begun_and_cuts_what_has() {
     let part = Part::Headers { map: headers, end: true };
     let answer = |stream| vec![reply(stream), Effect::Response { stream, part: part.clone() }];
     assert_eq!(out[1..], answer(trapping));
-    assert_eq!(run.moved(), [], "the others notice when something happens to them");
+    assert_eq!(run.effects_without_logs(), [], "the others notice when something happens to them");
     run.vm.response_headers(waiting, response(), true);
-    assert_eq!(run.moved(), answer(waiting));
+    assert_eq!(run.effects_without_logs(), answer(waiting));
     run.vm.response_body(streaming, b"x", false);
     let cut = Effect::Reset { stream: streaming, cause: ResetCause::Trap };
-    assert_eq!(run.moved(), [cut]);
+    assert_eq!(run.effects_without_logs(), [cut]);
     run.vm.response_body(streaming, b"x", true);
     let later = run.get(true);
-    assert_eq!(run.moved(), answer(later), "no request is served any more");
+    assert_eq!(run.effects_without_logs(), answer(later), "no later request is served");
     run.vm.close_http(waiting);
     assert_eq!(run.out(), [], "no guest code runs any more");
 }
 
 #[test]
-fn a_trap_cuts_the_stream() {
+fn trap_cuts_the_stream() {
     let mut run = Run::new(Profile::Generic, &on("request_headers", "unreachable"));
     let stream = run.get(true);
-    let out = run.moved();
+    let out = run.effects_without_logs();
     let cut = Effect::Reset { stream, cause: ResetCause::Trap };
     assert!(matches!(&out[..], [Effect::Trap(_), last] if *last == cut), "{out:?}");
 }
 
 #[test]
-fn under_envoy_streams_of_a_plugin_that_fails_open_go_on_without_the_guest() {
+fn envoy_continues_streams_of_a_fail_open_plugin_without_the_guest() {
     let guest = on("request_body", "unreachable") + &on("response_body", "(return (i32.const 1))");
     let module = crate::guest::compile(&guest);
     let options = PluginOptions { fail_open: true, ..PluginOptions::default() };
     let mut run = Run::with(&Process::new(Profile::Envoy, 1), &module, options);
-    let held = run.get(true);
-    run.vm.response_headers(held, response(), false);
-    run.vm.response_body(held, b"one", false);
+    let paused = run.get(true);
+    run.vm.response_headers(paused, response(), false);
+    run.vm.response_body(paused, b"one", false);
     let trapping = run.get(false);
-    run.moved();
+    run.effects_without_logs();
     run.vm.request_body(trapping, b"x", true);
-    let out = run.moved();
+    let out = run.effects_without_logs();
     let part = Part::Body { bytes: b"x".into(), end: true };
     assert_eq!(out[1..], [Effect::Request { stream: trapping, part }]);
-    run.vm.response_body(held, b"two", true);
+    run.vm.response_body(paused, b"two", true);
     let part = Part::Body { bytes: b"onetwo".into(), end: true };
-    assert_eq!(run.moved(), [Effect::Response { stream: held, part }]);
+    assert_eq!(run.effects_without_logs(), [Effect::Response { stream: paused, part }]);
     let later = run.get(true);
     let part = Part::Headers { map: request(), end: true };
-    assert_eq!(run.moved(), [Effect::Request { stream: later, part }]);
+    assert_eq!(run.effects_without_logs(), [Effect::Request { stream: later, part }]);
 }
 
 #[test]
-fn what_a_guest_sends_without_end_is_stopped() {
+fn unlimited_messages_are_stopped() {
     for profile in BOTH {
         let body = r#"(local $status i32)
             (drop (call $grpc_stream (i32.const 0) (i32.const 0) @"s" @"m" @"" @p))
@@ -277,13 +278,13 @@ fn what_a_guest_sends_without_end_is_stopped() {
               (local.set $status (call $grpc_send (i32.load @p) (i32.const 0) (i32.const 200000)
                 (i32.const 0)))
               (br_if $more (i32.eqz (local.get $status))))
-            (call $say (local.get $status))"#;
-        assert_eq!(Run::new(profile, &on("tick", body)).ticked(), ["10"]);
+            (call $log_number (local.get $status))"#;
+        assert_eq!(Run::new(profile, &on("tick", body)).logged_on_tick(), ["10"]);
     }
 }
 
 #[test]
-fn calls_that_are_opened_and_cancelled_without_end_are_stopped() {
+fn unlimited_canceled_calls_are_stopped() {
     for profile in BOTH {
         let body = r#"(local $status i32)
             (loop $more
@@ -291,12 +292,12 @@ fn calls_that_are_opened_and_cancelled_without_end_are_stopped() {
                 (call $grpc_stream (i32.const 0) (i32.const 0) @"s" @"m" @"" @p))
               (drop (call $grpc_cancel (i32.load @p)))
               (br_if $more (i32.eqz (local.get $status))))
-            (call $say (local.get $status))"#;
-        assert_eq!(Run::new(profile, &on("tick", body)).ticked(), ["10"]);
+            (call $log_number (local.get $status))"#;
+        assert_eq!(Run::new(profile, &on("tick", body)).logged_on_tick(), ["10"]);
     }
 }
 
-/// Names and number of parameters of what the module below can be told to call.
+/// The names and the numbers of parameters of the calls that `scripted_guest` can make.
 const CALLS: &[(&str, &[u8])] = &[
     ("get_buffer_bytes", b"iiiii"),
     ("set_buffer_bytes", b"iiiii"),
@@ -337,9 +338,10 @@ const CALLS: &[(&str, &[u8])] = &[
     ("set_tick_period_milliseconds", b"i"),
 ];
 
-/// A guest that reads from its plugin configuration, callback by callback, which host call to make
-/// with which numbers and what to answer: 1 byte call, 12 words, 1 word answer.
-fn puppet() -> &'static Module {
+/// A guest that reads a script from its plugin configuration. The script has for each callback
+/// which host call to make, with which arguments, and the result of the callback: 1 byte for the
+/// call, 12 words for the arguments, 1 word for the result.
+fn scripted_guest() -> &'static Module {
     static PUPPET: OnceLock<Module> = OnceLock::new();
     PUPPET.get_or_init(|| {
         let mut cases = String::new();
@@ -411,7 +413,7 @@ fn puppet() -> &'static Module {
     })
 }
 
-/// Numbers that a mean guest would choose: small ones, places in its memory, and the largest.
+/// Numbers that a hostile guest would choose: small ones, addresses in its memory, and the largest.
 fn number() -> impl Strategy<Value = u32> {
     prop_oneof![0..10_u32, 0..70_000_u32, 262_100..262_160_u32, any::<u32>(), Just(u32::MAX)]
 }
@@ -428,12 +430,12 @@ fn step() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Everything that can happen to a guest, in an order that makes sense.
+/// Runs all events of a guest's life, in a valid order.
 fn live(profile: Profile, script: Vec<u8>) -> Vec<Effect> {
     let process = Process::new(profile, 1);
     process.register_foreign_function("f", |_, arguments| Ok(arguments.to_vec()));
     let options = PluginOptions { configuration: script, ..PluginOptions::default() };
-    let mut run = Run::with(&process, puppet(), options);
+    let mut run = Run::with(&process, scripted_guest(), options);
     let (plugin, vm) = (run.plugin, &mut run.vm);
     let first = vm.open_http(plugin, Default::default());
     let second = vm.open_http(plugin, Default::default());
@@ -472,9 +474,9 @@ fn live(profile: Profile, script: Vec<u8>) -> Vec<Effect> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// No numbers that a guest passes make the host panic, and the same ones have the same effects.
+    /// No arguments of the guest make the host panic, and equal scripts have equal effects.
     #[test]
-    fn no_numbers_break_the_host(steps in proptest::collection::vec(step(), 1..24)) {
+    fn no_arguments_panic_the_host(steps in proptest::collection::vec(step(), 1..24)) {
         let script = steps.concat();
         for profile in BOTH {
             prop_assert_eq!(live(profile, script.clone()), live(profile, script.clone()));

@@ -1,5 +1,5 @@
-//! The simulated proxy by itself, without a filter: what it does is what a filter's effects are measured
-//! against, so its clock, router and connections have to be right.
+//! The simulated proxy without a filter. The effects of filters are measured against its clock,
+//! router and connections.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use sluice_sim::replay::{ClosedBy, Options, Report, replay};
 use sluice_sim::trace::{Outcome, Trace};
 
 fn run<T>(profile: Profile, text: &str, look: impl FnOnce(&Report<'_>) -> T) -> T {
-    let trace = Trace::parse("test", text).expect("a good trace");
-    let options = Options { profile, ..Options::default() };
+    let trace = Trace::parse("test", text).expect("a valid trace");
+    let options = Options::new(profile);
     let report = replay(None, &trace, &options, &mut |_| {}).expect("a replay");
     look(&report)
 }
@@ -23,7 +23,7 @@ fn ms(milliseconds: u64) -> Duration {
 }
 
 #[test]
-fn times_are_those_of_the_trace() {
+fn times_follow_the_trace() {
     let text = r#"{"at":"1s","request":{},"upstream":{"after":"20ms","body":[{"after":"5ms","text":"ab"},{"after":"10ms","text":"c","times":3}]}}"#;
     envoy(text, |report| {
         let exchange = &report.exchanges[0];
@@ -35,7 +35,7 @@ fn times_are_those_of_the_trace() {
 }
 
 #[test]
-fn an_upload_delays_the_answer() {
+fn upload_delays_the_response() {
     let text = r#"{"at":"0s","request":{"method":"POST","body":[{"after":"1s","bytes":10},{"after":"2s","bytes":10}]},"upstream":{"after":"5ms"}}"#;
     envoy(text, |report| {
         assert_eq!(report.exchanges[0].first_byte, Some(ms(3005)));
@@ -45,7 +45,7 @@ fn an_upload_delays_the_answer() {
 }
 
 #[test]
-fn envoy_ends_a_request_after_15_seconds_and_cuts_a_response_that_has_begun() {
+fn envoy_times_out_after_15_seconds_and_cuts_a_started_response() {
     let text = concat!(
         r#"{"at":"0s","id":"slow","request":{},"upstream":{"after":"20s"}}"#,
         "\n",
@@ -64,8 +64,8 @@ fn envoy_ends_a_request_after_15_seconds_and_cuts_a_response_that_has_begun() {
 }
 
 #[test]
-fn an_upgrade_outlives_the_limit_once_the_upstream_took_it() {
-    let chat = |upgrade: &str, after: &str| {
+fn accepted_upgrade_has_no_route_timeout() {
+    let upgraded = |upgrade: &str, after: &str| {
         let text = format!(
             r#"{{"at":"0s","request":{{"headers":[{upgrade}["x-envoy-upstream-rq-timeout-ms","4000"]]}},"upstream":{{"after":"{after}","status":101,"body":[{{"after":"6s","text":"late"}}]}}}}"#
         );
@@ -75,14 +75,18 @@ fn an_upgrade_outlives_the_limit_once_the_upstream_took_it() {
         })
     };
     let upgrade = r#"["upgrade","websocket"],["connection","upgrade"],"#;
-    assert_eq!(chat(upgrade, "1s"), (Some(101), Outcome::Complete, ms(7000), 4));
-    let (status, _, ended, _) = chat(upgrade, "5s");
-    assert_eq!((status, ended), (Some(504), ms(4000)), "until then the limit holds");
-    assert_eq!(chat("", "1s"), (Some(101), Outcome::Cut, ms(4000), 0), "nobody asked for that");
+    assert_eq!(upgraded(upgrade, "1s"), (Some(101), Outcome::Complete, ms(7000), 4));
+    let (status, _, ended, _) = upgraded(upgrade, "5s");
+    assert_eq!((status, ended), (Some(504), ms(4000)), "the timeout applies before the upgrade");
+    assert_eq!(
+        upgraded("", "1s"),
+        (Some(101), Outcome::Cut, ms(4000), 0),
+        "the client did not request an upgrade"
+    );
 }
 
 #[test]
-fn envoy_obeys_the_headers_of_its_router_and_keeps_them() {
+fn envoy_applies_and_removes_router_headers() {
     let text = r#"{"at":"0s","request":{"headers":[["x-envoy-upstream-rq-timeout-ms","500"],["x-envoy-retry-on","connect-failure"],["x-envoy-max-retries","2"]]},"upstream":[{"end":"refused"},{"end":"refused"},{"after":"10s"}],"expect":{"status":504,"last_byte":"500ms..600ms","upstream":{"attempts":3,"absent":["x-envoy-upstream-rq-timeout-ms","x-envoy-retry-on","x-envoy-max-retries"]}}}"#;
     envoy(text, |report| assert_eq!(report.failures().collect::<Vec<_>>(), []));
 }
@@ -114,7 +118,7 @@ fn retries_follow_their_conditions() {
 }
 
 #[test]
-fn a_reset_before_the_response_is_an_error_and_after_it_a_cut() {
+fn reset_before_the_response_is_an_error_and_after_it_a_cut() {
     let text = concat!(
         r#"{"at":"0s","id":"before","request":{},"upstream":{"after":"1s","end":"reset"}}"#,
         "\n",
@@ -152,7 +156,7 @@ fn http1_serves_one_exchange_at_a_time_and_http2_all_at_once() {
 }
 
 #[test]
-fn a_client_that_closes_aborts_what_is_under_way() {
+fn closing_client_aborts_exchanges_in_flight() {
     let text = concat!(
         r#"{"at":"0s","connection":"c","request":{},"upstream":{"after":"9s"}}"#,
         "\n",
@@ -170,13 +174,13 @@ fn a_client_that_closes_aborts_what_is_under_way() {
 }
 
 #[test]
-fn only_a_generic_host_carries_out_connection_close_and_the_client_comes_back() {
+fn only_generic_host_applies_connection_close_and_client_reconnects() {
     let text = concat!(
         r#"{"at":"0s","connection":"c","request":{},"upstream":{"headers":[["connection","close"]]}}"#,
         "\n",
         r#"{"at":"1s","connection":"c","request":{}}"#,
     );
-    // Envoy takes the upstream's word as its own business.
+    // Envoy removes the `connection` header of the upstream.
     envoy(text, |report| {
         assert!(!report.exchanges[0].closed);
         assert_eq!(report.exchanges[0].headers.find("connection"), None);
@@ -190,16 +194,16 @@ fn only_a_generic_host_carries_out_connection_close_and_the_client_comes_back() 
 }
 
 #[test]
-fn a_worker_that_does_not_exist_is_refused() {
+fn unknown_worker_is_rejected() {
     let text = r#"{"at":"0s","connection":"c","open":{"worker":3}}"#;
-    let trace = Trace::parse("test", text).expect("a good trace");
+    let trace = Trace::parse("test", text).expect("a valid trace");
     let error = replay(None, &trace, &Options::default(), &mut |_| {}).expect_err("worker 3");
     let expected = "test:1: open.worker: found 3; expected at most 0 with 1 workers";
     assert_eq!(error.to_string(), expected);
 }
 
 #[test]
-fn a_hash_may_be_written_in_capitals_and_a_header_may_have_a_tab() {
+fn hash_may_be_upper_case_and_header_may_contain_a_tab() {
     let text = r#"{"at":"0s","request":{"headers":[["a","b\tc"]]},"upstream":{"body":[{"text":"abc"}]},"expect":{"body_sha256":"BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD"}}"#;
     envoy(text, |report| {
         assert_eq!((report.expected(), report.failures().count()), (1, 0));
@@ -207,7 +211,7 @@ fn a_hash_may_be_written_in_capitals_and_a_header_may_have_a_tab() {
 }
 
 #[test]
-fn an_expectation_that_does_not_hold_says_what_was_wanted_and_what_came() {
+fn failed_expectations_have_expected_and_actual_values() {
     let text = r#"{"at":"0s","request":{},"upstream":{"headers":[["x-a","1"]],"body":[{"text":"abc"}]},"expect":{"status":404,"route":"api","headers":{"x-a":"2","x-b":"3"},"absent":["x-a"],"closed":true,"ended_by":"filter","reason":"read_timeout","first_byte":">=1s","body_bytes":4,"body_sha256":"0000000000000000000000000000000000000000000000000000000000000000","end":"cut","upstream":{"attempts":2}}}"#;
     envoy(text, |report| {
         let failures: Vec<String> = report
@@ -238,7 +242,7 @@ fn an_expectation_that_does_not_hold_says_what_was_wanted_and_what_came() {
     });
 }
 
-/// A guest that marks every response for the bridge.
+/// A guest that adds the drain marker to every response.
 const MARKS: &str = r#"(module
     (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 1)
@@ -252,24 +256,23 @@ const MARKS: &str = r#"(module
         (i32.const 0)))"#;
 
 #[test]
-fn a_connection_that_drains_goes_on_beside_the_one_that_follows_it() {
+fn draining_connection_finishes_while_its_successor_is_open() {
     let text = concat!(
         r#"{"at":"0s","connection":"c","open":{"protocol":"HTTP/2"}}"#,
         "\n",
         r#"{"at":"0s","id":"long","connection":"c","request":{},"upstream":{"after":"9s"}}"#,
         "\n",
-        r#"{"at":"1s","id":"told","connection":"c","request":{}}"#,
+        r#"{"at":"1s","id":"closing","connection":"c","request":{}}"#,
         "\n",
         r#"{"at":"2s","id":"next","connection":"c","request":{},"upstream":{"after":"1s"}}"#,
     );
     let wasm = wat::parse_str(MARKS).expect("a module");
     let module = sluice_sim::Module::new(&wasm, &sluice_sim::Limits::default()).expect("a filter");
-    let trace = Trace::parse("test", text).expect("a good trace");
-    let bridge = sluice_sim::replay::Bridge { header: "x-drain".into(), value: "close".into() };
-    let options = Options { bridge: Some(bridge), ..Options::default() };
+    let trace = Trace::parse("test", text).expect("a valid trace");
+    let options = Options::new(Profile::Envoy).drain_bridge("x-drain", "close");
     let report = replay(Some(&module), &trace, &options, &mut |_| {}).expect("a replay");
     let exchanges: Vec<_> = report.exchanges.iter().map(|e| (e.id, e.opening, e.closed)).collect();
-    assert_eq!(exchanges, [("long", 1, false), ("told", 1, true), ("next", 2, true)]);
+    assert_eq!(exchanges, [("long", 1, false), ("closing", 1, true), ("next", 2, true)]);
     let connections: Vec<_> =
         report.connections.iter().map(|c| (c.opening, c.closed, c.by)).collect();
     assert_eq!(

@@ -1,10 +1,10 @@
-//! HTTP exchanges: what goes through, what is held, and in which order the guest is called.
+//! HTTP exchanges: what passes, what is buffered, and the order of callbacks.
 
 use sluice_sim::{Effect, Part, Profile};
 
 use crate::guest::{BOTH, Run, on, request, response};
 
-/// Logs a number for each callback.
+/// Logs a number in each callback.
 fn tracing() -> String {
     let callbacks = [
         "context_create",
@@ -19,7 +19,9 @@ fn tracing() -> String {
         "delete",
     ];
     let numbered = callbacks.iter().zip(1..);
-    numbered.map(|(name, number)| on(name, &format!("(call $say (i32.const {number}))"))).collect()
+    numbered
+        .map(|(name, number)| on(name, &format!("(call $log_number (i32.const {number}))")))
+        .collect()
 }
 
 fn whole_exchange(run: &mut Run) {
@@ -36,24 +38,24 @@ fn whole_exchange(run: &mut Run) {
 fn envoy_logs_before_done() {
     let mut run = Run::new(Profile::Envoy, &tracing());
     whole_exchange(&mut run);
-    assert_eq!(run.said(), ["1", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]);
+    assert_eq!(run.logged(), ["1", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]);
 }
 
 #[test]
 fn generic_logs_after_done() {
     let mut run = Run::new(Profile::Generic, &tracing());
     whole_exchange(&mut run);
-    assert_eq!(run.said(), ["1", "1", "2", "3", "4", "5", "6", "7", "9", "8", "10"]);
+    assert_eq!(run.logged(), ["1", "1", "2", "3", "4", "5", "6", "7", "9", "8", "10"]);
 }
 
 #[test]
-fn what_the_guest_lets_go_leaves_piece_by_piece_as_it_came() {
+fn chunks_pass_unchanged() {
     for profile in BOTH {
         let mut run = Run::new(profile, &tracing());
         whole_exchange(&mut run);
-        let moved = run.moved();
-        let [Effect::Request { stream, .. }, ..] = moved[..] else {
-            panic!("nothing of the request left: {moved:?}")
+        let effects = run.effects_without_logs();
+        let [Effect::Request { stream, .. }, ..] = effects[..] else {
+            panic!("the request did not leave: {effects:?}")
         };
         let parts = |headers, body: &str, trailer: &str| {
             [
@@ -64,6 +66,6 @@ fn what_the_guest_lets_go_leaves_piece_by_piece_as_it_came() {
         };
         let up = parts(request(), "up", "1").map(|part| Effect::Request { stream, part });
         let down = parts(response(), "down", "2").map(|part| Effect::Response { stream, part });
-        assert_eq!(moved, [up, down].concat());
+        assert_eq!(effects, [up, down].concat());
     }
 }

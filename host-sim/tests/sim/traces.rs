@@ -1,6 +1,7 @@
-//! Mistakes in traces: each is refused as a whole, with its line, its field and what was expected.
+//! Reading of traces. A trace with a mistake is rejected as a whole, and the error has the line, the
+//! field, what was found and what was expected.
 
-use sluice_sim::trace::{Kind, Trace};
+use sluice_sim::trace::{EventKind, Trace};
 
 const GOOD: &str = r#"{"at":"1s","id":"x","connection":"c","request":{}}"#;
 
@@ -16,41 +17,41 @@ fn seventh(line: &str) -> String {
 }
 
 #[test]
-fn a_mistake_names_its_line_field_and_what_was_expected() {
+fn errors_have_line_field_found_and_expected() {
     let mistakes = [
-        ("{", "line: not JSON: EOF while parsing an object"),
+        ("{", "line: is not valid JSON: EOF while parsing an object"),
         ("[]", "line: found a list; expected an event, which is a JSON object"),
-        ("42", "line: invalid type: integer `42`, expected an event, which is a JSON object"),
+        ("42", "line: found 42; expected an event, which is a JSON object"),
         (r#"{"request":{}}"#, "at: is missing"),
         (
             r#"{"at":"6s"}"#,
-            "line: no event; expected one of configure, open, request, shared_data, respond, close, clock, stall, metrics",
+            "line: has no event; expected one of configure, open, request, shared_data, respond, close, clock, stall, metrics",
         ),
         (
             r#"{"at":6,"request":{}}"#,
-            "at: invalid type: integer `6`, expected a duration with a unit, such as \"250ms\"",
+            "at: found 6; expected a duration with a unit, such as \"250ms\"",
         ),
         (r#"{"at":"6","request":{}}"#, "at: \"6\" has no unit; write \"6s\" or \"6ms\""),
         (
             r#"{"at":"-6s","request":{}}"#,
-            "at: \"-6s\" is negative; expected a duration such as \"250ms\"",
+            "at: \"-6s\" is negative; write a duration such as \"250ms\"",
         ),
         (
             r#"{"at":"soon","request":{}}"#,
-            "at: \"soon\" is no duration; expected one such as \"250ms\" or \"1m30s\"",
+            "at: \"soon\" is not a duration; write one such as \"250ms\" or \"1m30s\"",
         ),
         (
             r#"{"at":"99999999999999999999s","request":{}}"#,
-            "at: \"99999999999999999999s\" is no duration; expected one such as \"250ms\" or \"1m30s\"",
+            "at: \"99999999999999999999s\" is not a duration; write one such as \"250ms\" or \"1m30s\"",
         ),
         (
             r#"{"at":"4s","request":{}}"#,
-            "at: 4s is before the line above; expected events in the order of their time, here 5s or later",
+            "at: 4s is before the previous event; expected 5s or later",
         ),
         (r#"{"at":"6s","requets":{}}"#, "requets: unknown field `requets`"),
         (
             r#"{"at":"6s","request":{"headers":[["a"]]}}"#,
-            "request.headers[0]: invalid length 1, expected a tuple of size 2",
+            "request.headers[0]: found a list of 1; expected a list with a name and a value",
         ),
         (
             r#"{"at":"6s","request":{"body":[{"after":"1s"}]}}"#,
@@ -70,40 +71,40 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
         ),
         (
             r#"{"at":"6s","request":{"body":[{"bytes":-1}]}}"#,
-            "request.body[0].bytes: invalid value: integer `-1`, expected u64",
+            "request.body[0].bytes: found -1; expected an integer that is not negative",
         ),
         (
             r#"{"at":"6s","request":{"body":[{"text":"x","times":0}]}}"#,
-            "request.body[0]: times is 0; expected at least 1, and at most 1073741824 bytes in all",
+            "request.body[0]: times is 0; expected at least 1, and at most 1073741824 bytes in total",
         ),
         (
             r#"{"at":"6s","request":{"headers":[["a","b"],["a:b","c"]]}}"#,
-            "request.headers[1]: \"a:b\" is no header name",
+            "request.headers[1]: \"a:b\" is not a header name",
         ),
         (
             r#"{"at":"6s","request":{},"upstream":{"headers":[["a","b\r\nc: d"]]}}"#,
-            "upstream.headers[0]: \"b\\r\\nc: d\" is no header value",
+            "upstream.headers[0]: \"b\\r\\nc: d\" is not a header value",
         ),
         (
             r#"{"at":"6s","request":{"path":""}}"#,
-            "request.path: is empty; leave it out for the default",
+            "request.path: is empty; remove the field for its default",
         ),
         (
             r#"{"at":"6s","request":{},"upstream":{"headers":[["a","b\u0001"]]}}"#,
-            "upstream.headers[0]: \"b\\u{1}\" is no header value; expected one without control characters",
+            "upstream.headers[0]: \"b\\u{1}\" is not a header value; expected no control characters",
         ),
         (
             r#"{"at":"6s","request":{"method":"G T"}}"#,
-            "request.method: \"G T\" is no method; expected one such as \"GET\"",
+            "request.method: \"G T\" is not a method; write one such as \"GET\"",
         ),
-        (r#"{"at":"6s","request":{"method":""}}"#, "request.method: \"\" is no method"),
+        (r#"{"at":"6s","request":{"method":""}}"#, "request.method: \"\" is not a method"),
         (
             r#"{"at":"6s","request":{"scheme":""}}"#,
-            "request.scheme: is empty; leave it out for the default",
+            "request.scheme: is empty; remove the field for its default",
         ),
         (
             r#"{"at":"6s","request":{"path":"/a b"}}"#,
-            "request.path: \"/a b\" cannot be sent; expected neither spaces nor control characters",
+            "request.path: \"/a b\" cannot be sent; expected no spaces and no control characters",
         ),
         (
             r#"{"at":"6s","request":{"authority":"a\u007f"}}"#,
@@ -111,19 +112,33 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
         ),
         (
             r#"{"at":"6s","request":{},"expect":{"body_sha256":"00"}}"#,
-            "expect.body_sha256: \"00\" is no SHA-256; expected 64 hexadecimal digits",
+            "expect.body_sha256: \"00\" is not a SHA-256 hash; expected 64 hexadecimal digits",
         ),
         (
             r#"{"at":"6s","request":{},"expect":{"upstream":{"body_sha256":"g"}}}"#,
-            "expect.upstream.body_sha256: \"g\" is no SHA-256",
+            "expect.upstream.body_sha256: \"g\" is not a SHA-256 hash",
         ),
         (
             r#"{"at":"6s","request":{},"upstream":{"status":42}}"#,
             "upstream.status: found 42; expected a final status from 200 to 599",
         ),
         (
+            r#"{"at":"6s","request":{},"upstream":{"status":70000}}"#,
+            "upstream.status: found 70000; expected an integer from 0 to 65535",
+        ),
+        (
+            r#"{"at":"6s","request":{},"upstream":{"headers":{}}}"#,
+            "upstream.headers: found an object; expected a list",
+        ),
+        (r#"{"at":"6s","request":[]}"#, "request: found a list of 0; expected a JSON object"),
+        (r#"{"at":"6s","request":null}"#, "line: has no event"),
+        (
+            r#"{"at":"6s","request":{},"upstream":"none"}"#,
+            "upstream: found \"none\"; expected an attempt such as",
+        ),
+        (
             r#"{"at":"6s","request":{},"upstream":{"end":"explode"}}"#,
-            "upstream.end: unknown variant `explode`",
+            "upstream.end: unknown value `explode`",
         ),
         (
             r#"{"at":"6s","request":{},"upstream":[]}"#,
@@ -139,19 +154,19 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
         ),
         (
             r#"{"at":"6s","request":{},"expect":{"first_byte":"30ms"}}"#,
-            "expect.first_byte: \"30ms\" is no bound",
+            "expect.first_byte: \"30ms\" is not a bound; write",
         ),
         (
             r#"{"at":"6s","request":{},"expect":{"ended_by":"nobody"}}"#,
-            "expect.ended_by: unknown variant `nobody`, expected one of `upstream`, `client`, `filter`, `proxy`",
+            "expect.ended_by: unknown value `nobody`; expected one of `upstream`, `client`, `filter`, `proxy`",
         ),
         (
             r#"{"at":"6s","request":{},"expect":{"reason":"Read Timeout"}}"#,
-            "expect.reason: \"Read Timeout\" is no reason; expected a word such as \"read_timeout\", or \"\" for none",
+            "expect.reason: \"Read Timeout\" is not a reason; write a word such as \"read_timeout\", or \"\" for no reason",
         ),
         (
             r#"{"at":"6s","request":{},"expect":{"reason":504}}"#,
-            "expect.reason: invalid type: integer `504`, expected a string",
+            "expect.reason: found 504; expected a string",
         ),
         (
             r#"{"at":"6s","request":{},"expect":{"stauts":200}}"#,
@@ -159,15 +174,15 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
         ),
         (
             r#"{"at":"6s","request":{},"expect":{"upstream":{"attempts":"two"}}}"#,
-            "expect.upstream.attempts: invalid type: string \"two\", expected u32",
+            "expect.upstream.attempts: found \"two\"; expected an integer from 0 to 4294967295",
         ),
         (
             r#"{"at":"6s","request":{},"close":"client"}"#,
-            "close: stands beside request; expected one event a line",
+            "close: is a second event on a line with request; write each event on its own line",
         ),
         (
             r#"{"at":"6s","id":"r0","request":{}}"#,
-            "id: \"r0\" stands on line 1 already; expected an id of its own",
+            "id: \"r0\" is already used on line 1; expected a new id",
         ),
         (
             r#"{"at":"6s","connection":"nobody","close":"client"}"#,
@@ -177,10 +192,10 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
             r#"{"at":"6s","close":"client"}"#,
             "connection: is missing; expected the connection to close",
         ),
-        (r#"{"at":"6s","connection":"c","open":{}}"#, "connection: \"c\" is open already"),
+        (r#"{"at":"6s","connection":"c","open":{}}"#, "connection: \"c\" is already open"),
         (
             r#"{"at":"6s","connection":"d","open":{"protocol":"SPDY"}}"#,
-            "open.protocol: unknown variant `SPDY`",
+            "open.protocol: unknown value `SPDY`",
         ),
         (r#"{"at":"6s","respond":{}}"#, "cluster: is missing"),
         (
@@ -189,23 +204,23 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
         ),
         (
             r#"{"at":"6s","configure":{},"upstream":{}}"#,
-            "upstream: has no meaning beside configure; expected it beside request",
+            "upstream: has no meaning with configure; expected it with request",
         ),
         (
             r#"{"at":"6s","configure":{},"expect":{"accepted":"yes"}}"#,
-            "expect.accepted: invalid type: string \"yes\", expected a boolean",
+            "expect.accepted: found \"yes\"; expected true or false",
         ),
         (r#"{"at":"6s","shared_data":{"key":"k"}}"#, "shared_data.value: is missing"),
         (
             r#"{"at":"6s","request":{}} {"at":"7s"}"#,
-            "line: something stands behind the event; expected one a line",
+            "line: has text after the event; write each event on its own line",
         ),
     ];
     let mut wrong = Vec::new();
     for (line, expected) in mistakes {
         let text = seventh(line);
-        let error = Trace::parse("day.jsonl", &text).expect_err(line).to_string();
-        let expected = format!("day.jsonl:7: {expected}");
+        let error = Trace::parse("trace.jsonl", &text).expect_err(line).to_string();
+        let expected = format!("trace.jsonl:7: {expected}");
         if !error.starts_with(&expected) {
             wrong.push(format!("{line}\n  expected {expected}\n       got {error}"));
         }
@@ -214,7 +229,7 @@ fn a_mistake_names_its_line_field_and_what_was_expected() {
 }
 
 #[test]
-fn a_request_on_a_closed_connection_is_refused() {
+fn request_on_closed_connection_is_rejected() {
     let text = format!(
         "{GOOD}\n{}\n{}",
         r#"{"at":"2s","connection":"c","close":"client"}"#,
@@ -223,34 +238,34 @@ fn a_request_on_a_closed_connection_is_refused() {
     let error = Trace::parse("t", &text).expect_err("closed");
     assert_eq!(
         error.to_string(),
-        "t:3: connection: \"c\" was closed on line 2; expected an open one"
+        "t:3: connection: \"c\" was closed on line 2; expected an open connection"
     );
 }
 
 #[test]
-fn a_closed_connection_can_be_opened_again_under_its_name() {
+fn closed_connection_can_be_opened_again_with_its_name() {
     let text = format!(
         "{GOOD}\n{}\n{}\n{}",
         r#"{"at":"2s","connection":"c","close":"client"}"#,
         r#"{"at":"3s","connection":"c","open":{}}"#,
         r#"{"at":"3s","connection":"c","request":{}}"#
     );
-    let trace = Trace::parse("t", &text).expect("a good trace");
+    let trace = Trace::parse("t", &text).expect("a valid trace");
     assert_eq!(trace.connections, ["c", "c"]);
 }
 
 #[test]
-fn empty_lines_and_a_byte_order_mark_are_skipped() {
+fn empty_lines_and_byte_order_mark_are_skipped() {
     let text = format!("\u{feff}{GOOD}\r\n\r\n   \n");
-    assert_eq!(Trace::parse("t", &text).expect("a good trace").events.len(), 1);
+    assert_eq!(Trace::parse("t", &text).expect("a valid trace").events.len(), 1);
 }
 
 #[test]
-fn a_configuration_is_handed_on_as_it_is_written() {
+fn configuration_text_is_kept_unchanged() {
     let configuration = |line: &str| {
-        let trace = Trace::parse("t", line).expect("a good trace");
+        let trace = Trace::parse("t", line).expect("a valid trace");
         match &trace.events[0].kind {
-            Kind::Configure { configuration, .. } => configuration.to_string(),
+            EventKind::Configure { configuration, .. } => configuration.to_string(),
             other => panic!("{other:?}"),
         }
     };

@@ -8,22 +8,22 @@ use sluice_sim::{
     TlsInfo,
 };
 
-use crate::guest::{BOTH, Run, compile, on, response, says};
+use crate::guest::{BOTH, Run, compile, log_status, on, response};
 
-/// Reads this path and logs the status and, if it was found, the bytes.
+/// Reads a path, and logs the status and, if it was found, the bytes.
 fn read(path: &str) -> String {
     format!(
-        "(call $say (call $get_property @\"{path}\" @p @n))
-         (if (i32.load @p) (then (call $told) (i32.store @p (i32.const 0))))"
+        "(call $log_number (call $get_property @\"{path}\" @p @n))
+         (if (i32.load @p) (then (call $log_bytes) (i32.store @p (i32.const 0))))"
     )
 }
 
 fn in_request(profile: Profile, path: &str) -> Vec<String> {
-    Run::new(profile, &on("request_headers", &read(path))).said_on_request()
+    Run::new(profile, &on("request_headers", &read(path))).logged_on_request()
 }
 
 #[test]
-fn what_the_host_knows_of_a_request() {
+fn request_properties_are_available() {
     for profile in BOTH {
         for (path, expected) in [
             ("request\\0path", "/a?b=c"),
@@ -45,7 +45,7 @@ fn what_the_host_knows_of_a_request() {
 }
 
 #[test]
-fn what_the_host_does_not_know_is_not_found() {
+fn unknown_properties_are_not_found() {
     for profile in BOTH {
         for path in [
             "none",
@@ -63,19 +63,19 @@ fn what_the_host_does_not_know_is_not_found() {
 }
 
 #[test]
-fn what_the_host_knows_of_a_response() {
+fn response_properties_are_available() {
     for profile in BOTH {
         let body = read("response\\0code") + &read("response\\0headers\\0content-type");
         let mut run = Run::new(profile, &on("response_headers", &body));
         let stream = run.get(true);
         let headers = [(":status", "110"), ("content-type", "text/html")].into_iter().collect();
         run.vm.response_headers(stream, headers, true);
-        assert_eq!(run.said(), ["0", "\u{6e}\0\0\0\0\0\0\0", "0", "text/html"]);
+        assert_eq!(run.logged(), ["0", "\u{6e}\0\0\0\0\0\0\0", "0", "text/html"]);
     }
 }
 
 #[test]
-fn the_path_of_a_request_is_gone_in_the_response_phase_and_back_at_the_end() {
+fn request_path_is_unavailable_only_in_the_response_phase() {
     for profile in BOTH {
         let guest = on("response_headers", &read("request\\0path"))
             + &on("log", &(read("request\\0path") + &read("request\\0duration")));
@@ -84,12 +84,12 @@ fn the_path_of_a_request_is_gone_in_the_response_phase_and_back_at_the_end() {
         run.vm.response_headers(stream, response(), true);
         run.process.set_now(Duration::from_nanos(5));
         run.vm.close_http(stream);
-        assert_eq!(run.said(), ["1", "0", "/a?b=c", "0", "\u{5}\0\0\0\0\0\0\0"]);
+        assert_eq!(run.logged(), ["1", "0", "/a?b=c", "0", "\u{5}\0\0\0\0\0\0\0"]);
     }
 }
 
 #[test]
-fn a_plugin_knows_its_names_and_nothing_of_a_stream() {
+fn plugin_has_its_names_and_no_stream_properties() {
     for profile in BOTH {
         let body = read("plugin_name") + &read("plugin_root_id") + &read("connection\\0id");
         let options = PluginOptions {
@@ -99,12 +99,12 @@ fn a_plugin_knows_its_names_and_nothing_of_a_stream() {
         };
         let guest = compile(&on("tick", &body));
         let mut run = Run::with(&Process::new(profile, 1), &guest, options);
-        assert_eq!(run.ticked(), ["0", "sluice", "0", "root", "1"]);
+        assert_eq!(run.logged_on_tick(), ["0", "sluice", "0", "root", "1"]);
     }
 }
 
 #[test]
-fn the_embedder_supplies_properties_of_plugins_and_streams() {
+fn embedder_supplies_properties_of_plugins_and_streams() {
     for profile in BOTH {
         let body = read("xds\\0node\\0id") + &read("xds\\0route_name");
         let options = PluginOptions {
@@ -117,50 +117,50 @@ fn the_embedder_supplies_properties_of_plugins_and_streams() {
         let info = StreamInfo { properties: Some(Arc::new(properties)), ..StreamInfo::default() };
         let stream = run.vm.open_http(run.plugin, info);
         run.vm.request_headers(stream, crate::guest::request(), true);
-        assert_eq!(run.said(), ["0", "n1", "0", "r1"]);
+        assert_eq!(run.logged(), ["0", "n1", "0", "r1"]);
         assert_eq!(run.vm.property(stream, &["xds", "node", "id"]), Some(b"n1".to_vec()));
     }
 }
 
-/// Reads a path that only has others below it.
+/// Reads a path that has only other paths below it.
 fn node(profile: Profile) -> Vec<String> {
     let options = PluginOptions {
         properties: Properties::new().with(&["xds", "node", "id"], "n1").with(&["xdsx"], ""),
         ..PluginOptions::default()
     };
     let guest = compile(&on("tick", &(read("xds\\0node") + &read("xds\\0no") + &read("xds"))));
-    Run::with(&Process::new(profile, 1), &guest, options).ticked()
+    Run::with(&Process::new(profile, 1), &guest, options).logged_on_tick()
 }
 
 #[test]
-fn a_path_without_a_value_is_not_found_whatever_is_below_it() {
+fn path_without_a_value_is_not_found() {
     assert_eq!(node(Profile::Generic), ["1", "1", "1"]);
 }
 
 #[test]
-fn under_envoy_a_path_with_others_below_it_cannot_be_serialized() {
+fn envoy_cannot_serialize_a_path_with_other_paths_below() {
     assert_eq!(node(Profile::Envoy), ["3", "1", "3"]);
 }
 
-fn own_name_of_the_host(profile: Profile) -> Vec<String> {
-    let body = says(r#"set_property @"plugin_name" @"mine""#) + &read("plugin_name");
+fn set_host_property(profile: Profile) -> Vec<String> {
+    let body = log_status(r#"set_property @"plugin_name" @"mine""#) + &read("plugin_name");
     let guest = compile(&on("request_headers", &body));
     let options = PluginOptions { name: "host's".into(), ..PluginOptions::default() };
-    Run::with(&Process::new(profile, 1), &guest, options).said_on_request()
+    Run::with(&Process::new(profile, 1), &guest, options).logged_on_request()
 }
 
 #[test]
-fn a_guest_sets_a_property_of_the_host_for_itself() {
-    assert_eq!(own_name_of_the_host(Profile::Generic), ["0", "0", "mine"]);
+fn guest_can_override_a_host_property() {
+    assert_eq!(set_host_property(Profile::Generic), ["0", "0", "mine"]);
 }
 
 #[test]
-fn under_envoy_a_property_of_the_host_comes_before_one_that_the_guest_set() {
-    assert_eq!(own_name_of_the_host(Profile::Envoy), ["0", "0", "host's"]);
+fn envoy_prefers_host_properties_over_those_of_the_guest() {
+    assert_eq!(set_host_property(Profile::Envoy), ["0", "0", "host's"]);
 }
 
 #[test]
-fn what_tls_tells() {
+fn tls_properties_are_available() {
     for profile in BOTH {
         let body = read("connection\\0tls_version")
             + &read("connection\\0requested_server_name")
@@ -175,19 +175,19 @@ fn what_tls_tells() {
         let info = StreamInfo { connection: Arc::new(connection), properties: None };
         let stream = run.vm.open_http(run.plugin, info);
         run.vm.request_headers(stream, crate::guest::request(), true);
-        assert_eq!(run.said(), ["0", "TLSv1.3", "0", "a.example.com", "0", "\u{1}"]);
+        assert_eq!(run.logged(), ["0", "TLSv1.3", "0", "a.example.com", "0", "\u{1}"]);
     }
 }
 
 #[test]
-fn what_a_stream_stores_it_and_the_embedder_read_back() {
+fn stored_property_is_readable_by_stream_and_embedder() {
     for profile in BOTH {
-        let body = says(r#"set_property @"sluice.route" @"one""#)
-            + &says(r#"set_property @"sluice.route" @"two""#)
+        let body = log_status(r#"set_property @"sluice.route" @"one""#)
+            + &log_status(r#"set_property @"sluice.route" @"two""#)
             + &read("sluice.route");
         let mut run = Run::new(profile, &on("request_headers", &body));
         let stream = run.get(true);
-        assert_eq!(run.said(), ["0", "0", "0", "two"]);
+        assert_eq!(run.logged(), ["0", "0", "0", "two"]);
         assert_eq!(run.vm.property(stream, &["sluice.route"]), Some(b"two".to_vec()));
         let other = run.open();
         assert_eq!(run.vm.property(other, &["sluice.route"]), None);
@@ -197,49 +197,49 @@ fn what_a_stream_stores_it_and_the_embedder_read_back() {
     }
 }
 
-fn stored_under_two_names(profile: Profile) -> Vec<String> {
-    let body = says(r#"set_property @"a\0b" @"x""#) + &read("a\\0b");
-    Run::new(profile, &on("request_headers", &body)).said_on_request()
+fn store_and_read_nested_path(profile: Profile) -> Vec<String> {
+    let body = log_status(r#"set_property @"a\0b" @"x""#) + &read("a\\0b");
+    Run::new(profile, &on("request_headers", &body)).logged_on_request()
 }
 
 #[test]
-fn a_stored_path_of_two_names_is_read_back() {
-    assert_eq!(stored_under_two_names(Profile::Generic), ["0", "0", "x"]);
+fn stored_nested_path_is_readable() {
+    assert_eq!(store_and_read_nested_path(Profile::Generic), ["0", "0", "x"]);
 }
 
 #[test]
-fn under_envoy_a_stored_path_of_two_names_is_not_found() {
-    assert_eq!(stored_under_two_names(Profile::Envoy), ["0", "1"]);
+fn envoy_does_not_find_a_stored_nested_path() {
+    assert_eq!(store_and_read_nested_path(Profile::Envoy), ["0", "1"]);
 }
 
 #[test]
-fn a_plugin_stores_properties() {
-    let body = says(r#"set_property @"a" @"x""#) + &read("a");
-    assert_eq!(Run::new(Profile::Generic, &on("tick", &body)).ticked(), ["0", "0", "x"]);
+fn plugin_can_store_properties() {
+    let body = log_status(r#"set_property @"a" @"x""#) + &read("a");
+    assert_eq!(Run::new(Profile::Generic, &on("tick", &body)).logged_on_tick(), ["0", "0", "x"]);
 }
 
 #[test]
-fn under_envoy_a_plugin_cannot_store_properties() {
-    let body = says(r#"set_property @"a" @"x""#);
-    assert_eq!(Run::new(Profile::Envoy, &on("tick", &body)).ticked(), ["1"]);
+fn envoy_plugin_cannot_store_properties() {
+    let body = log_status(r#"set_property @"a" @"x""#);
+    assert_eq!(Run::new(Profile::Envoy, &on("tick", &body)).logged_on_tick(), ["1"]);
 }
 
 #[test]
-fn pointers_outside_of_memory_are_refused() {
+fn pointers_outside_memory_are_rejected() {
     for profile in BOTH {
-        let body = says("get_property (i32.const -1) (i32.const 1) @p @n")
-            + &says(r#"get_property @"request\0path" (i32.const -1) @n"#)
-            + &says(r#"set_property (i32.const -1) (i32.const 1) @"x""#)
-            + &says(r#"set_property @"a" (i32.const 262144) (i32.const 1)"#)
-            + &says(r#"call_foreign_function (i32.const -1) (i32.const 1) @"" @p @n"#)
-            + &says(r#"call_foreign_function @"f" (i32.const 0) (i32.const -1) @p @n"#);
+        let body = log_status("get_property (i32.const -1) (i32.const 1) @p @n")
+            + &log_status(r#"get_property @"request\0path" (i32.const -1) @n"#)
+            + &log_status(r#"set_property (i32.const -1) (i32.const 1) @"x""#)
+            + &log_status(r#"set_property @"a" (i32.const 262144) (i32.const 1)"#)
+            + &log_status(r#"call_foreign_function (i32.const -1) (i32.const 1) @"" @p @n"#)
+            + &log_status(r#"call_foreign_function @"f" (i32.const 0) (i32.const -1) @p @n"#);
         let mut run = Run::new(profile, &on("request_headers", &body));
-        assert_eq!(run.said_on_request(), ["6"; 6]);
+        assert_eq!(run.logged_on_request(), ["6"; 6]);
     }
 }
 
 #[test]
-fn properties_without_end_are_stopped() {
+fn size_of_properties_is_limited() {
     for profile in BOTH {
         let body = r#"(local $status i32)
             (loop $more
@@ -247,22 +247,22 @@ fn properties_without_end_are_stopped() {
               (local.set $status (call $set_property (i32.const 4096) (i32.const 4)
                 (i32.const 0) (i32.const 9999)))
               (br_if $more (i32.eqz (local.get $status))))
-            (call $say (local.get $status))"#;
-        assert_eq!(Run::new(profile, &on("request_headers", body)).said_on_request(), ["10"]);
+            (call $log_number (local.get $status))"#;
+        assert_eq!(Run::new(profile, &on("request_headers", body)).logged_on_request(), ["10"]);
     }
 }
 
-const FOREIGN: &str = r#"(call $say (call $call_foreign_function @"twice" @"ab" @p @n))"#;
+const FOREIGN: &str = r#"(call $log_number (call $call_foreign_function @"twice" @"ab" @p @n))"#;
 
 #[test]
-fn an_unknown_foreign_function_is_not_found() {
+fn unknown_foreign_function_is_not_found() {
     for profile in BOTH {
-        assert_eq!(Run::new(profile, &on("tick", FOREIGN)).ticked(), ["1"]);
+        assert_eq!(Run::new(profile, &on("tick", FOREIGN)).logged_on_tick(), ["1"]);
     }
 }
 
 #[test]
-fn a_foreign_function_knows_who_calls_and_its_result_is_handed_over() {
+fn foreign_function_receives_its_caller_and_returns_a_result() {
     for profile in BOTH {
         let calls: Arc<Mutex<Vec<ForeignCall>>> = Arc::default();
         let seen = calls.clone();
@@ -271,43 +271,43 @@ fn a_foreign_function_knows_who_calls_and_its_result_is_handed_over() {
             seen.lock().unwrap().push(call.clone());
             Ok(arguments.repeat(2))
         });
-        let body = FOREIGN.to_owned() + "(call $told)";
+        let body = FOREIGN.to_owned() + "(call $log_bytes)";
         let guest = compile(&(on("tick", &body) + &on("request_headers", &body)));
         let mut run = Run::with(&process, &guest, PluginOptions::default());
-        assert_eq!(run.ticked(), ["0", "abab"]);
+        assert_eq!(run.logged_on_tick(), ["0", "abab"]);
         let stream = run.get(true);
-        assert_eq!(run.said(), ["0", "abab"]);
+        assert_eq!(run.logged(), ["0", "abab"]);
         let calls = calls.lock().unwrap();
-        let who: Vec<_> = calls.iter().map(|call| (call.plugin, call.stream)).collect();
-        assert_eq!(who, [(run.plugin, None), (run.plugin, Some(stream))]);
+        let callers: Vec<_> = calls.iter().map(|call| (call.plugin, call.stream)).collect();
+        assert_eq!(callers, [(run.plugin, None), (run.plugin, Some(stream))]);
     }
 }
 
 #[test]
-fn a_foreign_function_can_refuse_and_its_result_can_be_left() {
+fn foreign_function_can_fail_and_its_result_can_be_ignored() {
     for profile in BOTH {
         let process = Process::new(profile, 1);
         process.register_foreign_function("no", |_, _| Err(Status::Unimplemented));
         process.register_foreign_function("twice", |_, arguments| Ok(arguments.repeat(2)));
-        let body = says(r#"call_foreign_function @"no" @"" @p @n"#)
-            + &says(r#"call_foreign_function @"twice" @"ab" (i32.const 0) (i32.const 0)"#)
-            + &says(r#"call_foreign_function @"twice" @"ab" (i32.const 0) @n"#)
-            + "(call $say (i32.load @n))";
+        let body = log_status(r#"call_foreign_function @"no" @"" @p @n"#)
+            + &log_status(r#"call_foreign_function @"twice" @"ab" (i32.const 0) (i32.const 0)"#)
+            + &log_status(r#"call_foreign_function @"twice" @"ab" (i32.const 0) @n"#)
+            + "(call $log_number (i32.load @n))";
         let guest = compile(&on("tick", &body));
         let mut run = Run::with(&process, &guest, PluginOptions::default());
-        assert_eq!(run.ticked(), ["12", "0", "0", "4"]);
+        assert_eq!(run.logged_on_tick(), ["12", "0", "0", "4"]);
     }
 }
 
 #[test]
-fn the_embedder_calls_a_function_of_the_guest() {
+fn embedder_can_call_a_function_of_the_guest() {
     for profile in BOTH {
         let body =
-            "(call $say (local.get $a)) (call $say (local.get $b)) (call $say (local.get $c))
+            "(call $log_number (local.get $a)) (call $log_number (local.get $b)) (call $log_number (local.get $c))
             (drop (call $get_buffer_bytes (i32.const 8) (i32.const 0) (i32.const 99) @p @n))
-            (call $told)";
+            (call $log_bytes)";
         let mut run = Run::new(profile, &on("foreign_function", body));
         run.vm.call_guest_function(run.plugin, 5, b"arguments");
-        assert_eq!(run.said(), ["1", "5", "9", "arguments"]);
+        assert_eq!(run.logged(), ["1", "5", "9", "arguments"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use sluice_sim::{Effect, Part, Profile};
 
-use crate::guest::{BOTH, Run, all_say, on, response};
+use crate::guest::{BOTH, Run, log_statuses, on, response};
 
 const OK: &str = "0";
 const NOT_FOUND: &str = "1";
@@ -10,49 +10,49 @@ const BAD_ARGUMENT: &str = "2";
 const INVALID_MEMORY: &str = "6";
 const INTERNAL_FAILURE: &str = "10";
 
-/// Sends a response body of `abcdef` and gives what the guest's calls in the callback answered.
+/// Sends the response body `abcdef`, and returns the statuses of the guest's calls in the callback.
 fn in_body(profile: Profile, calls: &[&str]) -> Vec<String> {
-    let mut run = Run::new(profile, &on("response_body", &all_say(calls)));
+    let mut run = Run::new(profile, &on("response_body", &log_statuses(calls)));
     let stream = run.get(true);
     run.vm.response_headers(stream, response(), false);
     run.vm.response_body(stream, b"abcdef", true);
-    run.said()
+    run.logged()
 }
 
-/// The same, and gives the body that left.
+/// As [`in_body`], also returns the body that the client receives.
 fn body_after(profile: Profile, call: &str) -> (String, String) {
-    let mut run = Run::new(profile, &on("response_body", &all_say(&[call])));
+    let mut run = Run::new(profile, &on("response_body", &log_statuses(&[call])));
     let stream = run.get(true);
     run.vm.response_headers(stream, response(), false);
     run.vm.response_body(stream, b"abcdef", true);
-    let said = run.said().remove(0);
-    let left = run.effects.iter().find_map(|effect| match effect {
+    let logged = run.logged().remove(0);
+    let sent = run.effects.iter().find_map(|effect| match effect {
         Effect::Response { part: Part::Body { bytes, .. }, .. } => Some(bytes.clone()),
         _ => None,
     });
-    (said, String::from_utf8(left.unwrap_or_default()).unwrap())
+    (logged, String::from_utf8(sent.unwrap_or_default()).unwrap())
 }
 
 #[test]
-fn a_range_is_read_and_cut_at_the_end() {
+fn range_is_cut_at_the_end_of_the_buffer() {
     for profile in BOTH {
         for (range, expected) in [("0 6", "abcdef"), ("2 3", "cde"), ("4 100", "ef")] {
             let (start, max) = range.split_once(' ').unwrap();
             let body = format!(
                 "(drop (call $get_buffer_bytes (i32.const 1) (i32.const {start})
-                   (i32.const {max}) @p @n)) (call $told)"
+                   (i32.const {max}) @p @n)) (call $log_bytes)"
             );
             let mut run = Run::new(profile, &on("response_body", &body));
             let stream = run.get(true);
             run.vm.response_headers(stream, response(), false);
             run.vm.response_body(stream, b"abcdef", true);
-            assert_eq!(run.said(), [expected], "{range}");
+            assert_eq!(run.logged(), [expected], "{range}");
         }
     }
 }
 
 #[test]
-fn a_start_at_the_end_reads_nothing_and_one_behind_it_is_refused() {
+fn start_at_the_end_reads_nothing_and_start_beyond_it_is_rejected() {
     for profile in BOTH {
         let calls = [
             "get_buffer_bytes (i32.const 1) (i32.const 6) (i32.const 1) @p @n",
@@ -67,17 +67,17 @@ const PAST_32_BITS: [&str; 1] =
     ["get_buffer_bytes (i32.const 1) (i32.const 1) (i32.const -1) @p @n"];
 
 #[test]
-fn a_range_that_passes_32_bits_is_refused() {
+fn range_beyond_32_bits_is_rejected() {
     assert_eq!(in_body(Profile::Generic, &PAST_32_BITS), [BAD_ARGUMENT]);
 }
 
 #[test]
-fn under_envoy_a_range_that_passes_32_bits_is_cut() {
+fn envoy_cuts_range_beyond_32_bits() {
     assert_eq!(in_body(Profile::Envoy, &PAST_32_BITS), [OK]);
 }
 
 #[test]
-fn a_buffer_that_does_not_exist_is_a_bad_argument() {
+fn unknown_buffer_is_bad_argument() {
     for profile in BOTH {
         let calls = [
             "get_buffer_bytes (i32.const 9) (i32.const 0) (i32.const 1) @p @n",
@@ -89,7 +89,7 @@ fn a_buffer_that_does_not_exist_is_a_bad_argument() {
 }
 
 #[test]
-fn pointers_outside_of_memory_are_refused() {
+fn pointers_outside_memory_are_rejected() {
     for profile in BOTH {
         let calls = [
             "get_buffer_bytes (i32.const 1) (i32.const 0) (i32.const 1) (i32.const -1) @n",
@@ -102,7 +102,7 @@ fn pointers_outside_of_memory_are_refused() {
     }
 }
 
-/// Calls on every buffer that is not there in `on_request_headers`.
+/// Calls on all buffers that are unavailable in `on_request_headers`.
 fn absent(profile: Profile) -> Vec<String> {
     let calls: Vec<String> = (0..9)
         .map(|kind| {
@@ -110,7 +110,7 @@ fn absent(profile: Profile) -> Vec<String> {
         })
         .collect();
     let calls: Vec<&str> = calls.iter().map(String::as_str).collect();
-    Run::new(profile, &on("request_headers", &all_say(&calls))).said_on_request()
+    Run::new(profile, &on("request_headers", &log_statuses(&calls))).logged_on_request()
 }
 
 #[test]
@@ -119,20 +119,21 @@ fn buffers_of_other_callbacks_are_not_found() {
 }
 
 #[test]
-fn under_envoy_some_buffers_of_other_callbacks_are_empty() {
-    // The response of a call and the plugin's configuration alone are not there.
+fn envoy_reads_some_buffers_of_other_callbacks_as_empty() {
+    // Only the response of a call and the plugin configuration are not found.
     assert_eq!(absent(Profile::Envoy), [OK, OK, OK, OK, NOT_FOUND, OK, OK, NOT_FOUND, OK]);
 }
 
 #[test]
-fn the_status_of_a_buffer_is_its_size() {
+fn buffer_status_returns_the_size() {
     for profile in BOTH {
-        let body = "(drop (call $get_buffer_status (i32.const 1) @p @n)) (call $say (i32.load @p))";
+        let body =
+            "(drop (call $get_buffer_status (i32.const 1) @p @n)) (call $log_number (i32.load @p))";
         let mut run = Run::new(profile, &on("response_body", body));
         let stream = run.get(true);
         run.vm.response_headers(stream, response(), false);
         run.vm.response_body(stream, b"abcdef", false);
-        assert_eq!(run.said(), ["6"]);
+        assert_eq!(run.logged(), ["6"]);
     }
 }
 
@@ -143,7 +144,7 @@ fn write(profile: Profile, start: &str, size: &str) -> (String, String) {
 }
 
 #[test]
-fn a_buffer_is_prepended_appended_and_replaced() {
+fn buffer_can_be_prepended_appended_and_replaced() {
     for profile in BOTH {
         assert_eq!(write(profile, "0", "0"), (OK.into(), "XYabcdef".into()));
         assert_eq!(write(profile, "6", "0"), (OK.into(), "abcdefXY".into()));
@@ -154,7 +155,7 @@ fn a_buffer_is_prepended_appended_and_replaced() {
 }
 
 #[test]
-fn a_part_of_a_buffer_is_replaced() {
+fn part_of_a_buffer_can_be_replaced() {
     assert_eq!(write(Profile::Generic, "0", "2"), (OK.into(), "XYcdef".into()));
     assert_eq!(write(Profile::Generic, "2", "0"), (OK.into(), "abXYcdef".into()));
     assert_eq!(write(Profile::Generic, "2", "3"), (OK.into(), "abXYf".into()));
@@ -162,7 +163,7 @@ fn a_part_of_a_buffer_is_replaced() {
 }
 
 #[test]
-fn under_envoy_a_part_of_a_buffer_cannot_be_replaced() {
+fn envoy_rejects_replacement_of_part_of_a_buffer() {
     for (start, size) in [("0", "2"), ("2", "0"), ("2", "3"), ("4", "9")] {
         let kept = (BAD_ARGUMENT.into(), "abcdef".into());
         assert_eq!(write(Profile::Envoy, start, size), kept, "{start} {size}");
@@ -170,43 +171,43 @@ fn under_envoy_a_part_of_a_buffer_cannot_be_replaced() {
 }
 
 #[test]
-fn what_callbacks_are_called_about_cannot_be_written() {
+fn read_only_buffers_cannot_be_written() {
     for profile in BOTH {
         let calls = [
             "set_buffer_bytes (i32.const 7) (i32.const 0) (i32.const 0) @\"x\"",
             "get_buffer_bytes (i32.const 7) (i32.const 0) (i32.const 9) @p @n",
         ];
-        let mut run = Run::new(profile, &on("configure", &all_say(&calls)));
-        assert_eq!(run.said(), [BAD_ARGUMENT, OK]);
+        let mut run = Run::new(profile, &on("configure", &log_statuses(&calls)));
+        assert_eq!(run.logged(), [BAD_ARGUMENT, OK]);
     }
 }
 
 #[test]
-fn a_body_that_grows_for_ever_is_stopped() {
+fn unlimited_growth_of_a_body_is_stopped() {
     for profile in BOTH {
         let body = r#"(local $status i32)
             (loop $more
               (local.set $status (call $set_buffer_bytes (i32.const 1) (i32.const -1) (i32.const 0)
                 (i32.const 0) (i32.const 262144)))
               (br_if $more (i32.eqz (local.get $status))))
-            (call $say (local.get $status))"#;
+            (call $log_number (local.get $status))"#;
         let mut run = Run::new(profile, &on("response_body", body));
         let stream = run.get(true);
         run.vm.response_headers(stream, response(), false);
         run.vm.response_body(stream, b"abcdef", true);
-        assert_eq!(run.said(), [INTERNAL_FAILURE]);
+        assert_eq!(run.logged(), [INTERNAL_FAILURE]);
     }
 }
 
 #[test]
-fn a_body_that_the_guest_emptied_still_ends() {
+fn emptied_body_still_ends() {
     for profile in BOTH {
         let call = "set_buffer_bytes (i32.const 1) (i32.const 0) (i32.const 6) @\"\"";
-        let mut run = Run::new(profile, &on("response_body", &all_say(&[call])));
+        let mut run = Run::new(profile, &on("response_body", &log_statuses(&[call])));
         let stream = run.get(true);
         run.vm.response_headers(stream, response(), false);
         run.vm.response_body(stream, b"abcdef", true);
         let last = Part::Body { bytes: vec![], end: true };
-        assert_eq!(run.moved().pop(), Some(Effect::Response { stream, part: last }));
+        assert_eq!(run.effects_without_logs().pop(), Some(Effect::Response { stream, part: last }));
     }
 }

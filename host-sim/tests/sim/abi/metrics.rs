@@ -2,15 +2,15 @@
 
 use sluice_sim::{Metric, MetricKind, PluginOptions, Process, Profile};
 
-use crate::guest::{BOTH, Run, compile, on, says};
+use crate::guest::{BOTH, Run, compile, log_status, on};
 
-/// Defines a metric of this kind at 24, calls, then logs its value.
+/// Defines a metric of this kind at address 24, makes the calls, then logs its value.
 fn with_metric(profile: Profile, kind: u32, calls: &[&str]) -> Vec<String> {
     let define = format!("define_metric (i32.const {kind}) @\"m\" (i32.const 24)");
-    let calls: String = calls.iter().map(|call| says(call)).collect();
-    let read = says("get_metric (i32.load (i32.const 24)) (i32.const 32)")
-        + "(call $say (i32.load (i32.const 32)))";
-    Run::new(profile, &on("tick", &(says(&define) + &calls + &read))).ticked()
+    let calls: String = calls.iter().map(|call| log_status(call)).collect();
+    let read = log_status("get_metric (i32.load (i32.const 24)) (i32.const 32)")
+        + "(call $log_number (i32.load (i32.const 32)))";
+    Run::new(profile, &on("tick", &(log_status(&define) + &calls + &read))).logged_on_tick()
 }
 
 const ADD_5: &str = "increment_metric (i32.load (i32.const 24)) (i64.const 5)";
@@ -19,14 +19,14 @@ const ADD_0: &str = "increment_metric (i32.load (i32.const 24)) (i64.const 0)";
 const SET_3: &str = "record_metric (i32.load (i32.const 24)) (i64.const 3)";
 
 #[test]
-fn a_counter_only_grows() {
+fn counter_only_grows() {
     for profile in BOTH {
         assert_eq!(with_metric(profile, 0, &[ADD_5, TAKE_2]), ["0", "0", "2", "0", "5"]);
     }
 }
 
 #[test]
-fn a_gauge_goes_up_and_down_and_is_set() {
+fn gauge_can_be_incremented_decremented_and_set() {
     for profile in BOTH {
         assert_eq!(with_metric(profile, 1, &[ADD_5, TAKE_2]), ["0", "0", "0", "0", "3"]);
         assert_eq!(with_metric(profile, 1, &[ADD_5, SET_3]), ["0", "0", "0", "0", "3"]);
@@ -34,64 +34,68 @@ fn a_gauge_goes_up_and_down_and_is_set() {
 }
 
 #[test]
-fn a_counter_that_is_recorded_is_set() {
+fn recording_sets_a_counter() {
     assert_eq!(with_metric(Profile::Generic, 0, &[ADD_5, SET_3]), ["0", "0", "0", "0", "3"]);
 }
 
 #[test]
-fn under_envoy_a_counter_that_is_recorded_is_added_to() {
+fn envoy_recording_adds_to_a_counter() {
     assert_eq!(with_metric(Profile::Envoy, 0, &[ADD_5, SET_3]), ["0", "0", "0", "0", "8"]);
 }
 
 #[test]
-fn a_counter_can_be_incremented_by_nothing() {
+fn counter_can_be_incremented_by_zero() {
     assert_eq!(with_metric(Profile::Generic, 0, &[ADD_0])[1], "0");
 }
 
 #[test]
-fn under_envoy_a_counter_cannot_be_incremented_by_nothing() {
+fn envoy_rejects_an_increment_by_zero() {
     assert_eq!(with_metric(Profile::Envoy, 0, &[ADD_0])[1], "2");
 }
 
 #[test]
-fn a_histogram_is_recorded_and_has_no_value() {
+fn histogram_is_recorded_and_has_no_value() {
     for profile in BOTH {
         assert_eq!(with_metric(profile, 2, &[SET_3, ADD_5]), ["0", "0", "2", "2", "0"]);
     }
 }
 
 #[test]
-fn unknown_metrics_are_not_found_and_unknown_kinds_refused() {
+fn unknown_metrics_are_not_found_and_unknown_kinds_are_rejected() {
     for profile in BOTH {
-        let body = says("record_metric (i32.const 9) (i64.const 1)")
-            + &says("increment_metric (i32.const 9) (i64.const 1)")
-            + &says("get_metric (i32.const 9) @p")
-            + &says("get_metric (i32.const 0) @p")
-            + &says("define_metric (i32.const 3) @\"m\" @p");
-        assert_eq!(Run::new(profile, &on("tick", &body)).ticked(), ["1", "1", "1", "1", "2"]);
+        let body = log_status("record_metric (i32.const 9) (i64.const 1)")
+            + &log_status("increment_metric (i32.const 9) (i64.const 1)")
+            + &log_status("get_metric (i32.const 9) @p")
+            + &log_status("get_metric (i32.const 0) @p")
+            + &log_status("define_metric (i32.const 3) @\"m\" @p");
+        assert_eq!(
+            Run::new(profile, &on("tick", &body)).logged_on_tick(),
+            ["1", "1", "1", "1", "2"]
+        );
     }
 }
 
 #[test]
-fn pointers_outside_of_memory_are_refused() {
+fn pointers_outside_memory_are_rejected() {
     for profile in BOTH {
-        let body = says("define_metric (i32.const 0) (i32.const -1) (i32.const 2) @p")
-            + &says("define_metric (i32.const 0) @\"m\" (i32.const -1)")
-            + &says("define_metric (i32.const 0) @\"m\" (i32.const 24)")
-            + &says("get_metric (i32.load (i32.const 24)) (i32.const 262140)");
-        assert_eq!(Run::new(profile, &on("tick", &body)).ticked(), ["6", "6", "0", "6"]);
+        let body = log_status("define_metric (i32.const 0) (i32.const -1) (i32.const 2) @p")
+            + &log_status("define_metric (i32.const 0) @\"m\" (i32.const -1)")
+            + &log_status("define_metric (i32.const 0) @\"m\" (i32.const 24)")
+            + &log_status("get_metric (i32.load (i32.const 24)) (i32.const 262140)");
+        assert_eq!(Run::new(profile, &on("tick", &body)).logged_on_tick(), ["6", "6", "0", "6"]);
     }
 }
 
 #[test]
 fn vms_of_a_process_share_metrics_by_name() {
     for profile in BOTH {
-        let body = says("define_metric (i32.const 1) @\"m\" (i32.const 24)") + &says(ADD_5);
+        let body =
+            log_status("define_metric (i32.const 1) @\"m\" (i32.const 24)") + &log_status(ADD_5);
         let guest = compile(&on("tick", &body));
         let process = Process::new(profile, 1);
         for _ in 0..2 {
             let mut run = Run::with(&process, &guest, PluginOptions::default());
-            run.ticked();
+            run.logged_on_tick();
         }
         assert_eq!(process.metric("m"), Some(10));
         assert_eq!(process.metric("none"), None);
@@ -99,14 +103,14 @@ fn vms_of_a_process_share_metrics_by_name() {
 }
 
 #[test]
-fn metrics_are_listed_in_the_order_of_their_definition() {
+fn metrics_are_listed_in_order_of_definition() {
     for profile in BOTH {
-        let body = says("define_metric (i32.const 2) @\"z\" (i32.const 24)")
-            + &says(SET_3)
-            + &says(SET_3)
-            + &says("define_metric (i32.const 0) @\"a\" @p");
+        let body = log_status("define_metric (i32.const 2) @\"z\" (i32.const 24)")
+            + &log_status(SET_3)
+            + &log_status(SET_3)
+            + &log_status("define_metric (i32.const 0) @\"a\" @p");
         let mut run = Run::new(profile, &on("tick", &body));
-        run.ticked();
+        run.logged_on_tick();
         let expected = [
             Metric { kind: MetricKind::Histogram, name: "z".into(), value: 6, recorded: 2 },
             Metric { kind: MetricKind::Counter, name: "a".into(), value: 0, recorded: 0 },
@@ -116,19 +120,19 @@ fn metrics_are_listed_in_the_order_of_their_definition() {
 }
 
 #[test]
-fn metrics_without_end_are_stopped() {
+fn number_of_metrics_is_limited() {
     for profile in BOTH {
         let body = r#"(local $status i32)
             (loop $more
               (i32.store (i32.const 4096) (i32.add (i32.load (i32.const 4096)) (i32.const 1)))
               (local.set $status (call $define_metric (i32.const 0) (i32.const 4096) (i32.const 4) @p))
               (br_if $more (i32.eqz (local.get $status))))
-            (call $say (local.get $status)) (call $say (i32.load (i32.const 4096)))
-            (call $say (call $define_metric (i32.const 0) (i32.const 0) (i32.const 9999) @p))"#;
+            (call $log_number (local.get $status)) (call $log_number (i32.load (i32.const 4096)))
+            (call $log_number (call $define_metric (i32.const 0) (i32.const 0) (i32.const 9999) @p))"#;
         let mut run = Run::new(profile, &on("tick", body));
-        let said = run.ticked();
-        // Names that differ only in bytes that are no text may be one metric.
-        assert_eq!((said[0].as_str(), said[2].as_str()), ("10", "10"));
+        let logged = run.logged_on_tick();
+        // Names that differ only in invalid UTF-8 may be the same metric.
+        assert_eq!((logged[0].as_str(), logged[2].as_str()), ("10", "10"));
         assert_eq!(run.process.metrics().len(), 10_000);
     }
 }

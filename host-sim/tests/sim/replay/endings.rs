@@ -1,5 +1,5 @@
-//! How exchanges end in a replay: what the client gets, what the filter can learn of it, and what the report says. What is
-//! Envoy's own here was measured on Envoy 1.40.
+//! How exchanges end in a replay: what the client receives, what the filter can read about it, and
+//! what the report contains. The values for Envoy were measured on Envoy 1.40.
 
 use sha2::{Digest, Sha256};
 use sluice_sim::Profile;
@@ -8,45 +8,41 @@ use sluice_sim::trace::{EndedBy, Outcome, Trace};
 
 use crate::guest::{compile, on};
 
-/// Logs what the filter can read of the response's details, in one line.
-fn look() -> String {
-    let read = |name: &str, say: &str| {
+/// Logs the response details that the filter can read.
+fn log_details() -> String {
+    let read = |name: &str, found: &str| {
         format!(
             r#"(if (call $get_property @"response\0{name}" @p @n)
-                (then (drop (call $log (i32.const 2) @"none"))) (else {say}))"#
+                (then (drop (call $log (i32.const 2) @"none"))) (else {found}))"#
         )
     };
-    let number = "(call $say (i32.load (i32.load @p)))";
-    read("code_details", "(call $told)") + &read("flags", number) + &read("code", number)
+    let number = "(call $log_number (i32.load (i32.load @p)))";
+    read("code_details", "(call $log_bytes)") + &read("flags", number) + &read("code", number)
 }
 
-/// Reports a JSON object; a quote in it is written `\'`.
-fn tell(object: &str) -> String {
+/// Reports a JSON object as a decision; a quote in it is written `\'`.
+fn report_decision(object: &str) -> String {
     format!(
-        r#"(drop (call $call_foreign_function @"tell" @"{object}" (i32.const 0) (i32.const 0)))"#
+        r#"(drop (call $call_foreign_function @"report" @"{object}" (i32.const 0) (i32.const 0)))"#
     )
 }
 
 fn run<T>(profile: Profile, guest: &str, trace: &str, judge: impl FnOnce(&Report<'_>) -> T) -> T {
     let module = compile(guest);
-    let trace = Trace::parse("test", trace).expect("a good trace");
-    let options = Options {
-        profile,
-        configuration: Some(Vec::new()),
-        decisions: Some("tell".to_owned()),
-        hash_bodies: true,
-        ..Options::default()
-    };
+    let trace = Trace::parse("test", trace).expect("a valid trace");
+    let options =
+        Options::new(profile).configuration("").decision_function("report").hash_bodies(true);
     judge(&replay(Some(&module), &trace, &options, &mut |_| {}).expect("a replay"))
 }
 
-/// One request to an upstream that does this: how it ended, and what the filter read at the head and at the end.
+/// Replays one request to an upstream. Returns how it ended, and what the filter read in
+/// `on_response_headers` and in `on_log`.
 fn ending(profile: Profile, request: &str, upstream: &str) -> (Ending, Vec<String>) {
     let trace = format!(r#"{{"at":"0s","request":{request},"upstream":{upstream}}}"#);
-    let guest = on("response_headers", &look()) + &on("log", &look());
+    let guest = on("response_headers", &log_details()) + &on("log", &log_details());
     run(profile, &guest, &trace, |report| {
-        let said = report.log.iter().map(|line| line.text.clone());
-        (Ending::of(&report.exchanges[0]), said.collect())
+        let logged = report.log.iter().map(|line| line.text.clone());
+        (Ending::of(&report.exchanges[0]), logged.collect())
     })
 }
 
@@ -75,9 +71,9 @@ const RETRIES: &str =
     r#"{"headers":[["x-envoy-retry-on","reset,gateway-error"],["x-envoy-max-retries","1"]]}"#;
 
 #[test]
-fn under_envoy_each_failure_has_its_status_text_details_and_flags() {
+fn envoy_failures_have_their_status_text_details_and_flags() {
     use Outcome::{Complete, Cut};
-    let refusal = "upstream connect error or disconnect/reset before headers.";
+    let rejection = "upstream connect error or disconnect/reset before headers.";
     let limits = r#"{"headers":[["x-envoy-upstream-rq-timeout-ms","2000"],["x-envoy-upstream-rq-per-try-timeout-ms","500"]]}"#;
     for (request, upstream, (status, body, end, by), details, flags) in [
         ("{}", r#"{"status":503}"#, (503, "", Complete, EndedBy::Upstream), "via_upstream", 0),
@@ -157,24 +153,24 @@ fn under_envoy_each_failure_has_its_status_text_details_and_flags() {
             0x4,
         ),
     ] {
-        let text = if body.starts_with(' ') { format!("{refusal}{body}") } else { body.into() };
-        let (ended, said) = ending(Profile::Envoy, request, upstream);
+        let text = if body.starts_with(' ') { format!("{rejection}{body}") } else { body.into() };
+        let (ended, logged) = ending(Profile::Envoy, request, upstream);
         assert_eq!(ended, Ending::new(status, &text, end, by), "{upstream}");
         let at_the_end = [details, &flags.to_string(), &status.to_string()];
-        assert_eq!(said[3..], at_the_end, "{upstream}");
+        assert_eq!(logged[3..], at_the_end, "{upstream}");
         if end == Complete {
-            assert_eq!(said[..3], at_the_end, "{upstream}");
+            assert_eq!(logged[..3], at_the_end, "{upstream}");
         } else {
-            assert_eq!(said[..3], ["via_upstream", "0", "200"], "{upstream}");
+            assert_eq!(logged[..3], ["via_upstream", "0", "200"], "{upstream}");
         }
     }
 }
 
 #[test]
-fn under_envoy_a_grpc_client_gets_a_failure_in_grpcs_way_and_the_filter_reads_what_it_was() {
+fn envoy_sends_failures_to_grpc_clients_as_grpc_status() {
     let request = r#"{"method":"POST","headers":[["content-type","application/grpc"]]}"#;
     let trace = format!(r#"{{"at":"0s","request":{request},"upstream":{{"end":"refused"}}}}"#);
-    run(Profile::Envoy, &on("response_headers", &look()), &trace, |report| {
+    run(Profile::Envoy, &on("response_headers", &log_details()), &trace, |report| {
         let exchange = &report.exchanges[0];
         let header = |name: &str| exchange.headers.text(name);
         assert_eq!((exchange.status, exchange.body_bytes), (Some(200), 0));
@@ -187,13 +183,14 @@ fn under_envoy_a_grpc_client_gets_a_failure_in_grpcs_way_and_the_filter_reads_wh
 }
 
 #[test]
-fn a_generic_host_says_nothing_of_who_answered() {
-    let (ended, said) = ending(Profile::Generic, "{}", r#"{"end":"refused"}"#);
+fn generic_host_has_no_response_details() {
+    let (ended, logged) = ending(Profile::Generic, "{}", r#"{"end":"refused"}"#);
     assert_eq!(ended, Ending::new(502, "", Outcome::Complete, EndedBy::Proxy));
-    assert_eq!(said, ["none", "none", "502", "none", "none", "502"]);
+    assert_eq!(logged, ["none", "none", "502", "none", "none", "502"]);
 }
 
-/// A client that leaves before its answer and one that leaves within it, on connections of their own.
+/// One client that closes its connection before the response and one that closes it within the
+/// response.
 const LEAVING: &str = r#"
     {"at":"0s","connection":"a","request":{},"upstream":{"after":"9s"}}
     {"at":"1s","connection":"a","close":"client"}
@@ -201,21 +198,22 @@ const LEAVING: &str = r#"
     {"at":"4s","connection":"b","close":"client"}"#;
 
 #[test]
-fn under_envoy_a_client_that_leaves_is_in_the_details() {
-    run(Profile::Envoy, &on("log", &look()), LEAVING, |report| {
-        let said: Vec<_> = report.log.iter().map(|line| line.text.as_str()).collect();
-        let left = "downstream_remote_disconnect";
-        assert_eq!(said, [left, "16384", "none", left, "16384", "200"]);
+fn envoy_details_report_a_client_disconnect() {
+    run(Profile::Envoy, &on("log", &log_details()), LEAVING, |report| {
+        let logged: Vec<_> = report.log.iter().map(|line| line.text.as_str()).collect();
+        let details = "downstream_remote_disconnect";
+        assert_eq!(logged, [details, "16384", "none", details, "16384", "200"]);
         let by: Vec<_> = report.exchanges.iter().map(|exchange| exchange.ended_by).collect();
         assert_eq!(by, [Some(EndedBy::Client); 2]);
     });
 }
 
-/// What a filter says in the last callback of a stream comes too late for everything but the report.
+/// The last callback of a stream is too late for everything except the report.
 #[test]
-fn what_a_filter_tells_at_the_very_end_is_in_the_report() {
-    let guest = on("request_headers", &tell(r"{\'route\':\'a\',\'reason\':\'not_yet\'}"))
-        + &on("log", &tell(r"{\'reason\':\'told_late\'}"));
+fn decision_in_the_last_callback_is_in_the_report() {
+    let guest =
+        on("request_headers", &report_decision(r"{\'route\':\'a\',\'reason\':\'not_yet\'}"))
+            + &on("log", &report_decision(r"{\'reason\':\'told_late\'}"));
     let ends = [
         r#"{"at":"9s","request":{}}"#,
         r#"{"at":"9s","request":{},"upstream":{"end":"refused"}}"#,
@@ -234,22 +232,27 @@ fn what_a_filter_tells_at_the_very_end_is_in_the_report() {
 }
 
 #[test]
-fn an_exchange_that_nothing_ended_has_nobody_who_did() {
+fn open_exchange_has_no_ended_by() {
     let trace = r#"{"at":"0s","request":{},"upstream":{"end":"never"},"expect":{"end":"open","ended_by":"proxy"}}"#;
-    run(Profile::Generic, &on("log", &tell(r"{\'reason\':\'late\'}")), trace, |report| {
-        let exchange = &report.exchanges[0];
-        assert_eq!((exchange.ended_by, exchange.reason.as_deref()), (None, None));
-        let failures: Vec<_> = report.failures().collect();
-        let [(1, _, failure)] = failures[..] else { panic!("{failures:?}") };
-        assert_eq!((failure.field.as_str(), failure.got.as_str()), ("ended_by", "nothing"));
-    });
+    run(
+        Profile::Generic,
+        &on("log", &report_decision(r"{\'reason\':\'late\'}")),
+        trace,
+        |report| {
+            let exchange = &report.exchanges[0];
+            assert_eq!((exchange.ended_by, exchange.reason.as_deref()), (None, None));
+            let failures: Vec<_> = report.failures().collect();
+            let [(1, _, failure)] = failures[..] else { panic!("{failures:?}") };
+            assert_eq!((failure.field.as_str(), failure.got.as_str()), ("ended_by", "nothing"));
+        },
+    );
 }
 
-/// Answers or resets the second context in the tick that comes after half a second.
+/// Sends a local reply or a reset for the second context, in the tick after 500 ms.
 fn at_a_tick(act: &str) -> String {
     on("configure", "(drop (call $set_tick_period_milliseconds (i32.const 1000)))")
         + &on("tick", &format!("(drop (call $set_effective_context (i32.const 2))) {act}"))
-        + &on("log", &(look() + &tell(r"{\'reason\':\'gap\'}")))
+        + &on("log", &(log_details() + &report_decision(r"{\'reason\':\'gap\'}")))
 }
 
 const ANSWER: &str =
@@ -257,7 +260,7 @@ const ANSWER: &str =
 const RESET: &str = "(drop (call $close_stream (i32.const 1)))";
 
 #[test]
-fn a_filter_answers_or_resets_in_a_tick() {
+fn filter_can_reply_or_reset_in_a_tick() {
     let silent = r#"{"at":"0s","request":{},"upstream":{"after":"9s"}}"#;
     let begun =
         r#"{"at":"0s","request":{},"upstream":{"body":[{"text":"x"},{"after":"9s","text":"y"}]}}"#;
@@ -266,25 +269,25 @@ fn a_filter_answers_or_resets_in_a_tick() {
             let exchange = &report.exchanges[0];
             assert_eq!(exchange.reason.as_deref(), Some("gap"));
             assert!(exchange.last_byte.as_millis() <= 1000, "{exchange:?}");
-            let said = report.log.iter().map(|line| line.text.clone());
-            (Ending::of(exchange), said.collect::<Vec<_>>())
+            let logged = report.log.iter().map(|line| line.text.clone());
+            (Ending::of(exchange), logged.collect::<Vec<_>>())
         })
     };
-    let (end, said) = ended(silent, ANSWER);
+    let (end, logged) = ended(silent, ANSWER);
     assert_eq!(end, Ending::new(504, "late", Outcome::Complete, EndedBy::Filter));
-    assert_eq!(said, ["", "0", "504"]);
-    let (end, said) = ended(silent, RESET);
+    assert_eq!(logged, ["", "0", "504"]);
+    let (end, logged) = ended(silent, RESET);
     assert_eq!((end.status, end.end, end.by), (None, Outcome::Cut, Some(EndedBy::Filter)));
-    assert_eq!(said, ["wasm_close_stream", "0", "none"]);
-    let (end, said) = ended(begun, RESET);
+    assert_eq!(logged, ["wasm_close_stream", "0", "none"]);
+    let (end, logged) = ended(begun, RESET);
     assert_eq!(end, Ending::new(200, "x", Outcome::Cut, EndedBy::Filter));
-    assert_eq!(said, ["via_upstream", "0", "200"]);
+    assert_eq!(logged, ["via_upstream", "0", "200"]);
     let (end, _) = ended(begun, ANSWER);
     assert_eq!(end, Ending::new(200, "x", Outcome::Cut, EndedBy::Filter));
 }
 
 #[test]
-fn a_filter_that_breaks_is_the_proxys_to_answer_for() {
+fn crash_of_the_filter_is_ended_by_the_proxy() {
     let trace = r#"{"at":"0s","request":{}}"#;
     run(Profile::Envoy, &on("response_headers", "unreachable"), trace, |report| {
         let expected = Ending::new(503, "", Outcome::Complete, EndedBy::Proxy);

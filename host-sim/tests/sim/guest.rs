@@ -1,10 +1,11 @@
-//! Small guests, written by hand in WebAssembly text, and a host around them.
+//! Small guests, handwritten in WebAssembly text, and a host for them.
 //!
-//! A test writes only the callbacks that it is about. Around them come the imports, named after the
-//! host functions without `proxy_`, an allocator that only ever moves forward, and `$say`, which
-//! logs a number. In the text, `@"abc"` is the place and length of these bytes, `@{a: 1, b: 2}` that
-//! of a serialized map, `@p` and `@n` are two places for results, and `$told` logs the bytes that
-//! they describe.
+//! A test writes the callbacks that it is about. This file adds the imports, which have the names
+//! of the host functions without `proxy_`; an allocator that never frees; `$log_number`, which logs
+//! a number; and `$log_bytes`, which logs the bytes that `@p` and `@n` describe.
+//!
+//! The text may contain `@"abc"` for the address and length of these bytes, `@{a: 1, b: 2}` for
+//! those of a serialized map, and `@p` and `@n` for two addresses of results.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use sluice_sim::{
     PluginOptions, Process, Profile, StreamId, StreamInfo, Vm, VmOptions,
 };
 
-/// Number of parameters of each host function; `L` marks one of 64 bits.
+/// The parameters of each host function; `L` is a 64-bit parameter.
 const IMPORTS: &[(&str, &str)] = &[
     ("log", "iii"),
     ("get_log_level", "i"),
@@ -67,7 +68,7 @@ const PRELUDE: &str = r#"
     (global.set $heap (i32.add (global.get $heap) (local.get $n)))
     (local.get $at))
   ;; Logs a number in decimal.
-  (func $say (param $v i32)
+  (func $log_number (param $v i32)
     (local $at i32)
     (local.set $at (i32.const 64))
     (loop $digit
@@ -78,12 +79,12 @@ const PRELUDE: &str = r#"
       (br_if $digit (local.get $v)))
     (drop (call $log (i32.const 2) (local.get $at)
       (i32.sub (i32.const 64) (local.get $at)))))
-  ;; Logs the bytes that a host function gave.
-  (func $told
+  ;; Logs the bytes that a host function returned.
+  (func $log_bytes
     (drop (call $log (i32.const 2) (i32.load (i32.const 16)) (i32.load (i32.const 20)))))
 "#;
 
-/// Parameters of each callback, `$a`, `$b`, …, and what it answers if its body does not return.
+/// The number of parameters of each callback, `$a`, `$b`, …, and the default result.
 const CALLBACKS: &[(&str, usize, Option<u32>)] = &[
     ("context_create", 2, None),
     ("vm_start", 2, Some(1)),
@@ -112,32 +113,32 @@ const CALLBACKS: &[(&str, usize, Option<u32>)] = &[
     ("foreign_function", 3, None),
 ];
 
-/// The callback `proxy_on_NAME` with this body.
+/// The callback `proxy_on_NAME`, with a body.
 pub(crate) fn on(name: &str, body: &str) -> String {
     let known = CALLBACKS.iter().find(|(known, ..)| *known == name);
-    let (_, params, answer) = known.expect("a test names callbacks of the ABI");
+    let (_, params, result) = known.expect("a test names callbacks of the ABI");
     let params: String = ["a", "b", "c", "d", "e"][..*params]
         .iter()
         .map(|name| format!("(param ${name} i32) "))
         .collect();
-    let (result, answer) = match answer {
-        Some(answer) => ("(result i32)", format!("(i32.const {answer})")),
+    let (result, value) = match result {
+        Some(result) => ("(result i32)", format!("(i32.const {result})")),
         None => ("", String::new()),
     };
-    format!("(func (export \"proxy_on_{name}\") {params} {result} {body} {answer})\n")
+    format!("(func (export \"proxy_on_{name}\") {params} {result} {body} {value})\n")
 }
 
 /// A host call whose status is logged.
-pub(crate) fn says(call: &str) -> String {
-    format!("(call $say (call ${call}))\n")
+pub(crate) fn log_status(call: &str) -> String {
+    format!("(call $log_number (call ${call}))\n")
 }
 
-/// The same for several.
-pub(crate) fn all_say(calls: &[&str]) -> String {
-    calls.iter().map(|call| says(call)).collect()
+/// Several host calls whose statuses are logged.
+pub(crate) fn log_statuses(calls: &[&str]) -> String {
+    calls.iter().map(|call| log_status(call)).collect()
 }
 
-/// The module's text with the prelude around the callbacks.
+/// The text of a module with the callbacks.
 pub(crate) fn text(callbacks: &str) -> String {
     let mut module = String::from("(module\n");
     for (name, params) in IMPORTS {
@@ -154,7 +155,7 @@ pub(crate) fn text(callbacks: &str) -> String {
     module + PRELUDE + &callbacks + &data + ")"
 }
 
-/// Replaces `@…` by places, and gives the data that belongs there.
+/// Replaces `@…` with addresses, and returns the data segments for them.
 fn expand(callbacks: &str) -> (String, String) {
     let (mut out, mut data, mut at) = (String::new(), String::new(), 1024);
     let mut rest = callbacks;
@@ -185,7 +186,7 @@ fn expand(callbacks: &str) -> (String, String) {
     (out, data)
 }
 
-/// A zero byte is written `\0`, and a quote `\'`.
+/// Replaces `\0` with a zero byte, and `\'` with a quote.
 fn unescape(text: &str) -> Vec<u8> {
     text.replace("\\0", "\0").replace("\\'", "\"").into_bytes()
 }
@@ -214,12 +215,12 @@ pub(crate) fn compile(callbacks: &str) -> Module {
     Module::new(&wat::parse_str(text(callbacks)).unwrap(), &Limits::default()).unwrap()
 }
 
-/// Compiles a whole module, prelude not included.
+/// Compiles a module without adding anything.
 pub(crate) fn compile_raw(text: &str) -> Result<Module, ModuleError> {
     Module::new(&wat::parse_str(text).unwrap(), &Limits::default())
 }
 
-/// A guest with one plugin, in a process of its own.
+/// A guest with one plugin in its own process.
 pub(crate) struct Run {
     pub(crate) process: Process,
     pub(crate) vm: Vm,
@@ -259,15 +260,15 @@ impl Run {
         stream
     }
 
-    /// What came out since the last time.
+    /// Returns the effects since the last call.
     pub(crate) fn out(&mut self) -> Vec<Effect> {
         self.effects.clear();
         self.vm.drain_effects(&mut self.effects);
         self.effects.clone()
     }
 
-    /// The lines that were logged since the last time.
-    pub(crate) fn said(&mut self) -> Vec<String> {
+    /// Returns the lines that were logged since the last call.
+    pub(crate) fn logged(&mut self) -> Vec<String> {
         let line = |effect| match effect {
             Effect::Log { text, .. } => Some(text),
             _ => None,
@@ -275,20 +276,20 @@ impl Run {
         self.out().into_iter().filter_map(line).collect()
     }
 
-    /// Opens an exchange, sends request headers that end it, and gives what the guest logged.
-    pub(crate) fn said_on_request(&mut self) -> Vec<String> {
+    /// Opens an exchange, sends request headers that end it, and returns the logged lines.
+    pub(crate) fn logged_on_request(&mut self) -> Vec<String> {
         self.get(true);
-        self.said()
+        self.logged()
     }
 
-    /// Ticks, and gives what the guest logged.
-    pub(crate) fn ticked(&mut self) -> Vec<String> {
+    /// Ticks and returns the logged lines.
+    pub(crate) fn logged_on_tick(&mut self) -> Vec<String> {
         self.vm.tick(self.plugin);
-        self.said()
+        self.logged()
     }
 
-    /// What came out since the last time, logged lines left out.
-    pub(crate) fn moved(&mut self) -> Vec<Effect> {
+    /// Returns the effects since the last call, without log lines.
+    pub(crate) fn effects_without_logs(&mut self) -> Vec<Effect> {
         let mut effects = self.out();
         effects.retain(|effect| !matches!(effect, Effect::Log { .. }));
         effects
@@ -313,5 +314,5 @@ pub(crate) fn response() -> HeaderMap {
     [(":status", "200"), ("content-type", "text/html")].into_iter().collect()
 }
 
-/// Both profiles, for what does not differ.
+/// Both profiles, for behavior that does not differ.
 pub(crate) const BOTH: [Profile; 2] = [Profile::Envoy, Profile::Generic];

@@ -1,4 +1,4 @@
-//! Modules that load, modules that do not, and why.
+//! Modules that load, modules that do not, and the errors.
 
 use sluice_sim::{
     AbiVersion, Effect, Limits, Module, ModuleError, PluginOptions, Process, Profile, TrapReason,
@@ -11,7 +11,7 @@ const ABI: &str = r#"(func (export "proxy_abi_version_0_2_1"))"#;
 const MEMORY: &str = r#"(memory (export "memory") 1)
     (func (export "malloc") (param i32) (result i32) (i32.const 1024))"#;
 
-fn refusal(parts: &[&str]) -> ModuleError {
+fn rejection(parts: &[&str]) -> ModuleError {
     match compile_raw(&format!("(module {})", parts.concat())) {
         Ok(_) => panic!("the module was accepted"),
         Err(error) => error,
@@ -24,7 +24,7 @@ fn vm(parts: &[&str]) -> Result<Vm, VmError> {
 }
 
 #[test]
-fn bytes_that_are_no_module() {
+fn invalid_modules_are_rejected() {
     for bytes in [&b""[..], b"not wasm", b"\0asm\x01\0\0\0\x01"] {
         let error = Module::new(bytes, &Limits::default()).err();
         assert!(matches!(error, Some(ModuleError::Invalid { .. })), "{error:?}");
@@ -32,11 +32,11 @@ fn bytes_that_are_no_module() {
 }
 
 #[test]
-fn no_abi_or_one_that_is_not_known() {
+fn missing_and_unknown_abi_versions_are_rejected() {
     let none = ModuleError::Abi { found: "no such marker".into() };
-    assert_eq!(refusal(&[MEMORY]), none);
+    assert_eq!(rejection(&[MEMORY]), none);
     let old = r#"(func (export "proxy_abi_version_0_1_0"))"#;
-    let error = refusal(&[MEMORY, old]);
+    let error = rejection(&[MEMORY, old]);
     assert_eq!(error, ModuleError::Abi { found: "proxy_abi_version_0_1_0".into() });
     assert_eq!(
         error.to_string(),
@@ -46,7 +46,7 @@ fn no_abi_or_one_that_is_not_known() {
 }
 
 #[test]
-fn both_versions_of_the_abi_load() {
+fn both_abi_versions_load() {
     for (marker, version) in [
         ("proxy_abi_version_0_2_0", AbiVersion::V0_2_0),
         ("proxy_abi_version_0_2_1", AbiVersion::V0_2_1),
@@ -57,8 +57,8 @@ fn both_versions_of_the_abi_load() {
 }
 
 #[test]
-fn an_import_that_nobody_offers_is_named() {
-    let error = refusal(&[r#"(import "env" "proxy_make_tea" (func))"#, ABI, MEMORY]);
+fn error_names_the_unknown_import() {
+    let error = rejection(&[r#"(import "env" "proxy_make_tea" (func))"#, ABI, MEMORY]);
     assert_eq!(
         error.to_string(),
         "imports env.proxy_make_tea, which no proxy-wasm 0.2 host offers"
@@ -66,44 +66,44 @@ fn an_import_that_nobody_offers_is_named() {
 }
 
 #[test]
-fn an_import_of_another_type_is_named() {
-    let error = refusal(&[r#"(import "env" "proxy_log" (func (param i64)))"#, ABI, MEMORY]);
+fn error_names_the_import_with_another_type() {
+    let error = rejection(&[r#"(import "env" "proxy_log" (func (param i64)))"#, ABI, MEMORY]);
     assert!(matches!(error, ModuleError::ImportType { .. }), "{error:?}");
     assert!(error.to_string().contains("proxy_log"), "{error}");
 }
 
 #[test]
-fn a_callback_of_another_type_is_named() {
+fn error_names_the_callback_with_another_type() {
     let callback = r#"(func (export "proxy_on_tick") (param i64) (result i32) (i32.const 0))"#;
     assert_eq!(
-        refusal(&[ABI, MEMORY, callback]).to_string(),
+        rejection(&[ABI, MEMORY, callback]).to_string(),
         "exports proxy_on_tick as (i64) -> (i32), expected (i32) -> ()"
     );
     let callback = r#"(func (export "proxy_on_done") (param i32) (result i64) (i64.const 1))"#;
     assert_eq!(
-        refusal(&[ABI, MEMORY, callback]).to_string(),
+        rejection(&[ABI, MEMORY, callback]).to_string(),
         "exports proxy_on_done as (i32) -> (i64), expected (i32) -> (i32)"
     );
     let memory = r#"(export "proxy_on_log" (memory 0))"#;
     assert_eq!(
-        refusal(&[ABI, MEMORY, memory]).to_string(),
+        rejection(&[ABI, MEMORY, memory]).to_string(),
         "exports proxy_on_log as something that is no function, expected (i32) -> ()"
     );
 }
 
 #[test]
-fn what_every_module_must_export() {
+fn modules_without_memory_or_allocator_are_rejected() {
     let memory = r#"(memory (export "memory") 1)"#;
     assert_eq!(
-        refusal(&[ABI, memory]),
+        rejection(&[ABI, memory]),
         ModuleError::MissingExport { name: "proxy_on_memory_allocate" }
     );
     let allocator = r#"(func (export "malloc") (param i32) (result i32) (i32.const 0))"#;
-    assert_eq!(refusal(&[ABI, allocator]), ModuleError::MissingExport { name: "memory" });
+    assert_eq!(rejection(&[ABI, allocator]), ModuleError::MissingExport { name: "memory" });
 }
 
 #[test]
-fn a_module_that_wants_too_much_memory_is_not_instantiated() {
+fn module_with_too_much_memory_is_not_instantiated() {
     let module = compile_raw(&format!(
         r#"(module {ABI} (memory (export "memory") 65536)
            (func (export "malloc") (param i32) (result i32) (i32.const 0)))"#
@@ -113,7 +113,7 @@ fn a_module_that_wants_too_much_memory_is_not_instantiated() {
     assert!(matches!(error, Some(VmError::Instantiate { .. })), "{error:?}");
 }
 
-/// A function that notes its number where a later one can see it.
+/// A function that stores `number` for a later function to read.
 fn note(name: &str, params: &str, number: u32) -> String {
     format!(
         r#"(func (export "{name}") {params}
@@ -123,10 +123,10 @@ fn note(name: &str, params: &str, number: u32) -> String {
 }
 
 fn started(parts: &[&str]) -> Option<u32> {
-    let said = r#"(import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))"#;
+    let logged = r#"(import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))"#;
     let tick = r#"(func (export "proxy_on_tick") (param i32)
         (drop (call $log (i32.const 4) (i32.const 0) (i32.const 2))))"#;
-    let mut vm = vm(&[said, ABI, MEMORY, tick, &parts.concat()]).unwrap();
+    let mut vm = vm(&[logged, ABI, MEMORY, tick, &parts.concat()]).unwrap();
     let plugin = vm.start_plugin(PluginOptions::default()).unwrap();
     vm.tick(plugin);
     let mut effects = Vec::new();
@@ -138,7 +138,7 @@ fn started(parts: &[&str]) -> Option<u32> {
 }
 
 #[test]
-fn a_reactor_is_initialized_then_its_main_runs() {
+fn reactor_is_initialized_before_main() {
     let main = r#"(func (export "main") (param i32 i32) (result i32)
         (i32.store (i32.const 0) (i32.add (i32.mul (i32.load (i32.const 0)) (i32.const 10)) (i32.const 2)))
         (i32.const 0))"#;
@@ -147,13 +147,13 @@ fn a_reactor_is_initialized_then_its_main_runs() {
 }
 
 #[test]
-fn a_command_is_started_and_its_main_is_not_called() {
+fn command_is_started_without_main() {
     let parts = [&*note("_start", "", 3), &*note("main", "", 4)];
     assert_eq!(started(&parts), Some(3));
 }
 
 #[test]
-fn a_module_that_traps_at_its_start_is_an_error() {
+fn trap_at_start_is_an_error() {
     for name in ["_initialize", "_start"] {
         let start = format!(r#"(func (export "{name}") unreachable)"#);
         match vm(&[ABI, MEMORY, &start]) {
@@ -168,7 +168,7 @@ fn a_module_that_traps_at_its_start_is_an_error() {
 }
 
 #[test]
-fn at_its_start_a_module_can_log_and_nothing_else() {
+fn module_can_only_log_at_start() {
     let log = r#"(import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))"#;
     let start = r#"(func (export "_initialize") (drop (call $log (i32.const 2) (i32.const 0) (i32.const 1))))"#;
     assert!(vm(&[log, ABI, MEMORY, start]).is_ok());
@@ -184,7 +184,7 @@ fn at_its_start_a_module_can_log_and_nothing_else() {
 }
 
 #[test]
-fn a_command_may_end_by_leaving() {
+fn command_may_exit() {
     let exit = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
     let start = |code| format!(r#"(func (export "_start") (call $exit (i32.const {code})))"#);
     assert!(vm(&[exit, ABI, MEMORY, &start(0)]).is_ok());
@@ -195,9 +195,9 @@ fn a_command_may_end_by_leaving() {
 }
 
 #[test]
-fn a_module_runs_in_many_vms_at_once() {
+fn module_runs_in_several_vms() {
     fn shared<T: Send + Sync + Clone>(_: &T) {}
-    let module = compile(&on("tick", "(call $say (i32.const 1))"));
+    let module = compile(&on("tick", "(call $log_number (i32.const 1))"));
     let process = Process::new(Profile::Generic, 1);
     shared(&module);
     shared(&process);
@@ -205,7 +205,7 @@ fn a_module_runs_in_many_vms_at_once() {
         .map(|_| {
             let (module, process) = (module.clone(), process.clone());
             std::thread::spawn(move || {
-                Run::with(&process, &module, PluginOptions::default()).ticked()
+                Run::with(&process, &module, PluginOptions::default()).logged_on_tick()
             })
         })
         .collect();

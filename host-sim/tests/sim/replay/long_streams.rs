@@ -1,5 +1,5 @@
-//! Streams that live long in a replay: upgrades with pieces both ways, bodies that a filter cuts byte by byte, and thousands of
-//! streams of which a tick ends one at a time. All times are exact.
+//! Long streams in a replay: upgrades with chunks in both directions, bodies that a filter
+//! truncates, and thousands of streams that ticks end one by one. All times are exact.
 
 use std::time::Duration;
 
@@ -11,30 +11,30 @@ use crate::guest::{BOTH, compile, on};
 
 fn run<T>(profile: Profile, guest: &str, trace: &str, judge: impl FnOnce(&Report<'_>) -> T) -> T {
     let module = compile(guest);
-    let trace = Trace::parse("test", trace).expect("a good trace");
-    let options = Options { profile, configuration: Some(Vec::new()), ..Options::default() };
+    let trace = Trace::parse("test", trace).expect("a valid trace");
+    let options = Options::new(profile).configuration("");
     judge(&replay(Some(&module), &trace, &options, &mut |_| {}).expect("a replay"))
 }
 
-/// Asks to leave HTTP.
+/// Requests an upgrade.
 const UPGRADE: &str = r#"["upgrade","websocket"],["connection","keep-alive, Upgrade"]"#;
 
-/// Logs a word at the end of each callback's own argument.
-fn says(callback: &str, word: &str, argument: &str) -> String {
+/// Logs a word and an argument of each callback.
+fn log_word(callback: &str, word: &str, argument: &str) -> String {
     on(
         callback,
         &format!(
-            r#"(drop (call $log (i32.const 2) @"{word}")) (call $say (local.get {argument}))"#
+            r#"(drop (call $log (i32.const 2) @"{word}")) (call $log_number (local.get {argument}))"#
         ),
     )
 }
 
 #[test]
-fn an_upgrade_carries_pieces_both_ways_until_somebody_leaves() {
-    let guest = says("request_headers", "head", "$c")
-        + &says("request_body", "up", "$b")
-        + &says("response_headers", "answer", "$c")
-        + &says("response_body", "down", "$b");
+fn upgrade_carries_chunks_in_both_directions_until_one_side_closes() {
+    let guest = log_word("request_headers", "request", "$c")
+        + &log_word("request_body", "up", "$b")
+        + &log_word("response_headers", "response", "$c")
+        + &log_word("response_body", "down", "$b");
     let trace = format!(
         "{}\n{}",
         format_args!(
@@ -45,13 +45,13 @@ fn an_upgrade_carries_pieces_both_ways_until_somebody_leaves() {
     for profile in BOTH {
         run(profile, &guest, &trace, |report| {
             assert_eq!(report.failures().collect::<Vec<_>>(), []);
-            let said = report
+            let logged = report
                 .log
                 .chunks(2)
                 .map(|two| (two[0].at.as_secs(), two[0].text.as_str(), two[1].text.as_str()));
             let mut expected = vec![
-                (0, "head", "0"),
-                (1, "answer", "0"),
+                (0, "request", "0"),
+                (1, "response", "0"),
                 (3, "up", "4"),
                 (3, "down", "2"),
                 (23, "up", "5"),
@@ -60,13 +60,13 @@ fn an_upgrade_carries_pieces_both_ways_until_somebody_leaves() {
             if profile.rules().upgrade_begins_empty {
                 expected.insert(1, (0, "up", "0"));
             }
-            assert_eq!(said.collect::<Vec<_>>(), expected);
+            assert_eq!(logged.collect::<Vec<_>>(), expected);
         });
     }
 }
 
 #[test]
-fn an_upgrade_that_the_upstream_ends_takes_its_connection_along() {
+fn upgrade_that_the_upstream_ends_closes_its_connection() {
     let again = r#"{"at":"9s","connection":"c","request":{}}"#;
     for (upstream, ended, bytes, refused) in [
         (r#"{"status":101}"#, 0, 0, false),
@@ -82,17 +82,24 @@ fn an_upgrade_that_the_upstream_ends_takes_its_connection_along() {
             r#"{{"at":"0s","connection":"c","request":{{"headers":[{UPGRADE}],"body":[{{"after":"2s","text":"ping"}}]}},"upstream":{upstream}}}"#
         );
         run(Profile::Envoy, "", &[&first, again].join("\n"), |report| {
-            let [chat, next] = &report.exchanges[..] else { panic!("{report:?}") };
-            assert_eq!((chat.end, chat.ended_by), (Outcome::Complete, Some(EndedBy::Upstream)));
-            assert_eq!((chat.last_byte.as_secs(), chat.body_bytes), (ended, bytes));
-            // Only a response announces that its connection closes.
-            assert_eq!((chat.closed, next.opening), (refused, 2), "{upstream}");
-            assert!(!refused || chat.upstream.body_bytes == 0, "who is refused says nothing");
+            let [upgraded, next] = &report.exchanges[..] else { panic!("{report:?}") };
+            assert_eq!(
+                (upgraded.end, upgraded.ended_by),
+                (Outcome::Complete, Some(EndedBy::Upstream))
+            );
+            assert_eq!((upgraded.last_byte.as_secs(), upgraded.body_bytes), (ended, bytes));
+            // Only a response can announce that its connection closes.
+            assert_eq!((upgraded.closed, next.opening), (refused, 2), "{upstream}");
+            assert!(
+                !refused || upgraded.upstream.body_bytes == 0,
+                "a client without an upgrade sends no chunks"
+            );
         });
     }
 }
 
-/// Lets four bytes of the first piece pass and nothing of the others, as Envoy's buffers make it possible: the whole is replaced.
+/// Forwards four bytes of the first chunk and nothing of the others. It replaces the whole buffer,
+/// because Envoy does not replace a part of one.
 const TAIL: &str = r#"
     (drop (call $get_buffer_bytes (i32.const 1) (i32.const 0) (i32.const 4) @p @n))
     (if (i32.load (i32.const 32)) (then (i32.store @n (i32.const 0))))
@@ -100,7 +107,7 @@ const TAIL: &str = r#"
     (i32.store (i32.const 32) (i32.const 1))"#;
 
 #[test]
-fn a_body_whose_tail_is_cut_off_has_exactly_what_was_left() {
+fn truncated_body_has_exactly_the_remaining_bytes() {
     let trace = r#"{"at":"0s","request":{},"upstream":{"body":[{"after":"10ms","text":"abcdef"},{"after":"10ms","text":"ghijkl","times":3}],"trailers":[]},"expect":{"body_bytes":4,"body_sha256":"88d4266fd4e6338d13b845fcf289579d209c897823b9217da3e161936f031589","first_byte":"10ms..10ms","last_byte":"40ms..40ms","end":"complete"}}"#;
     for profile in BOTH {
         run(profile, &on("response_body", TAIL), trace, |report| {
@@ -109,7 +116,7 @@ fn a_body_whose_tail_is_cut_off_has_exactly_what_was_left() {
     }
 }
 
-/// Each tick acts on the next stream: answers it, or resets it.
+/// In each tick, replies to the next stream or resets it.
 const ONE_A_TICK: &str = r#"
     (drop (call $set_effective_context (i32.add (i32.const 2) (i32.load (i32.const 32)))))
     (if (i32.and (i32.load (i32.const 32)) (i32.const 1))
@@ -120,7 +127,7 @@ const ONE_A_TICK: &str = r#"
 const STREAMS: u32 = 2000;
 
 #[test]
-fn of_thousands_of_streams_a_tick_ends_the_one_it_means_at_its_own_time() {
+fn tick_ends_the_intended_one_of_thousands_of_streams() {
     let guest = on("configure", "(drop (call $set_tick_period_milliseconds (i32.const 10)))")
         + &on("tick", ONE_A_TICK);
     let mut trace = String::from(r#"{"at":"0s","connection":"c","open":{"protocol":"HTTP/2"}}"#);

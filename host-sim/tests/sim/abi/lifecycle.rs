@@ -1,23 +1,23 @@
-//! Contexts: how plugins and streams begin and end, and for whom a guest acts.
+//! Contexts: how plugins and streams start and end, and the effective context.
 
 use std::time::Duration;
 
 use sluice_sim::{Effect, PluginOptions, Process, Profile, StartError, StreamInfo, Vm, VmOptions};
 
-use crate::guest::{BOTH, Run, compile, on, says};
+use crate::guest::{BOTH, Run, compile, log_status, on};
 
 fn configured(configuration: &str) -> PluginOptions {
     PluginOptions { configuration: configuration.into(), ..PluginOptions::default() }
 }
 
 #[test]
-fn a_plugin_reads_both_configurations() {
+fn plugin_reads_both_configurations() {
     for profile in BOTH {
         let read = |kind| {
             format!(
-                "(call $say (local.get $b))
+                "(call $log_number (local.get $b))
                  (drop (call $get_buffer_bytes (i32.const {kind}) (i32.const 0) (i32.const 99) @p @n))
-                 (call $told)"
+                 (call $log_bytes)"
             )
         };
         let guest = on("vm_start", &read(6)) + &on("configure", &read(7));
@@ -26,31 +26,31 @@ fn a_plugin_reads_both_configurations() {
         vm.start_plugin(configured("plugin")).unwrap();
         let mut effects = Vec::new();
         vm.drain_effects(&mut effects);
-        let said = effects.iter().filter_map(|effect| match effect {
+        let logged = effects.iter().filter_map(|effect| match effect {
             Effect::Log { text, .. } => Some(text.as_str()),
             _ => None,
         });
-        assert_eq!(said.collect::<Vec<_>>(), ["2", "vm", "6", "plugin"]);
+        assert_eq!(logged.collect::<Vec<_>>(), ["2", "vm", "6", "plugin"]);
     }
 }
 
 #[test]
-fn a_refused_configuration_leaves_the_other_plugins_running() {
+fn rejected_configuration_keeps_other_plugins_running() {
     for profile in BOTH {
         let guest = on("configure", "(return (i32.eq (local.get $b) (i32.const 4)))")
-            + &on("delete", "(call $say (i32.const 9))")
-            + &on("tick", "(call $say (i32.const 1))");
+            + &on("delete", "(call $log_number (i32.const 9))")
+            + &on("tick", "(call $log_number (i32.const 1))");
         let mut run = Run::with(&Process::new(profile, 1), &compile(&guest), configured("good"));
         let refused = run.vm.start_plugin(configured("not good"));
         assert_eq!(refused, Err(StartError::Refused { callback: "proxy_on_configure" }));
-        assert_eq!(run.said(), ["9"], "the guest forgets the context");
+        assert_eq!(run.logged(), ["9"], "the guest forgets the context");
         run.vm.tick(run.plugin);
-        assert_eq!(run.said(), ["1"]);
+        assert_eq!(run.logged(), ["1"]);
     }
 }
 
 #[test]
-fn a_vm_that_refuses_to_start_is_told_by_its_callback() {
+fn rejected_vm_start_is_an_error() {
     for profile in BOTH {
         let guest = compile(&on("vm_start", "(return (i32.const 0))"));
         let mut vm = Vm::new(&guest, &Process::new(profile, 1), VmOptions::default()).unwrap();
@@ -60,162 +60,169 @@ fn a_vm_that_refuses_to_start_is_told_by_its_callback() {
 }
 
 fn starts(profile: Profile) -> usize {
-    let mut run = Run::new(profile, &on("vm_start", "(call $say (i32.const 1))"));
+    let mut run = Run::new(profile, &on("vm_start", "(call $log_number (i32.const 1))"));
     run.vm.start_plugin(PluginOptions::default()).unwrap();
-    run.said().len()
+    run.logged().len()
 }
 
 #[test]
-fn the_vm_starts_once() {
+fn vm_starts_once() {
     assert_eq!(starts(Profile::Generic), 1);
 }
 
 #[test]
-fn under_envoy_the_vm_starts_for_every_plugin() {
+fn envoy_starts_the_vm_for_each_plugin() {
     assert_eq!(starts(Profile::Envoy), 2);
 }
 
 #[test]
-fn contexts_have_parents_and_numbers_are_never_used_twice() {
+fn contexts_have_parents_and_ids_are_not_reused() {
     for profile in BOTH {
-        let guest = on("context_create", "(call $say (local.get $a)) (call $say (local.get $b))");
+        let guest = on(
+            "context_create",
+            "(call $log_number (local.get $a)) (call $log_number (local.get $b))",
+        );
         let mut run = Run::new(profile, &guest);
         let first = run.open();
         run.vm.close_http(first);
         run.open();
-        assert_eq!(run.said(), ["1", "0", "2", "1", "3", "1"]);
+        assert_eq!(run.logged(), ["1", "0", "2", "1", "3", "1"]);
     }
 }
 
 #[test]
-fn a_stopped_plugin_outlives_its_streams() {
+fn stopped_plugin_stays_until_its_streams_end() {
     for profile in BOTH {
-        let guest = on("done", "(call $say (local.get $a))");
+        let guest = on("done", "(call $log_number (local.get $a))");
         let mut run = Run::new(profile, &guest);
         let stream = run.open();
         run.vm.stop_plugin(run.plugin);
-        assert_eq!(run.said(), [""; 0], "its stream is still there");
+        assert_eq!(run.logged(), [""; 0], "its stream is still there");
         run.vm.close_http(stream);
-        assert_eq!(run.said(), ["2", "1"]);
+        assert_eq!(run.logged(), ["2", "1"]);
         let late = run.open();
         run.vm.request_headers(late, crate::guest::request(), true);
-        assert_eq!(run.moved(), [], "a plugin that has ended opens nothing");
+        assert_eq!(run.effects_without_logs(), [], "a plugin that has ended opens nothing");
     }
 }
 
-/// A stream whose guest is not done at once; the tick says `proxy_done` for it.
+/// A guest whose streams are not done in `on_done`; it calls `proxy_done` in a tick.
 fn done_later() -> String {
-    on("done", "(call $say (i32.const 9)) (return (i32.ne (local.get $a) (i32.const 2)))")
-        + &on("log", "(call $say (i32.const 8))")
-        + &on("delete", "(call $say (i32.const 10))")
+    on("done", "(call $log_number (i32.const 9)) (return (i32.ne (local.get $a) (i32.const 2)))")
+        + &on("log", "(call $log_number (i32.const 8))")
+        + &on("delete", "(call $log_number (i32.const 10))")
         + &on(
             "tick",
-            &("(call $say (call $set_effective_context (i32.const 2)))".to_owned() + &says("done")),
+            &("(call $log_number (call $set_effective_context (i32.const 2)))".to_owned()
+                + &log_status("done")),
         )
 }
 
 #[test]
-fn a_stream_stays_until_the_guest_is_done_with_it() {
+fn stream_stays_until_the_guest_is_done() {
     let mut run = Run::new(Profile::Generic, &done_later());
     let stream = run.open();
     run.vm.close_http(stream);
-    assert_eq!(run.said(), ["9"]);
+    assert_eq!(run.logged(), ["9"]);
     run.vm.close_http(stream);
-    assert_eq!(run.said(), [""; 0], "it is closed once");
+    assert_eq!(run.logged(), [""; 0], "it is closed once");
     run.vm.tick(run.plugin);
-    assert_eq!(run.said(), ["0", "0", "8", "10"]);
+    assert_eq!(run.logged(), ["0", "0", "8", "10"]);
     run.vm.tick(run.plugin);
-    assert_eq!(run.said(), ["2", "1"], "the context is gone, and the plugin awaits nothing");
+    assert_eq!(run.logged(), ["2", "1"], "the context is gone, and the plugin awaits nothing");
 }
 
 #[test]
-fn under_envoy_a_stream_does_not_wait_until_the_guest_is_done() {
+fn envoy_stream_does_not_wait_for_the_guest() {
     let mut run = Run::new(Profile::Envoy, &done_later());
     let stream = run.open();
     run.vm.close_http(stream);
-    assert_eq!(run.said(), ["8", "9", "10"]);
+    assert_eq!(run.logged(), ["8", "9", "10"]);
 }
 
 #[test]
-fn a_plugin_stays_until_the_guest_is_done_with_it() {
+fn plugin_stays_until_the_guest_is_done() {
     for profile in BOTH {
         let guest = on("done", "(return (i32.const 0))")
-            + &on("delete", "(call $say (i32.const 10))")
-            + &on("tick", &says("done"));
+            + &on("delete", "(call $log_number (i32.const 10))")
+            + &on("tick", &log_status("done"));
         let mut run = Run::new(profile, &guest);
         run.vm.tick(run.plugin);
-        assert_eq!(run.said(), ["1"], "nobody waits for it yet");
+        assert_eq!(run.logged(), ["1"], "the plugin is not stopping");
         run.vm.stop_plugin(run.plugin);
-        assert_eq!(run.said(), [""; 0]);
+        assert_eq!(run.logged(), [""; 0]);
         run.vm.tick(run.plugin);
-        assert_eq!(run.said(), ["0", "10"]);
+        assert_eq!(run.logged(), ["0", "10"]);
         run.vm.tick(run.plugin);
-        assert_eq!(run.said(), [""; 0]);
+        assert_eq!(run.logged(), [""; 0]);
     }
 }
 
 fn plugin_end(profile: Profile) -> Vec<String> {
-    let guest = on("done", "(call $say (i32.const 9))")
-        + &on("log", "(call $say (i32.const 8))")
-        + &on("delete", "(call $say (i32.const 10))");
+    let guest = on("done", "(call $log_number (i32.const 9))")
+        + &on("log", "(call $log_number (i32.const 8))")
+        + &on("delete", "(call $log_number (i32.const 10))");
     let mut run = Run::new(profile, &guest);
     run.vm.stop_plugin(run.plugin);
-    run.said()
+    run.logged()
 }
 
 #[test]
-fn a_plugin_is_logged_at_its_end() {
+fn plugin_end_calls_on_log() {
     assert_eq!(plugin_end(Profile::Generic), ["9", "8", "10"]);
 }
 
 #[test]
-fn under_envoy_a_plugin_is_not_logged_at_its_end() {
+fn envoy_does_not_call_on_log_at_plugin_end() {
     assert_eq!(plugin_end(Profile::Envoy), ["9", "10"]);
 }
 
 #[test]
-fn an_unknown_context_cannot_be_acted_for() {
+fn unknown_effective_context_is_rejected() {
     for profile in BOTH {
-        let body = "(call $say (call $set_effective_context (i32.const 99)))
-            (call $say (call $set_effective_context (i32.const 0)))
-            (call $say (call $set_effective_context (i32.const 1)))";
-        assert_eq!(Run::new(profile, &on("tick", body)).ticked(), ["2", "2", "0"]);
+        let body = "(call $log_number (call $set_effective_context (i32.const 99)))
+            (call $log_number (call $set_effective_context (i32.const 0)))
+            (call $log_number (call $set_effective_context (i32.const 1)))";
+        assert_eq!(Run::new(profile, &on("tick", body)).logged_on_tick(), ["2", "2", "0"]);
     }
 }
 
 #[test]
-fn acting_for_another_context_ends_with_the_callback() {
+fn effective_context_ends_with_the_callback() {
     for profile in BOTH {
         let tick = r#"(drop (call $set_effective_context (i32.const 2)))
-            (call $say (call $get_property @"connection\0id" @p @n))"#;
+            (call $log_number (call $get_property @"connection\0id" @p @n))"#;
         let guest = on("tick", tick)
-            + &on("configure", r#"(call $say (call $get_property @"connection\0id" @p @n))"#);
+            + &on(
+                "configure",
+                r#"(call $log_number (call $get_property @"connection\0id" @p @n))"#,
+            );
         let mut run = Run::new(profile, &guest);
         run.open();
         run.vm.tick(run.plugin);
         run.vm.start_plugin(PluginOptions::default()).unwrap();
-        assert_eq!(run.said(), ["1", "0", "1"]);
+        assert_eq!(run.logged(), ["1", "0", "1"]);
     }
 }
 
 #[test]
-fn the_tick_period_can_be_set_by_a_stream_and_switched_off() {
+fn tick_period_can_be_set_by_a_stream_and_disabled() {
     for profile in BOTH {
-        let guest = on("configure", &says("set_tick_period_milliseconds (i32.const 250)"))
-            + &on("request_headers", &says("set_tick_period_milliseconds (i32.const 10)"))
-            + &on("response_headers", &says("set_tick_period_milliseconds (i32.const 0)"));
+        let guest = on("configure", &log_status("set_tick_period_milliseconds (i32.const 250)"))
+            + &on("request_headers", &log_status("set_tick_period_milliseconds (i32.const 10)"))
+            + &on("response_headers", &log_status("set_tick_period_milliseconds (i32.const 0)"));
         let mut run = Run::new(profile, &guest);
         assert_eq!(run.vm.tick_period(run.plugin), Some(Duration::from_millis(250)));
         let stream = run.get(true);
         assert_eq!(run.vm.tick_period(run.plugin), Some(Duration::from_millis(10)));
         run.vm.response_headers(stream, crate::guest::response(), true);
         assert_eq!(run.vm.tick_period(run.plugin), None);
-        assert_eq!(run.said(), ["0", "0", "0"]);
+        assert_eq!(run.logged(), ["0", "0", "0"]);
     }
 }
 
 #[test]
-fn a_guest_without_callbacks_lets_everything_through() {
+fn guest_without_callbacks_forwards_everything() {
     for profile in BOTH {
         let mut run = Run::new(profile, "");
         let stream = run.get(false);
@@ -223,23 +230,23 @@ fn a_guest_without_callbacks_lets_everything_through() {
         run.vm.response_headers(stream, crate::guest::response(), false);
         run.vm.response_body(stream, b"y", true);
         run.vm.close_http(stream);
-        assert_eq!(run.moved().len(), 4);
+        assert_eq!(run.effects_without_logs().len(), 4);
     }
 }
 
 #[test]
-fn events_of_a_stream_that_has_ended_do_nothing() {
+fn events_of_an_ended_stream_do_nothing() {
     for profile in BOTH {
         let mut run = Run::new(profile, "");
         let stream = run.get(true);
         run.vm.close_http(stream);
-        run.moved();
+        run.effects_without_logs();
         let next = run.vm.open_http(run.plugin, StreamInfo::default());
         assert_ne!(stream, next);
         run.vm.response_headers(stream, crate::guest::response(), true);
         run.vm.close_http(stream);
-        assert_eq!(run.moved(), []);
+        assert_eq!(run.effects_without_logs(), []);
         run.vm.request_headers(next, crate::guest::request(), true);
-        assert_eq!(run.moved().len(), 1);
+        assert_eq!(run.effects_without_logs().len(), 1);
     }
 }

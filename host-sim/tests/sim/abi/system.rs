@@ -1,16 +1,16 @@
-//! Logging, the clock, and the part of WASI that proxies offer.
+//! Logs, the clock, and the part of WASI that proxies provide.
 
 use std::time::Duration;
 
 use sluice_sim::{Effect, LogLevel, PluginOptions, Process, Profile, Vm, VmOptions};
 
-use crate::guest::{BOTH, Run, compile, compile_raw, on, says};
+use crate::guest::{BOTH, Run, compile, compile_raw, log_status, on};
 
 #[test]
-fn a_line_is_logged_at_its_level() {
+fn line_is_logged_at_its_level() {
     for profile in BOTH {
         let body: String =
-            (0..7).map(|level| says(&format!("log (i32.const {level}) @\"x\""))).collect();
+            (0..7).map(|level| log_status(&format!("log (i32.const {level}) @\"x\""))).collect();
         let mut run = Run::new(profile, &on("tick", &body));
         run.vm.tick(run.plugin);
         let levels: Vec<LogLevel> = run
@@ -23,15 +23,15 @@ fn a_line_is_logged_at_its_level() {
             .collect();
         use LogLevel::*;
         assert_eq!(levels, [Trace, Debug, Info, Warn, Error, Critical]);
-        assert_eq!(run.ticked().pop().unwrap(), "2", "there is no seventh level");
+        assert_eq!(run.logged_on_tick().pop().unwrap(), "2", "there is no seventh level");
     }
 }
 
 #[test]
-fn lines_below_the_level_are_not_logged_and_the_guest_knows_it() {
+fn lines_below_the_log_level_are_dropped_and_the_guest_can_read_the_level() {
     for profile in BOTH {
-        let body = says(r#"log (i32.const 2) @"quiet""#)
-            + &says("get_log_level @p")
+        let body = log_status(r#"log (i32.const 2) @"quiet""#)
+            + &log_status("get_log_level @p")
             + "(drop (call $log (i32.const 4) (i32.const 16) (i32.const 1)))";
         let options = VmOptions { log_level: LogLevel::Warn, ..VmOptions::default() };
         let module = compile(&on("tick", &body));
@@ -46,27 +46,27 @@ fn lines_below_the_level_are_not_logged_and_the_guest_knows_it() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_replaced() {
+fn invalid_utf8_in_log_lines_is_replaced() {
     for profile in BOTH {
         let body = "(i32.store (i32.const 4096) (i32.const 0x41ff41))
             (drop (call $log (i32.const 2) (i32.const 4096) (i32.const 3)))";
-        assert_eq!(Run::new(profile, &on("tick", body)).ticked(), ["A\u{fffd}A"]);
+        assert_eq!(Run::new(profile, &on("tick", body)).logged_on_tick(), ["A\u{fffd}A"]);
     }
 }
 
 #[test]
-fn pointers_outside_of_memory_are_refused() {
+fn pointers_outside_memory_are_rejected() {
     for profile in BOTH {
-        let body = says("log (i32.const 2) (i32.const -1) (i32.const 1)")
-            + &says("log (i32.const 2) (i32.const 0) (i32.const -1)")
-            + &says("get_log_level (i32.const -1)")
-            + &says("get_current_time_nanoseconds (i32.const 262137)");
-        assert_eq!(Run::new(profile, &on("tick", &body)).ticked(), ["6"; 4]);
+        let body = log_status("log (i32.const 2) (i32.const -1) (i32.const 1)")
+            + &log_status("log (i32.const 2) (i32.const 0) (i32.const -1)")
+            + &log_status("get_log_level (i32.const -1)")
+            + &log_status("get_current_time_nanoseconds (i32.const 262137)");
+        assert_eq!(Run::new(profile, &on("tick", &body)).logged_on_tick(), ["6"; 4]);
     }
 }
 
 #[test]
-fn a_flood_of_lines_is_cut_and_counted() {
+fn log_lines_beyond_the_limit_are_dropped_and_counted() {
     for profile in BOTH {
         let body = "(local $count i32)
             (loop $more
@@ -74,24 +74,25 @@ fn a_flood_of_lines_is_cut_and_counted() {
               (local.set $count (i32.add (local.get $count) (i32.const 1)))
               (br_if $more (i32.lt_u (local.get $count) (i32.const 100))))";
         let mut run = Run::new(profile, &on("tick", body));
-        assert_eq!(run.ticked().len(), 15);
+        assert_eq!(run.logged_on_tick().len(), 15);
         assert_eq!(run.vm.dropped_logs(), 85);
-        assert_eq!(run.ticked().len(), 15, "draining makes room");
+        assert_eq!(run.logged_on_tick().len(), 15, "draining makes room");
     }
 }
 
 #[test]
-fn time_stands_still_until_the_embedder_moves_it() {
+fn time_advances_only_with_the_embedder() {
     for profile in BOTH {
-        let body = says("get_current_time_nanoseconds @p") + "(call $say (i32.load @p))";
+        let body =
+            log_status("get_current_time_nanoseconds @p") + "(call $log_number (i32.load @p))";
         let mut run = Run::new(profile, &on("tick", &body));
-        assert_eq!(run.ticked(), ["0", "0"]);
+        assert_eq!(run.logged_on_tick(), ["0", "0"]);
         run.process.set_now(Duration::from_micros(5));
-        assert_eq!(run.ticked(), ["0", "5000"]);
+        assert_eq!(run.logged_on_tick(), ["0", "5000"]);
     }
 }
 
-/// A guest that imports WASI under this name and logs through its standard streams.
+/// A guest that imports WASI from this module and logs through its standard streams.
 fn wasi(module: &str, body: &str) -> String {
     format!(
         r#"(module
@@ -116,7 +117,7 @@ fn wasi(module: &str, body: &str) -> String {
           (func $line (param $fd i32) (param $count i32) (result i32)
             (call $fd_write (local.get $fd) (i32.const 0) (local.get $count) (i32.const 64)))
           ;; Logs a digit, or `?` for a number that has more.
-          (func $say (param $v i32)
+          (func $log_number (param $v i32)
             (i32.store (i32.const 512) (i32.const 520)) (i32.store (i32.const 516) (i32.const 2))
             (i32.store8 (i32.const 520) (i32.add (i32.const 48) (i32.div_u (local.get $v) (i32.const 10))))
             (i32.store8 (i32.const 521) (i32.add (i32.const 48) (i32.rem_u (local.get $v) (i32.const 10))))
@@ -125,18 +126,18 @@ fn wasi(module: &str, body: &str) -> String {
     )
 }
 
-fn wasi_said(profile: Profile, body: &str) -> Vec<String> {
+fn wasi_logged(profile: Profile, body: &str) -> Vec<String> {
     let module = compile_raw(&wasi("wasi_snapshot_preview1", body)).unwrap();
-    Run::with(&Process::new(profile, 1), &module, PluginOptions::default()).ticked()
+    Run::with(&Process::new(profile, 1), &module, PluginOptions::default()).logged_on_tick()
 }
 
 #[test]
-fn standard_streams_are_logs() {
+fn standard_streams_are_logged() {
     for profile in BOTH {
         for module in ["wasi_snapshot_preview1", "wasi_unstable"] {
             let body = "(drop (call $line (i32.const 1) (i32.const 2)))
                 (drop (call $line (i32.const 2) (i32.const 1)))
-                (call $say (i32.load (i32.const 64)))";
+                (call $log_number (i32.load (i32.const 64)))";
             let module = compile_raw(&wasi(module, body)).unwrap();
             let mut run = Run::with(&Process::new(profile, 1), &module, PluginOptions::default());
             run.vm.tick(run.plugin);
@@ -153,50 +154,50 @@ fn standard_streams_are_logs() {
 }
 
 #[test]
-fn what_wasi_cannot_do_here_it_says() {
+fn unsupported_wasi_calls_return_errors() {
     for profile in BOTH {
-        let body = "(call $say (call $line (i32.const 0) (i32.const 1)))
-            (call $say (call $line (i32.const 3) (i32.const 1)))
-            (call $say (call $line (i32.const 1) (i32.const -1)))
-            (call $say (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 64)))
-            (call $say (call $close (i32.const 1)))
-            (call $say (call $prestat (i32.const 3) (i32.const 64)))
-            (call $say (call $stat (i32.const 1) (i32.const 64)))
-            (call $say (call $stat (i32.const 3) (i32.const 64)))
-            (call $say (call $yield))
-            (call $say (call $poll (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 64)))";
+        let body = "(call $log_number (call $line (i32.const 0) (i32.const 1)))
+            (call $log_number (call $line (i32.const 3) (i32.const 1)))
+            (call $log_number (call $line (i32.const 1) (i32.const -1)))
+            (call $log_number (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 64)))
+            (call $log_number (call $close (i32.const 1)))
+            (call $log_number (call $prestat (i32.const 3) (i32.const 64)))
+            (call $log_number (call $stat (i32.const 1) (i32.const 64)))
+            (call $log_number (call $stat (i32.const 3) (i32.const 64)))
+            (call $log_number (call $yield))
+            (call $log_number (call $poll (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 64)))";
         let expected = ["08", "08", "21", "08", "08", "08", "00", "08", "00", "52"];
-        assert_eq!(wasi_said(profile, body), expected);
+        assert_eq!(wasi_logged(profile, body), expected);
     }
 }
 
-const CLOCKS: &str = "(call $say (call $clock (i32.const 0) (i64.const 0) (i32.const 64)))
-    (call $say (call $clock (i32.const 1) (i64.const 0) (i32.const 64)))
-    (call $say (call $clock (i32.const 2) (i64.const 0) (i32.const 64)))
-    (call $say (call $clock (i32.const 0) (i64.const 0) (i32.const -1)))";
+const CLOCKS: &str = "(call $log_number (call $clock (i32.const 0) (i64.const 0) (i32.const 64)))
+    (call $log_number (call $clock (i32.const 1) (i64.const 0) (i32.const 64)))
+    (call $log_number (call $clock (i32.const 2) (i64.const 0) (i32.const 64)))
+    (call $log_number (call $clock (i32.const 0) (i64.const 0) (i32.const -1)))";
 
 #[test]
 fn wasi_has_two_clocks() {
-    assert_eq!(wasi_said(Profile::Generic, CLOCKS), ["00", "00", "58", "21"]);
+    assert_eq!(wasi_logged(Profile::Generic, CLOCKS), ["00", "00", "58", "21"]);
 }
 
 #[test]
-fn under_envoy_wasi_has_one_clock() {
-    assert_eq!(wasi_said(Profile::Envoy, CLOCKS), ["00", "58", "58", "21"]);
+fn envoy_wasi_has_one_clock() {
+    assert_eq!(wasi_logged(Profile::Envoy, CLOCKS), ["00", "58", "58", "21"]);
 }
 
 #[test]
-fn arguments_are_none_and_the_environment_is_the_embedders() {
+fn wasi_has_no_arguments_and_the_environment_of_the_embedder() {
     for profile in BOTH {
-        let body = "(call $say (call $args (i32.const 100) (i32.const 104)))
-            (call $say (i32.load (i32.const 100)))
-            (call $say (call $args_get (i32.const 100) (i32.const 104)))
-            (call $say (call $sizes (i32.const 72) (i32.const 76)))
-            (call $say (i32.load (i32.const 72))) (call $say (i32.load (i32.const 76)))
-            (call $say (call $environ (i32.const 80) (i32.const 256)))
+        let body = "(call $log_number (call $args (i32.const 100) (i32.const 104)))
+            (call $log_number (i32.load (i32.const 100)))
+            (call $log_number (call $args_get (i32.const 100) (i32.const 104)))
+            (call $log_number (call $sizes (i32.const 72) (i32.const 76)))
+            (call $log_number (i32.load (i32.const 72))) (call $log_number (i32.load (i32.const 76)))
+            (call $log_number (call $environ (i32.const 80) (i32.const 256)))
             (i32.store (i32.const 0) (i32.load (i32.const 80)))
             (drop (call $line (i32.const 1) (i32.const 1)))
-            (call $say (call $environ (i32.const -1) (i32.const 256)))";
+            (call $log_number (call $environ (i32.const -1) (i32.const 256)))";
         let module = compile_raw(&wasi("wasi_snapshot_preview1", body)).unwrap();
         let options = VmOptions { env: vec![("KEY".into(), "v".into())], ..VmOptions::default() };
         let mut vm = Vm::new(&module, &Process::new(profile, 1), options).unwrap();
@@ -204,33 +205,33 @@ fn arguments_are_none_and_the_environment_is_the_embedders() {
         vm.tick(plugin);
         let mut effects = Vec::new();
         vm.drain_effects(&mut effects);
-        let said: Vec<String> = effects
+        let logged: Vec<String> = effects
             .into_iter()
             .filter_map(|effect| match effect {
                 Effect::Log { text, .. } => Some(text),
                 _ => None,
             })
             .collect();
-        assert_eq!(said, ["00", "00", "00", "00", "01", "06", "00", "KEY=v", "21"]);
+        assert_eq!(logged, ["00", "00", "00", "00", "01", "06", "00", "KEY=v", "21"]);
     }
 }
 
-/// Fills some bytes by chance and logs them as text of its own making.
-fn chance(seed: u64) -> Vec<String> {
+/// Fills some bytes at random and logs them as printable text.
+fn random_bytes(seed: u64) -> Vec<String> {
     let body = "(drop (call $random (i32.const 64) (i32.const 64)))
-        (call $say (i32.and (i32.load8_u (i32.const 64)) (i32.const 63)))
-        (call $say (i32.and (i32.load8_u (i32.const 99)) (i32.const 63)))
-        (call $say (i32.and (i32.load8_u (i32.const 127)) (i32.const 63)))
-        (call $say (call $random (i32.const -1) (i32.const 1)))
-        (call $say (call $random (i32.const 0) (i32.const 65537)))";
+        (call $log_number (i32.and (i32.load8_u (i32.const 64)) (i32.const 63)))
+        (call $log_number (i32.and (i32.load8_u (i32.const 99)) (i32.const 63)))
+        (call $log_number (i32.and (i32.load8_u (i32.const 127)) (i32.const 63)))
+        (call $log_number (call $random (i32.const -1) (i32.const 1)))
+        (call $log_number (call $random (i32.const 0) (i32.const 65537)))";
     let module = compile_raw(&wasi("wasi_snapshot_preview1", body)).unwrap();
     let process = Process::new(Profile::Generic, seed);
-    Run::with(&process, &module, PluginOptions::default()).ticked()
+    Run::with(&process, &module, PluginOptions::default()).logged_on_tick()
 }
 
 #[test]
-fn chance_follows_from_the_seed() {
-    assert_eq!(chance(1), chance(1));
-    assert_ne!(chance(1)[..3], chance(2)[..3]);
-    assert_eq!(chance(1)[3..], ["21", "28"]);
+fn random_bytes_depend_on_the_seed() {
+    assert_eq!(random_bytes(1), random_bytes(1));
+    assert_ne!(random_bytes(1)[..3], random_bytes(2)[..3]);
+    assert_eq!(random_bytes(1)[3..], ["21", "28"]);
 }

@@ -1,0 +1,44 @@
+//! Why a replay cannot start or continue.
+
+use std::num::NonZeroU32;
+
+use thiserror::Error;
+
+use crate::{Status, VmError};
+
+/// Why a trace could not be replayed. Failures of the filter are part of the report instead.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The module could not be instantiated.
+    #[error("the module does not start: {0}")]
+    Vm(#[source] VmError),
+    /// The plugin rejected the configuration that is in force before the first event.
+    #[error("the plugin rejected its configuration: {0}")]
+    Rejected(String),
+    /// The trace names a worker that the replay does not have.
+    #[error("{trace}:{line}: {field}: found {worker}; expected at most {most} with {workers} workers", most = workers.get() - 1)]
+    #[non_exhaustive]
+    Worker {
+        /// The name of the trace.
+        trace: String,
+        line: u32,
+        /// The field with the number of the worker.
+        field: &'static str,
+        worker: u32,
+        /// The number of workers of the replay.
+        workers: NonZeroU32,
+    },
+    /// The trace writes more shared data than the limits allow.
+    #[error(
+        "{trace}:{line}: shared_data: the value exceeds the limits of the process ({status:?})"
+    )]
+    #[non_exhaustive]
+    SharedData {
+        /// The name of the trace.
+        trace: String,
+        line: u32,
+        /// The status that a module gets for the same write.
+        status: Status,
+    },
+}

@@ -1,0 +1,170 @@
+//! The options of a replay.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::{Limits, LogLevel, Profile, Properties};
+
+/// How a trace is replayed.
+///
+/// ```
+/// use sluice_sim::replay::Options;
+/// use sluice_sim::Profile;
+///
+/// let options = Options::new(Profile::Envoy).seed(7).configuration(r#"{"version":1}"#);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// The host to simulate.
+    pub profile: Profile,
+    /// The number of workers, each with its own VM. The default is 1.
+    pub workers: NonZeroU32,
+    /// Decides what the trace leaves open: the worker of a connection, the time of a worker's first
+    /// tick within its period, the pauses between attempts, and random numbers for the filter.
+    pub seed: u64,
+    /// The plugin configuration in force before the first event. Without one, the plugin starts with
+    /// the first `configure` event, or with an empty configuration if the trace has none.
+    pub configuration: Option<Vec<u8>>,
+    /// The property `plugin_name`.
+    pub plugin_name: String,
+    /// The `vm_id` of the VMs, which selects their shared data.
+    pub vm_id: String,
+    /// The plugin's option of the same name: the module receives body callbacks while its headers
+    /// callback has returned `Pause`.
+    pub allow_on_headers_stop_iteration: bool,
+    /// Properties of the plugin, such as `xds.node.id`.
+    pub properties: Properties,
+    /// The report has no log lines below this level.
+    pub log_level: LogLevel,
+    /// The drain bridge of the proxy, for hosts that do not close a connection because of a
+    /// `connection` header.
+    pub drain_bridge: Option<DrainBridge>,
+    /// The name of the foreign function through which the filter reports its decisions.
+    pub decision_function: Option<String>,
+    /// Whether to hash all response bodies, instead of only those with an expected hash.
+    pub hash_bodies: bool,
+    /// The resources that the module may use.
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Envoy,
+            workers: NonZeroU32::MIN,
+            seed: 0,
+            configuration: None,
+            plugin_name: "plugin".to_owned(),
+            vm_id: String::new(),
+            allow_on_headers_stop_iteration: false,
+            properties: Properties::new(),
+            log_level: LogLevel::Info,
+            drain_bridge: None,
+            decision_function: None,
+            hash_bodies: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Options {
+    pub fn new(profile: Profile) -> Self {
+        Self { profile, ..Self::default() }
+    }
+
+    /// Sets [`workers`](Self::workers).
+    #[must_use]
+    pub fn workers(self, workers: NonZeroU32) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// Sets [`seed`](Self::seed).
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Sets [`configuration`](Self::configuration).
+    #[must_use]
+    pub fn configuration(self, configuration: impl Into<Vec<u8>>) -> Self {
+        Self { configuration: Some(configuration.into()), ..self }
+    }
+
+    /// Sets [`plugin_name`](Self::plugin_name).
+    #[must_use]
+    pub fn plugin_name(self, name: impl Into<String>) -> Self {
+        Self { plugin_name: name.into(), ..self }
+    }
+
+    /// Sets [`vm_id`](Self::vm_id).
+    #[must_use]
+    pub fn vm_id(self, vm_id: impl Into<String>) -> Self {
+        Self { vm_id: vm_id.into(), ..self }
+    }
+
+    /// Sets [`allow_on_headers_stop_iteration`](Self::allow_on_headers_stop_iteration).
+    #[must_use]
+    pub fn allow_on_headers_stop_iteration(self, allow: bool) -> Self {
+        Self { allow_on_headers_stop_iteration: allow, ..self }
+    }
+
+    /// Sets [`properties`](Self::properties).
+    #[must_use]
+    pub fn properties(self, properties: Properties) -> Self {
+        Self { properties, ..self }
+    }
+
+    /// Sets [`log_level`](Self::log_level).
+    #[must_use]
+    pub fn log_level(self, log_level: LogLevel) -> Self {
+        Self { log_level, ..self }
+    }
+
+    /// Sets [`drain_bridge`](Self::drain_bridge) to a bridge that reads the marker `header: value`.
+    #[must_use]
+    pub fn drain_bridge(self, header: impl Into<String>, value: impl Into<String>) -> Self {
+        let bridge = DrainBridge { header: header.into(), value: value.into() };
+        Self { drain_bridge: Some(bridge), ..self }
+    }
+
+    /// Sets [`decision_function`](Self::decision_function).
+    #[must_use]
+    pub fn decision_function(self, name: impl Into<String>) -> Self {
+        Self { decision_function: Some(name.into()), ..self }
+    }
+
+    /// Sets [`hash_bodies`](Self::hash_bodies).
+    #[must_use]
+    pub fn hash_bodies(self, hash: bool) -> Self {
+        Self { hash_bodies: hash, ..self }
+    }
+
+    /// Sets [`limits`](Self::limits).
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+}
+
+/// The drain bridge: it removes the drain marker, a response header, and closes the client's
+/// connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainBridge {
+    /// The name of the drain marker.
+    pub header: String,
+    /// The value that closes the connection.
+    pub value: String,
+}
+
+/// The progress of a replay.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The number of events that have happened.
+    pub done: usize,
+    /// The number of events in the trace.
+    pub total: usize,
+    /// The virtual time.
+    pub now: Duration,
+}

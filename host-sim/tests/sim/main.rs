@@ -1,0 +1,8 @@
+//! The tests of the host library. They are one binary because each binary has to link wasmtime.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue panics")]
+
+mod abi;
+mod guest;
+mod replay;
+mod traces;

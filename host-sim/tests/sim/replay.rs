@@ -1,0 +1,5 @@
+//! Replays of traces, with and without a filter.
+
+mod endings;
+mod long_streams;
+mod proxy;

@@ -182,7 +182,7 @@ struct Recording {
     trace: Vec<Value>,
 }
 
-impl Day {
+impl Recording {
     fn record() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = folder.path().join("access.log");
@@ -292,7 +292,7 @@ fn without_report_the_access_log_has_no_decision() {
     let upstream = Upstream::start(serve);
     let mut without = calm();
     without.as_object_mut().expect("an object").remove("report");
-    let envoy = Envoy::start(bootstrap(&upstream, &log).configured(&silent));
+    let envoy = Envoy::start(bootstrap(&upstream, &log).configured(&without));
     assert_eq!(Client::once(envoy.port, "/api/items").status, 200);
     let line = eventually("a line", || {
         let text = fs::read_to_string(&log).ok().filter(|text| text.ends_with('\n'))?;

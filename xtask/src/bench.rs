@@ -1,7 +1,8 @@
-//! The benchmarks: what is measured, beside what is to be reached, in one table.
+//! `cargo xtask bench`: runs the benchmarks and prints the figures with their goals in one table.
 //!
-//! Nothing here fails because of a figure: a figure depends on the machine and on what else runs on it. Where two things are compared,
-//! they run in turns within the same minute and the ratio of each turn counts, which a busy machine disturbs least.
+//! No figure makes the command fail, because figures depend on the machine and its load. A comparison
+//! of two programs runs them alternately within a minute and uses the ratio of each round; other load
+//! affects that ratio least.
 
 mod compare;
 mod criterion;
@@ -13,27 +14,27 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::module;
-use crate::shell::{announce, target};
+use crate::process::{announce, target};
 use criterion::Rounds;
 use figures::Figures;
 use table::{Goal, Table};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What can be measured alone.
+/// A part that can run alone.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
-    /// What deciding costs natively
+    /// The decision, compiled natively
     Decisions,
-    /// What an exchange costs in the simulator's host
+    /// An exchange in the host library
     Host,
     /// Replays of a long trace
     Replays,
-    /// Replays of 100,000 streams that are open at once
+    /// Replays of 100,000 concurrent streams
     Live,
-    /// The module's memory over many streams
+    /// The memory of the module over many streams
     Memory,
-    /// The host against another one
+    /// The host library compared with proxy-wasm-host
     Compare,
     /// Event streams through a real Envoy
     Streams,
@@ -41,113 +42,117 @@ enum Section {
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Measure only these
+    /// Run only these parts
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Section>,
     #[command(flatten)]
     streams: streams::Plan,
 }
 
-/// Runs what is asked for, or everything, and prints the table, up to where something failed.
+/// Runs the selected parts, or all. Prints the table also if a part fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     module::build()?;
     let mut table = Table::default();
-    let asked = |section: &&Section| options.only.is_empty() || options.only.contains(section);
-    let sections = Section::value_variants().iter().filter(asked);
+    let is_selected =
+        |section: &&Section| options.only.is_empty() || options.only.contains(section);
+    let sections = Section::value_variants().iter().filter(is_selected);
     let outcome = sections.copied().try_for_each(|section| match section {
-        Section::Decisions => natively(&mut table),
-        Section::Host => in_the_host(&mut table),
+        Section::Decisions => decisions(&mut table),
+        Section::Host => host(&mut table),
         Section::Replays => replays(&mut table),
         Section::Live => live(&mut table),
         Section::Memory => memory(&mut table),
-        Section::Compare => against_another_host(&mut table),
+        Section::Compare => comparison(&mut table),
         Section::Streams => streams::measure(&options.streams, &mut table),
     });
     print!("\n{table}");
     outcome
 }
 
-fn natively(table: &mut Table) -> Result<()> {
+fn decisions(table: &mut Table) -> Result<()> {
     let rounds = Rounds::of("sluice-filter", "decision")?;
     for routes in ["10", "1000", "10000"] {
         let found = rounds.nanoseconds(&format!("matching/found/{routes}"))?;
         let none = rounds.nanoseconds(&format!("matching/none/{routes}"))?;
         table.add(
-            format!("finding one of {routes} routes (none of them)"),
+            format!("match of one of {routes} routes (of none)"),
             format!("{found:.0} ns ({none:.0} ns)"),
         );
     }
     let ratio = rounds.ratio("matching/found/10000", "matching/found/10")?;
-    table.compare("matching with 10,000 routes against 10", ratio, Goal::AtMost(1.5), "×");
+    table.compare("match of 10,000 routes / of 10", ratio, Goal::AtMost(1.5), "×");
     let decision = rounds.nanoseconds("decision")?;
-    table.add(
-        "the whole decision over a request, natively, 100 routes",
-        format!("{decision:.0} ns"),
-    );
+    table.add("decision about a request, native, 100 routes", format!("{decision:.0} ns"));
     Ok(())
 }
 
-fn in_the_host(table: &mut Table) -> Result<()> {
+fn host(table: &mut Table) -> Result<()> {
     let rounds = Rounds::of("sluice-sim", "host")?;
     for (id, name) in [
-        ("exchange/empty", "exchanges a second through a module with empty callbacks"),
-        ("exchange/small", "… one that reads two headers and sets one"),
-        ("exchange/sluice", "… our module with 100 routes"),
+        ("exchange/empty", "exchanges per second, module with empty callbacks"),
+        ("exchange/small", "… module that reads two headers and sets one"),
+        ("exchange/sluice", "… Sluice with 100 routes"),
     ] {
         let rate = 1e9 / rounds.nanoseconds(id)?;
         table.add(name, grouped(rate));
     }
     let compile = rounds.nanoseconds("module/compile")? / 1e6;
-    table.add("compiling our module", format!("{compile:.0} ms"));
+    table.add("compile time of the module (wasmtime)", format!("{compile:.0} ms"));
     let instantiate = rounds.nanoseconds("module/instantiate")? / 1e6;
-    table.compare("instantiating our module (wasmtime)", instantiate, Goal::AtMost(5.0), " ms");
+    table.compare(
+        "instantiation time of the module (wasmtime)",
+        instantiate,
+        Goal::AtMost(5.0),
+        " ms",
+    );
     let size = std::fs::metadata(target().join("sluice_filter.wasm"))?.len() as f64 / 1024.0;
-    table.compare("size of our module", size, Goal::AtMost(300.0), " KiB");
+    let limit = Goal::AtMost(module::SIZE_LIMIT_KIB as f64);
+    table.compare("size of the module", size, limit, " KiB");
     Ok(())
 }
 
 fn replays(table: &mut Table) -> Result<()> {
     announce("replaying a trace of 100,000 requests");
-    let figures = Figures::of("sluice-cli", "replay")?;
-    let rate = figures.figure("requests/second")?;
-    table.compare_rate("replayed requests a second on one core", rate, 500_000.0);
-    let memory = figures.figure("memory/bytes")? / MIB;
-    table.add("… peak memory of the program", format!("{memory:.0} MiB"));
+    let figures = Figures::of_bench("sluice-cli", "replay")?;
+    let rate = figures.get("requests/second")?;
+    table.compare_rate("replayed requests per second on one core", rate, 500_000.0);
+    let memory = figures.get("memory/bytes")? / MIB;
+    table.add("… peak memory of sluice", format!("{memory:.0} MiB"));
     Ok(())
 }
 
 fn live(table: &mut Table) -> Result<()> {
-    announce("replaying 100,000 streams that are open at once");
-    let figures = Figures::of("sluice-cli", "streams")?;
-    let (seconds, bytes) = (figures.figure("replay/seconds")?, figures.figure("replay/bytes")?);
-    table.compare("replaying 100,000 streams at once", seconds, Goal::AtMost(10.0), " s");
-    table.compare("… peak memory of the program", bytes / MIB, Goal::AtMost(2048.0), " MiB");
-    let figures = Figures::of("sluice-sim", "live")?;
-    let linear = figures.figure("linear/bytes")?;
-    table.add("… linear memory of the module for each", format!("{linear:.0} bytes"));
-    table.compare("… a tick among them", figures.figure("tick/ms")?, Goal::AtMost(1.0), " ms");
+    announce("replaying 100,000 concurrent streams");
+    let figures = Figures::of_bench("sluice-cli", "streams")?;
+    let (seconds, bytes) = (figures.get("replay/seconds")?, figures.get("replay/bytes")?);
+    table.compare("replay of 100,000 concurrent streams", seconds, Goal::AtMost(10.0), " s");
+    table.compare("… peak memory of sluice", bytes / MIB, Goal::AtMost(2048.0), " MiB");
+    let figures = Figures::of_bench("sluice-sim", "live")?;
+    let linear = figures.get("linear/bytes")?;
+    table.add("… linear memory of the module per stream", format!("{linear:.0} bytes"));
+    table.compare("… one tick", figures.get("tick/ms")?, Goal::AtMost(1.0), " ms");
     Ok(())
 }
 
 fn memory(table: &mut Table) -> Result<()> {
-    announce("sending 10,000,000 streams of every ending through one virtual machine");
-    let figures = Figures::of("sluice-sim", "memory")?;
-    let (few, many) = (figures.figure("bytes/10000")?, figures.figure("bytes/10000000")?);
-    let name = "linear memory after 10,000,000 streams against 10,000";
+    announce("running 10,000,000 streams in one VM");
+    let figures = Figures::of_bench("sluice-sim", "memory")?;
+    let (few, many) = (figures.get("bytes/10000")?, figures.get("bytes/10000000")?);
+    let name = "linear memory after 10,000,000 streams, after 10,000";
     let figure = format!("{:.2} MiB, {:.2} MiB", many / MIB, few / MIB);
-    table.judge(name, figure, "equal", many == few);
+    table.add_compared(name, figure, "equal", many == few);
     Ok(())
 }
 
-fn against_another_host(table: &mut Table) -> Result<()> {
+fn comparison(table: &mut Table) -> Result<()> {
     let Some(figures) = compare::measure()? else { return Ok(()) };
     for filter in ["empty", "small"] {
-        let ours = figures.figure(&format!("{filter}/sluice"))?;
-        let theirs = figures.figure(&format!("{filter}/proxy-wasm-host"))?;
-        let name = format!("… {filter} module: ours, proxy-wasm-host");
+        let ours = figures.get(&format!("{filter}/sluice"))?;
+        let theirs = figures.get(&format!("{filter}/proxy-wasm-host"))?;
+        let name = format!("… {filter} module: sluice-sim, proxy-wasm-host");
         table.add(name, format!("{}, {}", grouped(ours), grouped(theirs)));
-        let name = format!("exchanges a second against proxy-wasm-host, {filter} module");
-        table.compare(name, figures.figure(&format!("{filter}/ratio"))?, Goal::AtLeast(2.0), "×");
+        let name = format!("exchanges per second, sluice-sim / proxy-wasm-host, {filter} module");
+        table.compare(name, figures.get(&format!("{filter}/ratio"))?, Goal::AtLeast(2.0), "×");
     }
     Ok(())
 }
@@ -157,7 +162,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// A number with its thousands apart.
+/// A number with a comma between groups of three digits.
 fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();

@@ -1,24 +1,22 @@
-//! Bringing the other real parts that tests need, and what makes the module small, from Debian's
-//! packages. A test that cannot find its part fails.
+//! Other programs that the tests start, from Debian's packages. They are unpacked to `target/`,
+//! not installed. The tests fail if a program is missing; they do not skip.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::shell::{announce, ask, command, run, target};
+use crate::install::install;
+use crate::process::{announce, command, output_of, run, target};
 
-/// A program that this or the tests start.
+/// A Debian package with a program that the tests start.
 pub(crate) struct Package {
     name: &'static str,
-    /// Where an installed one lies, below `/`.
+    /// The path of the program, relative to `/` or to the folder of the unpacked package.
     program: &'static str,
-    /// What names another one in the environment.
+    /// The environment variable that can name another program.
     variable: &'static str,
 }
-
-pub(crate) const BINARYEN: Package =
-    Package { name: "binaryen", program: "usr/bin/wasm-opt", variable: "SLUICE_WASM_OPT" };
 
 pub(crate) const ETCD: Package =
     Package { name: "etcd-server", program: "usr/bin/etcd", variable: "SLUICE_ETCD" };
@@ -33,61 +31,67 @@ pub(crate) const PROMETHEUS: Package =
     Package { name: "prometheus", program: "usr/bin/prometheus", variable: "SLUICE_PROMETHEUS" };
 
 impl Package {
-    /// Makes sure that there is one: an installed one, else Debian's package and what it depends
-    /// on, unpacked to a folder of its name in `target` without being installed.
-    pub(crate) fn bring(&self) -> Result<()> {
+    /// Makes sure that the program exists: installed, named by the environment, or unpacked from
+    /// Debian's package and its dependencies.
+    pub(crate) fn provide(&self) -> Result<()> {
         let Self { name, program, variable } = *self;
         if self.path().is_some() {
             return Ok(());
         }
-        self.fetch(&target().join(name))
-            .with_context(|| format!("no {name}: install it, or name one in {variable}"))?;
-        ensure!(self.path().is_some(), "Debian's package {name} has no {program}");
+        self.unpack_to(&target().join(name)).with_context(|| {
+            format!("{program} is missing; install the package {name} or set {variable}")
+        })?;
+        ensure!(self.path().is_some(), "Debian's package {name} does not contain {program}");
         Ok(())
     }
 
-    /// The program: the one that the environment names, else an installed one, else ours.
-    pub(crate) fn path(&self) -> Option<PathBuf> {
+    fn path(&self) -> Option<PathBuf> {
         let named = std::env::var_os(self.variable).map(PathBuf::from);
         let folders = [PathBuf::from("/"), target().join(self.name)];
-        let ours = folders.map(|root| root.join(self.program));
-        named.or_else(|| ours.into_iter().find(|path| path.is_file()))
+        let places = folders.map(|root| root.join(self.program));
+        named.or_else(|| places.into_iter().find(|path| path.is_file()))
     }
 
-    fn fetch(&self, folder: &Path) -> Result<()> {
-        announce(&format!("fetching {} (apt-get download)", self.name));
+    fn unpack_to(&self, folder: &Path) -> Result<()> {
+        announce(&format!(
+            "downloading {name} to target/{name} (apt-get download); apt verifies Debian's \
+             signature and the hash of each package",
+            name = self.name
+        ));
         fs::create_dir_all(folder)?;
-        for package in packages(folder)? {
+        for package in packages_in(folder)? {
             fs::remove_file(package)?;
         }
-        let download = || {
-            let missing = self.missing().context("apt-get knows no such package")?;
-            let words = ["download", "-qq"].map(str::to_owned);
-            let mut download = command("apt-get", words.into_iter().chain(missing));
-            download.current_dir(folder);
-            run(download)
-        };
-        download()
-            .or_else(|_| run(command("apt-get", ["update", "-qq"])).and_then(|()| download()))?;
-        for package in packages(folder)? {
-            let words = [Path::new("-x"), &package, folder];
-            run(command("dpkg", words.map(|word| word.display().to_string())))?;
+        self.download_to(folder).or_else(|_| {
+            install("the current list of Debian's packages", &[&["apt-get", "update", "-qq"]])?;
+            self.download_to(folder)
+        })?;
+        for package in packages_in(folder)? {
+            let arguments = [Path::new("-x"), &package, folder];
+            run(command("dpkg", arguments.map(|argument| argument.display().to_string())))?;
         }
         Ok(())
     }
 
-    /// The packages that an installation would bring: this one, and those it needs that this
-    /// machine does not have.
+    fn download_to(&self, folder: &Path) -> Result<()> {
+        let missing = self.missing().context("apt-get does not know the package")?;
+        // Root's download cannot use apt's sandbox user, because that user cannot write here.
+        let options = ["download", "-qq", "-o", "APT::Sandbox::User=root"].map(str::to_owned);
+        let mut download = command("apt-get", options.into_iter().chain(missing));
+        download.current_dir(folder);
+        run(download)
+    }
+
+    /// The package and those of its dependencies that are not installed on this machine.
     fn missing(&self) -> Option<Vec<String>> {
         let options = ["--simulate", "install", "--no-install-recommends"];
-        let plan = ask(command("apt-get", options.into_iter().chain([self.name])))?;
+        let plan = output_of(command("apt-get", options.into_iter().chain([self.name])))?;
         let steps = plan.lines().filter_map(|line| line.strip_prefix("Inst "));
         Some(steps.filter_map(|step| Some(step.split_once(' ')?.0.to_owned())).collect())
     }
 }
 
-/// The packages that were downloaded to a folder.
-fn packages(folder: &Path) -> Result<Vec<PathBuf>> {
+fn packages_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
     let paths = paths.collect::<Result<Vec<_>>>()?;
     let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");

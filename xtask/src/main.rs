@@ -1,21 +1,25 @@
-//! `cargo xtask`: everything the README and CI run, so that a fresh clone needs no other command.
+//! `cargo xtask`: builds, tests and measures Sluice. The README and CI use only these commands.
 
 mod bench;
 mod conformance;
 mod debian;
 mod demo;
+mod deny;
 mod envoy;
+mod install;
 mod module;
-mod prove;
-mod shell;
+mod process;
+mod prove_drain;
+mod sha256;
 mod test;
+mod wheel;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Builds, tests and shows Sluice")]
+#[command(name = "cargo xtask", about = "Builds, tests and measures Sluice")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -23,24 +27,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build the filter for wasm32 to target/sluice_filter.wasm
+    /// Build the filter to target/sluice_filter.wasm
     Build,
-    /// Build, check the formatting and the lints, run every test, the ones on a real Envoy included
+    /// Check formatting, lints, documentation and dependencies, and run all tests, also on Envoy
     Test,
-    /// Build, then replay a short day of a service against the filter
+    /// Build the filter and replay a short day of a service against it
     Demo,
-    /// Measure what there is to measure, and print it beside the goals
+    /// Run the benchmarks and print the figures with their goals
     Bench(bench::Options),
-    /// Restart real Envoys under load and count what their clients lose (--help tells the options)
+    /// Restart real proxies under load and count the requests that clients lose (see --help)
     #[command(disable_help_flag = true)]
     ProveDrain {
-        /// Handed to the program that does it
+        /// Options of the program prove-drain
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Run traces on the simulator and on a real Envoy, and say in what they differ
+    /// Run traces on the simulator and on a real Envoy, and print the differences
     Conformance(conformance::Options),
-    /// Bring a real Envoy to target/envoy/envoy (SLUICE_ENVOY=/path uses another)
+    /// Download Envoy to target/envoy/envoy (SLUICE_ENVOY=/path names another Envoy)
     Envoy,
 }
 
@@ -48,11 +52,11 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Build => module::build(),
         Command::Test => test::run(),
-        Command::Demo => demo::run(),
+        Command::Demo => demo::replay_tour(),
         Command::Bench(options) => bench::run(&options),
-        Command::ProveDrain { options } => prove::run(&options),
+        Command::ProveDrain { options } => prove_drain::run(&options),
         Command::Conformance(options) => conformance::run(&options),
-        Command::Envoy => envoy::bring().map(|path| println!("Envoy is at {}", path.display())),
+        Command::Envoy => envoy::provide().map(|path| println!("Envoy is at {}", path.display())),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

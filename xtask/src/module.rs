@@ -1,8 +1,7 @@
-//! Building the module: the filter as one file that a proxy loads.
+//! Builds the module: the filter as one WebAssembly file that a proxy loads.
 //!
-//! A toolchain for wasm32 is not part of a fresh Rust installation. We add it where rustup can; in
-//! a network without rustup's server Debian's packages do, because they carry the sources of the
-//! standard library.
+//! A fresh Rust installation cannot compile for wasm32. rustup adds the target if it can reach its
+//! server. Otherwise Debian's packages provide a compiler and the sources of the standard library.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,177 +9,170 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::debian::BINARYEN;
-use crate::shell::{announce, ask, cargo, command, root, run, target};
+use crate::install::install;
+use crate::process::{announce, cargo, command, output_of, root, run, target};
 
-const TRIPLE: &str = "wasm32-unknown-unknown";
-/// Every proxy of a fleet fetches the module and compiles it at start.
-const LARGEST: u64 = 300 * 1024;
-/// What the compiler may use of wasm beside its first version; every proxy-wasm host has it.
-const FEATURES: [&str; 6] = [
-    "bulk-memory",
-    "multivalue",
-    "mutable-globals",
-    "nontrapping-float-to-int",
-    "reference-types",
-    "sign-ext",
-];
-/// What the optimiser does: takes the control flow apart and puts it together again, then makes it small twice.
-const PASSES: [&str; 5] = ["--flatten", "--rereloop", "-Oz", "-Oz", "--strip-debug"];
-const DEBIAN: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+pub(crate) const TRIPLE: &str = "wasm32-unknown-unknown";
+/// Every proxy of a fleet fetches the module and compiles it when it starts.
+pub(crate) const SIZE_LIMIT_KIB: u64 = 450;
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
-/// Builds the filter to `target/sluice_filter.wasm` and says how large it is.
+/// Builds `target/sluice_filter.wasm` and prints its size.
 pub(crate) fn build() -> Result<()> {
     build_as("sluice_filter.wasm", &[])
 }
 
-/// Builds a filter that crashes when a request asks for it, for the test of what survives.
+/// Builds a module that panics when a request has the header `x-crash`. Tests use it.
 pub(crate) fn build_crashing() -> Result<()> {
     build_as("sluice_filter.crash.wasm", &["--features", "crash"])
 }
 
 fn build_as(name: &str, features: &[&str]) -> Result<()> {
-    let artefacts = artefacts()?;
-    let built = if has_target() || add_target() {
-        announce(&format!("building {name}"));
-        run(cargo(arguments(&artefacts, features)))?;
-        artefacts
-    } else {
-        let artefacts = artefacts.join("build-std");
-        build_with_debian(&artefacts, features)?;
-        artefacts
+    let toolchain = toolchain()?;
+    announce(&format!("building target/{name}"));
+    let artifacts = artifacts();
+    let artifacts = match toolchain {
+        Toolchain::Rustup => artifacts,
+        Toolchain::Debian => artifacts.join("build-std"),
     };
-    publish(&built.join(TRIPLE).join("wasm/sluice_filter.wasm"), name)
+    let options = ["--package", "sluice-filter", "--lib", "--target", TRIPLE, "--profile", "wasm"];
+    let options = options.iter().chain(features);
+    match toolchain {
+        Toolchain::Rustup => run(finish(cargo("build", options), &artifacts))?,
+        Toolchain::Debian => run(finish(debian_cargo(options)?, &artifacts))?,
+    }
+    publish(&artifacts.join(TRIPLE).join("wasm/sluice_filter.wasm"), name)
 }
 
-/// Whether the toolchain that runs us can compile for wasm32 as it is.
+/// Adds the options that both toolchains take.
+fn finish(mut build: Command, artifacts: &Path) -> Command {
+    let flags = remapped_paths().map(|flag| format!("{flag:?}")).collect::<Vec<_>>().join(",");
+    build.arg("--config").arg(format!("target.{TRIPLE}.rustflags=[{flags}]"));
+    build.arg("--target-dir").arg(artifacts);
+    build
+}
+
+/// Compiler options that replace the paths of this machine, which the messages of panics contain.
+/// The module is then the same on every machine.
+fn remapped_paths() -> impl Iterator<Item = String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let sources = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
+    let folders = sources.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    folders.map(|folder| format!("--remap-path-prefix={}=registry", folder.display()))
+}
+
+/// The folder in which cargo builds. The environment can place it outside the repository.
+fn artifacts() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(target, |folder| root().join(folder))
+}
+
+#[derive(Clone, Copy)]
+enum Toolchain {
+    /// The toolchain in use, with the wasm32 target.
+    Rustup,
+    /// Debian's compiler, which builds the standard library from its sources.
+    Debian,
+}
+
+/// A toolchain that can compile for wasm32. Installs one if there is none.
+fn toolchain() -> Result<Toolchain> {
+    if has_target() {
+        return Ok(Toolchain::Rustup);
+    }
+    let rustup = ["rustup", "target", "add", TRIPLE];
+    let added = install(&format!("the Rust target {TRIPLE}"), &[&rustup]);
+    let Err(reason) = added.and_then(|()| {
+        ensure!(has_target(), "the toolchain in use has no target {TRIPLE}");
+        Ok(())
+    }) else {
+        return Ok(Toolchain::Rustup);
+    };
+    if !has_debian_compiler() {
+        let update = ["apt-get", "update", "-qq"];
+        let packages = ["apt-get", "install", "-qq", "--no-install-recommends"];
+        let packages = [&packages[..], &DEBIAN_PACKAGES].concat();
+        let installed = install("Debian's Rust compiler", &[&update, &packages]);
+        if installed.is_err() || !has_debian_compiler() {
+            bail!(
+                "{reason:#}; or, as root on Debian 12, run `apt-get install \
+                 --no-install-recommends {}`",
+                DEBIAN_PACKAGES.join(" ")
+            );
+        }
+    }
+    Ok(Toolchain::Debian)
+}
+
+/// Whether the toolchain in use can compile for wasm32.
 pub(crate) fn has_target() -> bool {
-    ask(command("rustc", ["--print", "target-libdir", "--target", TRIPLE]))
+    output_of(command("rustc", ["--print", "target-libdir", "--target", TRIPLE]))
         .is_some_and(|folder| Path::new(&folder).is_dir())
 }
 
-fn arguments(artefacts: &Path, features: &[&str]) -> Vec<String> {
-    let words = ["build", "--quiet", "--package", "sluice-filter", "--lib", "--target", TRIPLE];
-    let mut words: Vec<String> = words.map(str::to_owned).into();
-    words.extend(features.iter().map(|&word| word.to_owned()));
-    words.extend(["--profile", "wasm", "--target-dir"].map(str::to_owned));
-    words.push(artefacts.display().to_string());
-    words
-}
-
-/// Where cargo keeps what it builds, which the environment may place elsewhere.
-fn artefacts() -> Result<PathBuf> {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => Ok(root().join(folder)),
-        None => Ok(target()),
-    }
-}
-
-fn add_target() -> bool {
-    announce(&format!("adding the {TRIPLE} target to the Rust toolchain (rustup target add)"));
-    let added = run(command("rustup", ["target", "add", TRIPLE])).is_ok() && has_target();
-    if !added {
-        println!("rustup could not add it");
-    }
-    added
-}
-
-/// The way without rustup's server: Debian's compiler builds the standard library from its own
-/// sources, and any linker for wasm finishes the module.
-fn build_with_debian(artefacts: &Path, features: &[&str]) -> Result<()> {
-    let compiler = Path::new("/usr/bin/rustc");
-    if !has_debian(compiler) && install_debian().is_err() {
-        bail!(
-            "no compiler for wasm32: run `rustup target add {TRIPLE}`, or as root on Debian 12 \
-             `apt-get install --no-install-recommends {}`",
-            DEBIAN.join(" ")
-        );
-    }
-    let linker = linker().context("no linker for wasm32: install Debian's package lld")?;
-    announce("building the filter for wasm32 with Debian's compiler");
-    let mut build = command("/usr/bin/cargo", arguments(artefacts, features));
-    build.arg("-Zbuild-std=std,panic_abort");
-    build.arg("--config").arg(format!("target.{TRIPLE}.linker={:?}", linker.display().to_string()));
-    build.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", compiler);
-    leave_rustup(&mut build);
-    run(build)
-}
-
-/// Whether Debian's compiler is there with its sources and new enough for the filter.
-fn has_debian(compiler: &Path) -> bool {
-    let compiler = compiler.display().to_string();
-    let Some(sysroot) = ask(command(&compiler, ["--print", "sysroot"])) else {
+/// Whether Debian's compiler is installed with its sources and is new enough for the filter.
+fn has_debian_compiler() -> bool {
+    let Some(sysroot) = output_of(command(DEBIAN_RUSTC, ["--print", "sysroot"])) else {
         return false;
     };
-    let version = ask(command(&compiler, ["--version"])).unwrap_or_default();
-    let version = version.split_whitespace().nth(1).unwrap_or_default();
-    numbers(version) >= numbers(env!("CARGO_PKG_RUST_VERSION"))
+    compiler_version(DEBIAN_RUSTC) >= version_numbers(env!("CARGO_PKG_RUST_VERSION"))
         && Path::new(&sysroot).join("lib/rustlib/src/rust/library/std").is_dir()
-        && Path::new("/usr/bin/cargo").is_file()
+        && Path::new(DEBIAN_CARGO).is_file()
 }
 
-pub(crate) fn numbers(version: &str) -> Vec<u32> {
-    version.split('.').map_while(|number| number.parse().ok()).collect()
+fn debian_cargo<'a>(options: impl Iterator<Item = &'a &'a str>) -> Result<Command> {
+    let linker = linker().context("no linker for wasm32; install Debian's package lld")?;
+    let mut cargo = command(DEBIAN_CARGO, ["build", "--locked", "-Zbuild-std=std,panic_abort"]);
+    cargo.args(options);
+    cargo.arg("--config").arg(format!("target.{TRIPLE}.linker={:?}", linker.display().to_string()));
+    cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", DEBIAN_RUSTC);
+    remove_rustup_environment(&mut cargo);
+    Ok(cargo)
 }
 
-fn install_debian() -> Result<()> {
-    announce(&format!("installing Debian's packages {} (apt-get)", DEBIAN.join(", ")));
-    run(command("apt-get", ["update", "-qq"]))?;
-    run(command("apt-get", ["install", "-qq", "--no-install-recommends"].into_iter().chain(DEBIAN)))
-}
-
-/// The linker that comes with rustup's toolchain, else Debian's.
+/// The linker of rustup's toolchain, else Debian's.
 fn linker() -> Option<PathBuf> {
-    let sysroot = ask(command("rustc", ["--print", "sysroot"]))?;
-    let version = ask(command("rustc", ["--version", "--verbose"]))?;
+    let sysroot = output_of(command("rustc", ["--print", "sysroot"]))?;
+    let version = output_of(command("rustc", ["--version", "--verbose"]))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "))?.to_owned();
-    let ours = Path::new(&sysroot).join("lib/rustlib").join(host).join("bin/rust-lld");
-    let debians = PathBuf::from("/usr/bin/wasm-ld");
-    [ours, debians].into_iter().find(|path| path.is_file())
+    let rustup = Path::new(&sysroot).join("lib/rustlib").join(host).join("bin/rust-lld");
+    let debian = PathBuf::from("/usr/bin/wasm-ld");
+    [rustup, debian].into_iter().find(|path| path.is_file())
 }
 
-/// What rustup and cargo set for the programs they start would lead Debian's back to them.
-pub(crate) fn leave_rustup(command: &mut Command) {
+/// Removes the variables that rustup and cargo set. With them, Debian's cargo would start the
+/// compiler of rustup's toolchain.
+pub(crate) fn remove_rustup_environment(command: &mut Command) {
     for name in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTDOC", "LD_LIBRARY_PATH"] {
         command.env_remove(name);
     }
 }
 
+/// The version that a compiler prints; empty if the compiler does not run.
+pub(crate) fn compiler_version(rustc: &str) -> Vec<u32> {
+    let version = output_of(command(rustc, ["--version"])).unwrap_or_default();
+    version_numbers(version.split_whitespace().nth(1).unwrap_or_default())
+}
+
+fn version_numbers(version: &str) -> Vec<u32> {
+    version.split('.').map_while(|number| number.parse().ok()).collect()
+}
+
 fn publish(module: &Path, name: &str) -> Result<()> {
-    let (bytes, is_small) = match made_small(module) {
-        Ok(bytes) => (bytes, true),
-        Err(error) => {
-            println!("{error:#}; the module works without, but stays a fifth larger");
-            let bytes =
-                fs::read(module).with_context(|| format!("no module at {}", module.display()))?;
-            (bytes, false)
-        }
-    };
-    let size = bytes.len() as u64;
+    let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    let size = bytes.len() as f64 / 1024.0;
     let place = target().join(name);
-    let shown = format!("target/{name}: {:.1} KiB", size as f64 / 1024.0);
+    // Tests that run at the same time must not see the file disappear.
     if fs::read(&place).ok().as_deref() != Some(&bytes) {
         fs::create_dir_all(target())?;
         fs::write(&place, bytes).with_context(|| format!("cannot write {}", place.display()))?;
     }
+    println!("target/{name}: {size:.1} KiB");
     ensure!(
-        size <= LARGEST || !is_small,
-        "{shown}, more than the {} KiB that a proxy should have to fetch",
-        LARGEST / 1024
+        size <= SIZE_LIMIT_KIB as f64,
+        "target/{name}: expected at most {SIZE_LIMIT_KIB} KiB, found {size:.1} KiB"
     );
-    println!("{shown}");
     Ok(())
-}
-
-/// The module after Binaryen's optimiser, which sees what the compiler's one does not: repeated code
-/// and locals of the stack machine.
-fn made_small(module: &Path) -> Result<Vec<u8>> {
-    BINARYEN.bring()?;
-    let optimiser = BINARYEN.path().context("no wasm-opt")?;
-    let small = module.with_extension("small.wasm");
-    let mut arguments = PASSES.map(str::to_owned).to_vec();
-    arguments.extend(FEATURES.map(|feature| format!("--enable-{feature}")));
-    arguments.extend([module, Path::new("-o"), &small].map(|path| path.display().to_string()));
-    run(command(&optimiser.display().to_string(), arguments))?;
-    Ok(fs::read(&small)?)
 }

@@ -1,91 +1,80 @@
-//! Everything that must hold before a change is good, in the order in which it fails fastest.
+//! `cargo xtask test`: everything that must pass before a change is merged, the fastest checks first.
 
+mod checks;
 mod tally;
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{self, announce, cargo, shown};
+use crate::process::{announce, cargo, command_line, run as run_command};
 use crate::{debian, envoy, module};
+use checks::Checks;
 use tally::Tally;
 
-/// What must hold on every Envoy that the filter supports: the modules of its tests.
-const ON_OLDER_PROXIES: [&str; 7] =
+/// The modules of the Envoy tests that must pass on every supported version of Envoy.
+const ON_OLDER_ENVOYS: [&str; 7] =
     ["drains", "timeouts", "bodies", "buffering", "import", "idle_timeouts", "errors"];
 
-/// Runs every check to its end, then says what failed; the last line counts the tests.
+/// Runs all checks and tests, also after a failure. The last line has the number of tests.
 pub(crate) fn run() -> Result<()> {
     module::build()?;
     module::build_crashing()?;
     for package in [debian::ETCD, debian::HAPROXY, debian::NGINX, debian::PROMETHEUS] {
-        package.bring()?;
+        package.provide()?;
     }
     let suites = suites()?;
-    let mut broken = Vec::new();
-    for check in checks() {
-        let name = shown(&check);
-        announce(&name);
-        if shell::run(check).is_err() {
-            broken.push(name);
+    let Checks { commands, skipped } = checks::all();
+    let mut failed = Vec::new();
+    for check in commands {
+        let line = command_line(&check);
+        announce(&line);
+        if run_command(check).is_err() {
+            failed.push(line);
         }
     }
     let mut tally = Tally::default();
     for (name, tests) in suites {
         announce(&name);
         if !tally.add_run(tests)? {
-            broken.push(name);
+            failed.push(name);
         }
     }
-    conclude(&tally, &broken)
+    conclude(&tally, &failed, &skipped)
 }
 
-/// All tests on the current Envoy, then those that must hold on older ones.
+/// All tests on the current Envoy, then some of them on each older version.
 fn suites() -> Result<Vec<(String, Command)>> {
-    let mut tests = cargo(["test", "--workspace", "--no-fail-fast"]);
-    tests.env("SLUICE_ENVOY", envoy::bring()?);
-    let mut suites = vec![("every test".to_owned(), tests)];
-    if envoy::named()?.is_some() {
-        println!("only on the Envoy that SLUICE_ENVOY names, not on the older ones");
+    let mut tests = cargo("test", ["--workspace", "--no-fail-fast"]);
+    tests.env("SLUICE_ENVOY", envoy::provide()?);
+    let mut suites = vec![("all tests".to_owned(), tests)];
+    if envoy::from_environment()?.is_some() {
+        println!("SLUICE_ENVOY is set: the tests do not run on other versions of Envoy");
         return Ok(suites);
     }
     for version in &envoy::OLDER {
-        // The whole workspace is named so that cargo uses what it has built: for one package alone it
-        // would choose other features of the dependencies and build them anew.
-        let mut tests = cargo(["test", "--workspace", "--test", "envoy", "--"]);
-        tests.args(ON_OLDER_PROXIES).env("SLUICE_ENVOY", version.bring()?);
-        suites.push((
-            format!("drains, limits, errors and bodies on Envoy {}", version.number),
-            tests,
-        ));
+        // With `--workspace`, cargo reuses the dependencies that the first suite has compiled. For
+        // one package alone it would select other features and compile them again.
+        let mut tests = cargo("test", ["--workspace", "--test", "envoy", "--"]);
+        tests.args(ON_OLDER_ENVOYS).env("SLUICE_ENVOY", version.provide()?);
+        suites.push((format!("{} on Envoy {}", ON_OLDER_ENVOYS.join(", "), version.number), tests));
     }
     Ok(suites)
 }
 
-fn checks() -> Vec<Command> {
-    let mut checks = vec![
-        cargo(["fmt", "--all", "--check"]),
-        cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-    ];
-    // The filter's shell is compiled for wasm32 alone; Debian's compiler brings no clippy for it.
-    if module::has_target() {
-        let target = ["--target", "wasm32-unknown-unknown", "--", "-D", "warnings"];
-        checks
-            .push(cargo(["clippy", "--quiet", "--package", "sluice-filter"].iter().chain(&target)));
-    }
-    checks
-}
-
-fn conclude(tally: &Tally, broken: &[String]) -> Result<()> {
+fn conclude(tally: &Tally, failed: &[String], skipped: &[String]) -> Result<()> {
     println!();
-    if broken.is_empty() {
-        println!("Formatting, lints and every test are good.");
+    for reason in skipped {
+        println!("Skipped: {reason}.");
+    }
+    if failed.is_empty() {
+        println!("All checks and tests passed.");
     } else {
-        println!("Not good: {}.", broken.join("; "));
+        println!("Failed: {}.", failed.join("; "));
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    match broken.is_empty() {
+    match failed.is_empty() {
         true => Ok(()),
-        false => bail!("{} of the checks failed", broken.len()),
+        false => bail!("{} of the checks and test runs failed", failed.len()),
     }
 }

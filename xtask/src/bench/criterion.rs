@@ -1,4 +1,4 @@
-//! Running the criterion benchmarks in turns, and reading the medians that criterion writes down.
+//! Runs criterion benchmarks several times and reads the medians from criterion's files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,31 +8,31 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::median;
-use crate::shell::{announce, cargo, run, shown, target};
+use crate::process::{announce, cargo, command_line, run, target};
 
-/// How often everything is measured.
 const ROUNDS: usize = 3;
 
-/// Nanoseconds of each benchmark of a bench target, round by round.
+/// The nanoseconds of each benchmark of a bench target, for each round.
 pub(super) struct Rounds(Vec<BTreeMap<String, f64>>);
 
 impl Rounds {
     /// Runs a bench target of a package.
     pub(super) fn of(package: &str, bench: &str) -> Result<Rounds> {
         announce(&format!("building the benchmarks of {package}"));
-        let select = ["--package", package, "--bench", bench];
-        run(cargo(["bench", "--quiet", "--no-run"].iter().chain(&select)))?;
+        let selection = ["--package", package, "--bench", bench];
+        run(cargo("bench", ["--quiet", "--no-run"].iter().chain(&selection)))?;
         let figures = target().join("bench/criterion").join(package);
         let rounds = (1..=ROUNDS).map(|round| {
-            announce(&format!("measuring {package}, round {round} of {ROUNDS}"));
+            announce(&format!("running the benchmarks of {package}, round {round} of {ROUNDS}"));
             let options = ["--", "--noplot", "--warm-up-time", "0.3", "--measurement-time", "1"];
-            let mut benches = cargo(["bench", "--quiet"].iter().chain(&select).chain(&options));
-            // Criterion says much, and everything that counts stands in its files.
-            let output = benches.env("CRITERION_HOME", &figures).output()?;
-            let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "`{}` failed:\n{said}", shown(&benches));
+            let selection = ["--quiet"].iter().chain(&selection);
+            let mut bench = cargo("bench", selection.chain(&options));
+            // The files have all figures. The output is needed only if the run fails.
+            let output = bench.env("CRITERION_HOME", &figures).output()?;
+            let errors = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "`{}` failed:\n{errors}", command_line(&bench));
             let mut medians = BTreeMap::new();
-            collect(&figures, &figures, &mut medians)?;
+            collect_medians(&figures, &figures, &mut medians)?;
             Ok(medians)
         });
         Ok(Rounds(rounds.collect::<Result<_>>()?))
@@ -44,40 +44,40 @@ impl Rounds {
         Ok(median(figures.collect::<Result<_>>()?))
     }
 
-    /// How many times as long as `to` the benchmark `of` takes; the median of the rounds' ratios.
-    pub(super) fn ratio(&self, of: &str, to: &str) -> Result<f64> {
-        let ratios = self.0.iter().map(|round| Ok(figure(round, of)? / figure(round, to)?));
+    /// The time of benchmark `id` divided by that of `base`; the median of the ratios of the rounds.
+    pub(super) fn ratio(&self, id: &str, base: &str) -> Result<f64> {
+        let ratios = self.0.iter().map(|round| Ok(figure(round, id)? / figure(round, base)?));
         Ok(median(ratios.collect::<Result<_>>()?))
     }
 }
 
 fn figure(round: &BTreeMap<String, f64>, id: &str) -> Result<f64> {
-    round.get(id).copied().with_context(|| format!("the benchmarks have measured no {id}"))
+    round.get(id).copied().with_context(|| format!("criterion has no figure for {id}"))
 }
 
-/// Finds the estimates, each in a folder named after its benchmark.
-fn collect(root: &Path, folder: &Path, medians: &mut BTreeMap<String, f64>) -> Result<()> {
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
-    {
+/// Reads the estimates below `folder`. The path of a benchmark, relative to `root`, is its id.
+fn collect_medians(root: &Path, folder: &Path, medians: &mut BTreeMap<String, f64>) -> Result<()> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    for entry in entries {
         let path = entry?.path();
         if !path.is_dir() {
             continue;
         }
         let estimates = path.join("new/estimates.json");
         if estimates.is_file() {
-            let id = path.strip_prefix(root).expect("it was found below the root");
-            medians.insert(id.display().to_string(), estimate(&estimates)?);
+            let id = path.strip_prefix(root).expect("the folder is below the root");
+            medians.insert(id.display().to_string(), read_median(&estimates)?);
         } else {
-            collect(root, &path, medians)?;
+            collect_medians(root, &path, medians)?;
         }
     }
     Ok(())
 }
 
-fn estimate(path: &Path) -> Result<f64> {
+fn read_median(path: &Path) -> Result<f64> {
     let estimates: Value = serde_json::from_slice(&fs::read(path)?)?;
     estimates["median"]["point_estimate"]
         .as_f64()
-        .with_context(|| format!("no median in {}", path.display()))
+        .with_context(|| format!("{}: expected the number median.point_estimate", path.display()))
 }

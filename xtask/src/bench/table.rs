@@ -1,10 +1,9 @@
-//! The table that the benchmarks end with. It is Markdown, so that it can go into a document as it is.
+//! The table with all figures. It is Markdown; documents can contain it unchanged.
 
 use std::fmt;
 
 use super::grouped;
 
-/// Rows of names, figures and goals.
 #[derive(Default)]
 pub(super) struct Table(Vec<Row>);
 
@@ -15,7 +14,7 @@ struct Row {
     met: Option<bool>,
 }
 
-/// What a figure should be.
+/// The limit that a figure should keep.
 #[derive(Clone, Copy)]
 pub(super) enum Goal {
     AtMost(f64),
@@ -29,8 +28,8 @@ impl Table {
         self.0.push(Row { name, figure, goal: String::new(), met: None });
     }
 
-    /// A figure that somebody else has compared with its goal.
-    pub(super) fn judge(
+    /// A figure that the caller has compared with its goal.
+    pub(super) fn add_compared(
         &mut self,
         name: impl Into<String>,
         figure: impl Into<String>,
@@ -41,19 +40,20 @@ impl Table {
         self.0.push(Row { name, figure, goal, met: Some(met) });
     }
 
-    /// A figure and its goal in the same unit.
+    /// Compares a figure with its goal. Both have the same unit.
     pub(super) fn compare(&mut self, name: impl Into<String>, figure: f64, goal: Goal, unit: &str) {
         let (goal, met) = match goal {
-            Goal::AtMost(most) => (format!("≤ {most}{unit}"), figure <= most),
-            Goal::AtLeast(least) => (format!("≥ {least}{unit}"), figure >= least),
+            Goal::AtMost(limit) => (format!("≤ {limit}{unit}"), figure <= limit),
+            Goal::AtLeast(limit) => (format!("≥ {limit}{unit}"), figure >= limit),
         };
         let digits = if figure < 10.0 { 2 } else { 0 };
-        self.judge(name, format!("{figure:.digits$}{unit}"), goal, met);
+        self.add_compared(name, format!("{figure:.digits$}{unit}"), goal, met);
     }
 
-    /// A figure that should be large.
-    pub(super) fn compare_rate(&mut self, name: &str, rate: f64, least: f64) {
-        self.judge(name, grouped(rate), format!("≥ {}", grouped(least)), rate >= least);
+    /// Compares a rate with its minimum.
+    pub(super) fn compare_rate(&mut self, name: &str, rate: f64, minimum: f64) {
+        let goal = format!("≥ {}", grouped(minimum));
+        self.add_compared(name, grouped(rate), goal, rate >= minimum);
     }
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Table {
             Some(true) => "yes",
             Some(false) => "no",
         };
-        let title = ["what", "figure", "goal", "met"].map(str::to_owned);
+        let title = ["measurement", "figure", "goal", "met"].map(str::to_owned);
         let rows = self.0.iter();
         let cells = rows.map(|row| {
             [row.name.clone(), row.figure.clone(), row.goal.clone(), met(row).to_owned()]

@@ -1,25 +1,24 @@
-//! The number of tests that `cargo test` ran: it prints one result line for each binary and never
-//! the sum, and the sum is what tells a run that tested everything from one that tested little.
+//! Counts tests. `cargo test` prints one result line for each test binary, but no total.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-/// Tests passed and failed, over all test binaries.
+/// The number of tests over all test binaries.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) passed: u64,
-    pub(crate) failed: u64,
+pub(super) struct Tally {
+    pub(super) passed: u64,
+    pub(super) failed: u64,
 }
 
 impl Tally {
-    /// Runs `cargo test`, passing on what it prints, and adds what it counts; whether it succeeded.
-    pub(crate) fn add_run(&mut self, mut tests: Command) -> Result<bool> {
+    /// Runs `cargo test`, prints its output and counts its tests. Returns whether it succeeded.
+    pub(super) fn add_run(&mut self, mut tests: Command) -> Result<bool> {
         let mut child = tests.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
         let output = child.stdout.take().expect("the output is piped");
         for line in BufReader::new(output).lines() {
-            let line = line.context("cannot read what cargo test prints")?;
+            let line = line.context("cannot read the output of cargo test")?;
             println!("{line}");
             self.add(&line);
         }
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn result_lines_of_all_binaries_are_summed_and_nothing_else() {
+    fn only_result_lines_are_counted() {
         let mut tally = Tally::default();
         for line in [
             "test passes ... ok",

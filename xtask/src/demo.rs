@@ -21,3 +21,34 @@ pub(crate) fn replay_tour() -> Result<()> {
     println!("The demo passed. Change {CONFIGURATION} and run `cargo xtask demo` again.");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::process::{cargo, output_of};
+
+    /// Lines with the name, version and features of each dependency.
+    fn dependencies(options: &[&str]) -> BTreeSet<String> {
+        let format = ["--offline", "--prefix", "none", "--no-dedupe", "--format", "{p} {f}"];
+        let tree =
+            output_of(cargo("tree", format.iter().chain(options))).expect("cargo tree works");
+        tree.lines().map(str::to_owned).collect()
+    }
+
+    fn package(line: &str) -> Vec<&str> {
+        line.split(' ').take(2).collect()
+    }
+
+    /// If they differ in a feature, `cargo test` compiles wasmtime again after the demo.
+    #[test]
+    fn demo_and_tests_compile_the_same_dependencies() {
+        let program = dependencies(&["--package", "sluice-cli", "--edges", "no-dev"]);
+        let packages = program.iter().map(|line| package(line)).collect::<BTreeSet<_>>();
+        let demo = dependencies(&["--workspace", "--edges", "no-dev"]);
+        let tests = dependencies(&["--workspace", "--edges", "normal,build,dev"]);
+        let mut differences = demo.difference(&tests);
+        let difference = differences.find(|line| packages.contains(&package(line)));
+        assert_eq!(difference, None, "a dev-dependency enables other features of this package");
+    }
+}

@@ -48,7 +48,8 @@ fn build_as(name: &str, features: &[&str]) -> Result<()> {
 
 /// Adds the options that both toolchains take.
 fn finish(mut build: Command, artifacts: &Path) -> Command {
-    let flags = remapped_paths().map(|flag| format!("{flag:?}")).collect::<Vec<_>>().join(",");
+    let flags =
+        remapped_paths().iter().map(|flag| format!("{flag:?}")).collect::<Vec<_>>().join(",");
     build.arg("--config").arg(format!("target.{TRIPLE}.rustflags=[{flags}]"));
     build.arg("--target-dir").arg(artifacts);
     build
@@ -56,12 +57,25 @@ fn finish(mut build: Command, artifacts: &Path) -> Command {
 
 /// Compiler options that replace the paths of this machine, which the messages of panics contain.
 /// The module is then the same on every machine.
-fn remapped_paths() -> impl Iterator<Item = String> {
+fn remapped_paths() -> Vec<String> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
     let sources = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
     let folders = sources.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    folders.map(|folder| format!("--remap-path-prefix={}=registry", folder.display()))
+    let registry = folders.map(|folder| (folder, "registry".to_owned()));
+    registry
+        .chain(standard_library())
+        .map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()))
+        .collect()
+}
+
+/// The sources of the standard library, if installed, and the path that a compiler without them
+/// writes.
+fn standard_library() -> Option<(PathBuf, String)> {
+    let sysroot = output_of(command("rustc", ["--print", "sysroot"]))?;
+    let version = output_of(command("rustc", ["--version", "--verbose"]))?;
+    let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: "))?;
+    Some((Path::new(&sysroot).join("lib/rustlib/src/rust"), format!("/rustc/{commit}")))
 }
 
 /// The folder in which cargo builds. The environment can place it outside the repository.

@@ -5,9 +5,9 @@ mod tally;
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
-use crate::process::{announce, cargo, command_line, run as run_command};
+use crate::process::{announce, cargo, command_line, root, run as run_command};
 use crate::{debian, envoy, module};
 use checks::Checks;
 use tally::Tally;
@@ -51,6 +51,11 @@ fn suites() -> Result<Vec<(String, Command)>> {
     if envoy::from_environment()?.is_some() {
         println!("SLUICE_ENVOY is set: the tests do not run on other versions of Envoy");
         return Ok(suites);
+    }
+    for module in ON_OLDER_ENVOYS {
+        // Without this check, a renamed module would silently test nothing.
+        let file = root().join("tests/tests/envoy").join(module).with_extension("rs");
+        ensure!(file.is_file(), "{} is missing: correct ON_OLDER_ENVOYS", file.display());
     }
     for version in &envoy::OLDER {
         // With `--workspace`, cargo reuses the dependencies that the first suite has compiled. For

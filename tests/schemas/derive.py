@@ -1,4 +1,4 @@
-"""Writes the schemas beside this file; README.md says from what, and how to run it."""
+"""Writes the schemas next to this file; README.md lists the sources and how to run it."""
 
 import json
 from pathlib import Path

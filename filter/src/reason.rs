@@ -41,41 +41,41 @@ macro_rules! reasons {
 
 reasons! {
     ReadTimeout = "read_timeout", grpc 4, envoy [],
-        "The upstream sent nothing for `timeouts.read`.";
+        "No chunk arrived from the upstream for `timeouts.read`.";
     SendTimeout = "send_timeout", grpc 4, envoy [],
-        "No chunk of the upload reached the upstream for `timeouts.send`.";
+        "No chunk of an incomplete request was sent to the upstream for `timeouts.send`.";
     RequestTimeout = "request_timeout", grpc 4, envoy ["response_timeout", "upstream_response_timeout", "request_overall_timeout"],
-        "The response was not complete within `timeouts.request` or the timeout of the proxy's route, or the upload was not complete within Envoy's `request_timeout`.";
+        "The response was not complete within `timeouts.request` or the timeout of the proxy's route, or the request was not complete within Envoy's `request_timeout`.";
     PerTryTimeout = "per_try_timeout", grpc 4, envoy ["upstream_per_try_timeout", "upstream_per_try_idle_timeout"],
-        "No attempt received response headers within `timeouts.per_try`, or within the per-try timeout of the proxy's route.";
+        "No attempt got a response within `timeouts.per_try` or the per-try timeout of the proxy's route.";
     IdleTimeout = "idle_timeout", grpc 4, envoy ["stream_idle_timeout"],
-        "The stream was idle for the proxy's `stream_idle_timeout`.";
+        "The stream was idle for Envoy's `stream_idle_timeout`.";
     DurationLimit = "duration_limit", grpc 4, envoy ["max_duration_timeout", "upstream_max_stream_duration_reached"],
-        "The stream lasted longer than the proxy allows.";
+        "The stream exceeded the maximum duration that the proxy allows.";
     ConnectFailure = "connect_failure", grpc 14,
         envoy ["remote_connection_failure", "local_connection_failure", "connection_failure"],
         "The proxy could not connect to the upstream.";
     ConnectTimeout = "connect_timeout", grpc 14, envoy ["connection_timeout"],
-        "The connection to the upstream took longer than the cluster's `connect_timeout`.";
+        "Connecting to the upstream exceeded the cluster's `connect_timeout`.";
     UpstreamReset = "upstream_reset", grpc 14,
         envoy ["connection_termination", "remote_reset", "upstream_reset_after_response_started"],
-        "The upstream reset the stream, or closed its connection, before the response was complete.";
+        "The upstream reset the stream or closed the connection before its response was complete.";
     UpstreamRefused = "upstream_refused", grpc 14, envoy ["remote_refused_stream_reset"],
-        "The upstream refused the stream before it processed it.";
+        "The upstream refused the stream before it processed the request.";
     ProtocolError = "protocol_error", grpc 14, envoy ["protocol_error"],
-        "The upstream sent data that is not valid HTTP, or incomplete headers.";
+        "The upstream's response was not valid HTTP, or its headers were incomplete.";
     Overflow = "overflow", grpc 14, envoy ["overflow"],
-        "The cluster's circuit breaker is open: too many concurrent connections or requests.";
+        "The cluster's circuit breaker is open: too many connections or requests.";
     NoHealthyUpstream = "no_healthy_upstream", grpc 14, envoy ["no_healthy_upstream"],
         "The cluster has no healthy endpoint.";
     NoCluster = "no_cluster", grpc 14, envoy ["cluster_not_found"],
         "The proxy's route names a cluster that does not exist.";
     BodyTooLarge = "body_too_large", grpc 8, envoy ["request_payload_too_large", "request_payload_exceeded_retry_buffer_limit", "response_payload_too_large"],
-        "A body exceeds a buffer limit. For a request: `buffering.max_bytes`, the proxy's buffer limit, or its limit for bodies that it may retry. For a response: the proxy's buffer limit.";
+        "A body exceeds a buffer limit: a request `buffering.max_bytes`, the proxy's buffer, or the proxy's buffer for retries; a response the proxy's buffer.";
     DrainCut = "drain_cut", grpc 14, envoy [],
-        "A drain ended the stream after a whole event or line, because the route's `drain` is `cut`.";
+        "A drain cut the stream at a boundary, because the route has `drain: cut`.";
     ClientClosed = "client_closed", grpc 1, envoy ["downstream_remote_disconnect", "http2.remote_reset"],
-        "The client closed its connection, or reset the stream, before the response was complete.";
+        "The client closed the stream before its response was complete.";
 }
 
 /// How Envoy's details begin when an upstream broke before its head was complete; the cause follows in braces, and more after a bar.

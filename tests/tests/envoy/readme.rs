@@ -9,10 +9,10 @@ use sluice_tests::http1::Client;
 use sluice_tests::root;
 use sluice_tests::upstream::Upstream;
 
-/// The YAML under "Put it into Envoy".
+/// The YAML under "Install into Envoy".
 fn snippet() -> Value {
     let readme = fs::read_to_string(root().join("README.md")).expect("the README exists");
-    let (_, section) = readme.split_once("\n## Put it into Envoy\n").expect("the section");
+    let (_, section) = readme.split_once("\n## Install into Envoy\n").expect("the section");
     let (_, block) = section.split_once("\n```yaml\n").expect("the section has YAML");
     let (text, _) = block.split_once("\n```\n").expect("a block has an end");
     let filters: [Value; 1] = serde_saphyr::from_str(text).expect("a list of one filter");

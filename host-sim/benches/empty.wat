@@ -1,4 +1,4 @@
-;; A filter whose callbacks do nothing: what remains is what the host costs.
+;; A filter whose callbacks do nothing, so that only the host has a cost.
 (module
   (memory (export "memory") 1)
   (func (export "proxy_abi_version_0_2_1"))

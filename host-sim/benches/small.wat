@@ -1,4 +1,4 @@
-;; The smallest filter that does something: reads two request headers and sets a third.
+;; A minimal filter: it reads two request headers and sets a third.
 (module
   (import "env" "proxy_get_header_map_value"
     (func $get (param i32 i32 i32 i32 i32) (result i32)))
@@ -7,7 +7,7 @@
   (memory (export "memory") 1)
   (data (i32.const 64) ":path" ":authority" "x-small" "seen")
   (func (export "proxy_abi_version_0_2_1"))
-  ;; A value is looked at in the callback that asked for it, so that one place serves them all.
+  ;; Each value is used only in the callback that reads it, so one address is enough.
   (func (export "proxy_on_memory_allocate") (param i32) (result i32) i32.const 4096)
   (func (export "proxy_on_vm_start") (param i32 i32) (result i32) i32.const 1)
   (func (export "proxy_on_configure") (param i32 i32) (result i32) i32.const 1)

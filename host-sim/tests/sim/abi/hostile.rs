@@ -130,7 +130,8 @@ fn memory_does_not_grow_beyond_its_limit() {
 
 #[test]
 fn invalid_allocation_is_rejected() {
-    for (answer, status) in [("i32.const 0", "6"), ("i32.const -4", "6"), ("i32.const 262143", "6")]
+    for (address, status) in
+        [("i32.const 0", "6"), ("i32.const -4", "6"), ("i32.const 262143", "6")]
     {
         let guest = on(
             "request_headers",
@@ -139,12 +140,12 @@ fn invalid_allocation_is_rejected() {
         );
         let lying = text(&guest).replace(
             "(local $at i32)\n    (local.set $at (global.get $heap))",
-            &format!("(local $at i32) (return ({answer}))\n (local.set $at (global.get $heap))"),
+            &format!("(local $at i32) (return ({address}))\n (local.set $at (global.get $heap))"),
         );
         let module = compile_raw(&lying).unwrap();
         let process = Process::new(Profile::Generic, 1);
         let mut run = Run::with(&process, &module, PluginOptions::default());
-        assert_eq!(run.logged_on_request(), [status, status], "{answer}");
+        assert_eq!(run.logged_on_request(), [status, status], "{address}");
     }
 }
 
@@ -222,19 +223,19 @@ fn envoy_sends_503_after_a_trap_or_cuts_a_started_response() {
     };
     let headers = [(":status", "503")].into_iter().collect();
     let part = Part::Headers { map: headers, end: true };
-    let answer = |stream| vec![reply(stream), Effect::Response { stream, part: part.clone() }];
-    assert_eq!(out[1..], answer(trapping));
-    assert_eq!(run.effects_without_logs(), [], "the others notice when something happens to them");
+    let replies = |stream| vec![reply(stream), Effect::Response { stream, part: part.clone() }];
+    assert_eq!(out[1..], replies(trapping));
+    assert_eq!(run.effects_without_logs(), [], "the other streams end with their next event");
     run.vm.response_headers(waiting, response(), true);
-    assert_eq!(run.effects_without_logs(), answer(waiting));
+    assert_eq!(run.effects_without_logs(), replies(waiting));
     run.vm.response_body(streaming, b"x", false);
     let cut = Effect::Reset { stream: streaming, cause: ResetCause::Trap };
     assert_eq!(run.effects_without_logs(), [cut]);
     run.vm.response_body(streaming, b"x", true);
     let later = run.get(true);
-    assert_eq!(run.effects_without_logs(), answer(later), "no later request is served");
+    assert_eq!(run.effects_without_logs(), replies(later), "no later request is served");
     run.vm.close_http(waiting);
-    assert_eq!(run.out(), [], "no guest code runs any more");
+    assert_eq!(run.out(), [], "the crashed guest runs no code");
 }
 
 #[test]
@@ -378,7 +379,7 @@ fn scripted_guest() -> &'static Module {
         let configure =
             "(drop (call $get_buffer_bytes (i32.const 7) (i32.const 0) (i32.const -1) @p @n))
             (global.set $script (i32.load @p))";
-        let answering = [
+        let with_result = [
             "request_headers",
             "request_body",
             "request_trailers",
@@ -390,7 +391,7 @@ fn scripted_guest() -> &'static Module {
             "upstream_data",
             "done",
         ];
-        let telling = [
+        let without_result = [
             "tick",
             "log",
             "delete",
@@ -401,10 +402,10 @@ fn scripted_guest() -> &'static Module {
             "downstream_connection_close",
         ];
         let mut guest = on("configure", configure) + &step;
-        for name in answering {
+        for name in with_result {
             guest += &on(name, "(return (call $step))");
         }
-        for name in telling {
+        for name in without_result {
             guest += &on(name, "(drop (call $step))");
         }
         let wasm = wat::parse_str(text(&guest)).unwrap();
@@ -420,8 +421,8 @@ fn number() -> impl Strategy<Value = u32> {
 
 fn step() -> impl Strategy<Value = Vec<u8>> {
     let call = 0..CALLS.len() as u8;
-    let answer = prop_oneof![Just(0_u32), Just(1), any::<u32>()];
-    (call, proptest::collection::vec(number(), 12), answer).prop_map(|(call, numbers, answer)| {
+    let result = prop_oneof![Just(0_u32), Just(1), any::<u32>()];
+    (call, proptest::collection::vec(number(), 12), result).prop_map(|(call, numbers, result)| {
         let mut bytes = vec![call, 0, 0, 0];
         for number in numbers.into_iter().chain([answer]) {
             bytes.extend(number.to_le_bytes());
@@ -445,10 +446,10 @@ fn live(profile: Profile, script: Vec<u8>) -> Vec<Effect> {
     vm.tick(plugin);
     vm.request_headers(second, request(), true);
     vm.request_trailers(first, [("t", "1")].into_iter().collect());
-    vm.downstream_data(tcp, b"ask", false);
+    vm.downstream_data(tcp, b"request", false);
     vm.response_headers(first, response(), false);
     vm.response_body(first, &[0; 4096], false);
-    vm.upstream_data(tcp, b"answer", true);
+    vm.upstream_data(tcp, b"response", true);
     vm.tick(plugin);
     vm.response_headers(second, response(), true);
     for call in 1..4 {

@@ -41,7 +41,7 @@ fn lines_below_the_log_level_are_dropped_and_the_guest_can_read_the_level() {
         let mut effects = Vec::new();
         vm.drain_effects(&mut effects);
         let expected = Effect::Log { level: LogLevel::Error, text: "\u{3}".into() };
-        assert_eq!(effects, [expected], "the level, 3, stands where the guest wanted it");
+        assert_eq!(effects, [expected], "the level, 3, is at the address of the guest");
     }
 }
 

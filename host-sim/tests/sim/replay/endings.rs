@@ -73,8 +73,8 @@ const RETRIES: &str =
 #[test]
 fn envoy_failures_have_their_status_text_details_and_flags() {
     use Outcome::{Complete, Cut};
-    let rejection = "upstream connect error or disconnect/reset before headers.";
-    let limits = r#"{"headers":[["x-envoy-upstream-rq-timeout-ms","2000"],["x-envoy-upstream-rq-per-try-timeout-ms","500"]]}"#;
+    let prefix = "upstream connect error or disconnect/reset before headers.";
+    let timeouts = r#"{"headers":[["x-envoy-upstream-rq-timeout-ms","2000"],["x-envoy-upstream-rq-per-try-timeout-ms","500"]]}"#;
     for (request, upstream, (status, body, end, by), details, flags) in [
         ("{}", r#"{"status":503}"#, (503, "", Complete, EndedBy::Upstream), "via_upstream", 0),
         (
@@ -113,7 +113,7 @@ fn envoy_failures_have_their_status_text_details_and_flags() {
             0x4,
         ),
         (
-            limits,
+            timeouts,
             r#"{"end":"never"}"#,
             (504, "upstream request timeout", Complete, EndedBy::Proxy),
             "upstream_per_try_timeout",
@@ -153,7 +153,7 @@ fn envoy_failures_have_their_status_text_details_and_flags() {
             0x4,
         ),
     ] {
-        let text = if body.starts_with(' ') { format!("{rejection}{body}") } else { body.into() };
+        let text = if body.starts_with(' ') { format!("{prefix}{body}") } else { body.into() };
         let (ended, logged) = ending(Profile::Envoy, request, upstream);
         assert_eq!(ended, Ending::new(status, &text, end, by), "{upstream}");
         let at_the_end = [details, &flags.to_string(), &status.to_string()];
@@ -191,7 +191,7 @@ fn generic_host_has_no_response_details() {
 
 /// One client that closes its connection before the response and one that closes it within the
 /// response.
-const LEAVING: &str = r#"
+const CLIENTS_CLOSE: &str = r#"
     {"at":"0s","connection":"a","request":{},"upstream":{"after":"9s"}}
     {"at":"1s","connection":"a","close":"client"}
     {"at":"2s","connection":"b","request":{},"upstream":{"body":[{"after":"1s","text":"x","times":9}]}}
@@ -199,7 +199,7 @@ const LEAVING: &str = r#"
 
 #[test]
 fn envoy_details_report_a_client_disconnect() {
-    run(Profile::Envoy, &on("log", &log_details()), LEAVING, |report| {
+    run(Profile::Envoy, &on("log", &log_details()), CLIENTS_CLOSE, |report| {
         let logged: Vec<_> = report.log.iter().map(|line| line.text.as_str()).collect();
         let details = "downstream_remote_disconnect";
         assert_eq!(logged, [details, "16384", "none", details, "16384", "200"]);
@@ -213,17 +213,17 @@ fn envoy_details_report_a_client_disconnect() {
 fn decision_in_the_last_callback_is_in_the_report() {
     let guest =
         on("request_headers", &report_decision(r"{\'route\':\'a\',\'reason\':\'not_yet\'}"))
-            + &on("log", &report_decision(r"{\'reason\':\'told_late\'}"));
+            + &on("log", &report_decision(r"{\'reason\':\'late\'}"));
     let ends = [
         r#"{"at":"9s","request":{}}"#,
         r#"{"at":"9s","request":{},"upstream":{"end":"refused"}}"#,
         r#"{"at":"9s","request":{},"upstream":{"status":200,"body":[{"text":"x"}],"end":"reset"}}"#,
     ];
     for profile in [Profile::Envoy, Profile::Generic] {
-        run(profile, &guest, &[LEAVING, &ends.join("\n")].join("\n"), |report| {
+        run(profile, &guest, &[CLIENTS_CLOSE, &ends.join("\n")].join("\n"), |report| {
             assert_eq!(report.exchanges.len(), 5);
             for exchange in &report.exchanges {
-                assert_eq!(exchange.reason.as_deref(), Some("told_late"), "{exchange:?}");
+                assert_eq!(exchange.reason.as_deref(), Some("late"), "{exchange:?}");
                 assert_eq!(exchange.route.as_deref(), Some("a"));
                 assert_eq!(exchange.decisions.len(), 2);
             }
@@ -249,23 +249,23 @@ fn open_exchange_has_no_ended_by() {
 }
 
 /// Sends a local reply or a reset for the second context, in the tick after 500 ms.
-fn at_a_tick(act: &str) -> String {
+fn act_in_tick(act: &str) -> String {
     on("configure", "(drop (call $set_tick_period_milliseconds (i32.const 1000)))")
         + &on("tick", &format!("(drop (call $set_effective_context (i32.const 2))) {act}"))
         + &on("log", &(log_details() + &report_decision(r"{\'reason\':\'gap\'}")))
 }
 
-const ANSWER: &str =
+const REPLY: &str =
     r#"(drop (call $send_local_response (i32.const 504) @"" @"late" @"" (i32.const -1)))"#;
 const RESET: &str = "(drop (call $close_stream (i32.const 1)))";
 
 #[test]
 fn filter_can_reply_or_reset_in_a_tick() {
     let silent = r#"{"at":"0s","request":{},"upstream":{"after":"9s"}}"#;
-    let begun =
+    let started =
         r#"{"at":"0s","request":{},"upstream":{"body":[{"text":"x"},{"after":"9s","text":"y"}]}}"#;
     let ended = |trace: &str, act: &str| {
-        run(Profile::Envoy, &at_a_tick(act), trace, |report| {
+        run(Profile::Envoy, &act_in_tick(act), trace, |report| {
             let exchange = &report.exchanges[0];
             assert_eq!(exchange.reason.as_deref(), Some("gap"));
             assert!(exchange.last_byte.as_millis() <= 1000, "{exchange:?}");
@@ -273,16 +273,16 @@ fn filter_can_reply_or_reset_in_a_tick() {
             (Ending::of(exchange), logged.collect::<Vec<_>>())
         })
     };
-    let (end, logged) = ended(silent, ANSWER);
+    let (end, logged) = ended(silent, REPLY);
     assert_eq!(end, Ending::new(504, "late", Outcome::Complete, EndedBy::Filter));
     assert_eq!(logged, ["", "0", "504"]);
     let (end, logged) = ended(silent, RESET);
     assert_eq!((end.status, end.end, end.by), (None, Outcome::Cut, Some(EndedBy::Filter)));
     assert_eq!(logged, ["wasm_close_stream", "0", "none"]);
-    let (end, logged) = ended(begun, RESET);
+    let (end, logged) = ended(started, RESET);
     assert_eq!(end, Ending::new(200, "x", Outcome::Cut, EndedBy::Filter));
     assert_eq!(logged, ["via_upstream", "0", "200"]);
-    let (end, _) = ended(begun, ANSWER);
+    let (end, _) = ended(started, REPLY);
     assert_eq!(end, Ending::new(200, "x", Outcome::Cut, EndedBy::Filter));
 }
 

@@ -68,7 +68,7 @@ fn upgrade_carries_chunks_in_both_directions_until_one_side_closes() {
 #[test]
 fn upgrade_that_the_upstream_ends_closes_its_connection() {
     let again = r#"{"at":"9s","connection":"c","request":{}}"#;
-    for (upstream, ended, bytes, refused) in [
+    for (upstream, ended, bytes, rejected) in [
         (r#"{"status":101}"#, 0, 0, false),
         (r#"{"status":101,"body":[{"after":"5s","text":"bye"}]}"#, 5, 3, false),
         (
@@ -89,9 +89,9 @@ fn upgrade_that_the_upstream_ends_closes_its_connection() {
             );
             assert_eq!((upgraded.last_byte.as_secs(), upgraded.body_bytes), (ended, bytes));
             // Only a response can announce that its connection closes.
-            assert_eq!((upgraded.closed, next.opening), (refused, 2), "{upstream}");
+            assert_eq!((upgraded.closed, next.opening), (rejected, 2), "{upstream}");
             assert!(
-                !refused || upgraded.upstream.body_bytes == 0,
+                !rejected || upgraded.upstream.body_bytes == 0,
                 "a client without an upgrade sends no chunks"
             );
         });
@@ -100,7 +100,7 @@ fn upgrade_that_the_upstream_ends_closes_its_connection() {
 
 /// Forwards four bytes of the first chunk and nothing of the others. It replaces the whole buffer,
 /// because Envoy does not replace a part of one.
-const TAIL: &str = r#"
+const TRUNCATE: &str = r#"
     (drop (call $get_buffer_bytes (i32.const 1) (i32.const 0) (i32.const 4) @p @n))
     (if (i32.load (i32.const 32)) (then (i32.store @n (i32.const 0))))
     (drop (call $set_buffer_bytes (i32.const 1) (i32.const 0) (local.get $b) (i32.load @p) (i32.load @n)))
@@ -110,14 +110,14 @@ const TAIL: &str = r#"
 fn truncated_body_has_exactly_the_remaining_bytes() {
     let trace = r#"{"at":"0s","request":{},"upstream":{"body":[{"after":"10ms","text":"abcdef"},{"after":"10ms","text":"ghijkl","times":3}],"trailers":[]},"expect":{"body_bytes":4,"body_sha256":"88d4266fd4e6338d13b845fcf289579d209c897823b9217da3e161936f031589","first_byte":"10ms..10ms","last_byte":"40ms..40ms","end":"complete"}}"#;
     for profile in BOTH {
-        run(profile, &on("response_body", TAIL), trace, |report| {
+        run(profile, &on("response_body", TRUNCATE), trace, |report| {
             assert_eq!(report.failures().collect::<Vec<_>>(), []);
         });
     }
 }
 
 /// In each tick, replies to the next stream or resets it.
-const ONE_A_TICK: &str = r#"
+const END_ONE_STREAM: &str = r#"
     (drop (call $set_effective_context (i32.add (i32.const 2) (i32.load (i32.const 32)))))
     (if (i32.and (i32.load (i32.const 32)) (i32.const 1))
       (then (drop (call $close_stream (i32.const 1))))
@@ -129,13 +129,13 @@ const STREAMS: u32 = 2000;
 #[test]
 fn tick_ends_the_intended_one_of_thousands_of_streams() {
     let guest = on("configure", "(drop (call $set_tick_period_milliseconds (i32.const 10)))")
-        + &on("tick", ONE_A_TICK);
+        + &on("tick", END_ONE_STREAM);
     let mut trace = String::from(r#"{"at":"0s","connection":"c","open":{"protocol":"HTTP/2"}}"#);
     for number in 0..STREAMS {
         let upstream = match number % 4 {
             0 | 1 => r#"{"end":"never"}"#,
             _ => {
-                r#"{"status":200,"headers":[],"body":[{"after":"3ms","text":"begun"},{"after":"1h","text":"x"}]}"#
+                r#"{"status":200,"headers":[],"body":[{"after":"3ms","text":"begin"},{"after":"1h","text":"x"}]}"#
             }
         };
         trace += &format!(
@@ -147,11 +147,11 @@ fn tick_ends_the_intended_one_of_thousands_of_streams() {
         assert!(first <= Duration::from_millis(10));
         for (number, exchange) in (0u32..).zip(&report.exchanges) {
             let tick = first + Duration::from_millis(10) * number;
-            let begun = Some(Duration::from_millis(3));
+            let started = Some(Duration::from_millis(3));
             let expected = match number % 4 {
                 0 => (Some(504), Some(tick), 4, Outcome::Complete),
                 1 => (None, None, 0, Outcome::Cut),
-                _ => (Some(200), begun, 5, Outcome::Cut),
+                _ => (Some(200), started, 5, Outcome::Cut),
             };
             let ended = (exchange.status, exchange.first_byte, exchange.body_bytes, exchange.end);
             assert_eq!(ended, expected, "{number}");

@@ -27,7 +27,7 @@ fn headers(request: Vec<(String, String)>) -> Headers {
 fn requests(config: &Rules, routes: usize) -> Vec<Headers> {
     (0..REQUESTS)
         .map(|number| {
-            let index = inputs::target(number, routes);
+            let index = inputs::route_of(number, routes);
             let request = headers(inputs::request(index));
             assert_eq!(config.match_route(&RequestView::new(&request)), Some(index));
             request
@@ -46,7 +46,7 @@ fn matching(criterion: &mut Criterion) {
             bencher.iter(|| config.match_route(views.next().expect("a cycle has no end")));
         });
 
-        let stray = headers(inputs::stray());
+        let stray = headers(inputs::unmatched_request());
         let stray = RequestView::new(&stray);
         assert_eq!(config.match_route(&stray), None);
         group.bench_function(BenchmarkId::new("none", routes), |bencher| {

@@ -15,7 +15,7 @@ fn assemble(text: &str) -> Vec<u8> {
 }
 
 fn requests() -> Vec<HeaderMap> {
-    let request = |number| inputs::request(inputs::target(number, inputs::ROUTES));
+    let request = |number| inputs::request(inputs::route_of(number, inputs::ROUTES));
     (0..inputs::ROUTES).map(|number| request(number).into_iter().collect()).collect()
 }
 
@@ -37,7 +37,7 @@ fn exchange(criterion: &mut Criterion) {
     let mut sluice = Worker::new(&module(&filter()), &inputs::configuration(inputs::ROUTES));
     for (number, request) in requests.iter().enumerate() {
         sluice.exchange(request);
-        let limit = inputs::limit_ms(inputs::target(number, inputs::ROUTES));
+        let limit = inputs::timeout_ms(inputs::route_of(number, inputs::ROUTES));
         assert_eq!(sluice.sent("x-envoy-upstream-rq-timeout-ms"), Some(limit));
     }
     let mut next = requests.iter().cycle();

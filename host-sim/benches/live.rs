@@ -20,7 +20,7 @@ fn main() {
     let mut worker = Worker::new(&module(&filter()), &configuration);
     let before = worker.vm.memory_bytes();
     for number in 0..STREAMS {
-        let route = inputs::streaming(number, inputs::ROUTES);
+        let route = inputs::streaming_route_of(number, inputs::ROUTES);
         let request: HeaderMap = inputs::request(route).into_iter().collect();
         worker.begin(&request);
     }

@@ -10,7 +10,7 @@ from cloudcoil.models.kubernetes.core.v1 import Service
 
 
 def strict(schema):
-    """What `kubectl apply` sends is checked strictly: unknown fields and nulls are mistakes."""
+    """Returns the schema without descriptions and without nulls; unknown fields are forbidden."""
     if isinstance(schema, list):
         return [strict(item) for item in schema]
     if not isinstance(schema, dict):

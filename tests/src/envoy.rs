@@ -1,225 +1,206 @@
-//! A real Envoy: started from a bootstrap, asked through its admin port, stopped when dropped.
+//! A real Envoy: started from a bootstrap, inspected through its admin port, stopped when dropped.
 
 mod bootstrap;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::http1::Client;
+use crate::process::ServerProcess;
 use crate::{eventually, root};
 pub use bootstrap::{Bootstrap, manifests, yaml};
-
-/// What is shown of the log of an Envoy whose test failed.
-const SHOWN_LINES: usize = 60;
 
 /// A running Envoy.
 #[derive(Debug)]
 pub struct Envoy {
-    /// Where its first listener listens.
+    /// The port of its first listener.
     pub port: u16,
-    /// Where it answers about itself.
+    /// The admin port.
     pub admin: u16,
-    process: Child,
-    folder: TempDir,
+    process: ServerProcess,
     bootstrap: Bootstrap,
 }
 
-/// How often Envoy judged a discovered configuration.
-struct Verdicts {
+/// How many discovered configurations Envoy has accepted and rejected.
+struct ConfigCounts {
     accepted: u64,
-    refused: u64,
+    rejected: u64,
 }
 
-/// What became of a configuration that was pushed.
+/// The result of a configuration push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushed {
-    /// It is in force.
+pub enum PushResult {
+    /// The configuration is in force.
     Accepted,
-    /// It is not, and the one before still is.
-    Refused,
+    /// The previous configuration stays in force.
+    Rejected,
 }
 
 impl Envoy {
     /// Starts Envoy with one worker and waits until it serves.
     ///
     /// # Panics
-    /// If there is no Envoy on this machine, or it refuses the bootstrap.
+    /// If Envoy is not found, or rejects the bootstrap.
     pub fn start(bootstrap: Bootstrap) -> Self {
         Self::start_with_workers(bootstrap, 1)
     }
 
-    /// Starts Envoy with so many workers and waits until it serves.
+    /// Starts Envoy with this many workers and waits until it serves.
     ///
     /// # Panics
-    /// If there is no Envoy on this machine, or it refuses the bootstrap.
+    /// If Envoy is not found, or rejects the bootstrap.
     pub fn start_with_workers(bootstrap: Bootstrap, workers: usize) -> Self {
         Self::start_with_options(bootstrap, workers, &[])
     }
 
-    /// Starts Envoy with so many workers and further options of its command line, and waits until
-    /// it serves.
+    /// Starts Envoy with this many workers and more command-line options, and waits until it
+    /// serves.
     ///
     /// # Panics
-    /// If there is no Envoy on this machine, or it refuses the bootstrap or an option.
+    /// If Envoy is not found, or rejects the bootstrap or an option.
     pub fn start_with_options(bootstrap: Bootstrap, workers: usize, options: &[&str]) -> Self {
         let mut envoy = Self::spawn(bootstrap, workers, options);
-        let file = envoy.folder.path().join("admin");
+        let file = envoy.folder().join("admin");
         let address = eventually("Envoy to start", || {
-            if let Ok(Some(status)) = envoy.process.try_wait() {
-                panic!("Envoy ended at once ({status})");
+            if let Some(status) = envoy.process.exit_status() {
+                panic!("Envoy exited during its start ({status})");
             }
             fs::read_to_string(&file).ok().filter(|address| address.contains(':'))
         });
         envoy.admin = port(&address);
-        eventually("Envoy to be ready", || (envoy.ask("/ready").0 == 200).then_some(()));
-        let listeners: Value = serde_json::from_str(&envoy.ask("/listeners?format=json").1)
+        eventually("Envoy to be ready", || (envoy.admin_get("/ready").0 == 200).then_some(()));
+        let listeners: Value = serde_json::from_str(&envoy.admin_get("/listeners?format=json").1)
             .expect("Envoy's list of listeners is JSON");
         let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
         let found = address["port_value"].as_u64().expect("a listener has a port");
         envoy.port = found.try_into().expect("a port has 16 bits");
-        assert_eq!(envoy.verdicts().refused, 0, "Envoy refused the filter's configuration");
+        assert_eq!(envoy.config_counts().rejected, 0, "Envoy rejected the filter's configuration");
         envoy
     }
 
-    /// Starts Envoy with a bootstrap that it refuses; what it said.
+    /// Starts Envoy with a bootstrap that it rejects; returns the log.
     ///
     /// # Panics
-    /// If it goes on running.
-    pub fn refuse(bootstrap: Bootstrap) -> String {
+    /// If Envoy does not exit with an error.
+    pub fn start_rejected(bootstrap: Bootstrap) -> String {
         let mut envoy = Self::spawn(bootstrap, 1, &[]);
-        let status = eventually("Envoy to refuse", || envoy.process.try_wait().ok().flatten());
-        assert!(!status.success(), "Envoy ended well");
+        let status = eventually("Envoy to exit", || envoy.process.exit_status());
+        assert!(!status.success(), "Envoy exited without an error");
         envoy.log()
     }
 
-    /// Replaces the filter's configuration by an atomic rename and waits for Envoy's verdict; only
-    /// for a bootstrap whose filter is discovered ([`Bootstrap::discovered`]).
-    pub fn push(&mut self, configuration: &Value) -> Pushed {
+    /// Replaces the filter's configuration by an atomic rename and waits until Envoy has accepted
+    /// or rejected it. The bootstrap's filter must be discovered ([`Bootstrap::discovered`]).
+    pub fn push(&mut self, configuration: &Value) -> PushResult {
         self.push_text(&configuration.to_string())
     }
 
-    /// The same with any text in the configuration's place.
-    pub fn push_text(&mut self, configuration: &str) -> Pushed {
-        let before = self.verdicts();
-        self.bootstrap.replace_filter(self.folder.path(), configuration);
-        eventually("Envoy's verdict on a configuration", || {
-            let now = self.verdicts();
-            match (now.accepted > before.accepted, now.refused > before.refused) {
-                (_, true) => Some(Pushed::Refused),
-                (true, false) => Some(Pushed::Accepted),
+    /// [`push`](Self::push) with any text as the configuration.
+    pub fn push_text(&mut self, configuration: &str) -> PushResult {
+        let before = self.config_counts();
+        self.bootstrap.replace_filter(self.process.folder.path(), configuration);
+        eventually("Envoy to accept or reject a configuration", || {
+            let now = self.config_counts();
+            match (now.accepted > before.accepted, now.rejected > before.rejected) {
+                (_, true) => Some(PushResult::Rejected),
+                (true, false) => Some(PushResult::Accepted),
                 (false, false) => None,
             }
         })
     }
 
-    /// Changes the value of each field of this name in one of the example's files, and replaces the
-    /// file by an atomic rename.
+    /// Changes each field of this name in one of the example's files, and replaces the file by an
+    /// atomic rename.
     pub fn replace(&mut self, file: &str, field: &str, mut change: impl FnMut(&mut Value)) {
-        self.bootstrap.replace(self.folder.path(), file, field, &mut change);
+        self.bootstrap.replace(self.process.folder.path(), file, field, &mut change);
     }
 
-    fn verdicts(&self) -> Verdicts {
+    fn config_counts(&self) -> ConfigCounts {
         let count = |name: &str| self.stat(&format!("{}.{name}", bootstrap::DISCOVERY));
-        Verdicts {
+        ConfigCounts {
             accepted: count("config_reload"),
-            refused: count("config_fail") + count("update_rejected"),
+            rejected: count("config_fail") + count("update_rejected"),
         }
     }
 
-    /// The value of a counter or gauge; 0 if Envoy has none of this name.
+    /// The value of a counter or gauge; 0 if it does not exist.
     ///
     /// # Panics
-    /// If the value is no number.
+    /// If the value is not a number.
     pub fn stat(&self, name: &str) -> u64 {
-        let (_, text) = self.ask(&format!("/stats?filter=^{}$", name.replace('.', "\\.")));
+        let (_, text) = self.admin_get(&format!("/stats?filter=^{}$", name.replace('.', "\\.")));
         let value = text.trim().rsplit_once(": ").map(|(_, value)| value);
-        value.map_or(0, |value| value.parse().unwrap_or_else(|_| panic!("{text:?} is no number")))
+        value.map_or(0, |value| {
+            value.parse().unwrap_or_else(|_| panic!("expected a number, found {text:?}"))
+        })
     }
 
     /// Waits until a counter or gauge has this value.
-    pub fn await_stat(&self, name: &str, value: u64) {
-        let what = format!("{name} to be {value}, it is {}", self.stat(name));
-        eventually(&what, || (self.stat(name) == value).then_some(()));
+    pub fn wait_for_stat(&self, name: &str, value: u64) {
+        let awaited = format!("{name} to be {value}, it was {}", self.stat(name));
+        eventually(&awaited, || (self.stat(name) == value).then_some(()));
     }
 
-    /// Its process.
+    /// The process id.
     pub fn process(&self) -> u32 {
         self.process.id()
     }
 
-    /// The folder where its files lie.
+    /// The folder of its configuration files.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.process.folder.path()
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        self.process.log()
     }
 
-    /// Asks the admin port; status and text.
-    pub fn ask(&self, path: &str) -> (u16, String) {
-        let response = Client::once(self.admin, path);
+    /// Sends a GET request to the admin port; returns status and body.
+    pub fn admin_get(&self, path: &str) -> (u16, String) {
+        let response = Client::get_once(self.admin, path);
         (response.status, String::from_utf8_lossy(&response.body.bytes).into_owned())
     }
 
-    /// Gives an order to the admin port.
+    /// Sends a POST request to the admin port.
     ///
     /// # Panics
-    /// If it is not carried out.
-    pub fn order(&self, path: &str) {
+    /// If the status is not 200.
+    pub fn admin_post(&self, path: &str) {
         let response = Client::connect(self.admin).post(path, b"");
-        assert_eq!(response.status, 200, "Envoy's admin port to {path}");
+        assert_eq!(response.status, 200, "POST {path} to Envoy's admin port");
     }
 
     fn spawn(bootstrap: Bootstrap, workers: usize, options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let configuration = bootstrap.write(folder.path());
-        let log = File::create(folder.path().join("log")).expect("a file in a folder of our own");
-        let process = command()
-            .current_dir(root())
-            .arg("-c")
-            .arg(configuration)
-            .arg("--admin-address-path")
-            .arg(folder.path().join("admin"))
-            .args(["--use-dynamic-base-id", "--log-level", "warning"])
-            .args(["--concurrency", &workers.to_string()])
-            .args(options)
-            // Access logs are waited for.
-            .args(["--file-flush-interval-msec", "20"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("Envoy can be started");
-        Self { port: 0, admin: 0, process, folder, bootstrap }
-    }
-}
-
-impl Drop for Envoy {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            let shown = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-            eprintln!("--- the end of Envoy's log\n{shown}\n---");
-        }
+        let process = ServerProcess::start("Envoy", |folder| {
+            let mut command = command();
+            command
+                .current_dir(root())
+                .arg("-c")
+                .arg(bootstrap.write(folder.path()))
+                .arg("--admin-address-path")
+                .arg(folder.path().join("admin"))
+                .args(["--use-dynamic-base-id", "--log-level", "warning"])
+                .args(["--concurrency", &workers.to_string()])
+                .args(options)
+                // Tests wait for access log lines.
+                .args(["--file-flush-interval-msec", "20"]);
+            command
+        });
+        Self { port: 0, admin: 0, process, bootstrap }
     }
 }
 
 /// A command that starts Envoy.
 ///
 /// # Panics
-/// If there is none on this machine.
+/// If Envoy is not found.
 pub fn command() -> Command {
-    let ours = root().join("target/envoy/envoy");
-    let program = std::env::var_os("SLUICE_ENVOY").map_or(ours, PathBuf::from);
+    let fetched = root().join("target/envoy/envoy");
+    let program = std::env::var_os("SLUICE_ENVOY").map_or(fetched, PathBuf::from);
     assert!(
         program.is_file(),
         "no Envoy at {}: run `cargo xtask envoy`, or name one in SLUICE_ENVOY",
@@ -230,5 +211,5 @@ pub fn command() -> Command {
 
 fn port(address: &str) -> u16 {
     let port = address.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    port.unwrap_or_else(|| panic!("{address:?} has no port"))
+    port.unwrap_or_else(|| panic!("expected an address with a port, found {address:?}"))
 }

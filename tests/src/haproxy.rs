@@ -1,49 +1,46 @@
-//! A real HAProxy that spreads connections over proxies, as a TCP load balancer in front of a fleet
-//! does: it knows nothing of HTTP but the health check.
+//! A real HAProxy that distributes connections over proxies, as a TCP load balancer in front of a
+//! fleet. HTTP is only used for its health checks.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
-
-use crate::{debian, eventually, steady_port};
+use crate::process::ServerProcess;
+use crate::{debian, eventually, reusable_port};
 
 /// A proxy behind the balancer.
 #[derive(Debug, Clone, Copy)]
 pub struct Server {
     /// Its name in the balancer.
     pub name: &'static str,
-    /// Where it takes HTTP/1.1, the health check included.
+    /// The port for HTTP/1.1 and for health checks.
     pub http1: u16,
-    /// Where it takes HTTP/2; the same port for a proxy that tells the two apart.
+    /// The port for HTTP/2; the same port if the proxy detects the protocol.
     pub http2: u16,
 }
 
-/// How the balancer chooses a server for a connection.
+/// The balancer's rule for choosing a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
-    /// One after the other: HAProxy's own choice.
+    /// One after the other, HAProxy's default.
     RoundRobin,
-    /// The one with the fewest connections: what HAProxy's manual advises for long sessions.
+    /// The server with the fewest connections, HAProxy's recommendation for long sessions.
     LeastConnections,
 }
 
 /// A running HAProxy.
 #[derive(Debug)]
 pub struct HaProxy {
-    /// Where it takes HTTP/1.1 connections.
+    /// The port for HTTP/1.1 connections.
     pub http1: u16,
-    /// Where it takes HTTP/2 connections.
+    /// The port for HTTP/2 connections.
     pub http2: u16,
-    process: Child,
-    folder: TempDir,
+    process: ServerProcess,
 }
 
-/// A line of HAProxy's statistics: a server in one of the two proxies of the configuration.
+/// A line of HAProxy's statistics: one server in one of the two proxies of the configuration.
 struct Line {
     proxy: String,
     server: String,
@@ -53,51 +50,46 @@ struct Line {
 
 impl HaProxy {
     /// Starts HAProxy in front of these servers and waits until it listens. It checks their health
-    /// every second, and takes two answers alike for the truth.
+    /// every second, and changes a server's state after two equal results.
     ///
     /// # Panics
-    /// If there is no HAProxy on this machine, or it does not start.
+    /// If HAProxy is not found or does not start.
     pub fn start(balance: Balance, servers: &[Server]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (http1, http2) = (steady_port(), steady_port());
-        let configuration = folder.path().join("haproxy.cfg");
-        let text = configuration_text(&socket(&folder), (http1, http2), balance, servers);
-        fs::write(&configuration, text).expect("a folder of our own");
-        let log = fs::File::create(folder.path().join("log")).expect("a folder of our own");
-        let process = debian::command("haproxy", "haproxy")
-            .args(["-db", "-f"])
-            .arg(configuration)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("HAProxy can be started");
-        let haproxy = Self { http1, http2, process, folder };
+        let (http1, http2) = (reusable_port(), reusable_port());
+        let process = ServerProcess::start("HAProxy", |folder| {
+            let file = folder.path().join("haproxy.cfg");
+            let text = configuration(&socket(folder.path()), (http1, http2), balance, servers);
+            fs::write(&file, text).expect("a temporary folder");
+            let mut command = debian::command("haproxy", "haproxy");
+            command.args(["-db", "-f"]).arg(file);
+            command
+        });
+        let haproxy = Self { http1, http2, process };
         eventually("HAProxy to listen", || {
-            UnixStream::connect(socket(&haproxy.folder)).ok()?;
+            UnixStream::connect(haproxy.socket()).ok()?;
             TcpStream::connect((Ipv4Addr::LOCALHOST, http2)).ok()
         });
         haproxy
     }
 
     /// Waits until new connections go to this server.
-    pub fn await_in(&self, server: &str) {
-        let is_in = || (self.status(server) == "UP").then_some(());
-        eventually("HAProxy to take a server in", is_in);
+    pub fn wait_until_up(&self, server: &str) {
+        let is_up = || (self.status(server) == "UP").then_some(());
+        eventually("HAProxy to mark a server as up", is_up);
     }
 
     /// Waits until no new connection goes to this server.
-    pub fn await_out(&self, server: &str) {
-        let is_out = || !self.status(server).starts_with("UP");
-        eventually("HAProxy to take a server out", || is_out().then_some(()));
+    pub fn wait_until_down(&self, server: &str) {
+        let is_down = || !self.status(server).starts_with("UP");
+        eventually("HAProxy to mark a server as down", || is_down().then_some(()));
     }
 
-    /// Tells HAProxy by hand to give this server no new connections (`drain`), or some again (`ready`).
-    pub fn set(&self, server: &str, state: &str) {
-        self.ask(&format!("set server {HTTP_1}/{server} state {state}"));
+    /// Sets the administrative state of a server: `drain` (no new connections) or `ready`.
+    pub fn set_state(&self, server: &str, state: &str) {
+        self.command(&format!("set server {HTTP_1}/{server} state {state}"));
     }
 
-    /// The connections that go to this server now.
+    /// The number of open connections to this server.
     pub fn connections(&self, server: &str) -> u64 {
         let lines = self.lines();
         lines.iter().filter(|line| line.server == server).map(|line| line.connections).sum()
@@ -106,11 +98,11 @@ impl HaProxy {
     fn status(&self, server: &str) -> String {
         let mut lines = self.lines().into_iter();
         let line = lines.find(|line| line.proxy == HTTP_1 && line.server == server);
-        line.expect("HAProxy tells about each of its servers").status
+        line.expect("the statistics list each server").status
     }
 
     fn lines(&self) -> Vec<Line> {
-        let text = self.ask("show stat -1 4 -1");
+        let text = self.command("show stat -1 4 -1");
         let mut rows = text.trim_start_matches("# ").lines().map(|row| row.split(',').collect());
         let names: Vec<&str> = rows.next().expect("HAProxy's statistics have a heading");
         let column = |name| names.iter().position(|found| *found == name).expect("a known column");
@@ -126,36 +118,30 @@ impl HaProxy {
         .collect()
     }
 
-    fn ask(&self, command: &str) -> String {
-        let mut stream = UnixStream::connect(socket(&self.folder)).expect("HAProxy answers");
-        writeln!(stream, "{command}").expect("HAProxy listens");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("HAProxy answers in text");
-        answer
+    /// Sends a command to HAProxy's socket and returns the output.
+    fn command(&self, command: &str) -> String {
+        let mut stream = UnixStream::connect(self.socket()).expect("HAProxy listens");
+        writeln!(stream, "{command}").expect("HAProxy reads commands");
+        let mut output = String::new();
+        stream.read_to_string(&mut output).expect("HAProxy writes text");
+        output
+    }
+
+    fn socket(&self) -> PathBuf {
+        socket(self.process.folder.path())
     }
 }
 
-impl Drop for HaProxy {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            eprintln!("--- HAProxy's log\n{log}---");
-        }
-    }
-}
-
-/// The two proxies of the configuration. The second follows the first in which servers are in.
+/// The two proxies of the configuration. The second takes the states of servers from the first.
 const HTTP_1: &str = "http1";
 const HTTP_2: &str = "http2";
 
-fn socket(folder: &TempDir) -> PathBuf {
-    folder.path().join("socket")
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("socket")
 }
 
-fn configuration_text(
-    socket: &std::path::Path,
+fn configuration(
+    socket: &Path,
     (http1, http2): (u16, u16),
     balance: Balance,
     servers: &[Server],

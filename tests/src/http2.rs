@@ -1,5 +1,5 @@
-//! A client of HTTP/2 without TLS, on one connection, for tests that wait: streams run beside each
-//! other, a reset and a GOAWAY are seen as such.
+//! A blocking client of HTTP/2 without TLS, on one connection. Streams run concurrently; the tests
+//! see resets and GOAWAY frames. Also upstreams that speak HTTP/2.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -13,18 +13,18 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
-/// One connection.
+/// A connection.
 #[derive(Debug)]
 pub struct Client {
     runtime: Runtime,
     sender: SendRequest<Bytes>,
     connection: JoinHandle<Result<(), h2::Error>>,
-    patience: Duration,
+    timeout: Duration,
 }
 
-/// A stream whose response has not been waited for.
+/// A stream whose response has not been read.
 #[derive(Debug)]
 pub struct Pending {
     response: ResponseFuture,
@@ -38,13 +38,13 @@ pub struct Response {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body as far as it came.
+    /// The body, as far as it was received.
     pub body: Vec<u8>,
-    /// The trailers, if any came.
+    /// The trailers, if there are any.
     pub trailers: Option<HeaderMap>,
     /// Why the stream was reset, if it was.
     pub reset: Option<Reason>,
-    /// From the request to the end of the stream.
+    /// The time from the request to the end of the stream.
     pub end_after: Duration,
 }
 
@@ -59,7 +59,7 @@ impl Client {
     /// Connects to a port of this machine.
     ///
     /// # Panics
-    /// If nobody there speaks HTTP/2.
+    /// If no HTTP/2 server listens on the port.
     pub fn connect(port: u16) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -68,38 +68,38 @@ impl Client {
             .expect("a thread for the connection");
         let (sender, connection) = runtime.block_on(async {
             let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("a listener");
-            stream.set_nodelay(true).expect("an open socket takes options");
+            stream.set_nodelay(true).expect("an open socket accepts options");
             h2::client::handshake(stream).await.expect("a peer that speaks HTTP/2")
         });
         let connection = runtime.spawn(connection);
-        Self { runtime, sender, connection, patience: PATIENCE }
+        Self { runtime, sender, connection, timeout: TEST_TIMEOUT }
     }
 
-    /// Waits this long for the end of a stream, instead of [`PATIENCE`].
-    pub fn patient(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    /// Replaces [`TEST_TIMEOUT`] as the longest wait for the end of a stream.
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
-    /// Closes the connection with whatever is under way on it.
+    /// Closes the connection and with it all streams.
     pub fn abort(&self) {
         self.connection.abort();
     }
 
-    /// Whether a new stream may begin, which a GOAWAY forbids.
-    pub fn takes_streams(&self) -> bool {
+    /// Whether a new stream may begin; false after a GOAWAY.
+    pub fn accepts_streams(&self) -> bool {
         self.runtime.block_on(async { self.sender.clone().ready().await.is_ok() })
     }
 
-    /// A whole exchange without a body.
+    /// Sends a GET request and reads the response.
     pub fn get(&mut self, path: &str) -> Response {
         let pending = self.start("GET", path, &[], Some(b""));
         self.finish(pending)
     }
 
-    /// Starts a stream; with `None` for the body it stays open for ever.
+    /// Starts a stream. Without a body, the client's side of the stream stays open.
     ///
     /// # Panics
-    /// If the connection takes no new streams.
+    /// If the connection accepts no new streams.
     pub fn start(
         &self,
         method: &str,
@@ -107,13 +107,13 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> Pending {
-        self.try_start(method, path, headers, body).expect("a connection that takes streams")
+        self.try_start(method, path, headers, body).expect("a connection that accepts streams")
     }
 
-    /// The same on a connection that may have ended.
+    /// [`start`](Self::start) on a connection that may have ended.
     ///
     /// # Errors
-    /// If the connection takes no new streams, because of a GOAWAY for example.
+    /// If the connection accepts no new streams, for example after a GOAWAY.
     ///
     /// # Panics
     /// If the request is malformed.
@@ -129,20 +129,20 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(()).expect("a test writes well-formed requests");
+        let request = request.body(()).expect("a well-formed request");
         let empty = body.is_some_and(<[u8]>::is_empty);
         let (pending, mut stream) = self.try_open(request, empty)?;
         if let Some(body) = body.filter(|body| !body.is_empty()) {
-            // A peer that has answered and ended the stream takes no body; its answer tells.
+            // This fails if the peer has responded already and ended the stream.
             let _ = stream.send_data(Bytes::copy_from_slice(body), true);
         }
         Ok(pending)
     }
 
-    /// Starts a stream whose body, unless the request ends with its head, is still to be sent.
+    /// Starts a stream; unless `end` is set, the caller sends the body.
     ///
     /// # Errors
-    /// If the connection takes no new streams, because of a GOAWAY for example.
+    /// If the connection accepts no new streams, for example after a GOAWAY.
     pub fn try_open(
         &self,
         request: Request<()>,
@@ -156,23 +156,23 @@ impl Client {
         })
     }
 
-    /// Starts a stream whose body comes in pieces and is followed by trailers.
+    /// Starts a stream and sends a body in chunks, followed by trailers.
     ///
     /// # Panics
-    /// If the connection takes no new streams, or the stream is reset.
-    pub fn upload(&self, path: &str, headers: &[(&str, &str)], pieces: &[&[u8]]) -> Pending {
+    /// If the connection accepts no new streams, or the stream is reset.
+    pub fn upload(&self, path: &str, headers: &[(&str, &str)], chunks: &[&[u8]]) -> Pending {
         let mut request = Request::post(format!("http://example.com{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(()).expect("a test writes well-formed requests");
+        let request = request.body(()).expect("a well-formed request");
         let sent = Instant::now();
         self.runtime.block_on(async {
             let mut sender = self.sender.clone().ready().await.expect("an open connection");
             let (response, mut stream) =
                 sender.send_request(request, false).expect("an open connection");
-            for piece in pieces {
-                stream.send_data(Bytes::copy_from_slice(piece), false).expect("an open stream");
+            for chunk in chunks {
+                stream.send_data(Bytes::copy_from_slice(chunk), false).expect("an open stream");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             stream.send_trailers(trailers()).expect("an open stream");
@@ -183,7 +183,7 @@ impl Client {
     /// Waits for the end of a stream.
     ///
     /// # Panics
-    /// If no response comes.
+    /// If no response begins.
     pub fn finish(&self, pending: Pending) -> Response {
         self.try_finish(pending).expect("a response")
     }
@@ -191,51 +191,50 @@ impl Client {
     /// Waits for the end of a stream; `None` if no response begins.
     ///
     /// # Panics
-    /// If nothing comes in time.
+    /// If the stream does not end before the timeout.
     pub fn try_finish(&self, pending: Pending) -> Option<Response> {
         self.runtime.block_on(async {
             let all = async {
                 let response = pending.response.await.ok()?;
-                let (head, body) = response.into_parts();
+                let (parts, body) = response.into_parts();
                 let (body, trailers, reset) = read(body).await;
                 let end_after = pending.sent.elapsed();
-                let status = head.status.as_u16();
-                Some(Response { status, headers: head.headers, body, trailers, reset, end_after })
+                let status = parts.status.as_u16();
+                Some(Response { status, headers: parts.headers, body, trailers, reset, end_after })
             };
-            timeout(self.patience, all).await.expect("the end of a stream in time")
+            timeout(self.timeout, all).await.expect("the end of a stream before the timeout")
         })
     }
 
-    /// Whether the peer said GOAWAY within this time, after which the connection ends with its last
-    /// stream.
-    pub fn leaves_within(&mut self, time: Duration) -> bool {
+    /// Whether the peer sends GOAWAY within this time and the connection ends.
+    pub fn goaway_within(&mut self, time: Duration) -> bool {
         let connection = &mut self.connection;
         let ended = self.runtime.block_on(async { timeout(time, connection).await });
         match ended {
             Err(_) => false,
             Ok(joined) => {
                 let outcome = joined.expect("the connection does not panic");
-                outcome.expect("a connection that ends in order");
+                outcome.expect("a connection that ends without an error");
                 true
             }
         }
     }
 }
 
-/// Starts an upstream that speaks HTTP/2 and answers every request with this body, in pieces of
-/// known total length, and with trailers; the port.
+/// Starts an upstream that responds to every request with these chunks, a content length and
+/// trailers; returns the port.
 ///
 /// # Panics
-/// If this machine has no port left.
-pub fn serve(pieces: &'static [&'static [u8]]) -> u16 {
-    listen(move |stream| answer(stream, pieces))
+/// If no port is free.
+pub fn serve_chunks(chunks: &'static [&'static [u8]]) -> u16 {
+    listen(move |stream| respond_in_chunks(stream, chunks))
 }
 
-/// Starts an upstream that refuses every stream; the port.
+/// Starts an upstream that resets every stream with REFUSED_STREAM; returns the port.
 ///
 /// # Panics
-/// If this machine has no port left.
-pub fn refuse() -> u16 {
+/// If no port is free.
+pub fn refuse_streams() -> u16 {
     listen(|stream| async {
         let mut connection = h2::server::handshake(stream).await?;
         while let Some(exchange) = connection.accept().await {
@@ -246,18 +245,18 @@ pub fn refuse() -> u16 {
     })
 }
 
-/// Serves each connection with `connection`, on a thread of its own; where it listens.
+/// Accepts connections on a free port and serves them on one thread; returns the port.
 pub(crate) fn listen<C>(connection: impl Fn(TcpStream) -> C + Send + 'static) -> u16
 where
     C: Future<Output = Result<(), h2::Error>> + Send + 'static,
 {
-    let (told, port) = std::sync::mpsc::channel();
+    let (sender, port) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a thread").block_on(async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
             let port = listener.local_addr().expect("a bound socket has an address").port();
-            told.send(port).expect("the caller waits for it");
+            sender.send(port).expect("the caller waits for the port");
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(connection(stream));
             }
@@ -266,16 +265,19 @@ where
     port.recv().expect("a port")
 }
 
-async fn answer(stream: TcpStream, pieces: &'static [&'static [u8]]) -> Result<(), h2::Error> {
-    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+async fn respond_in_chunks(
+    stream: TcpStream,
+    chunks: &'static [&'static [u8]],
+) -> Result<(), h2::Error> {
+    let length: usize = chunks.iter().map(|chunk| chunk.len()).sum();
     let mut connection = h2::server::handshake(stream).await?;
     while let Some(request) = connection.accept().await {
         let (_, mut respond) = request?;
-        let head = http::Response::builder().header("content-length", length);
-        let mut stream = respond.send_response(head.body(()).expect("a good head"), false)?;
+        let response = http::Response::builder().header("content-length", length).body(());
+        let mut stream = respond.send_response(response.expect("a valid response"), false)?;
         tokio::spawn(async move {
-            for piece in pieces {
-                stream.send_data(Bytes::from_static(piece), false)?;
+            for chunk in chunks {
+                stream.send_data(Bytes::from_static(chunk), false)?;
                 tokio::time::sleep(Duration::from_millis(150)).await;
             }
             stream.send_trailers(trailers())
@@ -293,12 +295,12 @@ fn trailers() -> HeaderMap {
 
 async fn read(mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>, Option<Reason>) {
     let mut bytes = Vec::new();
-    while let Some(piece) = body.data().await {
-        match piece {
-            Ok(piece) => {
-                bytes.extend_from_slice(&piece);
-                // Gives the window back; it fails on a stream that is gone, which the next read tells.
-                let _ = body.flow_control().release_capacity(piece.len());
+    while let Some(data) = body.data().await {
+        match data {
+            Ok(data) => {
+                bytes.extend_from_slice(&data);
+                // This fails on a stream that has ended; the next read returns the error.
+                let _ = body.flow_control().release_capacity(data.len());
             }
             Err(error) => return (bytes, None, Some(reason(&error))),
         }
@@ -309,7 +311,7 @@ async fn read(mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>, Option<Reaso
     }
 }
 
-/// Header fields as HTTP/2 wants them.
+/// Header fields as the `http` crate represents them.
 ///
 /// # Panics
 /// If one is malformed.
@@ -321,7 +323,7 @@ pub fn fields(fields: &[(String, String)]) -> HeaderMap {
     fields.iter().map(field).collect()
 }
 
-/// A connection that broke cancels its streams.
+/// The reason of a reset; CANCEL if the connection was lost.
 fn reason(error: &h2::Error) -> Reason {
     error.reason().unwrap_or(Reason::CANCEL)
 }

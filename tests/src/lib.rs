@@ -1,69 +1,58 @@
-//! The end-to-end harness: a real Envoy between an upstream that follows a script and clients that
-//! see every byte, because what the filter promises is what a client of a real proxy gets.
+//! The end-to-end harness: it starts a real Envoy between scripted upstreams and clients that
+//! record every byte, and compares the simulator with it.
 //!
-//! Everything runs on ports of its own and is gone when its value is dropped. Whatever goes wrong
-//! panics: a harness that reports its own trouble as a value invites tests that overlook it.
+//! | module | contents |
+//! |---|---|
+//! | [`http1`], [`http2`], [`upstream`], [`net`] | clients and upstreams on real sockets |
+//! | [`envoy`], [`etcd`], [`haproxy`], [`nginx`], [`prometheus`] | real programs, started on free ports |
+//! | [`readme_commands`] | runs the commands of an example's README |
+//! | [`conformance`] | runs one trace in the simulator and in Envoy, and compares |
+//! | [`prove`] | restarts real proxies under load and counts failed requests |
+//! | [`streams`] | measures the delay of events through Envoy |
+//!
+//! Generated inputs, the built module and the program `sluice` are in `sluice-test-kit`, which
+//! other packages use too.
+//!
+//! Servers listen on ports of their own and stop when their value is dropped. An error of the
+//! harness panics: a returned error could be overlooked by a test.
 
 #![allow(clippy::disallowed_methods, reason = "a real proxy runs on the wall clock")]
 
 pub mod conformance;
-pub mod debian;
+mod debian;
 pub mod envoy;
 pub mod etcd;
 pub mod haproxy;
 pub mod http1;
 pub mod http2;
-pub mod message;
+pub mod net;
 pub mod nginx;
+mod process;
 pub mod prometheus;
 pub mod prove;
+pub mod readme_commands;
 pub mod streams;
 pub mod upstream;
-pub mod walkthrough;
 
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// No wait of the harness is longer: a test that hangs is a test that fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub use net::{reusable_port, unused_port};
+pub use sluice_test_kit::program::root;
 
-/// The root of the repository.
-pub fn root() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().expect("the tests lie in a folder of the workspace").to_owned()
-}
+/// The longest wait of the harness; a test that waits longer fails.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Waits until `holds` gives a value.
+/// Polls until `poll` returns a value.
 ///
 /// # Panics
-/// After [`PATIENCE`], naming `what` was waited for.
-pub fn eventually<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
+/// After [`TEST_TIMEOUT`]; the message contains `awaited`.
+pub fn eventually<T>(awaited: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(value) = holds() {
+        if let Some(value) = poll() {
             return value;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(start.elapsed() < TEST_TIMEOUT, "waited {TEST_TIMEOUT:?} for {awaited}");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// A free port for a server that is stopped and started again. It lies below those that Linux gives
-/// to clients, so that no client's socket sits on it in between.
-///
-/// # Panics
-/// If there is none.
-pub fn steady_port() -> u16 {
-    const PORTS: std::ops::Range<u16> = 10_000..32_000;
-    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| fastrand::u16(PORTS).into());
-    for _ in PORTS {
-        let port = PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no port of {PORTS:?} is free");
 }

@@ -1,21 +1,22 @@
-//! The proof that a drain loses nothing: real proxies are restarted in turn behind a real load
-//! balancer, under clients that never retry and count whatever they lose. Other ways to restart a proxy
-//! stand in the same place, so that the figures can be compared.
+//! Proves that a drain loses no request: restarts real proxies behind a real load balancer, under
+//! clients that never retry and count every failed request. Other restart methods run under the
+//! same load, for comparison.
 //!
-//! Three stories: [`rolling`] restarts, [`blue_green`] switches on one proxy, and [`scale_out`].
+//! Three scenarios: [`rolling`] restarts, [`blue_green`] switches behind one proxy, and
+//! [`scale_out`].
 
-mod account;
 pub mod blue_green;
-mod crew;
+mod client_pool;
+mod client_stats;
 mod filter;
-mod http1;
-mod http2;
+mod http1_client;
+mod http2_client;
+pub mod restart;
 pub mod rolling;
 pub mod scale_out;
 mod service;
 mod table;
-pub mod ways;
 
-pub use account::{Account, Accounts, Failure, Kind, Span};
-pub use crew::{Crew, Plan};
+pub use client_pool::{ClientPool, Load};
+pub use client_stats::{AllClients, ClientKind, ClientStats, ConnectionSpan, Failure};
 pub use table::table;

@@ -1,108 +1,105 @@
-//! What the filter costs streams that never wait: thousands of event streams through an Envoy without it and one with it, and each
-//! event's delay from the upstream's write to the client's read.
+//! Measures the delay that the filter adds to events: thousands of event streams through an Envoy
+//! without the filter and through one with it, from the upstream's write to the client's read.
 //!
-//! All streams are open all the time, and the upstream sends to one way after the other, in short turns: what else happens on the
-//! machine then meets each way alike. Upstream and clients have a process each, because a process may have only so many files.
+//! All streams stay open. The upstream sends to one setup after the other, in short turns, so that
+//! other load on the machine affects each setup equally. Upstream and clients are separate
+//! processes, because the number of open files of a process is limited.
 
-mod audience;
+mod clients;
 mod event;
-mod feed;
-mod figures;
-mod files;
+mod event_reader;
+mod open_files;
 mod plot;
-mod process;
+mod process_usage;
 mod report;
-mod source;
-mod way;
+mod results;
+mod setup;
+mod upstream_process;
 
 use std::path::Path;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use audience::Audience;
+use clients::StreamClients;
 pub use event::Event;
-pub use feed::{Broken, Feed};
-pub use figures::Figures;
-use figures::Slice;
-pub use files::{TooFew, allow};
-use source::Source;
-pub use source::serve;
-use way::{Road, Way};
+pub use event_reader::{EventReader, StreamError};
+pub use open_files::{LimitTooLow, raise_open_file_limit};
+pub use results::Results;
+use results::TurnResult;
+use setup::{RunningSetup, Setup};
+use upstream_process::UpstreamProcess;
+pub use upstream_process::serve;
 
-/// Each way sends this often. Short turns keep what disturbs some of them out of the median; they are even in number, so that each of
-/// two ways is as often the first.
+/// The turns of each setup. Short turns keep disturbances of some of them out of the median; the
+/// number is even, so that each of two compared setups is equally often the first.
 const TURNS: u32 = 120;
 
-/// Before a turn counts, a part of its length of events brings its own way's data into the caches.
-const LEAD: u32 = 10;
+/// Before each measured turn, events of one tenth of its length load the caches with the setup's
+/// data.
+const WARM_UP: u32 = 10;
 
-/// What is measured.
+/// The parameters of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Open on each way at the same time.
+    /// The number of streams that are open in each setup.
     pub streams: u32,
-    /// How long each way sends in all.
+    /// How long each setup sends events, in total.
     pub length: Duration,
-    /// Events a second on each stream.
+    /// Events per second on each stream.
     pub rate: u32,
 }
 
 impl Plan {
-    /// Each way's events a second.
-    fn events_a_second(&self) -> u64 {
+    /// The events per second of each setup.
+    fn events_per_second(&self) -> u64 {
         u64::from(self.streams) * u64::from(self.rate)
     }
 
-    /// How many events a turn of this length has.
+    /// The number of events in a turn of this length.
     fn events(&self, length: Duration) -> u64 {
-        (length.as_secs_f64() * self.events_a_second() as f64).round().max(1.0) as u64
+        (length.as_secs_f64() * self.events_per_second() as f64).round().max(1.0) as u64
     }
 }
 
-/// Measures; `program` is the one that [`serve`]s where its arguments say so.
+/// Runs the measurement. `program` is an executable that calls [`serve`] when its argument is
+/// `upstream`.
 ///
 /// # Panics
-/// If an event is lost, comes twice or out of order, or a stream ends otherwise than well.
-pub fn run(plan: Plan, program: &Path, bar: &ProgressBar) -> Figures {
-    let mut source = Source::start(program);
-    let audience = Audience::new();
-    let roads = Way::ALL.map(|way| {
-        bar.set_message(format!("{} streams, {}", plan.streams, way.name()));
-        let road = Road::open(way, source.ports[way as usize]);
-        audience.tune_in(road.port, plan.streams);
-        road
+/// If an event is lost, duplicated or reordered, or a stream ends early.
+pub fn run(plan: Plan, program: &Path, bar: &ProgressBar) -> Results {
+    let mut upstream = UpstreamProcess::start(program);
+    let clients = StreamClients::new();
+    let setups = Setup::ALL.map(|setup| {
+        bar.set_message(format!("{} streams, {}", plan.streams, setup.name()));
+        let running = RunningSetup::start(setup, upstream.ports[setup as usize]);
+        clients.open_streams(running.port, plan.streams);
+        running
     });
-    let turn = plan.length / TURNS;
-    let mut slices = Vec::new();
+    let length = plan.length / TURNS;
+    let mut turns = Vec::new();
     for number in 0..TURNS {
-        for way in Way::in_turn(number) {
-            bar.set_message(way.name());
-            let (road, slice) = (&roads[way as usize], slices.len() as u32 + 1);
-            let lead = plan.events(turn / LEAD);
-            source.send(way, Event::UNCOUNTED, lead, turn / LEAD);
-            let before = road.usage();
-            let events = plan.events(turn);
-            let took = source.send(way, slice, events, turn);
-            let delays = audience.await_delays(slice, events);
-            slices.push(Slice {
-                way,
-                turn: number,
-                events,
-                took,
-                delays,
-                cpu: road.cpu_since(before),
-            });
+        for setup in Setup::in_turn(number) {
+            bar.set_message(setup.name());
+            let (running, id) = (&setups[setup as usize], turns.len() as u32 + 1);
+            let warm_up = plan.events(length / WARM_UP);
+            upstream.send(setup, Event::WARM_UP, warm_up, length / WARM_UP);
+            let before = running.usage();
+            let events = plan.events(length);
+            let took = upstream.send(setup, id, events, length);
+            let delays = clients.wait_for_delays(id, events);
+            let cpu = running.cpu_since(before);
+            turns.push(TurnResult { setup, number, events, took, delays, cpu });
             bar.inc(1);
         }
     }
-    let memory = roads.each_ref().map(Road::memory);
-    source.end();
-    audience.await_end(plan.streams * Way::ALL.len() as u32);
-    Figures { plan, slices, memory }
+    let memory = setups.each_ref().map(RunningSetup::memory);
+    upstream.end_streams();
+    clients.wait_for_end(plan.streams * Setup::ALL.len() as u32);
+    Results { plan, turns, memory }
 }
 
-/// How many steps the bar of a run has.
+/// The length of the progress bar of a run.
 pub fn steps() -> u64 {
-    u64::from(TURNS) * Way::ALL.len() as u64
+    u64::from(TURNS) * Setup::ALL.len() as u64
 }

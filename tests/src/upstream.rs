@@ -1,110 +1,112 @@
-//! An upstream that follows a script: a function that is handed each request and writes bytes as it
-//! likes, a thread for each connection.
+//! An upstream whose replies a script writes. The script is a function that receives each request
+//! and writes any bytes; it runs on the connection's thread.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::message::{Framing, Head, Reader};
+use crate::http1::Reader;
+use crate::http1::message::{Framing, Headers};
+use crate::net;
 
 /// A running upstream.
 #[derive(Debug)]
 pub struct Upstream {
-    /// Where it listens.
+    /// The port on which it listens.
     pub port: u16,
-    seen: Arc<Seen>,
+    received: Arc<Received>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Received {
     requests: Mutex<Requests>,
     connections: AtomicUsize,
 }
 
-/// The requests that are remembered, by their number.
+/// The requests in the order of their headers. The key is the number of the request.
 #[derive(Debug, Default)]
 struct Requests {
     next: usize,
-    known: BTreeMap<usize, Request>,
+    by_number: BTreeMap<usize, Request>,
 }
 
-/// A request as the upstream saw it.
+/// A request, as far as the upstream has received it.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Request line and headers.
-    pub head: Head,
-    /// The body, without chunk heads.
+    /// The request line and the header fields.
+    pub headers: Headers,
+    /// The body, without chunk sizes.
     pub body: Vec<u8>,
-    /// The how-manieth connection brought it, from 1.
+    /// The number of the connection, from 1.
     pub connection: usize,
-    /// When its head was there.
-    pub head_at: Instant,
-    /// When each read brought how many bytes of the body.
-    pub pieces: Vec<(Instant, usize)>,
-    /// Whether all of it is there.
+    /// When the headers were complete.
+    pub headers_at: Instant,
+    /// The time of each read that returned bytes of the body, and how many.
+    pub arrivals: Vec<(Instant, usize)>,
+    /// Whether the whole body was received.
     pub complete: bool,
 }
 
 impl Request {
-    fn new(head: Head, connection: usize) -> Self {
-        let (body, pieces) = (Vec::new(), Vec::new());
-        Self { head, body, connection, head_at: Instant::now(), pieces, complete: false }
+    fn new(headers: Headers, connection: usize) -> Self {
+        let (body, arrivals) = (Vec::new(), Vec::new());
+        Self { headers, body, connection, headers_at: Instant::now(), arrivals, complete: false }
     }
 
     /// The path with the query.
     pub fn path(&self) -> &str {
-        self.head.start.split(' ').nth(1).unwrap_or_default()
+        self.headers.start_line.split(' ').nth(1).unwrap_or_default()
     }
 
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.header(name)
+        self.headers.get(name)
     }
 }
 
-/// The way back to the proxy.
+/// Writes the reply to one request.
 #[derive(Debug)]
 pub struct Reply {
     stream: TcpStream,
     open: bool,
-    /// How many requests with this path came before.
-    pub before: usize,
+    /// The number of earlier requests with the same path.
+    pub earlier_requests: usize,
 }
 
 impl Reply {
-    /// A whole response with a body of known length.
+    /// Writes a complete response with a content length.
     pub fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
         let length = body.len().to_string();
         let mut all = headers.to_vec();
         all.push(("content-length", &length));
-        self.head(status, &all);
+        self.send_headers(status, &all);
         self.write(body);
     }
 
-    /// The head of a response.
-    pub fn head(&mut self, status: u16, headers: &[(&str, &str)]) {
+    /// Writes a status line and header fields.
+    pub fn send_headers(&mut self, status: u16, headers: &[(&str, &str)]) {
         let lines = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
-        let head = format!("HTTP/1.1 {status} Status\r\n{}\r\n", lines.collect::<String>());
-        self.write(head.as_bytes());
+        let text = format!("HTTP/1.1 {status} Status\r\n{}\r\n", lines.collect::<String>());
+        self.write(text.as_bytes());
     }
 
-    /// One chunk of a chunked body; an empty one ends it.
-    pub fn chunk(&mut self, bytes: &[u8]) {
+    /// Writes one chunk of a chunked body; an empty chunk ends the body.
+    pub fn send_chunk(&mut self, bytes: &[u8]) {
         let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
         chunk.extend_from_slice(bytes);
         chunk.extend_from_slice(b"\r\n");
         self.write(&chunk);
     }
 
-    /// Bytes as they are. What a proxy no longer wants to hear is lost without a word.
+    /// Writes bytes unchanged. If the proxy has closed the connection, they are dropped.
     pub fn write(&mut self, bytes: &[u8]) {
         self.open &= self.stream.write_all(bytes).is_ok();
     }
 
-    /// Bytes from the proxy, for protocols that follow an upgrade; none at the close.
+    /// Reads bytes from the proxy after an upgrade; none at the close.
     pub fn read(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 64 * 1024];
         let read = self.stream.read(&mut bytes).unwrap_or(0);
@@ -112,7 +114,7 @@ impl Reply {
         bytes
     }
 
-    /// Whether the proxy still takes what is written.
+    /// Whether all writes so far have succeeded and the connection stays open.
     pub fn is_open(&self) -> bool {
         self.open
     }
@@ -122,9 +124,9 @@ impl Reply {
         std::thread::sleep(Duration::from_millis(milliseconds));
     }
 
-    /// Says no more, and listens until the proxy has closed the connection.
-    pub fn hang_up(&mut self) {
-        // It fails where the proxy was first.
+    /// Ends the writing direction, and reads until the proxy has closed the connection.
+    pub fn shutdown_and_wait(&mut self) {
+        // This fails if the proxy has closed the connection already.
         drop(self.stream.shutdown(Shutdown::Write));
         while !self.read().is_empty() {}
         self.close();
@@ -137,75 +139,62 @@ impl Reply {
 }
 
 impl Upstream {
-    /// Starts an upstream that answers each request with `script`.
+    /// Starts an upstream that replies to each request with `script`.
     ///
     /// # Panics
-    /// If this machine has no port left.
+    /// If no port is free.
     pub fn start(script: impl Fn(&Request, &mut Reply) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
-        let seen = Arc::new(Seen::default());
-        let (script, shared) = (Arc::new(script), seen.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (script, seen) = (script.clone(), shared.clone());
-                std::thread::spawn(move || seen.serve(stream, script.as_ref()));
-            }
-        });
-        Self { port, seen }
+        let received = Arc::new(Received::default());
+        let shared = received.clone();
+        let port = net::listen(move |stream| shared.serve(stream, &script));
+        Self { port, received }
     }
 
-    /// An upstream that answers everything with 200 and `ok`.
+    /// Starts an upstream that replies to each request with status 200 and the body `ok`.
     pub fn ok() -> Self {
         Self::start(|_, reply| reply.respond(200, &[], b"ok"))
     }
 
-    /// A port of this machine where nobody listens.
-    ///
-    /// # Panics
-    /// If this machine has no port left.
-    pub fn nobody() -> u16 {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        listener.local_addr().expect("a bound socket has an address").port()
-    }
-
-    /// The requests with this path, in the order of their heads, each from the moment its head was
-    /// there; the body follows when it has ended.
+    /// The requests with this path, in the order of their headers. A request is listed as soon as
+    /// its headers are complete; its body is set when the body has ended.
     pub fn requests(&self, path: &str) -> Vec<Request> {
-        self.seen.all().known.values().filter(|request| request.path() == path).cloned().collect()
+        let all = self.received.requests();
+        all.by_number.values().filter(|request| request.path() == path).cloned().collect()
     }
 
-    /// Forgets all requests so far, for a test that runs for long.
-    pub fn forget(&self) {
-        self.seen.all().known.clear();
+    /// Drops all requests so far, to bound the memory of a long test.
+    pub fn forget_requests(&self) {
+        self.received.requests().by_number.clear();
     }
 
-    /// How many connections were opened so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
-        self.seen.connections.load(Ordering::Relaxed)
+        self.received.connections.load(Ordering::Relaxed)
     }
 }
 
-impl Seen {
-    fn all(&self) -> std::sync::MutexGuard<'_, Requests> {
-        self.requests.lock().expect("nobody panics with the requests in hand")
+impl Received {
+    fn requests(&self) -> std::sync::MutexGuard<'_, Requests> {
+        self.requests.lock().expect("no thread panics while it holds the lock")
     }
 
-    fn serve(&self, stream: TcpStream, script: &(impl Fn(&Request, &mut Reply) + ?Sized)) {
+    fn serve(&self, stream: TcpStream, script: impl Fn(&Request, &mut Reply)) {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let _ = stream.set_nodelay(true);
         let Ok(writer) = stream.try_clone() else { return };
-        let mut reply = Reply { stream: writer, open: true, before: 0 };
+        let mut reply = Reply { stream: writer, open: true, earlier_requests: 0 };
         let mut reader = Reader::new(stream);
-        while let Ok(Some(head)) = reader.head() {
-            let framing = Framing::of(&head).unwrap_or(Framing::Empty);
-            let mut request = Request::new(head, connection);
-            let number = self.note(&request, &mut reply);
+        while let Ok(Some(headers)) = reader.headers() {
+            let framing = Framing::of(&headers).unwrap_or(Framing::Empty);
+            let mut request = Request::new(headers, connection);
+            let number = self.record(&request, &mut reply);
             let Ok(body) = reader.body(framing) else { break };
             request.body = body.bytes;
-            request.pieces = body.pieces;
+            request.arrivals = body.arrivals;
             request.complete = body.complete;
-            self.all().known.entry(number).and_modify(|known| known.clone_from(&request));
+            let mut all = self.requests();
+            all.by_number.entry(number).and_modify(|known| known.clone_from(&request));
+            drop(all);
             if !request.complete {
                 break;
             }
@@ -217,13 +206,13 @@ impl Seen {
         let _ = reader.stream.shutdown(Shutdown::Both);
     }
 
-    fn note(&self, request: &Request, reply: &mut Reply) -> usize {
-        let mut all = self.all();
-        let earlier = all.known.values().filter(|earlier| earlier.path() == request.path());
-        reply.before = earlier.count();
+    fn record(&self, request: &Request, reply: &mut Reply) -> usize {
+        let mut all = self.requests();
+        let earlier = all.by_number.values().filter(|earlier| earlier.path() == request.path());
+        reply.earlier_requests = earlier.count();
         let number = all.next;
         all.next += 1;
-        all.known.insert(number, request.clone());
+        all.by_number.insert(number, request.clone());
         number
     }
 }

@@ -1,5 +1,6 @@
-//! The simulator and a real Envoy agree: on the traces of `tests/traces/`, where every difference that was
-//! found is kept, and on random ones. `cargo xtask conformance` runs the same with a plan of one's own.
+//! Compares the simulator with a real Envoy: on the traces in `tests/traces/`, which include a
+//! trace for each difference found so far, and on random traces. `cargo xtask conformance` sets the
+//! variables below.
 
 use std::env;
 use std::process::ExitCode;
@@ -7,7 +8,7 @@ use std::process::ExitCode;
 use sluice_tests::conformance::runner::{CASES, Plan, SEED, run};
 
 fn main() -> ExitCode {
-    if is_left_out() {
+    if is_filtered_out() {
         return ExitCode::SUCCESS;
     }
     let traces = env::var_os("SLUICE_CONFORMANCE_TRACES");
@@ -17,9 +18,9 @@ fn main() -> ExitCode {
         seed: number("SLUICE_CONFORMANCE_SEED").unwrap_or(SEED),
         full: env::var_os("SLUICE_CONFORMANCE_FULL").is_some(),
     });
-    let ended: Vec<_> =
-        tally.ended.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    println!("streams that ended badly in Envoy: {}", ended.join(", "));
+    let failures: Vec<_> =
+        tally.failures.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    println!("failed streams in Envoy: {}", failures.join(", "));
     println!("conformance: {} traces, {} differences", tally.traces, tally.differences);
     match tally.differences {
         0 => ExitCode::SUCCESS,
@@ -27,8 +28,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether `cargo test` was asked for tests of other names, or for their names alone.
-fn is_left_out() -> bool {
+/// Whether the arguments of `cargo test` select other tests or only list the tests.
+fn is_filtered_out() -> bool {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let mut filters = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
     let filtered = filters.peek().is_some() && !filters.any(|name| "conformance".contains(&**name));
@@ -37,5 +38,5 @@ fn is_left_out() -> bool {
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}; expected a number")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}: expected a number, found {text:?}")))
 }

@@ -1,11 +1,12 @@
-//! A made-up fleet for the benchmarks: a configuration with as many routes as one likes, and requests of which we know the route.
+//! Generates a configuration with any number of routes, and requests whose route is known.
 //!
-//! Every tenth of the routes is of another kind, as gateways carry them: fixed paths, prefixes, tenants' hosts, headers, methods and
-//! a few regular expressions. Paths differ in length, because an index that looks at lengths would otherwise have it too easy.
+//! The kinds of routes are those of a gateway: exact paths, prefixes, hosts, headers, methods and
+//! regular expressions, in fixed proportions. Paths differ in length, so that a matcher cannot rely
+//! on equal lengths.
 
 use std::fmt::Write as _;
 
-/// Routes of a configuration on which not the number of routes is measured.
+/// The number of routes where a benchmark does not vary it.
 pub const ROUTES: usize = 100;
 
 const WORDS: [&str; 12] = [
@@ -23,7 +24,7 @@ const WORDS: [&str; 12] = [
     "sessions",
 ];
 
-/// A configuration with `routes` routes; the one at `index` is called `route-INDEX`.
+/// A configuration with `routes` routes. The route at `index` is named `route-INDEX`.
 pub fn configuration(routes: usize) -> String {
     let mut json = String::from(
         "{\"version\":1,\"defaults\":{\"timeouts\":{\"request\":\"15s\"}},\"routes\":[",
@@ -41,16 +42,16 @@ pub fn configuration(routes: usize) -> String {
 }
 
 fn conditions(index: usize) -> String {
-    let place = place(index);
+    let segment = segment(index);
     match index % 10 {
-        0..=2 => format!(r#""path":{{"exact":"/{place}"}}"#),
-        3..=5 => format!(r#""path":{{"prefix":"/{place}/"}}"#),
-        6 => format!(r#""hosts":["*.{place}.example.com"]"#),
+        0..=2 => format!(r#""path":{{"exact":"/{segment}"}}"#),
+        3..=5 => format!(r#""path":{{"prefix":"/{segment}/"}}"#),
+        6 => format!(r#""hosts":["*.{segment}.example.com"]"#),
         7 => format!(
-            r#""path":{{"prefix":"/{place}/"}},"headers":[{{"name":"x-tenant","exact":"{index}"}}]"#
+            r#""path":{{"prefix":"/{segment}/"}},"headers":[{{"name":"x-tenant","exact":"{index}"}}]"#
         ),
-        8 => format!(r#""path":{{"prefix":"/{place}/"}},"methods":["POST","PUT"]"#),
-        _ => format!(r#""path":{{"regex":"/{place}/[0-9]+/items"}}"#),
+        8 => format!(r#""path":{{"prefix":"/{segment}/"}},"methods":["POST","PUT"]"#),
+        _ => format!(r#""path":{{"regex":"/{segment}/[0-9]+/items"}}"#),
     }
 }
 
@@ -65,8 +66,8 @@ fn policy(index: usize) -> &'static str {
     }
 }
 
-/// The limit that the route at `index` puts on a request, in milliseconds.
-pub fn limit_ms(index: usize) -> &'static str {
+/// The request timeout of the route at `index`, in milliseconds.
+pub fn timeout_ms(index: usize) -> &'static str {
     match index % 4 {
         0 => "3000",
         1 => "0",
@@ -75,22 +76,22 @@ pub fn limit_ms(index: usize) -> &'static str {
     }
 }
 
-/// What tells the route at `index` from others.
-fn place(index: usize) -> String {
+/// The path segment or host label that only the route at `index` has.
+fn segment(index: usize) -> String {
     format!("{}-{index}", WORDS[index % WORDS.len()])
 }
 
-/// The headers of a request that the route at `index`, and no other, matches.
+/// The headers of a request that only the route at `index` matches.
 pub fn request(index: usize) -> Vec<(String, String)> {
-    let place = place(index);
+    let segment = segment(index);
     let (method, host, path) = match index % 10 {
-        0..=2 => ("GET", "www.example.com".to_owned(), format!("/{place}?page=2")),
-        6 => ("GET", format!("shop.{place}.example.com"), "/cart/17".to_owned()),
-        8 => ("POST", "www.example.com".to_owned(), format!("/{place}/submit")),
-        9 => ("GET", "www.example.com".to_owned(), format!("/{place}/4711/items")),
-        _ => ("GET", "www.example.com".to_owned(), format!("/{place}/some/page?sort=asc")),
+        0..=2 => ("GET", "www.example.com".to_owned(), format!("/{segment}?page=2")),
+        6 => ("GET", format!("shop.{segment}.example.com"), "/cart/17".to_owned()),
+        8 => ("POST", "www.example.com".to_owned(), format!("/{segment}/submit")),
+        9 => ("GET", "www.example.com".to_owned(), format!("/{segment}/4711/items")),
+        _ => ("GET", "www.example.com".to_owned(), format!("/{segment}/some/page?sort=asc")),
     };
-    let mut headers = common(method, &host, &path);
+    let mut headers = browser_headers(method, &host, &path);
     if index % 10 == 7 {
         headers.push(("x-tenant".to_owned(), index.to_string()));
     }
@@ -98,12 +99,12 @@ pub fn request(index: usize) -> Vec<(String, String)> {
 }
 
 /// The headers of a request that no route matches.
-pub fn stray() -> Vec<(String, String)> {
-    common("GET", "www.example.com", "/elsewhere/entirely?page=2")
+pub fn unmatched_request() -> Vec<(String, String)> {
+    browser_headers("GET", "www.example.com", "/elsewhere/entirely?page=2")
 }
 
-/// What browsers send with every request.
-fn common(method: &str, host: &str, path: &str) -> Vec<(String, String)> {
+/// The headers that a browser sends with every request.
+fn browser_headers(method: &str, host: &str, path: &str) -> Vec<(String, String)> {
     [
         (":method", method),
         (":scheme", "https"),
@@ -120,12 +121,13 @@ fn common(method: &str, host: &str, path: &str) -> Vec<(String, String)> {
     .into()
 }
 
-/// Which of `routes` routes the request number `request` is for: all of them in turn, neighbours far apart.
-pub fn target(request: usize, routes: usize) -> usize {
+/// The route of the request with this number. Consecutive requests go to distant routes; all routes
+/// get equally many.
+pub fn route_of(request: usize, routes: usize) -> usize {
     request.wrapping_mul(7919) % routes
 }
 
-/// The same among the routes that stream without a limit.
-pub fn streaming(request: usize, routes: usize) -> usize {
-    target(request, routes / 4) * 4 + 1
+/// [`route_of`], but only routes that stream without a request timeout.
+pub fn streaming_route_of(request: usize, routes: usize) -> usize {
+    route_of(request, routes / 4) * 4 + 1
 }

@@ -1,14 +1,14 @@
-//! The traces on which replays are measured: short requests one after the other, and streams that are all open at once. Each has an
-//! expectation, so that a replay that goes wrong fails instead of being fast.
+//! Generates the traces of the replay benchmarks: short requests, and streams that are open at the
+//! same time. Each exchange has expectations, so that a wrong replay fails instead of being fast.
 
 use std::fmt::Write as _;
 
 use crate::inputs;
 
-/// Clients' connections, which stay open all the time.
+/// The number of client connections; they stay open.
 const CONNECTIONS: usize = 100;
 
-/// A trace of `requests` requests, one each millisecond, for the made-up configuration.
+/// A trace of `requests` requests, one per millisecond, for [`inputs::configuration`].
 pub fn requests(requests: usize) -> String {
     let mut trace = connections();
     for number in 0..requests {
@@ -17,8 +17,9 @@ pub fn requests(requests: usize) -> String {
     trace
 }
 
-/// A trace of `streams` event streams for the same configuration. They begin within ten seconds and live for a minute, with an event
-/// every twelve seconds; in between the filter is asked how many there are.
+/// A trace of `streams` event streams for the same configuration. They begin within ten seconds and
+/// last one minute, with an event every twelve seconds. At 30 s, the metric `sluice.in_flight` is
+/// expected to count all of them.
 pub fn streams(streams: usize) -> String {
     let mut trace = connections();
     for number in 0..streams {
@@ -37,7 +38,7 @@ fn connections() -> String {
 }
 
 fn exchange(number: usize) -> String {
-    let route = inputs::target(number, inputs::ROUTES);
+    let route = inputs::route_of(number, inputs::ROUTES);
     format!(
         concat!(
             r#"{{"at":"{number}ms",{request},"#,
@@ -51,7 +52,7 @@ fn exchange(number: usize) -> String {
 }
 
 fn stream(number: usize, at_us: usize) -> String {
-    let route = inputs::streaming(number, inputs::ROUTES);
+    let route = inputs::streaming_route_of(number, inputs::ROUTES);
     format!(
         concat!(
             r#"{{"at":"{at_us}us",{request},"#,
@@ -66,7 +67,7 @@ fn stream(number: usize, at_us: usize) -> String {
     )
 }
 
-/// The fields of a request for this route.
+/// The `id`, `connection` and `request` fields of an exchange for this route.
 fn request(number: usize, route: usize, accept: &str) -> String {
     let headers = inputs::request(route);
     let value = |name: &str| {

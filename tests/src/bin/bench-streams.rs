@@ -1,4 +1,5 @@
-//! `cargo xtask bench --only streams`: measures what the filter costs thousands of event streams in a real Envoy.
+//! `cargo xtask bench --only streams`: measures the delay that the filter adds to events, with
+//! thousands of streams in a real Envoy.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,11 +7,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use sluice_tests::streams::{Plan, allow, run, serve, steps};
+use sluice_tests::streams::{Plan, raise_open_file_limit, run, serve, steps};
 
 #[derive(Parser)]
 #[command(
-    about = "Measures event streams through a real Envoy; `cargo xtask bench --only streams` starts it"
+    about = "Measures the delay of events through a real Envoy; started by `cargo xtask bench --only streams`"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -21,20 +22,20 @@ struct Arguments {
 enum Role {
     /// Measure, write the report, and print its table
     Measure {
-        /// How many streams are open on each way
+        /// The number of streams that are open in each setup
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         streams: u32,
-        /// How long each way sends
+        /// How long each setup sends events
         #[arg(long, value_parser = humantime::parse_duration)]
         length: Duration,
-        /// Events a second on each stream
+        /// Events per second on each stream
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         rate: u32,
         /// The folder for the report
         #[arg(long)]
         report: PathBuf,
     },
-    /// Be the upstream: who measures starts this
+    /// Run as the upstream; `measure` starts this
     Upstream,
 }
 
@@ -55,13 +56,13 @@ fn main() -> ExitCode {
 }
 
 fn measure(plan: Plan, report: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    allow(plan.streams)?;
-    let style = ProgressStyle::with_template("{wide_bar} {pos} of {len} slices, {elapsed} {msg}")?;
+    raise_open_file_limit(plan.streams)?;
+    let style = ProgressStyle::with_template("{wide_bar} {pos} of {len} turns, {elapsed} {msg}")?;
     let bar = ProgressBar::new(steps()).with_style(style);
-    let figures = run(plan, &std::env::current_exe()?, &bar);
+    let results = run(plan, &std::env::current_exe()?, &bar);
     bar.finish_and_clear();
-    println!("{}", figures.table());
-    let written = figures.write(report);
+    println!("{}", results.table());
+    let written = results.write(report);
     written
         .map_err(|error| format!("cannot write a report to {}: {error}", report.display()).into())
 }

@@ -1,42 +1,42 @@
-//! `cargo xtask prove-drain`: restarts real proxies under load, with the filter and by other ways,
-//! and counts what their clients lose.
+//! `cargo xtask prove-drain`: restarts real proxies under load, with the filter and with other
+//! methods, and counts the requests that fail.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use sluice_tests::prove::ways::{Drain, Way};
-use sluice_tests::prove::{Plan, blue_green, rolling, scale_out, table};
+use sluice_tests::prove::restart::{DrainMethod, RestartMethod};
+use sluice_tests::prove::{Load, blue_green, rolling, scale_out, table};
 
-/// The filter's drains in the proof take this long, the switches twice as long.
+/// The window of the filter's drains; the blue/green switches use twice this window.
 const WINDOW: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
 #[command(name = "cargo xtask prove-drain", about)]
 struct Arguments {
-    /// Requests under which proxies are restarted by the filter
+    /// The number of requests during which the filter drains proxies that restart
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// The same for each other way; 0 leaves them out
+    /// The number of requests for each other restart method; 0 skips them
     #[arg(long, default_value_t = 100_000)]
     rivals: u64,
-    /// Wait this long between the look at a connection and the write, like `10ms`
+    /// The time between a client's check of its connection and the write, for example `10ms`
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     round_trip: Duration,
-    /// Switches of the second story
+    /// The number of switches in the scenario blue-green
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
     switches: u64,
-    /// Tell only these stories
+    /// Run only these scenarios
     #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<Story>,
+    only: Vec<Scenario>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Story {
+enum Scenario {
     /// Two proxies behind HAProxy, restarted in turn
     Rolling,
-    /// One proxy, all connections closed by each switch
+    /// One proxy; each switch closes all connections
     BlueGreen,
     /// A third proxy joins two
     ScaleOut,
@@ -44,21 +44,21 @@ enum Story {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let plan = Plan { round_trip: arguments.round_trip, ..Plan::default() };
-    let told = |story| arguments.only.is_empty() || arguments.only.contains(&story);
+    let load = Load { round_trip: arguments.round_trip, ..Load::default() };
+    let selected = |scenario| arguments.only.is_empty() || arguments.only.contains(&scenario);
     let mut holds = true;
-    if told(Story::Rolling) {
-        holds &= restarts(&arguments, plan);
+    if selected(Scenario::Rolling) {
+        holds &= restarts(&arguments, load);
     }
-    if told(Story::BlueGreen) {
+    if selected(Scenario::BlueGreen) {
         let bar = bar(arguments.switches, "blue/green");
-        let outcome = blue_green::run(arguments.switches, 2 * WINDOW, plan, &bar);
+        let outcome = blue_green::run(arguments.switches, 2 * WINDOW, load, &bar);
         bar.finish_and_clear();
         println!("{outcome}");
         holds &= outcome.holds();
     }
-    if told(Story::ScaleOut) {
-        let outcome = scale_out::run(WINDOW, plan);
+    if selected(Scenario::ScaleOut) {
+        let outcome = scale_out::run(WINDOW, load);
         println!("{outcome}");
         holds &= outcome.holds();
     }
@@ -69,25 +69,26 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(!holds))
 }
 
-/// Restarts by the filter, then by each other way; whether the filter lost nothing.
-fn restarts(arguments: &Arguments, plan: Plan) -> bool {
-    let rivals = Way::RIVALS.into_iter().filter(|_| arguments.rivals > 0);
-    let ours = (Way::Envoy(Drain::Sluice(WINDOW)), arguments.requests);
-    let runs = [ours].into_iter().chain(rivals.map(|way| (way, arguments.rivals)));
-    let run = |(way, requests): (Way, u64)| {
-        let bar = bar(requests, way.name());
-        let outcome = rolling::run(way, requests, plan, &bar);
+/// Restarts proxies with the filter, then with each other method; returns whether the filter lost
+/// no request.
+fn restarts(arguments: &Arguments, load: Load) -> bool {
+    let others = RestartMethod::ALTERNATIVES.into_iter().filter(|_| arguments.rivals > 0);
+    let filter = (RestartMethod::Envoy(DrainMethod::Sluice(WINDOW)), arguments.requests);
+    let runs = [filter].into_iter().chain(others.map(|method| (method, arguments.rivals)));
+    let run = |(method, requests): (RestartMethod, u64)| {
+        let bar = bar(requests, method.name());
+        let outcome = rolling::run(method, requests, load, &bar);
         bar.finish_and_clear();
         println!("{outcome}");
         outcome
     };
     let outcomes: Vec<_> = runs.map(run).collect();
     println!("\n{}\n", table(&outcomes));
-    outcomes[0].accounts.failed() == 0
+    outcomes[0].clients.failed() == 0
 }
 
-fn bar(length: u64, what: &'static str) -> ProgressBar {
+fn bar(length: u64, name: &'static str) -> ProgressBar {
     let style = "{prefix} {wide_bar} {human_pos} of {human_len}, {elapsed} {msg}";
-    let style = ProgressStyle::with_template(style).expect("a template without a mistake");
-    ProgressBar::new(length).with_style(style).with_prefix(what)
+    let style = ProgressStyle::with_template(style).expect("a valid template");
+    ProgressBar::new(length).with_style(style).with_prefix(name)
 }

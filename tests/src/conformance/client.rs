@@ -1,5 +1,6 @@
-//! The clients of a trace on real sockets: each connection is a thread that sends its requests when
-//! their time has come, opens a new connection where the proxy closed the old one, and notes what it saw.
+//! The clients of a trace on real sockets. Each connection is a thread that sends its requests at
+//! their times, connects again after the proxy has closed the connection, and records what it
+//! observes.
 
 mod http1;
 mod http2;
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use sluice_sim::trace::{EventKind, Exchange, Protocol, Text, Trace};
 
-use super::clock::Pace;
-use super::performance::Run;
+use super::clock::ExchangeClock;
+use super::playback::Playback;
 use super::proxy::UPSTREAM;
 use super::upstream::{self, EXCHANGE};
 
@@ -19,15 +20,15 @@ use super::upstream::{self, EXCHANGE};
 pub(super) struct Connection {
     protocol: Protocol,
     requests: Vec<Request>,
-    open: Mutex<Opened>,
+    sockets: Mutex<Sockets>,
 }
 
-/// The sockets behind a connection, for whoever closes it from outside.
+/// The sockets of a connection, so that another thread can close them.
 #[derive(Default)]
-struct Opened {
+struct Sockets {
     handles: Vec<Handle>,
-    /// The client has left for good.
-    gone: bool,
+    /// The client has closed the connection and opens no new socket.
+    closed: bool,
 }
 
 enum Handle {
@@ -38,7 +39,7 @@ enum Handle {
 impl Handle {
     fn close(&self) {
         match self {
-            // It fails where the proxy was first.
+            // This fails if the proxy has closed the connection already.
             Self::Http1(stream) => drop(stream.shutdown(Shutdown::Both)),
             Self::Http2(client) => client.abort(),
         }
@@ -47,26 +48,26 @@ impl Handle {
 
 struct Request {
     id: String,
-    moment: Duration,
+    at: Duration,
     method: String,
     authority: String,
     path: String,
     headers: Vec<(String, String)>,
     body: Vec<(Duration, Vec<u8>)>,
     trailers: Vec<(String, String)>,
-    pace: Pace,
+    exchange_clock: ExchangeClock,
 }
 
 impl Connection {
-    /// The connections of a trace whose events happen at `moments`.
+    /// The connections of a trace; `times` are the times of its events.
     ///
     /// # Panics
-    /// If the trace does what no client of a real Envoy can do here.
+    /// If a real Envoy cannot do what the trace describes.
     pub(super) fn of(
         trace: &Trace<'_>,
-        moments: &[Duration],
+        times: &[Duration],
         run: u32,
-        pace: impl Fn(u32) -> Pace,
+        exchange_clock: impl Fn(u32) -> ExchangeClock,
     ) -> Vec<Self> {
         let mut connections: Vec<Self> = trace
             .connections
@@ -74,17 +75,17 @@ impl Connection {
             .map(|_| Self {
                 protocol: Protocol::Http1,
                 requests: Vec::new(),
-                open: Mutex::default(),
+                sockets: Mutex::default(),
             })
             .collect();
-        for (event, moment) in trace.events.iter().zip(moments) {
+        for (event, time) in trace.events.iter().zip(times) {
             match &event.kind {
                 EventKind::Open { connection, open } => {
                     connections[connection.0].protocol = open.protocol;
                 }
                 EventKind::Exchange(exchange) => {
                     let name = upstream::name(run, event.line);
-                    let request = Request::new(name, *moment, pace(event.line), exchange);
+                    let request = Request::new(name, *time, exchange_clock(event.line), exchange);
                     connections[exchange.connection.0].requests.push(request);
                 }
                 EventKind::Configure { .. } | EventKind::Close { .. } => {}
@@ -94,58 +95,63 @@ impl Connection {
         connections
     }
 
-    /// Sends the requests, and notes what came of each.
-    pub(super) fn play(&self, run: &Run) {
+    /// Sends the requests, and records the observation of each.
+    pub(super) fn run(&self, playback: &Playback) {
         match self.protocol {
-            Protocol::Http1 => self.one_by_one(run),
-            Protocol::Http2 => self.side_by_side(run),
-            Protocol::Http3 => panic!("the listener speaks no HTTP/3"),
+            Protocol::Http1 => self.send_sequentially(playback),
+            Protocol::Http2 => self.send_concurrently(playback),
+            Protocol::Http3 => panic!("the listener does not support HTTP/3"),
         }
     }
 
-    /// Closes it from the client's side, with whatever is under way.
+    /// Closes the connection and its exchanges from the client's side.
     pub(super) fn close(&self) {
-        let mut open = self.lock();
-        open.gone = true;
-        open.handles.iter().for_each(Handle::close);
+        let mut sockets = self.lock();
+        sockets.closed = true;
+        sockets.handles.iter().for_each(Handle::close);
     }
 
-    fn is_gone(&self) -> bool {
-        self.lock().gone
+    fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
-    fn opened(&self, handle: Handle) {
-        let mut open = self.lock();
-        if open.gone {
+    fn add_socket(&self, handle: Handle) {
+        let mut sockets = self.lock();
+        if sockets.closed {
             handle.close();
         }
-        open.handles.push(handle);
+        sockets.handles.push(handle);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Opened> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Request {
-    fn new(name: String, moment: Duration, pace: Pace, exchange: &Exchange<'_>) -> Self {
+    fn new(
+        name: String,
+        at: Duration,
+        exchange_clock: ExchangeClock,
+        exchange: &Exchange<'_>,
+    ) -> Self {
         let request = &exchange.request;
         let text = |value: &Option<Text<'_>>, default: &str| {
             value.as_ref().map_or_else(|| default.to_owned(), ToString::to_string)
         };
         let mut headers = upstream::owned(&request.headers);
         headers.push((EXCHANGE.to_owned(), name));
-        headers.extend(upstream::choice(exchange).map(|choice| (UPSTREAM.to_owned(), choice)));
+        headers.extend(upstream::cluster(exchange).map(|name| (UPSTREAM.to_owned(), name)));
         Self {
             id: exchange.id.to_string(),
-            moment,
+            at,
             method: text(&request.method, "GET"),
             authority: text(&request.authority, "localhost"),
             path: text(&request.path, "/"),
             headers,
             body: upstream::chunks(&request.body),
             trailers: upstream::owned(&request.trailers),
-            pace,
+            exchange_clock,
         }
     }
 }

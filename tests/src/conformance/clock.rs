@@ -1,11 +1,11 @@
-//! The clock of one run on a real proxy: it stands still where the trace changes the proxy itself, so that
-//! how long a push takes on this machine decides nothing.
+//! The trace time of a run on a real proxy. The clock stops while the trace changes the proxy, so
+//! that the duration of a configuration push has no effect.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time of a trace on a real machine.
+/// A wall clock that stops at given trace times until it is resumed.
 #[derive(Debug)]
 pub(super) struct Clock {
     state: Mutex<State>,
@@ -14,9 +14,9 @@ pub(super) struct Clock {
 
 #[derive(Debug)]
 struct State {
-    /// The moment that counts as the trace's start, put off by each halt.
+    /// The instant of trace time zero; each halt moves it.
     zero: Instant,
-    /// Where time stops next, in their order.
+    /// The trace times of the remaining halts, in order.
     halts: VecDeque<Duration>,
 }
 
@@ -28,49 +28,51 @@ impl State {
 }
 
 impl Clock {
-    /// Starts now; time stops at each of `halts`, which are in order, until [`resume`](Self::resume).
+    /// Starts the clock. It stops at each of `halts`, which are in order, until
+    /// [`resume`](Self::resume).
     pub(super) fn start(halts: impl IntoIterator<Item = Duration>) -> Self {
         let halts = halts.into_iter().collect();
         let state = State { zero: Instant::now(), halts };
         Self { state: Mutex::new(state), resumed: Condvar::new() }
     }
 
-    /// The time of the trace.
+    /// The current trace time.
     pub(super) fn now(&self) -> Duration {
         self.lock().now()
     }
 
-    /// Sleeps until `moment`, not at all if it has passed.
-    pub(super) fn sleep_until(&self, moment: Duration) {
-        self.sleep_but_through(moment, Duration::MAX);
+    /// Sleeps until a trace time; returns immediately if it has passed.
+    pub(super) fn sleep_until(&self, time: Duration) {
+        self.sleep_through_halts(time, Duration::MAX);
     }
 
-    /// The same, but halts from `last` on are slept through.
-    fn sleep_but_through(&self, moment: Duration, last: Duration) {
+    /// [`sleep_until`](Self::sleep_until), but halts from `first_ignored` on do not delay the
+    /// return.
+    fn sleep_through_halts(&self, time: Duration, first_ignored: Duration) {
         let mut state = self.lock();
         loop {
             let now = state.now();
-            if now >= moment {
+            if now >= time {
                 return;
             }
             state = match state.halts.front() {
-                Some(halt) if *halt == now && now >= last => {
+                Some(halt) if *halt == now && now >= first_ignored => {
                     drop(state);
-                    return std::thread::sleep(moment - now);
+                    return std::thread::sleep(time - now);
                 }
                 Some(halt) if *halt == now => {
                     self.resumed.wait(state).unwrap_or_else(PoisonError::into_inner)
                 }
                 _ => {
                     drop(state);
-                    std::thread::sleep(moment - now);
+                    std::thread::sleep(time - now);
                     self.lock()
                 }
             };
         }
     }
 
-    /// Lets time go on behind the halt where it stands.
+    /// Ends the current halt.
     pub(super) fn resume(&self) {
         let mut state = self.lock();
         if let Some(halt) = state.halts.pop_front() {
@@ -79,7 +81,7 @@ impl Clock {
         self.resumed.notify_all();
     }
 
-    /// Lets time go on for good.
+    /// Ends all halts.
     pub(super) fn release(&self) {
         while !self.lock().halts.is_empty() {
             self.resume();
@@ -91,21 +93,21 @@ impl Clock {
     }
 }
 
-/// How the pauses of one exchange pass: with the trace's time, but for the halts before which the exchange
-/// should be over. There the machine has made it late, and those who wait for its end must not wait for ever.
+/// The clock of the pauses of one exchange. If the machine delays an exchange beyond its end, its
+/// pauses ignore later halts; otherwise a halt that waits for the end of the exchange would never
+/// end.
 #[derive(Debug, Clone)]
-pub(super) struct Pace {
-    /// The trace's time.
+pub(super) struct ExchangeClock {
+    /// The clock of the trace.
     pub(super) clock: Arc<Clock>,
-    /// When the exchange should be over.
-    pub(super) over: Duration,
+    /// The trace time at which the exchange ends in the simulator.
+    pub(super) end: Duration,
 }
 
-impl Pace {
-    /// Pauses.
-    pub(super) fn sleep(&self, span: Duration) {
-        if !span.is_zero() {
-            self.clock.sleep_but_through(self.clock.now() + span, self.over);
+impl ExchangeClock {
+    pub(super) fn sleep(&self, pause: Duration) {
+        if !pause.is_zero() {
+            self.clock.sleep_through_halts(self.clock.now() + pause, self.end);
         }
     }
 }

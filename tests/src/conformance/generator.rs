@@ -1,30 +1,30 @@
-//! Random small traces: what clients, upstreams and operators do in them is ordinary, how it comes together is
-//! not.
+//! Generates small random traces: ordinary actions of clients, upstreams and operators, in unusual
+//! combinations.
 //!
-//! A trace is a few phases. Each begins with a change, of the configuration or of a client's mind, and then
-//! has its exchanges; some of them last into the next phase. Pauses are short, because a real clock passes
-//! while a trace runs; limits are far from the pauses on either side, because a loaded machine must not decide
-//! which of two comes first.
+//! A trace has a few phases. Each phase begins with a change (a configuration push, or a client
+//! that closes its connection) and continues with exchanges, some of which last into the next
+//! phase. Pauses are short, because a trace runs in real time. Timeouts differ from all pauses by a
+//! wide margin, so that the load of the machine does not decide which of two expires first.
 
 mod attempt;
 mod change;
+mod chunk;
 mod configuration;
 mod exchange;
-mod layout;
-mod piece;
+mod timeline;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use change::Change;
-use exchange::Generated;
+use exchange::GeneratedExchange;
 
 pub use configuration::{configurations, start};
 
-/// A trace before its times are known.
+/// A trace without times.
 #[derive(Debug, Clone)]
-struct Story {
-    /// The protocols of its connections: whether each is HTTP/2.
+struct TracePlan {
+    /// For each connection, whether it uses HTTP/2.
     connections: Vec<bool>,
     phases: Vec<Phase>,
 }
@@ -32,21 +32,21 @@ struct Story {
 #[derive(Debug, Clone)]
 struct Phase {
     change: Change,
-    /// Whether exchanges on one HTTP/2 connection keep clear of each other.
+    /// Whether exchanges on one HTTP/2 connection do not overlap.
     apart: bool,
-    /// The exchanges, each with the connection that it is for.
-    exchanges: Vec<(prop::sample::Index, Generated)>,
+    /// The exchanges, each with its connection.
+    exchanges: Vec<(prop::sample::Index, GeneratedExchange)>,
 }
 
-/// A trace of a few connections with a few exchanges each, and what changes around them. It brings its first
-/// configuration along, so that it can be kept as it is.
+/// Traces with a few connections, a few exchanges on each, and changes in between. A trace contains
+/// its first configuration, so that a file with the trace is complete.
 pub fn traces() -> impl Strategy<Value = String> {
     let first = phase(change::configuration());
     let more = prop::collection::vec(phase(change::changes()), 0..3);
     let connections = prop::collection::vec(any::<bool>(), 1..4);
     (connections, first, more).prop_map(|(connections, first, more)| {
         let phases = std::iter::once(first).chain(more).collect();
-        layout::lines(&Story { connections, phases })
+        timeline::lines(&TracePlan { connections, phases })
     })
 }
 

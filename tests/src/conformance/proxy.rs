@@ -1,36 +1,39 @@
-//! The real proxy of a stage: an Envoy that can play what traces say of upstreams and configurations.
+//! The real Envoy of a comparison, with the clusters that traces need.
 //!
-//! It lives for many traces, each of which begins afresh in the simulator. So drain epochs, which only rise
-//! in a process, are shifted above those of earlier traces, and what an earlier trace began is ended first.
+//! One Envoy runs many traces, but each trace starts a new simulator. Drain epochs can only rise in
+//! a process, so the epochs of a trace are shifted above those of earlier traces, and an earlier
+//! drain is ended first.
 
 use serde_json::{Value, json};
 
-use super::ended::Ended;
+use super::failure_counts::FailureCounts;
 use super::upstream::Ports;
-use crate::envoy::{Bootstrap, Envoy, Pushed};
+use crate::envoy::{Bootstrap, Envoy, PushResult};
 use crate::eventually;
 use crate::http1::Client;
 
-/// The request header that chooses the upstream's HTTP version, or how often it refuses the connection first.
+/// The request header that selects the cluster: the upstream's HTTP version, or how many
+/// connections it refuses.
 pub(super) const UPSTREAM: &str = "x-upstream";
 
-/// How often an upstream may refuse the connection before it takes it; after that it refuses for ever.
+/// The most refused connections before an upstream accepts one; with more refusals, it accepts
+/// none.
 pub(super) const REFUSALS: usize = 2;
 
-/// Tries that such an upstream takes after its refusals, before it begins anew.
-const TAKEN: usize = 8;
+/// The number of attempts that such an upstream accepts before it refuses again.
+const ACCEPTED: usize = 8;
 
-/// The epochs of a trace are below this.
-const EPOCHS: u64 = 1000;
+/// All epochs of a trace are lower.
+const MAX_EPOCH: u64 = 1000;
 
-/// Where nobody listens.
-const NOBODY: u16 = 1;
+/// A port on which no program listens.
+const REFUSING_PORT: u16 = 1;
 
-/// An Envoy with what was pushed to it.
+/// An Envoy and the state of its configuration.
 pub(super) struct Proxy {
     envoy: Envoy,
-    /// The highest drain epoch so far.
-    epoch: u64,
+    /// What is added to the epochs of the current trace.
+    epoch_shift: u64,
     /// Whether a drain may be in force.
     drained: bool,
     in_force: String,
@@ -38,7 +41,7 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts an Envoy in front of these upstreams.
+    /// Starts Envoy in front of these upstreams.
     pub(super) fn start(ports: Ports) -> Self {
         let base = json!({ "version": 1 });
         let bootstrap = Bootstrap::discovered(ports.http1, &base)
@@ -47,29 +50,27 @@ impl Proxy {
                     host["include_attempt_count_in_response"] = json!(true);
                 }
             })
-            .changed("routes", |routes| add(routes, own_routes()))
-            .changed("clusters", |clusters| add(clusters, own_clusters(ports)))
-            // The simulator gives requests no ids.
-            .manager_with(
+            .changed("routes", |routes| prepend(routes, routes_by_header()))
+            .changed("clusters", |clusters| prepend(clusters, more_clusters(ports)))
+            // The simulator generates no request ids.
+            .with_connection_manager(
                 &json!({ "generate_request_id": false, "preserve_external_request_id": true }),
             );
         let envoy = Envoy::start(bootstrap);
-        Self { envoy, epoch: 0, drained: false, in_force: base.to_string(), pushes: 0 }
+        Self { envoy, epoch_shift: 0, drained: false, in_force: base.to_string(), pushes: 0 }
     }
 
-    /// Where it listens.
     pub(super) fn port(&self) -> u16 {
         self.envoy.port
     }
 
-    /// How far the epochs of the trace that runs are shifted.
-    pub(super) fn epochs(&self) -> u64 {
-        self.epoch
+    pub(super) fn epoch_shift(&self) -> u64 {
+        self.epoch_shift
     }
 
-    /// How many streams have ended badly so far, by route and reason.
-    pub(super) fn ended(&self) -> Ended {
-        let (_, stats) = self.envoy.ask("/stats?filter=\\.ended\\.");
+    /// The filter's counters of failed streams.
+    pub(super) fn failures(&self) -> FailureCounts {
+        let (_, stats) = self.envoy.admin_get("/stats?filter=\\.ended\\.");
         let lines = stats.lines().filter_map(|line| line.strip_prefix("wasmcustom.sluice.route."));
         let counted = lines.filter_map(|line| {
             let (name, count) = line.split_once(": ")?;
@@ -79,16 +80,16 @@ impl Proxy {
         counted.collect()
     }
 
-    /// Puts this configuration in force, as if it were the first one.
+    /// Activates the first configuration of a trace.
     ///
     /// # Panics
-    /// If the filter refuses it.
+    /// If the filter rejects it.
     pub(super) fn begin(&mut self, configuration: &Value) {
         if self.drained {
             let mut off = configuration.clone();
-            off["drain"]["state"] = json!({ "epoch": EPOCHS, "mode": "off" });
+            off["drain"]["state"] = json!({ "epoch": MAX_EPOCH, "mode": "off" });
             assert!(self.push(&off.to_string()), "{off}");
-            (self.drained, self.epoch) = (false, self.epoch + EPOCHS);
+            (self.drained, self.epoch_shift) = (false, self.epoch_shift + MAX_EPOCH);
         }
         let text = configuration.to_string();
         if self.in_force != text {
@@ -96,25 +97,26 @@ impl Proxy {
         }
     }
 
-    /// Pushes a configuration and waits until it decides, or is refused; whether it was accepted.
+    /// Pushes a configuration and waits until a worker uses it or Envoy rejects it; returns whether
+    /// it was accepted.
     pub(super) fn push(&mut self, configuration: &str) -> bool {
         self.pushes += 1;
         let path = format!("/.push/{}", self.pushes);
-        let dressed = match serde_json::from_str::<Value>(configuration) {
+        let adapted = match serde_json::from_str::<Value>(configuration) {
             Ok(mut value) if value.is_object() => {
                 self.shift_epoch(&mut value);
-                mark(&mut value, &path);
+                add_probe_route(&mut value, &path);
                 value.to_string()
             }
             _ => configuration.to_owned(),
         };
-        let accepted = self.envoy.push_text(&dressed) == Pushed::Accepted;
+        let accepted = self.envoy.push_text(&adapted) == PushResult::Accepted;
         if accepted {
             self.in_force = configuration.to_owned();
             let port = self.envoy.port;
-            eventually("a worker to follow a configuration", || {
-                let answer = Client::once(port, &path);
-                answer.header("x-accel-buffering").map(|_| ())
+            eventually("a worker to use a configuration", || {
+                let response = Client::get_once(port, &path);
+                response.header("x-accel-buffering").map(|_| ())
             });
         }
         accepted
@@ -124,14 +126,14 @@ impl Proxy {
         if let Some(epoch) = configuration.pointer_mut("/drain/state/epoch")
             && let Some(number) = epoch.as_u64()
         {
-            *epoch = json!(self.epoch + number);
+            *epoch = json!(self.epoch_shift + number);
             self.drained = true;
         }
     }
 }
 
-/// Adds a route by which a client sees that this configuration is in force.
-fn mark(configuration: &mut Value, path: &str) {
+/// Adds a route whose response shows that this configuration is in force.
+fn add_probe_route(configuration: &mut Value, path: &str) {
     let route =
         json!({ "name": "push", "match": { "path": { "exact": path } }, "buffering": "off" });
     match configuration.get_mut("routes").and_then(Value::as_array_mut) {
@@ -140,20 +142,20 @@ fn mark(configuration: &mut Value, path: &str) {
     }
 }
 
-fn add(list: &mut Value, mut front: Vec<Value>) {
+fn prepend(list: &mut Value, mut front: Vec<Value>) {
     let list = list.as_array_mut().expect("a list");
     front.append(list);
     *list = front;
 }
 
-/// What the header chooses: a cluster of the same name.
-fn own_routes() -> Vec<Value> {
+/// The routes that select the cluster with the name in [`UPSTREAM`].
+fn routes_by_header() -> Vec<Value> {
     let priorities = json!({
         "name": "envoy.retry_priorities.previous_priorities",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
             "update_frequency": 1 } });
-    clusters()
+    cluster_names()
         .map(|name| {
             json!({
                 "match": { "prefix": "/", "headers": [
@@ -163,15 +165,16 @@ fn own_routes() -> Vec<Value> {
         .collect()
 }
 
-fn clusters() -> impl Iterator<Item = String> {
+fn cluster_names() -> impl Iterator<Item = String> {
     let refusing = (1..=REFUSALS + 1).map(refusing);
     std::iter::once(HTTP2.to_owned()).chain(refusing)
 }
 
-/// The cluster that speaks HTTP/2.
+/// The name of the HTTP/2 cluster.
 pub(super) const HTTP2: &str = "http2";
 
-/// The cluster that refuses so many connections of an exchange, or all of them above [`REFUSALS`].
+/// The name of the cluster that refuses this many connections of an exchange, or all if more than
+/// [`REFUSALS`].
 pub(super) fn refusing(times: usize) -> String {
     match times {
         0..=REFUSALS => format!("refuses-{times}"),
@@ -179,17 +182,17 @@ pub(super) fn refusing(times: usize) -> String {
     }
 }
 
-fn own_clusters(ports: Ports) -> Vec<Value> {
+fn more_clusters(ports: Ports) -> Vec<Value> {
     let mut http2 = cluster(HTTP2, &[ports.http2]);
     http2["typed_extension_protocol_options"] = json!({
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
             "explicit_http_config": { "http2_protocol_options": {} } } });
     let refusing = (1..=REFUSALS + 1).map(|times| {
-        // Each retry takes the next priority.
-        let mut hosts = vec![NOBODY; times];
+        // Each retry uses the next priority.
+        let mut hosts = vec![REFUSING_PORT; times];
         if times <= REFUSALS {
-            hosts.extend([ports.http1; TAKEN]);
+            hosts.extend([ports.http1; ACCEPTED]);
         }
         cluster(&refusing(times), &hosts)
     });

@@ -1,4 +1,4 @@
-//! Many traces on several stages side by side: they wait most of the time.
+//! Runs many traces on several Envoys concurrently; the traces mostly wait.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,95 +13,96 @@ use serde_json::Value;
 use sluice_sim::Module;
 use sluice_sim::trace::Trace;
 
-use super::seen::Seen;
+use super::observation::Observation;
 use super::simulation::Simulated;
-use super::{Stage, adapt, generator, module};
+use super::{Comparison, generator, module, trace_rewrite};
 use crate::root;
 
-/// How many random traces run where nobody says how many.
+/// The default number of random traces.
 pub const CASES: u32 = 200;
 
-/// The seed of the random traces where nobody names one.
+/// The default seed of the random traces.
 pub const SEED: u64 = 7;
 
-/// The stages, each with an Envoy of its own.
-const STAGES: usize = 8;
+/// The number of concurrent comparisons, each with its own Envoy.
+const COMPARISONS: usize = 8;
 
-/// A trace that would last longer is scaled down to this.
+/// A longer trace is scaled to this length.
 const LONGEST: Duration = Duration::from_secs(25);
 
-/// A scaled exchange whose end hangs on less than this is left out.
-const EDGE: Duration = Duration::from_millis(200);
+/// A scaled exchange is skipped if a shift of its responses by this time changes its result.
+const TOLERANCE: Duration = Duration::from_millis(200);
 
-/// How many smaller traces are tried for one that differs.
+/// The most steps to shrink a random trace that differs.
 const SHRINKS: u32 = 60;
 
-/// What to run.
+/// The traces to run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// These traces instead of all that the repository has.
+    /// Trace files; all traces of the repository if empty.
     pub traces: Vec<PathBuf>,
-    /// How many random traces.
+    /// The number of random traces.
     pub cases: u32,
-    /// Which random traces.
+    /// The seed of the random traces.
     pub seed: u64,
-    /// Long traces run at their full length, too.
+    /// Also run long traces at their full length.
     pub full: bool,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// How many traces ran.
+    /// The number of traces.
     pub traces: usize,
-    /// In how many things simulator and Envoy differ.
+    /// The number of differences between simulator and Envoy.
     pub differences: usize,
-    /// How many streams ended badly in Envoy, by reason.
-    pub ended: BTreeMap<String, u64>,
+    /// The number of streams that failed in Envoy, by reason.
+    pub failures: BTreeMap<String, u64>,
 }
 
 /// One run of one trace.
 enum Case {
-    Written { name: String, text: String, configuration: Value },
+    File { name: String, text: String, configuration: Value },
     Random { seed: u64, number: u32 },
 }
 
-/// Runs the plan; differences are printed as they are found.
+/// Runs the plan and prints differences as they are found.
 ///
 /// # Panics
-/// If there is no Envoy, no built module, or no such trace.
+/// If Envoy, the built module or a trace is missing.
 pub fn run(plan: &Plan) -> Tally {
     let module = module();
-    let mut cases = written(plan, &module);
+    let mut cases = file_cases(plan, &module);
     cases.extend((0..plan.cases).map(|number| Case::Random { seed: plan.seed, number }));
     let next = AtomicUsize::new(0);
-    // To start all of them at once would be more than the machine can do in time.
+    // Envoys start one after the other; a concurrent start would exceed the start timeout.
     let starting = Mutex::new(());
-    let play = || {
-        let mut stage = {
-            let _one_by_one = starting.lock();
-            Stage::start(&module)
+    let run_cases = || {
+        let mut comparison = {
+            let _lock = starting.lock();
+            Comparison::start(&module)
         };
-        let mine = iter::from_fn(|| cases.get(next.fetch_add(1, Ordering::Relaxed)));
-        let differences = mine.map(|case| case.play(&mut stage)).sum::<usize>();
-        (differences, stage.ended().clone())
+        let next_cases = iter::from_fn(|| cases.get(next.fetch_add(1, Ordering::Relaxed)));
+        let differences = next_cases.map(|case| case.run(&mut comparison)).sum::<usize>();
+        (differences, comparison.failures().clone())
     };
-    let played: Vec<_> = thread::scope(|scope| {
-        let stages: Vec<_> = (0..STAGES.min(cases.len())).map(|_| scope.spawn(play)).collect();
-        stages.into_iter().map(|stage| stage.join().expect("a stage")).collect()
+    let results: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..COMPARISONS.min(cases.len())).map(|_| scope.spawn(run_cases)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a comparison")).collect()
     });
     let mut tally = Tally { traces: cases.len(), ..Tally::default() };
-    for (differences, ended) in played {
+    for (differences, failures) in results {
         tally.differences += differences;
-        for ((_, reason), count) in ended {
-            *tally.ended.entry(reason).or_default() += count;
+        for ((_, reason), count) in failures {
+            *tally.failures.entry(reason).or_default() += count;
         }
     }
     tally
 }
 
-/// The traces that stand in files, the longest first.
-fn written(plan: &Plan, module: &Module) -> Vec<Case> {
+/// The traces in files, the longest first.
+fn file_cases(plan: &Plan, module: &Module) -> Vec<Case> {
     let folder = root().join("tests/traces");
     let files = match plan.traces.is_empty() {
         true => [traces_in(&folder), traces_in(&folder.join("conformance"))].concat(),
@@ -113,25 +114,29 @@ fn written(plan: &Plan, module: &Module) -> Vec<Case> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Trace::parse(&name, &text).unwrap_or_else(|error| panic!("{error}"));
         let configurations = match fs::read_to_string(file.with_extension("config.json")) {
-            Ok(own) => vec![serde_json::from_str(&own).expect("a configuration is JSON")],
+            Ok(text) => vec![serde_json::from_str(&text).expect("a configuration is JSON")],
             Err(_) => generator::configurations(),
         };
         for configuration in configurations {
-            let full = adapt::staged(&text, &configuration, 1.0);
+            let full = trace_rewrite::for_real_proxy(&text, &configuration, 1.0);
             let length = length(&full, module);
             let factor = length.div_duration_f64(LONGEST);
             if factor <= 1.0 || plan.full {
-                cases.push((length, Case::written(&name, full)));
+                cases.push((length, Case::file(&name, full)));
             }
             if factor > 1.0 {
                 let name = format!("{name}, {factor:.1} times as fast");
-                let (text, configuration) = adapt::staged(&text, &configuration, factor);
-                let edge = on_edge(&text, &configuration, module);
-                if !edge.is_empty() {
-                    println!("{name}: left out, because {EDGE:?} decide: {}", edge.join(", "));
+                let (text, configuration) =
+                    trace_rewrite::for_real_proxy(&text, &configuration, factor);
+                let skipped = timing_dependent(&text, &configuration, module);
+                if !skipped.is_empty() {
+                    println!(
+                        "{name}: skipped, because {TOLERANCE:?} change the result: {}",
+                        skipped.join(", ")
+                    );
                 }
-                let text = adapt::without(&text, &edge);
-                cases.push((LONGEST, Case::written(&name, (text, configuration))));
+                let text = trace_rewrite::without_exchanges(&text, &skipped);
+                cases.push((LONGEST, Case::file(&name, (text, configuration))));
             }
         }
     }
@@ -139,21 +144,24 @@ fn written(plan: &Plan, module: &Module) -> Vec<Case> {
     cases.into_iter().map(|(_, case)| case).collect()
 }
 
-/// The exchanges that end otherwise if the machine is a little late, with its answers or with its limits.
-fn on_edge(text: &str, configuration: &Value, module: &Module) -> Vec<String> {
+/// The exchanges whose result changes if responses or timeouts are slightly late.
+fn timing_dependent(text: &str, configuration: &Value, module: &Module) -> Vec<String> {
     let outcomes = |text: &str| {
         let trace = Trace::parse("trace", text).unwrap_or_else(|error| panic!("{error}"));
-        let seen = Simulated::of(&trace, configuration, module).seen;
-        let outcome = |seen: Seen| (seen.status, seen.end, seen.attempts, seen.bytes);
-        let outcomes = seen.into_iter().map(|(id, seen)| (id, outcome(seen)));
+        let observed = Simulated::of(&trace, configuration, module).observed;
+        let outcome = |observed: Observation| {
+            (observed.status, observed.end, observed.attempts, observed.bytes)
+        };
+        let outcomes = observed.into_iter().map(|(id, observed)| (id, outcome(observed)));
         outcomes.collect::<BTreeMap<_, _>>()
     };
-    let late = outcomes(&adapt::answering(text, |after| after + EDGE));
-    let early = outcomes(&adapt::answering(text, |after| after.saturating_sub(EDGE)));
-    let on_edge = |(id, outcome): &(String, _)| {
+    let late = outcomes(&trace_rewrite::with_reply_delay(text, |after| after + TOLERANCE));
+    let early =
+        outcomes(&trace_rewrite::with_reply_delay(text, |after| after.saturating_sub(TOLERANCE)));
+    let is_dependent = |(id, outcome): &(String, _)| {
         [&late, &early].iter().any(|other| other.get(id) != Some(outcome))
     };
-    outcomes(text).into_iter().filter(on_edge).map(|(id, _)| id).collect()
+    outcomes(text).into_iter().filter(is_dependent).map(|(id, _)| id).collect()
 }
 
 fn length((text, configuration): &(String, Value), module: &Module) -> Duration {
@@ -177,31 +185,29 @@ fn read(file: &Path) -> String {
 }
 
 impl Case {
-    fn written(name: &str, (text, configuration): (String, Value)) -> Self {
-        Self::Written { name: name.to_owned(), text, configuration }
+    fn file(name: &str, (text, configuration): (String, Value)) -> Self {
+        Self::File { name: name.to_owned(), text, configuration }
     }
 
-    /// Plays it, and says in what it differs; how many differences.
-    fn play(&self, stage: &mut Stage<'_>) -> usize {
+    /// Runs the trace and prints the differences; returns their number.
+    fn run(&self, comparison: &mut Comparison<'_>) -> usize {
         match self {
-            Self::Written { name, text, configuration } => {
-                let differences = stage.differences(text, configuration);
+            Self::File { name, text, configuration } => {
+                let differences = comparison.differences(text, configuration);
                 if !differences.is_empty() {
-                    println!("{name} under {configuration}:\n{}", differences.join("\n"));
+                    println!("{name} with {configuration}:\n{}", differences.join("\n"));
                 }
                 differences.len()
             }
             Self::Random { seed, number } => {
                 let tree = generated(*seed, *number);
                 let text = tree.current();
-                let differences = stage.differences(&text, &generator::start());
+                let differences = comparison.differences(&text, &generator::start());
                 if !differences.is_empty() {
                     let name = format!("random trace {number} of seed {seed}");
                     println!("{name}:\n{text}{}", differences.join("\n"));
-                    let smallest = smallest(tree, stage);
-                    println!(
-                        "{name} in small, to be kept in tests/traces/conformance:\n{smallest}"
-                    );
+                    let smallest = smallest(tree, comparison);
+                    println!("{name}, shrunk; add it to tests/traces/conformance:\n{smallest}");
                 }
                 differences.len()
             }
@@ -209,7 +215,7 @@ impl Case {
     }
 }
 
-/// A random trace: a function of seed and number, whichever stage plays it.
+/// A random trace, determined by seed and number.
 fn generated(seed: u64, number: u32) -> impl ValueTree<Value = String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -220,19 +226,19 @@ fn generated(seed: u64, number: u32) -> impl ValueTree<Value = String> {
 }
 
 /// The smallest trace that still differs, with its differences.
-fn smallest(mut tree: impl ValueTree<Value = String>, stage: &mut Stage<'_>) -> String {
-    let mut smallest = "none that differs again".to_owned();
+fn smallest(mut tree: impl ValueTree<Value = String>, comparison: &mut Comparison<'_>) -> String {
+    let mut smallest = "no difference in a second run".to_owned();
     for _ in 0..SHRINKS {
         let text = tree.current();
-        let differences = stage.differences(&text, &generator::start());
-        let goes_on = match differences.is_empty() {
+        let differences = comparison.differences(&text, &generator::start());
+        let continues = match differences.is_empty() {
             true => tree.complicate(),
             false => {
                 smallest = format!("{text}{}", differences.join("\n"));
                 tree.simplify()
             }
         };
-        if !goes_on {
+        if !continues {
             break;
         }
     }

@@ -1,4 +1,4 @@
-//! A trace in the simulator, set up like the stage's Envoy.
+//! Runs a trace in the simulator, with the same setup as the real Envoy.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,35 +8,35 @@ use sluice_sim::replay::{ExchangeReport, Options, Report, replay};
 use sluice_sim::trace::{Event, EventKind, Outcome, Trace};
 use sluice_sim::{Module, Profile, Properties};
 
-use super::ended::{self, Ended};
-use super::seen::{self, Seen};
+use super::failure_counts::{self, FailureCounts};
+use super::observation::{self, Observation};
 
-/// What the simulator says of a trace.
+/// The result of a trace in the simulator.
 pub(super) struct Simulated {
-    /// What its clients saw.
-    pub(super) seen: BTreeMap<String, Seen>,
-    /// How many of its streams ended badly.
-    pub(super) ended: Ended,
-    /// Configurations that it judged otherwise than the trace says.
-    pub(super) misjudged: Vec<String>,
+    /// The observations of the clients.
+    pub(super) observed: BTreeMap<String, Observation>,
+    /// The failed streams.
+    pub(super) failures: FailureCounts,
+    /// A line for each configuration that was accepted or rejected against the trace's expectation.
+    pub(super) wrong_verdicts: Vec<String>,
     spans: Vec<Span>,
 }
 
-/// An exchange in time.
+/// The time span of an exchange.
 struct Span {
     line: u32,
     id: String,
     begin: Duration,
     end: Duration,
-    /// The proxy ended it, and not the client that went away.
+    /// Whether the exchange ended without a close by the client.
     ends_itself: bool,
-    /// The upstream is asked at once.
-    asks: bool,
+    /// Whether the upstream receives the request without delay.
+    reaches_upstream: bool,
 }
 
 impl Span {
-    fn lasts_beyond(&self, moment: Duration) -> bool {
-        !self.ends_itself || self.end > moment
+    fn lasts_beyond(&self, time: Duration) -> bool {
+        !self.ends_itself || self.end > time
     }
 }
 
@@ -44,7 +44,7 @@ impl Simulated {
     /// Replays a trace.
     ///
     /// # Panics
-    /// If the filter refuses its first configuration.
+    /// If the filter rejects the first configuration.
     pub(super) fn of(trace: &Trace<'_>, configuration: &Value, module: &Module) -> Self {
         let options = Options::new(Profile::Envoy)
             .configuration(configuration.to_string())
@@ -55,49 +55,53 @@ impl Simulated {
             .hash_bodies(true);
         let report = replay(Some(module), trace, &options, &mut |_| {})
             .unwrap_or_else(|error| panic!("{error}"));
-        let misjudged = report.configurations.iter().filter(|judged| !judged.failures.is_empty());
+        let wrong_verdicts =
+            report.configurations.iter().filter(|checked| !checked.failures.is_empty());
         Self {
-            seen: seen::in_report(&report, trace),
-            ended: ended::in_report(&report),
-            misjudged: misjudged
-                .map(|judged| {
-                    format!("line {}: accepted: {} in the simulator", judged.line, judged.accepted)
+            observed: observation::in_report(&report, trace),
+            failures: failure_counts::in_report(&report),
+            wrong_verdicts: wrong_verdicts
+                .map(|checked| {
+                    format!(
+                        "line {}: accepted: {} in the simulator",
+                        checked.line, checked.accepted
+                    )
                 })
                 .collect(),
             spans: spans(&report, trace),
         }
     }
 
-    /// How long it takes until the last exchange is over.
+    /// The end of the last exchange.
     pub(super) fn length(&self) -> Duration {
         self.spans.iter().map(|span| span.end).max().unwrap_or_default()
     }
 
-    /// The exchanges that are over when an event happens.
-    pub(super) fn over_before(&self, event: &Event<'_>) -> impl Iterator<Item = &str> {
+    /// The earlier exchanges that have ended at the time of an event.
+    pub(super) fn ended_before(&self, event: &Event<'_>) -> impl Iterator<Item = &str> {
         let (line, at) = (event.line, event.at);
-        let over = move |span: &&Span| span.line < line && !span.lasts_beyond(at);
-        self.spans.iter().filter(over).map(|span| span.id.as_str())
+        let ended = move |span: &&Span| span.line < line && !span.lasts_beyond(at);
+        self.spans.iter().filter(ended).map(|span| span.id.as_str())
     }
 
-    /// When the exchange on this line is over; never if it is its client that ends it.
-    pub(super) fn over_at(&self, line: u32) -> Duration {
+    /// The end of the exchange on this line; [`Duration::MAX`] if the client ends it by a close.
+    pub(super) fn ends_at(&self, line: u32) -> Duration {
         let span = self.spans.iter().find(|span| span.line == line && span.ends_itself);
         span.map_or(Duration::MAX, |span| span.end)
     }
 
-    /// The lines of the exchanges whose upstream is at work when an event happens.
-    pub(super) fn asking_at(&self, event: &Event<'_>) -> impl Iterator<Item = u32> {
+    /// The lines of the exchanges whose upstream is active at the time of an event.
+    pub(super) fn upstream_active_at(&self, event: &Event<'_>) -> impl Iterator<Item = u32> {
         let (line, at) = (event.line, event.at);
-        let asking = move |span: &&Span| {
-            span.asks && span.line < line && span.begin <= at && span.lasts_beyond(at)
+        let active = move |span: &&Span| {
+            span.reaches_upstream && span.line < line && span.begin <= at && span.lasts_beyond(at)
         };
-        self.spans.iter().filter(asking).map(|span| span.line)
+        self.spans.iter().filter(active).map(|span| span.line)
     }
 }
 
 fn spans(report: &Report<'_>, trace: &Trace<'_>) -> Vec<Span> {
-    let bare = |line: u32| {
+    let without_body = |line: u32| {
         trace.events.iter().any(|event| match &event.kind {
             EventKind::Exchange(exchange) => event.line == line && exchange.request.body.is_empty(),
             _ => false,
@@ -109,7 +113,7 @@ fn spans(report: &Report<'_>, trace: &Trace<'_>) -> Vec<Span> {
         begin: exchange.sent,
         end: exchange.sent + exchange.last_byte,
         ends_itself: matches!(exchange.end, Outcome::Complete | Outcome::Cut),
-        asks: exchange.upstream.attempts > 0 && bare(exchange.line),
+        reaches_upstream: exchange.upstream.attempts > 0 && without_body(exchange.line),
     };
     report.exchanges.iter().map(span).collect()
 }

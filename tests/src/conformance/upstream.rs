@@ -1,5 +1,5 @@
-//! The upstream of a trace on real sockets: it finds the script of an exchange by a header that the
-//! client adds, and plays the attempt that is next.
+//! The upstreams of a trace on real sockets. They find the script of an exchange by a header that
+//! the client adds, and follow its next attempt.
 
 mod http1;
 mod http2;
@@ -12,23 +12,23 @@ use sluice_sim::trace::{
     AttemptEnd, Body, EventKind, Exchange, Headers, Trace, UpstreamAttempt as Script,
 };
 
-use super::clock::Pace;
+use super::clock::ExchangeClock;
 use super::proxy;
 use crate::upstream::Upstream;
 
-/// The request header that names run and exchange.
+/// The request header that identifies run and exchange.
 pub(super) const EXCHANGE: &str = "x-exchange";
 
-/// Where the upstreams of a stage listen.
+/// The ports of the upstreams.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ports {
-    /// The one of HTTP/1.1.
+    /// The HTTP/1.1 upstream.
     pub(super) http1: u16,
-    /// The one of HTTP/2.
+    /// The HTTP/2 upstream.
     pub(super) http2: u16,
 }
 
-/// The upstreams of a stage.
+/// The running upstreams and their scripts.
 pub(super) struct Upstreams {
     http1: Upstream,
     http2: u16,
@@ -36,61 +36,69 @@ pub(super) struct Upstreams {
 }
 
 impl Upstreams {
-    /// Starts them.
     pub(super) fn start() -> Self {
         let scripts = Scripts::default();
         Self { http1: http1::serve(scripts.clone()), http2: http2::serve(scripts.clone()), scripts }
     }
 
-    /// Where they listen.
     pub(super) fn ports(&self) -> Ports {
         Ports { http1: self.http1.port, http2: self.http2 }
     }
 
-    /// Takes the scripts of a trace in the place of those before.
-    pub(super) fn load(&self, run: u32, trace: &Trace<'_>, pace: impl Fn(u32) -> Pace) {
-        self.http1.forget();
+    /// Replaces the scripts by those of a trace.
+    pub(super) fn load(
+        &self,
+        run: u32,
+        trace: &Trace<'_>,
+        exchange_clock: impl Fn(u32) -> ExchangeClock,
+    ) {
+        self.http1.forget_requests();
         let mut scripts = self.scripts.lock();
         scripts.clear();
         for event in &trace.events {
             let EventKind::Exchange(exchange) = &event.kind else { continue };
             let refusals = refusals(exchange);
             let attempts = exchange.upstream[refusals..].iter().map(Attempt::new).collect();
-            let played = Played { attempts, begun: 0, pace: pace(event.line) };
-            scripts.insert(name(run, event.line), played);
+            let script =
+                ExchangeScript { attempts, begun: 0, exchange_clock: exchange_clock(event.line) };
+            scripts.insert(name(run, event.line), script);
         }
     }
 
-    /// How often they were asked for the exchange on this line.
+    /// The number of attempts for the exchange on this line so far.
     pub(super) fn attempts(&self, run: u32, line: u32) -> u32 {
-        self.scripts.lock().get(&name(run, line)).map_or(0, |played| played.begun)
+        self.scripts.lock().get(&name(run, line)).map_or(0, |script| script.begun)
     }
 }
 
-/// How an exchange is named on the wire.
+/// The value of [`EXCHANGE`] for the exchange on this line.
 pub(super) fn name(run: u32, line: u32) -> String {
     format!("{run}-{line}")
 }
 
-/// The upstream that an exchange needs, as the proxy knows it; `None` for the ordinary one.
+/// The name of the cluster that an exchange needs; `None` for the default one.
 ///
 /// # Panics
-/// If no upstream can do what the trace says.
-pub(super) fn choice(exchange: &Exchange<'_>) -> Option<String> {
+/// If no real upstream can do what the trace describes.
+pub(super) fn cluster(exchange: &Exchange<'_>) -> Option<String> {
     let refusals = refusals(exchange);
     let attempts = &exchange.upstream[refusals..];
     let trailers = attempts.iter().any(|attempt| !attempt.trailers.is_empty());
     let refuses_streams = attempts.iter().any(|attempt| attempt.end == AttemptEnd::RefusedStream);
     let http2 = trailers || refuses_streams || !exchange.request.trailers.is_empty();
-    let torn = |attempt: &Script<'_>| match attempt.end {
+    let impossible = |attempt: &Script<'_>| match attempt.end {
         AttemptEnd::Refused => true,
-        // HTTP/2 has no torn head, Envoy has other words for a stream that is reset than for a connection, and
-        // what such a stream has not sent yet is lost.
+        // HTTP/2 has no incomplete headers. Envoy reports a stream reset differently from a lost
+        // connection, and a reset drops data that is not sent yet.
         AttemptEnd::ResetInHeader | AttemptEnd::Reset => http2,
         _ => false,
     };
-    assert!(!attempts.iter().any(torn), "{}: no real upstream can do this", &*exchange.id);
-    assert!(!(http2 && refusals > 0), "{}: only HTTP/1.1 is refused", &*exchange.id);
+    assert!(!attempts.iter().any(impossible), "{}: a real upstream cannot do this", &*exchange.id);
+    assert!(
+        !(http2 && refusals > 0),
+        "{}: only an HTTP/1.1 connection can be refused",
+        &*exchange.id
+    );
     match (http2, refusals) {
         (true, _) => Some(proxy::HTTP2.to_owned()),
         (false, 0) => None,
@@ -101,37 +109,37 @@ pub(super) fn choice(exchange: &Exchange<'_>) -> Option<String> {
     }
 }
 
-/// How many attempts are refused before one is taken.
+/// The number of attempts that are refused before one is accepted.
 pub(super) fn refusals(exchange: &Exchange<'_>) -> usize {
     exchange.upstream.iter().take_while(|attempt| attempt.end == AttemptEnd::Refused).count()
 }
 
-/// The scripts of the trace that is running.
+/// The scripts of the running trace, by [`name`].
 #[derive(Clone, Default)]
-struct Scripts(Arc<Mutex<HashMap<String, Played>>>);
+struct Scripts(Arc<Mutex<HashMap<String, ExchangeScript>>>);
 
-struct Played {
+struct ExchangeScript {
     attempts: Vec<Attempt>,
     begun: u32,
-    pace: Pace,
+    exchange_clock: ExchangeClock,
 }
 
 impl Scripts {
-    /// The attempt that is next for what the client named.
-    fn next(&self, exchange: &str) -> Option<(Attempt, Pace)> {
+    /// The next attempt of an exchange; the last attempt repeats.
+    fn next(&self, exchange: &str) -> Option<(Attempt, ExchangeClock)> {
         let mut scripts = self.lock();
-        let played = scripts.get_mut(exchange)?;
-        let index = (played.begun as usize).min(played.attempts.len().checked_sub(1)?);
-        played.begun += 1;
-        Some((played.attempts[index].clone(), played.pace.clone()))
+        let script = scripts.get_mut(exchange)?;
+        let index = (script.begun as usize).min(script.attempts.len().checked_sub(1)?);
+        script.begun += 1;
+        Some((script.attempts[index].clone(), script.exchange_clock.clone()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Played>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, ExchangeScript>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An attempt as bytes and pauses.
+/// The bytes and pauses of an attempt.
 #[derive(Clone)]
 struct Attempt {
     after: Duration,
@@ -159,7 +167,7 @@ impl Attempt {
     }
 }
 
-/// Header fields that outlive their trace.
+/// Copies header fields.
 pub(super) fn owned(fields: &Headers<'_>) -> Vec<(String, String)> {
     fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
@@ -179,7 +187,7 @@ pub(super) fn chunks(body: &Body<'_>) -> Vec<(Duration, Vec<u8>)> {
     chunks
 }
 
-/// Borrowed, as the wire wants them.
+/// Borrows header fields.
 pub(super) fn pairs(fields: &[(String, String)]) -> Vec<(&str, &str)> {
     fields.iter().map(|(name, value)| (&**name, &**value)).collect()
 }

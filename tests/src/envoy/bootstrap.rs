@@ -1,5 +1,5 @@
-//! Envoy's configuration for a test: one of the examples that users copy, with the ports replaced
-//! and what the test is about changed. So the examples are what the tests run.
+//! Envoy's configuration for a test: one of `envoy-examples/`, with other ports and the changes
+//! that the test needs. The tests therefore run the files that users copy.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,10 +12,10 @@ use crate::root;
 /// The prefix of the counters of the discovered filter.
 pub(super) const DISCOVERY: &str = "extension_config_discovery.http_filter.sluice";
 
-/// The file that Envoy is started with.
+/// The bootstrap file.
 const START: &str = "envoy.yaml";
 
-/// A configuration in the making: the files of an example by their names.
+/// The files of an example, by name.
 #[derive(Debug, Clone)]
 pub struct Bootstrap {
     files: BTreeMap<String, Value>,
@@ -25,7 +25,7 @@ impl Bootstrap {
     /// An example, with its upstream on this port.
     ///
     /// # Panics
-    /// If there is no such example, or one of its files is no YAML.
+    /// If the example does not exist, or a file is not valid YAML.
     pub fn example(name: &str, upstream: u16) -> Self {
         let folder = root().join("envoy-examples").join(name);
         let mut files = BTreeMap::new();
@@ -40,26 +40,26 @@ impl Bootstrap {
         Self { files }
     }
 
-    /// The drain bridge and the filter, which is discovered, with this configuration.
+    /// The example `drain-bridge`, whose filter is discovered, with this configuration.
     pub fn discovered(upstream: u16, configuration: &Value) -> Self {
         Self::example("drain-bridge", upstream).configured(configuration)
     }
 
-    /// With this configuration of the filter.
+    /// Sets the filter's configuration.
     pub fn configured(self, configuration: &Value) -> Self {
         self.configured_text(&configuration.to_string())
     }
 
-    /// With this text as the filter's configuration.
+    /// Sets the filter's configuration to any text.
     pub fn configured_text(mut self, configuration: &str) -> Self {
         self.configure(configuration);
         self
     }
 
-    /// With the cluster of this name on another port than the others.
+    /// Moves the cluster of this name to another port.
     ///
     /// # Panics
-    /// If there is no such cluster.
+    /// If the cluster does not exist.
     pub fn cluster_at(self, name: &str, port: u16) -> Self {
         let mut found = 0;
         let bootstrap = self.changed("clusters", |clusters| {
@@ -70,11 +70,11 @@ impl Bootstrap {
                 }
             }
         });
-        assert_eq!(found, 1, "no cluster {name}");
+        assert_eq!(found, 1, "the number of clusters named {name}");
         bootstrap
     }
 
-    /// With upstreams that speak HTTP/2.
+    /// Uses HTTP/2 for all upstreams.
     pub fn http_2_upstream(self) -> Self {
         let options = json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -86,24 +86,24 @@ impl Bootstrap {
         })
     }
 
-    /// With these fields beside `static_resources`.
+    /// Sets these top-level fields of the bootstrap.
     pub fn with(mut self, fields: &Value) -> Self {
-        let start = self.files.get_mut(START).expect("an example has a file to start with");
+        let start = self.files.get_mut(START).expect("an example has a bootstrap file");
         merge(start, fields);
         self
     }
 
-    /// With its first listener on this port, where the others take any that is free.
+    /// Moves the first listener to this port; the others use free ports.
     pub fn listening_on(self, port: u16) -> Self {
         self.changed("listeners", |listeners| {
             listeners[0]["address"]["socket_address"]["port_value"] = json!(port);
         })
     }
 
-    /// Without the filter in `http_filters` that has this name.
+    /// Removes the filter of this name from `http_filters`.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the filter does not exist.
     pub fn without(self, name: &str) -> Self {
         let mut removed = 0;
         let without = self.changed("http_filters", |filters| {
@@ -112,11 +112,11 @@ impl Bootstrap {
             filters.retain(|filter| filter["name"] != name);
             removed -= filters.len();
         });
-        assert_eq!(removed, 1, "no filter {name}");
+        assert_eq!(removed, 1, "the number of filters named {name}");
         without
     }
 
-    /// With buffers of so many bytes towards clients and upstreams.
+    /// Sets the buffer limit of client and upstream connections, in bytes.
     pub fn with_buffers(self, bytes: u32) -> Self {
         let limit = |list: &mut Value| {
             for item in list.as_array_mut().expect("a list of listeners or clusters") {
@@ -126,7 +126,7 @@ impl Bootstrap {
         self.changed("listeners", limit).changed("clusters", limit)
     }
 
-    /// With this filter right before the router.
+    /// Adds this filter immediately before the router.
     pub fn with_filter(self, filter: Value) -> Self {
         self.changed("http_filters", |filters| {
             let filters = filters.as_array_mut().expect("a list of filters");
@@ -134,8 +134,8 @@ impl Bootstrap {
         })
     }
 
-    /// With these fields of the connection manager replaced.
-    pub fn manager_with(self, fields: &Value) -> Self {
+    /// Replaces these fields of the connection manager.
+    pub fn with_connection_manager(self, fields: &Value) -> Self {
         self.changed("typed_config", |typed| {
             if typed.get("http_filters").is_some() {
                 merge(typed, fields);
@@ -143,7 +143,7 @@ impl Bootstrap {
         })
     }
 
-    /// With the value of each field of this name changed, in whatever file it stands.
+    /// Changes the value of each field of this name, in all files.
     pub fn changed(mut self, name: &str, mut change: impl FnMut(&mut Value)) -> Self {
         self.files.values_mut().for_each(|file| each(file, name, &mut change));
         self
@@ -152,12 +152,12 @@ impl Bootstrap {
     /// The file of this name.
     ///
     /// # Panics
-    /// If the example has none.
+    /// If the example has no such file.
     pub fn file(&self, name: &str) -> &Value {
         self.files.get(name).unwrap_or_else(|| panic!("the example has no {name}"))
     }
 
-    /// Writes every file into a folder; the path of the one to start with.
+    /// Writes every file into a folder; returns the path of the bootstrap file.
     pub(super) fn write(&self, folder: &Path) -> PathBuf {
         for name in self.files.keys() {
             self.write_file(folder, name);
@@ -165,14 +165,15 @@ impl Bootstrap {
         folder.join(START)
     }
 
-    /// Replaces the filter's configuration in the one file that has it, in one step.
+    /// Replaces the filter's configuration in the file that contains it, by an atomic rename.
     pub(super) fn replace_filter(&mut self, folder: &Path, configuration: &str) {
         let name = self.configure(configuration);
-        assert_ne!(name, START, "only a discovered filter can be replaced");
+        assert_ne!(name, START, "only a discovered filter can be replaced without a restart");
         self.write_file(folder, &name);
     }
 
-    /// Changes the value of each field of this name in one file, and replaces the file in one step.
+    /// Changes the value of each field of this name in one file, and replaces the file by an atomic
+    /// rename.
     pub(super) fn replace(
         &mut self,
         folder: &Path,
@@ -180,7 +181,7 @@ impl Bootstrap {
         field: &str,
         change: &mut dyn FnMut(&mut Value),
     ) {
-        each(self.files.get_mut(file).expect("a file of the example"), field, change);
+        each(self.files.get_mut(file).expect("the example has this file"), field, change);
         self.write_file(folder, file);
     }
 
@@ -191,11 +192,11 @@ impl Bootstrap {
             *source = json!({ "path": path, "watched_directory": { "path": folder } });
         });
         let next = folder.join("next");
-        fs::write(&next, file.to_string()).expect("a folder of our own");
-        fs::rename(next, folder.join(name)).expect("a folder of our own");
+        fs::write(&next, file.to_string()).expect("a temporary folder");
+        fs::rename(next, folder.join(name)).expect("a temporary folder");
     }
 
-    /// Sets the filter's configuration; the name of the file that has it.
+    /// Sets the filter's configuration; returns the name of the file that contains it.
     fn configure(&mut self, configuration: &str) -> String {
         let mut found = Vec::new();
         for (name, file) in &mut self.files {
@@ -204,12 +205,12 @@ impl Bootstrap {
                 found.push(name.clone());
             });
         }
-        assert_eq!(found.len(), 1, "an example has one filter with a configuration");
+        assert_eq!(found.len(), 1, "the number of filters with a configuration");
         found.remove(0)
     }
 }
 
-/// Reads a file and those that it tells Envoy to watch.
+/// Reads a file and the files that Envoy watches because of it.
 fn follow(folder: &Path, name: &str, files: &mut BTreeMap<String, Value>) {
     let mut file = yaml(&folder.join(name));
     let mut watched = Vec::new();
@@ -220,19 +221,19 @@ fn follow(folder: &Path, name: &str, files: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// A file of the examples.
+/// Reads a YAML file.
 ///
 /// # Panics
-/// If it cannot be read, or is no YAML.
+/// If it cannot be read, or is not valid YAML.
 pub fn yaml(path: &Path) -> Value {
     serde_saphyr::from_str(&read(path))
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The documents in a file of the examples that has several.
+/// Reads a YAML file with several documents.
 ///
 /// # Panics
-/// If it cannot be read, or is no YAML.
+/// If it cannot be read, or is not valid YAML.
 pub fn manifests(path: &Path) -> Vec<Value> {
     serde_saphyr::from_multiple(&read(path))
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -253,12 +254,12 @@ fn text(value: &Value) -> &str {
 }
 
 fn merge(into: &mut Value, fields: &Value) {
-    for (name, value) in fields.as_object().expect("fields of an object") {
+    for (name, value) in fields.as_object().expect("an object") {
         into[name] = value.clone();
     }
 }
 
-/// Hands over the value of each field of this name, wherever it stands, from the inside out.
+/// Applies `change` to the value of each field of this name, at any depth; inner fields first.
 fn each(value: &mut Value, name: &str, change: &mut dyn FnMut(&mut Value)) {
     match value {
         Value::Object(fields) => {

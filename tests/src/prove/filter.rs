@@ -1,4 +1,4 @@
-//! The filter as the proof has it: its configuration, and the operator who gives it orders.
+//! The filter's configuration in the proof, and the admin request that starts a drain.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const ADMIN: &str = "/.sluice/drain";
 const AUTHORIZATION: (&str, &str) = ("authorization", "Bearer proof");
 const TOKEN_SHA256: &str = "c1cda26362828b69266512052b97cb3729e3b052e4ade47c0a1e3383defe73c7";
 
-/// The configuration, with no drain in it.
+/// A configuration without a drain.
 pub(super) fn configuration() -> Value {
     json!({ "version": 1,
             "drain": { "refresh": "100ms",
@@ -19,15 +19,15 @@ pub(super) fn configuration() -> Value {
             "health": { "path": "/health" } })
 }
 
-/// Orders a drain over this window. The filter numbers its epochs itself.
+/// Starts a drain with this window; `query` selects the mode. The filter chooses the epoch.
 ///
 /// # Panics
-/// If the filter does not take the order.
-pub(super) fn order(envoy: &Envoy, drain: &str, window: Duration) {
-    let path = format!("{ADMIN}?{drain}&window={}ms", window.as_millis());
+/// If the filter rejects the request.
+pub(super) fn start_drain(envoy: &Envoy, query: &str, window: Duration) {
+    let path = format!("{ADMIN}?{query}&window={}ms", window.as_millis());
     let mut client = Client::connect(envoy.port);
     client.send("POST", &path, &[AUTHORIZATION, ("content-length", "0")]);
     let response = client.receive();
-    let answer = String::from_utf8_lossy(&response.body.bytes);
-    assert_eq!(response.status, 200, "the filter to {path}: {answer}");
+    let body = String::from_utf8_lossy(&response.body.bytes);
+    assert_eq!(response.status, 200, "POST {path}: {body}");
 }

@@ -1,4 +1,4 @@
-//! The first story: two proxies are restarted in turn, again and again, and nobody should notice.
+//! The first scenario: two proxies are restarted in turn, again and again; no request must fail.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,55 +7,56 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use super::account::{Accounts, Failure};
-use super::crew::{Crew, Plan};
+use super::client_pool::{ClientPool, Load};
+use super::client_stats::{AllClients, Failure};
+use super::restart::RestartMethod;
 use super::service;
-use super::ways::Way;
 use crate::haproxy::{Balance, HaProxy};
 
-/// Restarts begin at least this far apart, so that all clients are calm again whatever the way.
-const PACE: Duration = Duration::from_secs(5);
+/// The shortest time between the starts of two restarts. All reconnects of one restart are over by
+/// then.
+const INTERVAL: Duration = Duration::from_secs(5);
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// How they were restarted.
-    pub way: Way,
-    /// What the clients saw.
-    pub accounts: Accounts,
-    /// How long each proxy took until it could be stopped.
+    /// How the proxies were restarted.
+    pub method: RestartMethod,
+    /// The statistics of the clients.
+    pub clients: AllClients,
+    /// For each restart, the time until the proxy could be stopped.
     pub drains: Vec<Duration>,
 }
 
-/// Restarts proxies until the clients have made so many requests, each proxy once at least.
+/// Restarts proxies until the clients have sent this many requests, and each proxy at least once.
 ///
 /// # Panics
-/// If a part does not start, or a drain does not end.
-pub fn run(way: Way, requests: u64, plan: Plan, bar: &ProgressBar) -> Outcome {
-    let mut fleet = way.fleet(service::start());
+/// If a program does not start, or a drain does not end.
+pub fn run(method: RestartMethod, requests: u64, load: Load, bar: &ProgressBar) -> Outcome {
+    let mut fleet = method.start_fleet(service::start());
     let servers = fleet.servers();
     let balancer = HaProxy::start(Balance::RoundRobin, &servers);
-    let crew = Crew::start(plan, (balancer.http1, balancer.http2), bar);
+    let clients = ClientPool::start(load, (balancer.http1, balancer.http2), bar);
     let mut drains = Vec::new();
-    while crew.requests() < requests || drains.len() < servers.len() {
-        let begin = crew.now();
+    while clients.requests() < requests || drains.len() < servers.len() {
+        let start = clients.now();
         drains.push(fleet.restart(drains.len() % servers.len(), &balancer));
-        sleep((begin + PACE).saturating_sub(crew.now()));
+        sleep((start + INTERVAL).saturating_sub(clients.now()));
     }
-    Outcome { way, accounts: crew.finish(), drains }
+    Outcome { method, clients: clients.finish(), drains }
 }
 
-/// Why requests failed, and how much of the race is the clients' own: as long as it takes from a look
-/// to the write, a close goes unnoticed.
+/// The reasons of failures, and the time from check to write: a close in this time is the clients'
+/// own race, which no proxy can prevent.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gap = self.accounts.merged(|account| &account.gap);
+        let time = self.clients.merged(|client| &client.check_to_write);
         let [median, p99] =
-            [0.5, 0.99].map(|quantile| Duration::from_nanos(gap.value_at_quantile(quantile)));
-        let (name, failed) = (self.way.name(), self.accounts.failed());
-        write!(f, "{name}: {failed} failed, from look to write {median:?}, p99 {p99:?}")?;
+            [0.5, 0.99].map(|quantile| Duration::from_nanos(time.value_at_quantile(quantile)));
+        let (name, failed) = (self.method.name(), self.clients.failed());
+        write!(f, "{name}: {failed} failed, from check to write {median:?}, p99 {p99:?}")?;
         let mut reasons = BTreeMap::<Failure, usize>::new();
-        for failure in self.accounts.failures() {
+        for failure in self.clients.failures() {
             *reasons.entry(failure).or_default() += 1;
         }
         reasons.iter().try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))

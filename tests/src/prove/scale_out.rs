@@ -1,5 +1,5 @@
-//! The third story: a third proxy joins two that have all the connections, and a rebalance gives it its
-//! share.
+//! The third scenario: a third proxy joins two that have all connections, and a rebalance moves its
+//! share to it.
 
 use std::fmt;
 use std::thread::sleep;
@@ -7,45 +7,45 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use super::crew::{Crew, Plan};
-use super::filter::{configuration, order};
+use super::client_pool::{ClientPool, Load};
+use super::filter::{configuration, start_drain};
 use super::service;
 use crate::envoy::{Bootstrap, Envoy};
 use crate::haproxy::{Balance, HaProxy, Server};
-use crate::{eventually, steady_port};
+use crate::{eventually, reusable_port};
 
-/// The share of each of three.
+/// The share of each of three proxies.
 const PERCENT: u64 = 33;
 
-/// Three standard deviations of a share of that size, with the clients of the default plan.
-const SPREAD: f64 = 0.1;
+/// Three standard deviations of such a share, with the default number of clients.
+const MAX_DEVIATION: f64 = 0.1;
 
-/// After a window: the slowest request ends, and its client asks again.
-const REST: Duration = Duration::from_secs(2);
+/// The wait after a window, in which the slowest request ends and its client sends another one.
+const PAUSE: Duration = Duration::from_secs(2);
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Connections of each proxy before the third joined.
+    /// The connections of each proxy before the third joined.
     pub before: [u64; 3],
-    /// Connections of each proxy afterwards.
+    /// The connections of each proxy after the rebalance.
     pub after: [u64; 3],
-    /// Connections that were closed.
+    /// The number of closed connections.
     pub moved: usize,
-    /// Requests.
+    /// The number of requests.
     pub requests: u64,
-    /// Requests that failed.
+    /// The number of failed requests.
     pub failed: usize,
 }
 
-/// Lets a third proxy join and rebalances the first two within this window.
+/// Starts a third proxy and rebalances the first two within this window.
 ///
 /// # Panics
-/// If a part does not start.
-pub fn run(window: Duration, plan: Plan) -> Outcome {
+/// If a program does not start.
+pub fn run(window: Duration, load: Load) -> Outcome {
     let upstream = service::start();
     let servers = ["a", "b", "c"].map(|name| {
-        let port = steady_port();
+        let port = reusable_port();
         Server { name, http1: port, http2: port }
     });
     let [a, b, c] = servers;
@@ -55,36 +55,36 @@ pub fn run(window: Duration, plan: Plan) -> Outcome {
     };
     let old = [a, b].map(launch);
     let balancer = HaProxy::start(Balance::LeastConnections, &servers);
-    balancer.await_out(c.name);
-    let crew = Crew::start(plan, (balancer.http1, balancer.http2), &ProgressBar::hidden());
-    let clients = (plan.looking + plan.blind + plan.http2) as u64;
+    balancer.wait_until_down(c.name);
+    let clients = ClientPool::start(load, (balancer.http1, balancer.http2), &ProgressBar::hidden());
     let connections = || servers.map(|server| balancer.connections(server.name));
-    let all_are_there = || connections().iter().sum::<u64>() == clients;
-    eventually("every client to connect", || all_are_there().then_some(()));
+    let all_connected = || connections().iter().sum::<u64>() == load.clients() as u64;
+    eventually("every client to connect", || all_connected().then_some(()));
     let before = connections();
     let _third = launch(c);
-    balancer.await_in(c.name);
+    balancer.wait_until_up(c.name);
     for envoy in &old {
-        order(envoy, &format!("mode=rebalance&percent={PERCENT}"), window);
+        start_drain(envoy, &format!("mode=rebalance&percent={PERCENT}"), window);
     }
-    sleep(window + REST);
-    eventually("every client to connect again", || all_are_there().then_some(()));
+    sleep(window + PAUSE);
+    eventually("every client to connect again", || all_connected().then_some(()));
     let after = connections();
-    let accounts = crew.finish();
+    let clients = clients.finish();
     Outcome {
         before,
         after,
-        moved: accounts.reconnects().len(),
-        requests: accounts.requests(),
-        failed: accounts.failed(),
+        moved: clients.reconnects().len(),
+        requests: clients.requests(),
+        failed: clients.failed(),
     }
 }
 
 impl Outcome {
-    /// Whether a third moved, nearly all of it to the new proxy, and nothing was lost.
+    /// Whether a third of the connections moved, most of them to the new proxy, and no request
+    /// failed.
     pub fn holds(&self) -> bool {
         let share = self.moved as f64 / self.before.iter().sum::<u64>() as f64;
-        let is_third = (share - PERCENT as f64 / 100.0).abs() <= SPREAD;
+        let is_third = (share - PERCENT as f64 / 100.0).abs() <= MAX_DEVIATION;
         self.failed == 0 && is_third && self.after[2] as f64 >= 0.8 * self.moved as f64
     }
 }

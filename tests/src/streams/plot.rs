@@ -1,7 +1,7 @@
-//! The distribution of the delays as a picture, with the figures below it. Each further tenth of the slowest events gets as much room
-//! as the one before, so that what few events wait for can be seen.
+//! Plots the distribution of the delays, with a table below. The axis of shares is logarithmic, so
+//! that the delays of the slowest events are visible.
 
-mod scale;
+mod axis;
 
 use std::io;
 
@@ -10,16 +10,16 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::figures::Figures;
 use super::report::{COMPARED, Row};
-use super::way::Way;
-use scale::Scale;
+use super::results::Results;
+use super::setup::Setup;
+use axis::Axis;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
+type DrawResult = Result<(), DrawingAreaErrorKind<io::Error>>;
 
 const SIZE: (u32, u32) = (1000, 786);
-const HEAD_HEIGHT: u32 = 76;
+const TITLE_HEIGHT: u32 = 76;
 const PLOT_HEIGHT: u32 = 430;
 const MARGIN: i32 = 28;
 const FONT: &str = "DejaVu Sans, Helvetica, Arial, sans-serif";
@@ -28,38 +28,38 @@ const INK: RGBColor = RGBColor(34, 40, 49);
 const FAINT: RGBColor = RGBColor(104, 112, 122);
 const GRID: RGBColor = RGBColor(224, 228, 232);
 
-/// Where the table's columns end.
+/// The right edges of the table's columns.
 const COLUMNS: [i32; 4] = [440, 590, 770, 972];
 const ROW_HEIGHT: i32 = 24;
 
-/// A curve ends where fewer events than this are slower: the rest is chance.
-const FEWEST: f64 = 10.0;
+/// A curve ends where fewer events than this are slower; their delays are not representative.
+const MIN_EVENTS: f64 = 10.0;
 
-/// Points of a curve.
+/// The number of points of a curve.
 const POINTS: u32 = 400;
 
-/// The picture as SVG.
-pub(super) fn draw(figures: &Figures) -> String {
+/// Draws the plot as SVG.
+pub(super) fn draw(results: &Results) -> String {
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-    paint(figures, &area).expect("a string takes any picture");
+    paint(results, &area).expect("drawing to a string does not fail");
     drop(area);
     svg
 }
 
-fn paint(figures: &Figures, area: &Area<'_>) -> Drawn {
+fn paint(results: &Results, area: &Area<'_>) -> DrawResult {
     area.fill(&WHITE)?;
-    let (head, rest) = area.split_vertically(HEAD_HEIGHT);
+    let (title, rest) = area.split_vertically(TITLE_HEIGHT);
     let (plot, table) = rest.split_vertically(PLOT_HEIGHT);
-    write(&head, &figures.title(), (MARGIN, 20), &bold(19.0), HPos::Left)?;
-    write(&head, &figures.subtitle(), (MARGIN, 48), &font(12.5, FAINT), HPos::Left)?;
-    curves(figures, &plot)?;
-    rows(figures, &table)?;
+    write(&title, &results.title(), (MARGIN, 20), &bold(19.0), HPos::Left)?;
+    write(&title, &results.subtitle(), (MARGIN, 48), &font(12.5, FAINT), HPos::Left)?;
+    curves(results, &plot)?;
+    rows(results, &table)?;
     area.present()
 }
 
-fn curves(figures: &Figures, area: &Area<'_>) -> Drawn {
-    let delays = Way::ALL.map(|way| figures.delays(way));
+fn curves(results: &Results, area: &Area<'_>) -> DrawResult {
+    let delays = Setup::ALL.map(|setup| results.delays(setup));
     let right = delays.iter().map(end).fold(1.0, f64::max);
     let curves = delays.each_ref().map(curve);
     let heights = || curves.iter().flatten().map(|&(_, height)| height);
@@ -70,7 +70,7 @@ fn curves(figures: &Figures, area: &Area<'_>) -> Drawn {
         .margin_left(10)
         .x_label_area_size(54)
         .y_label_area_size(76)
-        .build_cartesian_2d(Scale::of_shares(right), Scale::of_times(low..high))?;
+        .build_cartesian_2d(Axis::of_shares(right), Axis::of_times(low..high))?;
     chart
         .configure_mesh()
         .bold_line_style(GRID)
@@ -81,11 +81,11 @@ fn curves(figures: &Figures, area: &Area<'_>) -> Drawn {
         .x_desc("share of the events that are faster")
         .y_desc("delay of an event")
         .draw()?;
-    for (way, curve) in Way::ALL.into_iter().zip(curves) {
-        let style = color(way).stroke_width(3);
+    for (setup, curve) in Setup::ALL.into_iter().zip(curves) {
+        let style = color(setup).stroke_width(3);
         chart
             .draw_series(LineSeries::new(curve, style))?
-            .label(way.name())
+            .label(setup.name())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 26, y)], style));
     }
     chart
@@ -99,12 +99,12 @@ fn curves(figures: &Figures, area: &Area<'_>) -> Drawn {
     Ok(())
 }
 
-/// The place where a curve ends.
+/// The position where a curve ends.
 fn end(delays: &Histogram<u64>) -> f64 {
-    (delays.len() as f64 / FEWEST).max(1.0).log10()
+    (delays.len() as f64 / MIN_EVENTS).max(1.0).log10()
 }
 
-/// Points of the distribution: places from the left, and logarithms of microseconds.
+/// The points of the distribution: positions on the axis of shares, and logarithms of microseconds.
 fn curve(delays: &Histogram<u64>) -> Vec<(f64, f64)> {
     let step = end(delays) / f64::from(POINTS);
     let point = |index| {
@@ -115,16 +115,17 @@ fn curve(delays: &Histogram<u64>) -> Vec<(f64, f64)> {
     (1..=POINTS).map(point).collect()
 }
 
-fn rows(figures: &Figures, area: &Area<'_>) -> Drawn {
+fn rows(results: &Results, area: &Area<'_>) -> DrawResult {
     let line =
         |y, style: ShapeStyle| area.draw(&PathElement::new([(MARGIN, y), (COLUMNS[3], y)], style));
     let bold = bold(13.0);
-    for (column, way) in COLUMNS.into_iter().zip(Way::ALL) {
-        write(area, way.name(), (column, 20), &bold.color(&color(way)), HPos::Right)?;
+    for (column, setup) in COLUMNS.into_iter().zip(Setup::ALL) {
+        write(area, setup.name(), (column, 20), &bold.color(&color(setup)), HPos::Right)?;
     }
     write(area, COMPARED, (COLUMNS[3], 20), &bold, HPos::Right)?;
     line(20 + ROW_HEIGHT / 2, INK.into())?;
-    for (index, Row { name, ways: [direct, without, with], compared }) in (1..).zip(figures.rows())
+    for (index, Row { name, values: [direct, without, with], compared }) in
+        (1..).zip(results.rows())
     {
         let y = 22 + index * ROW_HEIGHT;
         write(area, &name, (MARGIN, y), &font(13.0, INK), HPos::Left)?;
@@ -136,12 +137,18 @@ fn rows(figures: &Figures, area: &Area<'_>) -> Drawn {
     Ok(())
 }
 
-fn write(area: &Area<'_>, text: &str, at: (i32, i32), style: &TextStyle<'_>, side: HPos) -> Drawn {
+fn write(
+    area: &Area<'_>,
+    text: &str,
+    at: (i32, i32),
+    style: &TextStyle<'_>,
+    side: HPos,
+) -> DrawResult {
     area.draw_text(text, &style.pos(Pos::new(side, VPos::Center)), at)
 }
 
 fn font(size: f64, color: RGBColor) -> TextStyle<'static> {
-    // The backend divides by this what it is given.
+    // The backend divides the size by this factor.
     (FONT, size * 1.24).into_font().color(&color)
 }
 
@@ -150,10 +157,10 @@ fn bold(size: f64) -> TextStyle<'static> {
     TextStyle { font: font.style(FontStyle::Bold), color, pos }
 }
 
-fn color(way: Way) -> RGBColor {
-    match way {
-        Way::Direct => RGBColor(140, 148, 158),
-        Way::Without => RGBColor(31, 111, 180),
-        Way::With => RGBColor(217, 95, 2),
+fn color(setup: Setup) -> RGBColor {
+    match setup {
+        Setup::NoProxy => RGBColor(140, 148, 158),
+        Setup::Envoy => RGBColor(31, 111, 180),
+        Setup::EnvoyWithFilter => RGBColor(217, 95, 2),
     }
 }

@@ -25,7 +25,7 @@ fn tell(reply: &mut Reply, state: &Value) {
 /// A proxy that answers a command with `first`, and then, at the how-manieth look from 0, with `look`.
 fn proxy(first: Value, look: impl Fn(usize) -> Value + Send + Sync + 'static) -> Upstream {
     Upstream::start(move |request, reply| match request.path() {
-        PATH => tell(reply, &look(reply.before)),
+        PATH => tell(reply, &look(reply.earlier_requests)),
         _ => tell(reply, &first),
     })
 }
@@ -33,7 +33,7 @@ fn proxy(first: Value, look: impl Fn(usize) -> Value + Send + Sync + 'static) ->
 /// `sluice drain` for an operator with the token, whose environment names a proxy that is not there.
 fn operator<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = sluice(["drain"].into_iter().chain(arguments));
-    let nobody = format!("http://127.0.0.1:{}", Upstream::nobody());
+    let nobody = format!("http://127.0.0.1:{}", sluice_tests::unused_port());
     for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env(variable, &nobody);
     }
@@ -82,7 +82,7 @@ fn start_tells_the_proxy_what_the_operator_said() {
     assert_eq!((run.status, run.stdout.as_str(), run.stderr.as_str()), (0, told, ""));
     let query = "?mode=rebalance&epoch=7&window_ms=90000&percent=33&routes=api,web-2";
     let request = command(&upstream, &format!("{PATH}{query}"));
-    assert_eq!(request.head.start.split(' ').next(), Some("POST"));
+    assert_eq!(request.headers.start_line.split(' ').next(), Some("POST"));
     assert_eq!(request.header("authorization"), Some("Bearer open-sesame"));
     assert!(request.body.is_empty());
 }
@@ -98,21 +98,22 @@ fn end_is_the_mode_off_and_status_only_looks() {
     let url = told.as_object_mut().and_then(|told| told.remove("url"));
     assert_eq!((run.status, told), (0, state("reload", 1, 2)));
     assert_eq!(url, Some(json!(format!("http://127.0.0.1:{}{PATH}", upstream.port))));
-    assert_eq!(command(&upstream, PATH).head.start, format!("GET {PATH} HTTP/1.1"));
+    assert_eq!(command(&upstream, PATH).headers.start_line, format!("GET {PATH} HTTP/1.1"));
 }
 
 #[test]
 fn a_wait_ends_when_nothing_was_in_flight_for_a_while() {
     // Two, then none but for one more after a second, and meanwhile an answer that is none.
-    let upstream = Upstream::start(|request, reply| match (request.path(), reply.before) {
-        (PATH, 3) => reply.respond(503, &[], b"<html>overloaded"),
-        (PATH, 5) => reply.write(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"status\":"),
-        (PATH, look) => {
-            let in_flight = if look < 2 { 2 } else { u64::from(look == 6) };
-            tell(reply, &state("terminate", in_flight, 20 + look as u64));
-        }
-        _ => tell(reply, &state("terminate", 3, 20)),
-    });
+    let upstream =
+        Upstream::start(|request, reply| match (request.path(), reply.earlier_requests) {
+            (PATH, 3) => reply.respond(503, &[], b"<html>overloaded"),
+            (PATH, 5) => reply.write(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"status\":"),
+            (PATH, look) => {
+                let in_flight = if look < 2 { 2 } else { u64::from(look == 6) };
+                tell(reply, &state("terminate", in_flight, 20 + look as u64));
+            }
+            _ => tell(reply, &state("terminate", 3, 20)),
+        });
     let run = start(upstream.port, &["--window", "5s", "--wait", "60s"]);
     assert_eq!(run.status, 0, "{run:?}");
     assert!(run.stdout.starts_with("done after "), "{run:?}");
@@ -120,7 +121,7 @@ fn a_wait_ends_when_nothing_was_in_flight_for_a_while() {
     assert!(run.stderr.starts_with("3 requests in flight, 0 connections closed\n"), "{run:?}");
     let looks = upstream.requests(PATH);
     assert!(looks.len() > 8, "it went on after look 6");
-    let quiet = looks[looks.len() - 1].head_at - looks[7].head_at;
+    let quiet = looks[looks.len() - 1].headers_at - looks[7].headers_at;
     assert!(quiet >= Duration::from_millis(1900), "{quiet:?}");
 }
 
@@ -205,7 +206,7 @@ fn whatever_answers_instead_of_the_proxy_is_refused_with_one_sentence() {
 fn a_server_that_is_silent_slow_or_gone_is_given_up() {
     let silent = Upstream::start(|_, reply| reply.pause(20_000));
     let slow = Upstream::start(|_, reply| {
-        reply.head(200, &[("content-length", "100000")]);
+        reply.send_headers(200, &[("content-length", "100000")]);
         for _ in 0..200 {
             reply.write(b" ");
             reply.pause(100);
@@ -226,7 +227,7 @@ fn a_server_that_is_silent_slow_or_gone_is_given_up() {
         (endless.port, "no answer ("),
         (rude.port, "no answer ("),
         (babble.port, "no answer ("),
-        (Upstream::nobody(), "no answer ("),
+        (sluice_tests::unused_port(), "no answer ("),
     ] {
         let run = drain("status", port, &[]);
         assert_eq!(run.status, 2, "{message}: {run:?}");
@@ -335,7 +336,7 @@ fn a_fleet_is_waited_for_proxy_by_proxy() {
         reply.respond(503, &[], state.to_string().as_bytes());
     };
     let hearing_at = |look: usize| {
-        Upstream::start(move |_, reply| match reply.before {
+        Upstream::start(move |_, reply| match reply.earlier_requests {
             before if before < look => reply.respond(200, &[], b"the upstream's own health"),
             _ => told(reply, 1, 0),
         })

@@ -45,15 +45,15 @@ fn serve(request: &Request, reply: &mut Reply) {
         "chunked" => Some(("transfer-encoding", "chunked")),
         _ => None,
     });
-    reply.head(200, &headers);
+    reply.send_headers(200, &headers);
     for chunk in body.chunks(slice) {
         match words[2] {
-            "chunked" => reply.chunk(chunk),
+            "chunked" => reply.send_chunk(chunk),
             _ => reply.write(chunk),
         }
     }
     match words[2] {
-        "chunked" => reply.chunk(b""),
+        "chunked" => reply.send_chunk(b""),
         "close" => reply.close(),
         _ => {}
     }
@@ -146,7 +146,7 @@ fn the_default_max_bytes_fits_into_the_buffers_that_envoy_recommends() {
     for size in [32_767, 32_768, 32_769, 100_000] {
         for slice in [1000, 32_768, 65_536] {
             let path = format!("/on/length/{size}/{slice}");
-            let response = Client::once(envoy.port, &path);
+            let response = Client::get_once(envoy.port, &path);
             assert_eq!((response.status, response.body.complete), (200, true), "{path}");
             assert!(response.body.bytes == content(size), "{path}: the bytes differ");
             let response = http2::Client::connect(envoy.port).get(&path);

@@ -39,23 +39,23 @@ fn three_chunks(request: &Request, reply: &mut Reply) {
     if path.contains("accel-no") {
         headers.push(("x-accel-buffering", "no"));
     }
-    reply.head(200, &headers);
+    reply.send_headers(200, &headers);
     for chunk in [b"abc", b"def", b"ghi"] {
         match path.contains("length") {
             true => reply.write(chunk),
-            false => reply.chunk(chunk),
+            false => reply.send_chunk(chunk),
         }
         reply.pause(200);
     }
     if !path.contains("length") {
-        reply.chunk(b"");
+        reply.send_chunk(b"");
     }
 }
 
 /// Whether the first chunk arrived well before the last.
 fn streamed(response: &Response) -> bool {
     assert_eq!((&response.body.bytes[..], response.body.complete), (&b"abcdefghi"[..], true));
-    let chunks = &response.body.pieces;
+    let chunks = &response.body.arrivals;
     chunks[chunks.len() - 1].0 - chunks[0].0 > Duration::from_millis(300)
 }
 
@@ -63,7 +63,7 @@ fn streamed(response: &Response) -> bool {
 fn each_mode_buffers_as_documented_and_streams_the_rest() {
     let upstream = Upstream::start(three_chunks);
     let envoy = start(&upstream);
-    let streams = |path: &str| streamed(&Client::once(envoy.port, path));
+    let streams = |path: &str| streamed(&Client::get_once(envoy.port, path));
     assert!(!streams("/on/length"));
     assert!(!streams("/on/length/events"), "`on` buffers every content type");
     assert!(streams("/on/chunked"), "a body of unknown length is not buffered");
@@ -72,14 +72,14 @@ fn each_mode_buffers_as_documented_and_streams_the_rest() {
     assert!(streams("/auto/length/events"));
     assert!(streams("/auto/length/accel-no"));
     assert!(streams("/other/length"), "without a route everything is streamed");
-    let off = Client::once(envoy.port, "/off/chunked");
+    let off = Client::get_once(envoy.port, "/off/chunked");
     assert_eq!(
         (off.header("x-accel-buffering"), &off.body.chunks[..]),
         (Some("no"), &[3, 3, 3][..])
     );
-    envoy.await_stat("wasmcustom.sluice.route.on.buffered", 2);
-    envoy.await_stat("wasmcustom.sluice.route.auto.buffered", 1);
-    envoy.await_stat("wasmcustom.sluice.in_flight", 0);
+    envoy.wait_for_stat("wasmcustom.sluice.route.on.buffered", 2);
+    envoy.wait_for_stat("wasmcustom.sluice.route.auto.buffered", 1);
+    envoy.wait_for_stat("wasmcustom.sluice.in_flight", 0);
 }
 
 #[test]
@@ -97,11 +97,11 @@ fn a_buffered_upload_reaches_the_upstream_at_once() {
         assert_eq!(client.receive().status, 200);
         let request = upstream.requests(path).remove(0);
         assert_eq!(&request.body[..], b"abcdefghi");
-        let spread = request.pieces.last().unwrap().0 - request.pieces[0].0;
+        let spread = request.arrivals.last().unwrap().0 - request.arrivals[0].0;
         assert_eq!(spread < Duration::from_millis(100), held, "{path}: {spread:?}");
-        assert!(request.pieces[0].0 < sent);
+        assert!(request.arrivals[0].0 < sent);
     }
-    envoy.await_stat("wasmcustom.sluice.route.on.request_buffered", 1);
+    envoy.wait_for_stat("wasmcustom.sluice.route.on.request_buffered", 1);
 }
 
 #[test]
@@ -116,7 +116,9 @@ fn an_upload_of_unknown_length_is_streamed() {
     assert_eq!(client.receive().status, 200);
     let request = upstream.requests("/on").remove(0);
     assert_eq!(&request.body[..], b"abcdef");
-    assert!(request.pieces.last().unwrap().0 - request.pieces[0].0 > Duration::from_millis(200));
+    assert!(
+        request.arrivals.last().unwrap().0 - request.arrivals[0].0 > Duration::from_millis(200)
+    );
 }
 
 #[test]
@@ -136,21 +138,21 @@ fn an_upload_with_a_declared_length_above_max_bytes_gets_413() {
 #[test]
 fn a_buffered_response_whose_upstream_fails_is_incomplete() {
     let upstream = Upstream::start(|_, reply| {
-        reply.head(200, &[("content-length", "9")]);
+        reply.send_headers(200, &[("content-length", "9")]);
         reply.write(b"abc");
         reply.pause(100);
         reply.close();
     });
     let envoy = start(&upstream);
     for path in ["/on", "/off", "/auto"] {
-        assert!(!Client::once(envoy.port, path).body.complete, "{path}");
+        assert!(!Client::get_once(envoy.port, path).body.complete, "{path}");
     }
 }
 
 #[test]
 fn trailers_complete_a_buffered_response_and_are_forwarded() {
     let chunks: &[&[u8]] = &[b"abc", b"def", b"ghi"];
-    let upstream = Bootstrap::discovered(http2::serve(chunks), &configuration());
+    let upstream = Bootstrap::discovered(http2::serve_chunks(chunks), &configuration());
     let envoy = Envoy::start(upstream.http_2_upstream());
     let client = http2::Client::connect(envoy.port);
     for path in ["/on", "/off", "/auto", "/other"] {

@@ -121,7 +121,7 @@ impl Received {
     /// The number of events, without the last one, after which `satisfied` holds for the received
     /// bytes.
     fn count_events(&self, mut satisfied: impl FnMut(usize, usize) -> bool) -> usize {
-        let chunks = &self.response.body.pieces;
+        let chunks = &self.response.body.arrivals;
         let there =
             |moment| chunks.iter().filter(|(at, _)| *at < moment).map(|(_, bytes)| bytes).sum();
         let moments = self.sent[1..].iter().enumerate();
@@ -175,7 +175,7 @@ fn events(request: &Request, reply: &mut Reply, sent: &Mutex<Vec<Instant>>) {
     if squeezed {
         headers.push(("content-encoding", "gzip"));
     }
-    reply.head(200, &headers);
+    reply.send_headers(200, &headers);
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     for number in 0..EVENTS {
         sent.lock().expect("no thread panics while it holds the lock").push(Instant::now());
@@ -183,15 +183,15 @@ fn events(request: &Request, reply: &mut Reply, sent: &Mutex<Vec<Instant>>) {
         match (squeezed, path.starts_with("/held")) {
             (true, _) => encoder.write_all(&event).expect("memory"),
             (false, true) => reply.write(&event),
-            (false, false) => reply.chunk(&event),
+            (false, false) => reply.send_chunk(&event),
         }
         reply.pause(200);
     }
     if squeezed {
-        reply.chunk(&encoder.finish().expect("memory"));
+        reply.send_chunk(&encoder.finish().expect("memory"));
     }
     if !path.starts_with("/held") {
-        reply.chunk(b"");
+        reply.send_chunk(b"");
     }
 }
 

@@ -2,7 +2,7 @@
 //! force.
 
 use serde_json::json;
-use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
+use sluice_tests::envoy::{Bootstrap, Envoy, PushResult};
 use sluice_tests::http1::Client;
 use sluice_tests::upstream::Upstream;
 
@@ -18,18 +18,20 @@ fn a_rejected_configuration_leaves_the_previous_one_in_force() {
     let mut client = Client::connect(envoy.port);
     assert_eq!(client.get("/").status, 504);
     for wrong in [&limited("10").to_string()[..], "{", "", "[]", "{\"version\": 2}"] {
-        assert_eq!(envoy.push_text(wrong), Pushed::Refused, "{wrong}");
+        assert_eq!(envoy.push_text(wrong), PushResult::Rejected, "{wrong}");
         assert_eq!(client.get("/").status, 504, "the previous configuration");
     }
     let log = envoy.log();
     assert!(log.contains("defaults.timeouts.request: \"10\" has no unit"), "{log}");
     assert!(envoy.stat("wasmcustom.sluice.config.rejected") >= 5);
-    assert_eq!(envoy.push(&limited("5s")), Pushed::Accepted);
+    assert_eq!(envoy.push(&limited("5s")), PushResult::Accepted);
     assert_eq!(client.get("/").status, 200, "the new configuration, on the same connection");
 }
 
 #[test]
 fn a_proxy_does_not_start_with_an_invalid_configuration() {
-    let log = Envoy::refuse(Bootstrap::example("static", 1).configured_text("{ \"version\": 1, }"));
+    let log = Envoy::start_rejected(
+        Bootstrap::example("static", 1).configured_text("{ \"version\": 1, }"),
+    );
     assert!(log.contains("configuration refused"), "{log}");
 }

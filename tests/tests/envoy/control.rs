@@ -72,7 +72,7 @@ impl Store {
                 Answer::Is(status, body) => reply.respond(status, &[], body.as_bytes()),
                 Answer::Never => reply.pause(250),
                 Answer::Part { stalls } => {
-                    reply.head(200, &[("content-length", "100")]);
+                    reply.send_headers(200, &[("content-length", "100")]);
                     reply.write(b"{\"epoch\":");
                     if stalls {
                         reply.pause(600);
@@ -142,24 +142,24 @@ fn one_key_in_etcd_drains_every_worker_of_every_proxy() {
     assert!(ask_all().iter().all(|closes| !closes));
     etcd.put("sluice/drain", r#"{"epoch":5,"mode":"reload","window":"1ms"}"#);
     for proxy in &proxies {
-        proxy.await_stat(EPOCH, 5);
+        proxy.wait_for_stat(EPOCH, 5);
     }
     // Every worker reads the record within a refresh of 250 ms.
     sleep(Duration::from_millis(600));
     assert!(ask_all().iter().all(|closes| *closes), "each old connection, in every worker");
     for proxy in &proxies {
-        assert!(!Client::once(proxy.port, "/").closes());
-        assert_eq!(Client::once(proxy.port, "/health").status, 200);
+        assert!(!Client::get_once(proxy.port, "/").closes());
+        assert_eq!(Client::get_once(proxy.port, "/health").status, 200);
     }
     etcd.put("sluice/drain", r#"{"epoch":6,"mode":"terminate"}"#);
     for proxy in &proxies {
         eventually("the health check to fail", || {
-            (Client::once(proxy.port, "/health").status == 503).then_some(())
+            (Client::get_once(proxy.port, "/health").status == 503).then_some(())
         });
     }
     etcd.put("sluice/drain", r#"{"epoch":7,"mode":"off"}"#);
     for proxy in &proxies {
-        proxy.await_stat(EPOCH, 7);
+        proxy.wait_for_stat(EPOCH, 7);
         assert_eq!(proxy.stat("wasmcustom.sluice.drain.stale"), 0);
         assert_eq!(proxy.stat(FAILED), 0);
     }
@@ -171,17 +171,17 @@ fn the_last_drain_stays_while_etcd_is_down_or_has_lost_the_key() {
     let mut etcd = Etcd::start();
     let proxy = proxy(upstream.port, etcd.port, 2);
     etcd.put("sluice/drain", r#"{"epoch":5,"mode":"terminate"}"#);
-    proxy.await_stat(EPOCH, 5);
+    proxy.wait_for_stat(EPOCH, 5);
     etcd.kill();
     eventually("polls to fail", || (proxy.stat(FAILED) >= 2).then_some(()));
-    assert_eq!(Client::once(proxy.port, "/health").status, 503, "the last drain stays");
+    assert_eq!(Client::get_once(proxy.port, "/health").status, 503, "the last drain stays");
     etcd.restart();
     etcd.delete("sluice/drain");
     eventually("the next poll of etcd", || (lines(&proxy, "has no such key") > 0).then_some(()));
-    assert_eq!(Client::once(proxy.port, "/health").status, 503, "the last drain stays");
+    assert_eq!(Client::get_once(proxy.port, "/health").status, 503, "the last drain stays");
     assert_logged_once(&proxy, "is of no use");
     etcd.put("sluice/drain", r#"{"epoch":6,"mode":"off"}"#);
-    proxy.await_stat(EPOCH, 6);
+    proxy.wait_for_stat(EPOCH, 6);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn each_store_error_is_logged_once_and_the_last_drain_stays() {
     let (drain, newer) = (r#"{"epoch":5,"mode":"reload"}"#, r#"{"epoch":6,"mode":"reload"}"#);
     store.respond_with(200, drain);
     let envoy = proxy_of("raw", server.port, 4, "sluice_filter.wasm");
-    envoy.await_stat(EPOCH, 5);
+    envoy.wait_for_stat(EPOCH, 5);
     let wrong: [(u16, &str, &str); 7] = [
         (500, "", "it answered with status 500, expected 200"),
         (200, "<html>", "the drain record is not valid JSON"),
@@ -224,7 +224,7 @@ fn each_store_error_is_logged_once_and_the_last_drain_stays() {
         let (polls, failed) = (store.count(), envoy.stat(FAILED));
         eventually("truncated responses", || (envoy.stat(FAILED) > failed + 1).then_some(()));
         assert!(store.count() > polls + 1);
-        assert_eq!(Client::once(envoy.port, "/health").status, 200);
+        assert_eq!(Client::get_once(envoy.port, "/health").status, 200);
     }
     assert_logged_once(&envoy, "its answer broke off");
     assert_eq!(lines(&envoy, "unreachable"), 0, "no VM crashed: {}", envoy.log());
@@ -233,7 +233,7 @@ fn each_store_error_is_logged_once_and_the_last_drain_stays() {
     eventually("polls without a response", || (store.count() > polls + 2).then_some(()));
     assert_eq!(envoy.stat(EPOCH), 5);
     store.respond_with(200, newer);
-    envoy.await_stat(EPOCH, 6);
+    envoy.wait_for_stat(EPOCH, 6);
     let polls = store.count();
     eventually("polls at the configured interval", || (store.count() >= polls + 10).then_some(()));
     assert!(store.longest_pause(polls) < Duration::from_millis(1000), "the backoff has ended");
@@ -263,7 +263,7 @@ fn polling_continues_after_the_leader_crashes() {
         }
         assert!(store.longest_pause(before) < Duration::from_secs(3));
         store.respond_with(200, r#"{"epoch":5,"mode":"terminate"}"#);
-        envoy.await_stat(EPOCH, 5);
+        envoy.wait_for_stat(EPOCH, 5);
     }
 }
 
@@ -277,18 +277,18 @@ fn in_flight_is_correct_again_after_a_crash() {
     for client in &mut waiting {
         client.send("POST", "/", &[("content-length", "10")]);
     }
-    envoy.await_stat(gauge, 3);
+    envoy.wait_for_stat(gauge, 3);
     let mut crasher = Client::connect(envoy.port);
     crasher.send("GET", "/", &[("x-crash", "now")]);
     let _ = crasher.try_receive();
     sleep(Duration::from_millis(300));
-    assert_eq!(Client::once(envoy.port, "/").status, 200, "a new VM serves");
-    envoy.await_stat(gauge, 0);
+    assert_eq!(Client::get_once(envoy.port, "/").status, 200, "a new VM serves");
+    envoy.wait_for_stat(gauge, 0);
     let mut later = Client::connect(envoy.port);
     later.send("POST", "/", &[("content-length", "10")]);
-    envoy.await_stat(gauge, 1);
+    envoy.wait_for_stat(gauge, 1);
     drop(later);
-    envoy.await_stat(gauge, 0);
+    envoy.wait_for_stat(gauge, 0);
 }
 
 fn admin_state(client: &mut Client) -> Value {
@@ -320,7 +320,7 @@ fn the_admin_path_reads_and_changes_the_drain_with_the_token_only() {
         assert_eq!(post(drain, r#"{"mode":"terminate"}"#, headers), (200, "upstream".to_owned()));
     }
     assert_eq!(upstream.requests(drain).len(), 3);
-    assert_eq!(Client::once(proxy.port, "/health").status, 200);
+    assert_eq!(Client::get_once(proxy.port, "/health").status, 200);
 
     let state = admin_state(&mut Client::connect(proxy.port));
     assert_eq!(
@@ -331,9 +331,9 @@ fn the_admin_path_reads_and_changes_the_drain_with_the_token_only() {
     let state: Value = serde_json::from_str(&body).expect("the state is JSON");
     assert_eq!((status, &state["epoch"], &state["status"]), (200, &json!(1), &json!("draining")));
     eventually("the health check to fail in every worker", || {
-        (0..8).all(|_| Client::once(proxy.port, "/health").status == 503).then_some(())
+        (0..8).all(|_| Client::get_once(proxy.port, "/health").status == 503).then_some(())
     });
-    assert!(Client::once(proxy.port, "/").closes());
+    assert!(Client::get_once(proxy.port, "/").closes());
     eventually("the close to be counted, even on another worker", || {
         let state = admin_state(&mut Client::connect(proxy.port));
         (state["closed"] == 1).then_some(())
@@ -368,7 +368,7 @@ fn the_admin_path_reads_and_changes_the_drain_with_the_token_only() {
     assert_eq!(upstream.requests(drain).len(), 3, "nothing else reached the upstream");
     assert!(upstream.requests("/.sluice/drain?mode=off").is_empty());
     assert_eq!(proxy.stat("wasmcustom.sluice.drain.admin.commands"), 3);
-    let output = proxy.log() + &proxy.ask("/stats").1;
+    let output = proxy.log() + &proxy.admin_get("/stats").1;
     assert!(!output.contains("sesam"), "the token is not logged");
 }
 
@@ -376,7 +376,7 @@ fn the_admin_path_reads_and_changes_the_drain_with_the_token_only() {
 #[test]
 fn concurrent_commands_take_consecutive_epochs() {
     let upstream = Upstream::ok();
-    let proxy = proxy(upstream.port, Upstream::nobody(), 4);
+    let proxy = proxy(upstream.port, sluice_tests::unused_port(), 4);
     let port = proxy.port;
     let barrier = Barrier::new(8);
     let epochs: Vec<u64> = std::thread::scope(|scope| {
@@ -401,7 +401,7 @@ fn concurrent_commands_take_consecutive_epochs() {
             .collect();
         writers.into_iter().map(|writer| writer.join().expect("a writer")).collect()
     });
-    proxy.await_stat(EPOCH, epochs.iter().copied().max().expect("some"));
+    proxy.wait_for_stat(EPOCH, epochs.iter().copied().max().expect("some"));
     let mut sorted = epochs;
     sorted.sort_unstable();
     assert_eq!(sorted, (1..=8).collect::<Vec<_>>());
@@ -411,7 +411,7 @@ fn concurrent_commands_take_consecutive_epochs() {
 #[test]
 fn a_command_with_trailers_is_executed() {
     let upstream = Upstream::ok();
-    let proxy = proxy(upstream.port, Upstream::nobody(), 1);
+    let proxy = proxy(upstream.port, sluice_tests::unused_port(), 1);
     let client = http2::Client::connect(proxy.port);
     let chunks: [&[u8]; 2] = [br#"{"mode":"#, br#""off"}"#];
     let headers = [("authorization", "Bearer open sesame")];
@@ -448,7 +448,7 @@ fn a_plugin_without_a_store_does_not_stop_polling_for_another() {
 fn a_command_without_a_body_gets_408_with_the_option_to_set() {
     let upstream = Upstream::ok();
     let bootstrap = Bootstrap::example("fleet", upstream.port)
-        .cluster_at("etcd", Upstream::nobody())
+        .cluster_at("etcd", sluice_tests::unused_port())
         .changed("config", |config| {
             config.as_object_mut().map(|config| config.remove("allow_on_headers_stop_iteration"));
         });

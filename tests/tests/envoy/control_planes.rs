@@ -124,7 +124,7 @@ fn survives(bootstrap: Bootstrap) {
     client.send("GET", "/", &[("x-crash", "now")]);
     assert_eq!(client.receive().status, 503);
     eventually("the filter to run again", || {
-        let response = Client::once(envoy.port, "/events");
+        let response = Client::get_once(envoy.port, "/events");
         (response.header("x-accel-buffering") == Some("no")).then_some(())
     });
 }

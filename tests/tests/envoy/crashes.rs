@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
+use sluice_tests::envoy::{Bootstrap, Envoy, PushResult};
 use sluice_tests::http1::Client;
 use sluice_tests::root;
 use sluice_tests::upstream::Upstream;
@@ -60,9 +60,9 @@ fn a_drain_continues_after_a_crash() {
     let mut old: Vec<Client> = (0..4).map(|_| Client::connect(envoy.port)).collect();
     assert!(old.iter_mut().all(|client| !client.get("/").closes()));
     let reload = json!({ "epoch": 7, "mode": "reload", "window": "1s" });
-    assert_eq!(envoy.push(&configuration(Some(reload))), Pushed::Accepted);
+    assert_eq!(envoy.push(&configuration(Some(reload))), PushResult::Accepted);
     // The next push removes the drain from the configuration before the VM restarts.
-    assert_eq!(envoy.push(&configuration(None)), Pushed::Accepted);
+    assert_eq!(envoy.push(&configuration(None)), PushResult::Accepted);
     crash(&envoy);
     let mut new = Client::connect(envoy.port);
     let start = Instant::now();
@@ -76,5 +76,5 @@ fn a_drain_continues_after_a_crash() {
         assert!(!new.get("/").closes(), "a new connection");
         sleep(Duration::from_millis(20));
     }
-    envoy.await_stat("wasmcustom.sluice.drain.epoch", 7);
+    envoy.wait_for_stat("wasmcustom.sluice.drain.epoch", 7);
 }

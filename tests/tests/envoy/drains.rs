@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
+use sluice_tests::envoy::{Bootstrap, Envoy, PushResult};
 use sluice_tests::http1::Client;
 use sluice_tests::http2;
 use sluice_tests::upstream::Upstream;
@@ -53,7 +53,7 @@ fn old_connections_close_within_the_window_and_new_ones_stay_open() {
     for client in &mut old {
         assert_eq!(requests_until_close(client, Duration::from_millis(40)), None, "no drain yet");
     }
-    assert_eq!(envoy.push(&reload(1, "2s")), Pushed::Accepted);
+    assert_eq!(envoy.push(&reload(1, "2s")), PushResult::Accepted);
     sleep(Duration::from_millis(300));
     let mut new: Vec<Client> = (0..8).map(|_| Client::connect(envoy.port)).collect();
     let threads: Vec<_> = old
@@ -72,8 +72,8 @@ fn old_connections_close_within_the_window_and_new_ones_stay_open() {
     for client in &mut new {
         assert_eq!(requests_until_close(client, Duration::from_millis(200)), None);
     }
-    envoy.await_stat(CLOSED, 12);
-    envoy.await_stat("wasmcustom.sluice.drain.epoch", 1);
+    envoy.wait_for_stat(CLOSED, 12);
+    envoy.wait_for_stat("wasmcustom.sluice.drain.epoch", 1);
 }
 
 #[test]
@@ -85,10 +85,10 @@ fn a_repeated_epoch_changes_nothing_and_a_higher_epoch_drains_again() {
     let mut again = reload(5, "1ms");
     again["routes"] = json!([{ "name": "other", "match": { "path": { "exact": "/other" } } }]);
     for unchanged in [again, reload(4, "1ms")] {
-        assert_eq!(envoy.push(&unchanged), Pushed::Accepted);
+        assert_eq!(envoy.push(&unchanged), PushResult::Accepted);
         assert_eq!(requests_until_close(&mut client, Duration::from_millis(300)), None);
     }
-    assert_eq!(envoy.push(&reload(6, "1ms")), Pushed::Accepted);
+    assert_eq!(envoy.push(&reload(6, "1ms")), PushResult::Accepted);
     assert!(requests_until_close(&mut client, Duration::from_secs(3)).is_some());
 }
 
@@ -103,9 +103,9 @@ fn http_2_connections_get_goaway_and_finish_their_streams() {
     let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &calm()));
     let mut old = http2::Client::connect(envoy.port);
     assert_eq!(old.get("/").status, 200);
-    assert!(!old.leaves_within(Duration::from_millis(300)), "no drain yet");
+    assert!(!old.goaway_within(Duration::from_millis(300)), "no drain yet");
     let slow: Vec<_> = (0..3).map(|_| old.start("GET", "/slow", &[], Some(b""))).collect();
-    assert_eq!(envoy.push(&reload(1, "1ms")), Pushed::Accepted);
+    assert_eq!(envoy.push(&reload(1, "1ms")), PushResult::Accepted);
     sleep(Duration::from_millis(300));
     let last = old.get("/last");
     assert_eq!((last.status, last.reset), (200, None));
@@ -114,12 +114,12 @@ fn http_2_connections_get_goaway_and_finish_their_streams() {
         let response = old.finish(pending);
         assert_eq!((&response.body[..], response.reset), (&b"/slow"[..], None));
     }
-    assert!(old.leaves_within(Duration::from_secs(5)), "no GOAWAY");
+    assert!(old.goaway_within(Duration::from_secs(5)), "no GOAWAY");
     let mut new = http2::Client::connect(envoy.port);
     for _ in 0..5 {
         assert_eq!(new.get("/").status, 200);
     }
-    assert!(!new.leaves_within(Duration::from_millis(300)));
+    assert!(!new.goaway_within(Duration::from_millis(300)));
 }
 
 #[test]
@@ -131,14 +131,14 @@ fn terminate_closes_every_connection_and_fails_the_health_check() {
         reply.respond(200, &[], b"done");
     });
     let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &calm()));
-    assert_eq!(Client::once(envoy.port, "/health").status, 200, "the upstream answers");
+    assert_eq!(Client::get_once(envoy.port, "/health").status, 200, "the upstream answers");
     let mut slow = Client::connect(envoy.port);
     slow.send("GET", "/slow", &[]);
     sleep(Duration::from_millis(100));
     let terminate = draining(json!({ "epoch": 1, "mode": "terminate", "window": "1ms" }));
-    assert_eq!(envoy.push(&terminate), Pushed::Accepted);
+    assert_eq!(envoy.push(&terminate), PushResult::Accepted);
     sleep(Duration::from_millis(200));
-    let health = Client::once(envoy.port, "/health");
+    let health = Client::get_once(envoy.port, "/health");
     let report: Value = serde_json::from_slice(&health.body.bytes).unwrap();
     assert_eq!(health.status, 503);
     assert_eq!((&report["mode"], &report["epoch"]), (&json!("terminate"), &json!(1)));
@@ -157,7 +157,7 @@ fn an_upgraded_connection_is_not_closed() {
         if request.header("upgrade").is_none() {
             return reply.respond(200, &[], b"ok");
         }
-        reply.head(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
+        reply.send_headers(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
         for _ in 0..3 {
             let bytes = reply.read();
             reply.write(&bytes);
@@ -172,10 +172,10 @@ fn an_upgraded_connection_is_not_closed() {
     assert_eq!((response.status, response.header("x-sluice-drain")), (101, None));
     for word in [&b"one"[..], b"two", b"three"] {
         client.write(word);
-        assert_eq!(client.raw(16), word);
+        assert_eq!(client.read_some(16), word);
     }
-    assert!(Client::once(envoy.port, "/").closes());
-    envoy.await_stat(CLOSED, 1);
+    assert!(Client::get_once(envoy.port, "/").closes());
+    envoy.wait_for_stat(CLOSED, 1);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_missing_bridge_is_logged_and_counted() {
     for _ in 0..3 {
         assert!(!client.get("/").closes(), "without the bridge nothing closes it");
     }
-    envoy.await_stat("wasmcustom.sluice.drain.bridge_missing", 3);
+    envoy.wait_for_stat("wasmcustom.sluice.drain.bridge_missing", 3);
     let log = envoy.log();
     let lines = log.lines().filter(|line| line.contains("bridge")).count();
     assert_eq!(lines, 1, "logged once, not for each stream");

@@ -64,12 +64,12 @@ fn check(envoy: &Envoy, path: &str, status: u16, reason: &str, route: &str) {
     assert_eq!((response.status, response.header("grpc-status")), (200, Some(grpc_status)));
     assert!(response.body.is_empty());
 
-    envoy.await_stat(&format!("wasmcustom.sluice.route.{route}.ended.{reason}"), 5);
+    envoy.wait_for_stat(&format!("wasmcustom.sluice.route.{route}.ended.{reason}"), 5);
 }
 
 #[test]
 fn a_refused_connection_gets_its_reason() {
-    let envoy = start(Upstream::nobody());
+    let envoy = start(sluice_tests::unused_port());
     check(&envoy, "/", 503, "connect_failure", "default");
 }
 
@@ -120,25 +120,31 @@ fn envoys_own_timeouts_get_their_reasons() {
     let upstream = Upstream::start(|_, reply| reply.pause(6000));
     let unlimited = json!({ "version": 1, "defaults": { "timeouts": { "request": "0s" } }, "errors": configuration()["errors"] });
     let bootstrap = Bootstrap::example("static", upstream.port).configured(&unlimited);
-    let idle = bootstrap.clone().manager_with(&json!({ "stream_idle_timeout": "0.5s" }));
+    let idle = bootstrap.clone().with_connection_manager(&json!({ "stream_idle_timeout": "0.5s" }));
     check(&Envoy::start(idle), "/", 504, "idle_timeout", "default");
     let short = json!({ "common_http_protocol_options": { "max_stream_duration": "0.5s" } });
-    check(&Envoy::start(bootstrap.manager_with(&short)), "/", 504, "duration_limit", "default");
+    check(
+        &Envoy::start(bootstrap.with_connection_manager(&short)),
+        "/",
+        504,
+        "duration_limit",
+        "default",
+    );
 }
 
 /// Either peer may close a tunnel; only an end by the proxy has a reason.
 #[test]
 fn a_tunnel_has_a_reason_only_if_the_proxy_ends_it() {
     let upstream = Upstream::start(|request, reply| {
-        reply.head(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
+        reply.send_headers(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
         if request.path() == "/leaves" {
-            return reply.hang_up();
+            return reply.shutdown_and_wait();
         }
         while !reply.read().is_empty() {}
     });
     let bootstrap = Bootstrap::example("static", upstream.port).configured(&configuration());
     let idle = json!({ "stream_idle_timeout": "0.5s" });
-    let envoy = Envoy::start(bootstrap.manager_with(&idle));
+    let envoy = Envoy::start(bootstrap.with_connection_manager(&idle));
     let open = |path: &str| {
         let mut client = Client::connect(envoy.port);
         client.send("GET", path, &[("upgrade", "websocket"), ("connection", "upgrade")]);
@@ -146,9 +152,9 @@ fn a_tunnel_has_a_reason_only_if_the_proxy_ends_it() {
         client
     };
     drop(open("/"));
-    assert!(open("/leaves").rest().is_empty());
-    assert!(open("/").rest().is_empty());
-    envoy.await_stat("wasmcustom.sluice.route.default.ended.idle_timeout", 1);
+    assert!(open("/leaves").read_to_end().is_empty());
+    assert!(open("/").read_to_end().is_empty());
+    envoy.wait_for_stat("wasmcustom.sluice.route.default.ended.idle_timeout", 1);
     let closes = ["client_closed", "upstream_reset"];
     let reasons =
         closes.map(|word| envoy.stat(&format!("wasmcustom.sluice.route.default.ended.{word}")));
@@ -174,29 +180,30 @@ fn a_connect_timeout_gets_its_reason() {
 
 #[test]
 fn refused_http_2_streams_get_their_reason() {
-    let bootstrap = Bootstrap::example("static", http2::refuse()).configured(&configuration());
+    let bootstrap =
+        Bootstrap::example("static", http2::refuse_streams()).configured(&configuration());
     check(&Envoy::start(bootstrap.http_2_upstream()), "/", 503, "upstream_refused", "default");
 }
 
 #[test]
 fn a_failure_after_the_response_headers_is_counted() {
     let upstream = Upstream::start(|request, reply| {
-        reply.head(200, &[("content-length", "1000")]);
+        reply.send_headers(200, &[("content-length", "1000")]);
         reply.write(b"half");
         reply.pause(if request.path() == "/breaks" { 0 } else { 6000 });
         reply.close();
     });
     let envoy = start(upstream.port);
-    let broken = Client::once(envoy.port, "/breaks");
+    let broken = Client::get_once(envoy.port, "/breaks");
     assert_eq!((broken.status, broken.body.complete), (200, false));
-    envoy.await_stat("wasmcustom.sluice.route.default.ended.upstream_reset", 1);
+    envoy.wait_for_stat("wasmcustom.sluice.route.default.ended.upstream_reset", 1);
     let mut leaves = Client::connect(envoy.port);
     leaves.send("GET", "/tries", &[]);
-    envoy.await_stat("http.ingress.downstream_rq_active", 1);
+    envoy.wait_for_stat("http.ingress.downstream_rq_active", 1);
     drop(leaves);
-    envoy.await_stat("wasmcustom.sluice.route.tries.ended.client_closed", 1);
-    assert!(!Client::once(envoy.port, "/late").body.complete);
-    envoy.await_stat("wasmcustom.sluice.route.default.ended.request_timeout", 1);
+    envoy.wait_for_stat("wasmcustom.sluice.route.tries.ended.client_closed", 1);
+    assert!(!Client::get_once(envoy.port, "/late").body.complete);
+    envoy.wait_for_stat("wasmcustom.sluice.route.default.ended.request_timeout", 1);
 }
 
 /// `max_bytes` is larger than the proxy's buffer limit.
@@ -224,9 +231,9 @@ fn a_response_above_the_proxys_buffer_limit_is_counted() {
     configuration["routes"][1]["buffering"] = json!({ "response": "on", "max_bytes": 65_536 });
     let bootstrap = Bootstrap::example("static", upstream.port).configured(&configuration);
     let envoy = Envoy::start(bootstrap.with_buffers(32_768));
-    let response = Client::once(envoy.port, "/upload");
+    let response = Client::get_once(envoy.port, "/upload");
     assert_eq!((response.status, response.body.complete), (200, false));
-    envoy.await_stat("wasmcustom.sluice.route.upload.ended.body_too_large", 1);
+    envoy.wait_for_stat("wasmcustom.sluice.route.upload.ended.body_too_large", 1);
 }
 
 #[test]
@@ -252,7 +259,7 @@ fn error_responses_of_the_upstream_pass_unchanged() {
     });
     let envoy = start(upstream.port);
     for status in [413, 500, 502, 503, 504] {
-        let response = Client::once(envoy.port, &format!("/{status}"));
+        let response = Client::get_once(envoy.port, &format!("/{status}"));
         assert_eq!((response.status, &response.body.bytes[..]), (status, &b"<h1>ours</h1>"[..]));
         assert_eq!(response.header("content-type"), Some("text/html"));
         assert!(
@@ -264,10 +271,11 @@ fn error_responses_of_the_upstream_pass_unchanged() {
 #[test]
 fn without_pages_the_proxys_text_stays_and_the_reason_is_counted() {
     let configuration = json!({ "version": 1, "errors": {} });
-    let bootstrap = Bootstrap::example("static", Upstream::nobody()).configured(&configuration);
+    let bootstrap =
+        Bootstrap::example("static", sluice_tests::unused_port()).configured(&configuration);
     let envoy = Envoy::start(bootstrap);
-    let response = Client::once(envoy.port, "/");
+    let response = Client::get_once(envoy.port, "/");
     assert_eq!(response.status, 503);
     assert!(response.body.bytes.starts_with(b"upstream connect error"));
-    envoy.await_stat("wasmcustom.sluice.route.default.ended.connect_failure", 1);
+    envoy.wait_for_stat("wasmcustom.sluice.route.default.ended.connect_failure", 1);
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
+use sluice_tests::envoy::{Bootstrap, Envoy, PushResult};
 use sluice_tests::upstream::{Reply, Request, Upstream};
 use sluice_tests::{eventually, http1, http2};
 
@@ -34,7 +34,10 @@ fn event(number: usize) -> String {
 /// Sends the events after `last-event-id`, up to `allowed`, in chunks that end at arbitrary bytes.
 fn events(request: &Request, reply: &mut Reply, allowed: &AtomicUsize) {
     let last = request.header("last-event-id").and_then(|id| id.parse().ok()).unwrap_or(0);
-    reply.head(200, &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]);
+    reply.send_headers(
+        200,
+        &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")],
+    );
     let mut next: usize = last + 1;
     let mut pending = Vec::new();
     while next <= EVENTS && reply.is_open() {
@@ -43,16 +46,16 @@ fn events(request: &Request, reply: &mut Reply, allowed: &AtomicUsize) {
         next = next.max(until);
         while pending.len() > 1000 {
             let rest = pending.split_off(1 + (next * 7919 + pending.len()) % 997);
-            reply.chunk(&std::mem::replace(&mut pending, rest));
+            reply.send_chunk(&std::mem::replace(&mut pending, rest));
         }
         if until <= next && pending.is_empty() {
-            reply.chunk(b": nothing new\n\n");
+            reply.send_chunk(b": nothing new\n\n");
         } else {
-            reply.chunk(&std::mem::take(&mut pending));
+            reply.send_chunk(&std::mem::take(&mut pending));
         }
         reply.pause(5);
     }
-    reply.chunk(b"");
+    reply.send_chunk(b"");
 }
 
 /// Checks the events of one connection and returns the number of the last one.
@@ -74,7 +77,7 @@ fn check(body: &[u8], last: usize) -> usize {
 fn follow(port: u16, cuts: &AtomicUsize) {
     let mut last = 0;
     while last < EVENTS {
-        let mut client = http1::Client::connect(port).patient(Duration::from_secs(60));
+        let mut client = http1::Client::connect(port).with_timeout(Duration::from_secs(60));
         client.send("GET", "/events", &[("last-event-id", &last.to_string())]);
         let response = client.receive();
         assert_eq!(response.status, 200);
@@ -88,7 +91,7 @@ fn follow(port: u16, cuts: &AtomicUsize) {
 /// reconnects.
 fn follow_over_http_2(port: u16, moves: &AtomicUsize) {
     let mut last = 0;
-    let connect = || http2::Client::connect(port).patient(Duration::from_secs(60));
+    let connect = || http2::Client::connect(port).with_timeout(Duration::from_secs(60));
     let mut client = connect();
     while last < EVENTS {
         let id = last.to_string();
@@ -121,8 +124,8 @@ fn ten_drains_lose_none_of_a_hundred_thousand_events() {
     ];
     for drain in 1..=DRAINS {
         // The worker has observed the connections of all three clients.
-        envoy.await_stat("http.ingress.downstream_rq_active", 3);
-        assert_eq!(envoy.push(&configuration(drain + 1)), Pushed::Accepted);
+        envoy.wait_for_stat("http.ingress.downstream_rq_active", 3);
+        assert_eq!(envoy.push(&configuration(drain + 1)), PushResult::Accepted);
         allowed.store(drain * (EVENTS / DRAINS) - 1000, Ordering::Relaxed);
         for client in &moved {
             eventually("each client to reconnect", || {
@@ -145,13 +148,13 @@ fn ndjson_is_cut_between_lines_and_waiting_routes_are_not_cut() {
             }
             _ => [("content-type", "application/x-ndjson"), ("x-a", "b")],
         };
-        reply.head(200, &[&kind[..], &[("transfer-encoding", "chunked")]].concat());
+        reply.send_headers(200, &[&kind[..], &[("transfer-encoding", "chunked")]].concat());
         for number in 0..40 {
-            reply.chunk(format!("{{\"number\":{number}}}\n{{\"num").as_bytes());
+            reply.send_chunk(format!("{{\"number\":{number}}}\n{{\"num").as_bytes());
             reply.pause(50);
-            reply.chunk(b"ber\":\"half\"}\n");
+            reply.send_chunk(b"ber\":\"half\"}\n");
         }
-        reply.chunk(b"");
+        reply.send_chunk(b"");
     });
     let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration(1)));
     let streams = ["/lines", "/lines/compressed", "/waits"].map(|path| {
@@ -159,8 +162,8 @@ fn ndjson_is_cut_between_lines_and_waiting_routes_are_not_cut() {
         client.send("GET", path, &[]);
         thread::spawn(move || client.receive())
     });
-    envoy.await_stat("http.ingress.downstream_rq_active", 3);
-    assert_eq!(envoy.push(&configuration(2)), Pushed::Accepted);
+    envoy.wait_for_stat("http.ingress.downstream_rq_active", 3);
+    assert_eq!(envoy.push(&configuration(2)), PushResult::Accepted);
     let [lines, compressed, waits] = streams.map(|stream| stream.join().expect("a response"));
     assert!(!lines.body.complete);
     let text = String::from_utf8(lines.body.bytes).expect("text");
@@ -173,16 +176,19 @@ fn ndjson_is_cut_between_lines_and_waiting_routes_are_not_cut() {
 #[test]
 fn no_stream_hangs_after_a_drain_is_canceled() {
     let upstream = Upstream::start(|_, reply| {
-        reply.head(200, &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]);
+        reply.send_headers(
+            200,
+            &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")],
+        );
         for number in 1..40 {
             let event = event(number);
             let (begin, end) = event.split_at(5);
-            reply.chunk(begin.as_bytes());
+            reply.send_chunk(begin.as_bytes());
             reply.pause(25);
-            reply.chunk(end.as_bytes());
+            reply.send_chunk(end.as_bytes());
             reply.pause(25);
         }
-        reply.chunk(b"");
+        reply.send_chunk(b"");
     });
     let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration(1)));
     let streams: Vec<_> = (0..40)
@@ -192,11 +198,11 @@ fn no_stream_hangs_after_a_drain_is_canceled() {
             thread::spawn(move || client.receive())
         })
         .collect();
-    envoy.await_stat("http.ingress.downstream_rq_active", 40);
-    assert_eq!(envoy.push(&configuration(2)), Pushed::Accepted);
+    envoy.wait_for_stat("http.ingress.downstream_rq_active", 40);
+    assert_eq!(envoy.push(&configuration(2)), PushResult::Accepted);
     let mut off = configuration(3);
     off["drain"]["state"] = json!({ "epoch": 3, "mode": "off" });
-    assert_eq!(envoy.push(&off), Pushed::Accepted);
+    assert_eq!(envoy.push(&off), PushResult::Accepted);
     for stream in streams {
         let body = stream.join().expect("an end").body;
         assert_eq!(check(&body.bytes, 0) == 39, body.complete);

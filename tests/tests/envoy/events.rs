@@ -15,20 +15,23 @@ fn each_event_reaches_the_client_without_delay() {
     let sent = Arc::new(Mutex::new(Vec::new()));
     let noted = sent.clone();
     let upstream = Upstream::start(move |_, reply| {
-        reply.head(200, &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]);
+        reply.send_headers(
+            200,
+            &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")],
+        );
         for number in 0..EVENTS {
             reply.pause(10);
             noted.lock().unwrap().push(Instant::now());
-            reply.chunk(format!("data: {number}\n\n").as_bytes());
+            reply.send_chunk(format!("data: {number}\n\n").as_bytes());
         }
-        reply.chunk(b"");
+        reply.send_chunk(b"");
     });
     let configuration = json!({ "version": 1, "defaults": { "buffering": "auto" }, "drain": {} });
     let envoy = Envoy::start(Bootstrap::discovered(upstream.port, &configuration));
-    let response = Client::once(envoy.port, "/");
+    let response = Client::get_once(envoy.port, "/");
     let mut bytes = 0;
     let mut arrived = Vec::new();
-    for (at, length) in &response.body.pieces {
+    for (at, length) in &response.body.arrivals {
         bytes += length;
         let events = response.body.bytes[..bytes].windows(2).filter(|end| end == b"\n\n").count();
         arrived.resize(events, *at);

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use sluice_tests::envoy::{Bootstrap, Envoy, Pushed, yaml};
+use sluice_tests::envoy::{Bootstrap, Envoy, PushResult, yaml};
 use sluice_tests::http1::Client;
 use sluice_tests::root;
 use sluice_tests::upstream::Upstream;
@@ -29,9 +29,9 @@ fn configuration(file: &str) -> String {
 fn the_static_example_streams_events_and_times_out_the_login() {
     let upstream = service();
     let envoy = Envoy::start(Bootstrap::example("static", upstream.port));
-    let events = Client::once(envoy.port, "/events");
+    let events = Client::get_once(envoy.port, "/events");
     assert_eq!((events.status, events.header("x-accel-buffering")), (200, Some("no")));
-    let login = Client::once(envoy.port, "/login");
+    let login = Client::get_once(envoy.port, "/login");
     assert_eq!(login.status, 504);
     assert!(login.end_after < Duration::from_millis(900), "{:?}", login.end_after);
 }
@@ -44,7 +44,7 @@ fn the_drain_example_closes_open_connections_within_its_window() {
     assert!(!old.get("/").closes());
     assert_eq!(
         envoy.push_text(&configuration("drain-bridge/filter.reload.yaml")),
-        Pushed::Accepted
+        PushResult::Accepted
     );
     let start = Instant::now();
     while !old.get("/").closes() {
@@ -66,9 +66,9 @@ fn the_dynamic_example_reconfigures_the_filter_on_an_open_connection() {
     assert_eq!(client.get("/login").status, 200);
     let first = configuration("dynamic/filter.yaml");
     let limit = |limit: &str| first.replace("\"request\": \"5s\"", limit);
-    assert_eq!(envoy.push_text(&limit("\"request\": \"300ms\"")), Pushed::Accepted);
+    assert_eq!(envoy.push_text(&limit("\"request\": \"300ms\"")), PushResult::Accepted);
     assert_eq!(client.get("/login").status, 504);
-    assert_eq!(envoy.push_text(&limit("\"request\": \"300\"")), Pushed::Refused);
+    assert_eq!(envoy.push_text(&limit("\"request\": \"300\"")), PushResult::Rejected);
     assert_eq!(client.get("/login").status, 504);
     let words = "routes[1].timeouts.request: \"300\" has no unit; write \"300s\"";
     assert!(envoy.log().contains(words), "{}", envoy.log());

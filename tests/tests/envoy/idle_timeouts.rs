@@ -1,17 +1,16 @@
 //! `timeouts.read` and `timeouts.send` fire before and within a response, on uploads and on
 //! upgrades; never early, and for many streams at once.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use http::Request;
 use serde_json::{Value, json};
-use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
-use sluice_tests::eventually;
-use sluice_tests::http1::Client;
-use sluice_tests::http2;
+use sluice_tests::envoy::{Bootstrap, Envoy, PushResult};
+use sluice_tests::http1::message::Framing;
+use sluice_tests::http1::{Client, Reader};
 use sluice_tests::upstream::{Reply, Upstream};
+use sluice_tests::{eventually, http2, net};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// A timeout never fires early; on a loaded machine it may be late by more than a refresh.
@@ -41,9 +40,9 @@ fn assert_in_time(after: Duration, from: Duration) {
 fn silent() -> Upstream {
     Upstream::start(|request, reply| {
         if request.path().ends_with("gap") {
-            reply.head(200, &[("transfer-encoding", "chunked")]);
+            reply.send_headers(200, &[("transfer-encoding", "chunked")]);
             for _ in 0..3 {
-                reply.chunk(b"chunk");
+                reply.send_chunk(b"chunk");
                 reply.pause(500);
             }
         }
@@ -56,7 +55,7 @@ fn silent() -> Upstream {
 fn read_fires_when_the_upstream_does_not_respond() {
     let upstream = silent();
     let envoy = start(&upstream);
-    let response = Client::once(envoy.port, "/read");
+    let response = Client::get_once(envoy.port, "/read");
     assert_eq!((response.status, response.body.complete), (504, true));
     assert_eq!(response.body.bytes, b"read_timeout: nothing came from the upstream for 1s\n");
     assert_in_time(response.end_after, Duration::ZERO);
@@ -81,7 +80,7 @@ fn read_fires_in_a_gap_of_a_response() {
     let upstream = silent();
     let envoy = start(&upstream);
     let sent = Duration::from_millis(1000);
-    let response = Client::once(envoy.port, "/read/gap");
+    let response = Client::get_once(envoy.port, "/read/gap");
     assert_eq!((response.status, response.body.complete), (200, false));
     assert_eq!(response.body.bytes, b"chunkchunkchunk", "all bytes before the gap");
     assert_in_time(response.end_after, sent);
@@ -119,7 +118,7 @@ fn send_fires_in_a_gap_of_an_upload() {
 fn a_buffered_body_is_not_idle() {
     let upstream = Upstream::start(|request, reply| {
         if request.path().ends_with("slow") {
-            reply.head(200, &[("content-length", "25")]);
+            reply.send_headers(200, &[("content-length", "25")]);
             for _ in 0..5 {
                 reply.pause(500);
                 reply.write(b"chunk");
@@ -144,7 +143,7 @@ fn a_buffered_body_is_not_idle() {
 #[test]
 fn read_fires_in_a_gap_of_a_buffered_response() {
     let upstream = Upstream::start(|_, reply| {
-        reply.head(200, &[("content-length", "30000")]);
+        reply.send_headers(200, &[("content-length", "30000")]);
         for _ in 0..100 {
             reply.write(&[b'x'; 200]);
             reply.pause(2);
@@ -153,7 +152,7 @@ fn read_fires_in_a_gap_of_a_buffered_response() {
         reply.close();
     });
     let envoy = start(&upstream);
-    let response = Client::once(envoy.port, "/held");
+    let response = Client::get_once(envoy.port, "/held");
     assert_eq!((response.status, response.body.complete), (200, false));
     assert_in_time(response.end_after, Duration::from_millis(200));
 }
@@ -165,7 +164,7 @@ fn a_paused_client_loses_no_download() {
     const SIZE: usize = 1 << 20;
     let upstream = Upstream::start(|request, reply| {
         if request.path().ends_with("stalls") {
-            reply.head(200, &[("content-length", "40000")]);
+            reply.send_headers(200, &[("content-length", "40000")]);
             reply.write(&[b'x'; 32_000]);
             reply.pause(6000);
             return reply.close();
@@ -174,7 +173,7 @@ fn a_paused_client_loses_no_download() {
     });
     let window = json!({ "http2_protocol_options": { "initial_stream_window_size": 65_536 } });
     let bootstrap = Bootstrap::example("static", upstream.port).configured(&configuration());
-    let envoy = Envoy::start(bootstrap.with_buffers(32_768).manager_with(&window));
+    let envoy = Envoy::start(bootstrap.with_buffers(32_768).with_connection_manager(&window));
     let mut client = http2::Client::connect(envoy.port);
     let resting = client.start("GET", "/read", &[], Some(b""));
     std::thread::sleep(3 * TIMEOUT);
@@ -189,30 +188,15 @@ fn a_paused_client_loses_no_download() {
 /// An upstream that sends response headers after the request headers and the rest after the upload,
 /// as gRPC streaming calls do.
 fn eager() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let port = listener.local_addr().expect("a bound socket has an address").port();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || {
-                let mut received = Vec::new();
-                let mut until = |stream: &mut TcpStream, end: &[u8]| -> std::io::Result<()> {
-                    while !received.windows(end.len()).any(|bytes| bytes == end) {
-                        let mut bytes = [0; 1024];
-                        match stream.read(&mut bytes)? {
-                            0 => return Err(ErrorKind::UnexpectedEof.into()),
-                            size => received.extend_from_slice(&bytes[..size]),
-                        }
-                    }
-                    Ok(())
-                };
-                until(&mut stream, b"\r\n\r\n")?;
-                stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
-                until(&mut stream, b"last.")?;
-                stream.write_all(b"4\r\ndone\r\n0\r\n\r\n")
-            });
+    net::listen(|stream| -> std::io::Result<()> {
+        let mut reader = Reader::new(stream);
+        let headers = reader.headers()?.ok_or(ErrorKind::UnexpectedEof)?;
+        reader.stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+        match reader.body(Framing::of(&headers).unwrap_or(Framing::Empty))?.complete {
+            true => reader.stream.write_all(b"4\r\ndone\r\n0\r\n\r\n"),
+            false => Err(ErrorKind::UnexpectedEof.into()),
         }
-    });
-    port
+    })
 }
 
 #[test]
@@ -249,7 +233,7 @@ fn an_early_response_may_wait_for_its_upload() {
 #[test]
 fn bytes_in_either_direction_keep_an_upgrade_open() {
     let upstream = Upstream::start(|_, reply: &mut Reply| {
-        reply.head(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
+        reply.send_headers(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
         for _ in 0..3 {
             reply.pause(600);
             reply.write(b"ping");
@@ -262,13 +246,13 @@ fn bytes_in_either_direction_keep_an_upgrade_open() {
     client.send("GET", "/read", &[("upgrade", "websocket"), ("connection", "upgrade")]);
     assert_eq!(client.receive().status, 101);
     let begun = std::time::Instant::now();
-    assert_eq!([(); 3].map(|()| client.raw(4)).concat(), b"pingpingping");
+    assert_eq!([(); 3].map(|()| client.read_some(4)).concat(), b"pingpingping");
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(600));
         client.write(b"pong");
     }
     let last = begun.elapsed();
-    assert_eq!(client.raw(1), b"", "the idle tunnel is closed");
+    assert_eq!(client.read_some(1), b"", "the idle tunnel is closed");
     assert_in_time(begun.elapsed(), last - Duration::from_millis(50));
 }
 
@@ -282,8 +266,8 @@ fn a_stream_keeps_the_timeout_with_which_it_started() {
         client.send("GET", path, &[]);
         client
     });
-    envoy.await_stat("http.ingress.downstream_rq_active", 2);
-    assert_eq!(envoy.push(&json!({ "version": 1 })), Pushed::Accepted);
+    envoy.wait_for_stat("http.ingress.downstream_rq_active", 2);
+    assert_eq!(envoy.push(&json!({ "version": 1 })), PushResult::Accepted);
     let [before, within] = [before, within].map(|mut client| client.receive());
     assert_eq!((before.status, before.body.complete), (504, true));
     assert_in_time(before.end_after, Duration::ZERO);
@@ -325,7 +309,7 @@ fn a_thousand_timeouts_at_once_do_not_crash_the_vm() {
         assert_eq!((response.status, response.reset.is_some()), (200, true));
     }
     let failures = envoy.stat("wasm.envoy.wasm.runtime.v8.created");
-    assert_eq!(Client::once(envoy.port, "/read").status, 504);
+    assert_eq!(Client::get_once(envoy.port, "/read").status, 504);
     assert_eq!(envoy.stat("wasm.envoy.wasm.runtime.v8.created"), failures, "no VM was replaced");
 }
 
@@ -333,7 +317,7 @@ fn a_thousand_timeouts_at_once_do_not_crash_the_vm() {
 #[test]
 fn a_refused_upgrade_waits_only_for_its_response() {
     let upstream = Upstream::start(|_, reply| {
-        reply.head(403, &[("content-length", "25")]);
+        reply.send_headers(403, &[("content-length", "25")]);
         for _ in 0..5 {
             reply.pause(500);
             reply.write(b"chunk");

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sluice_tests::envoy::{Bootstrap, Envoy, Pushed, yaml};
+use sluice_tests::envoy::{Bootstrap, Envoy, PushResult, yaml};
 use sluice_tests::http1::Client;
 use sluice_tests::upstream::{Reply, Request, Upstream};
 use sluice_tests::{eventually, http2, root};
@@ -51,12 +51,15 @@ fn draining() -> Value {
 /// A service that produces every outcome that an access log distinguishes.
 fn serve(request: &Request, reply: &mut Reply) {
     let chunks = |reply: &mut Reply, count: usize, pause: u64| {
-        reply.head(200, &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]);
+        reply.send_headers(
+            200,
+            &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")],
+        );
         for _ in 0..count {
-            reply.chunk(b"data: x\n\n");
+            reply.send_chunk(b"data: x\n\n");
             reply.pause(pause);
         }
-        reply.chunk(b"");
+        reply.send_chunk(b"");
     };
     match request.path() {
         "/events" => chunks(reply, 5, 30),
@@ -66,21 +69,21 @@ fn serve(request: &Request, reply: &mut Reply) {
             reply.pause(900);
             reply.close();
         }
-        "/torn" if reply.before < 2 => reply.close(),
+        "/torn" if reply.earlier_requests < 2 => reply.close(),
         "/torn/always" | "/closed" => reply.close(),
         "/garbled" => {
             reply.write(b"HTTP/1.1 200 OK\r\ncontent-le");
             reply.close();
         }
         "/cut" => {
-            reply.head(200, &[("content-length", "100")]);
+            reply.send_headers(200, &[("content-length", "100")]);
             reply.write(b"half");
             reply.pause(50);
             reply.close();
         }
         "/missing" => reply.respond(404, &[("content-type", "text/plain")], b"no"),
-        _ if request.head.start.starts_with("HEAD") => {
-            reply.head(200, &[("content-length", "9000")])
+        _ if request.headers.start_line.starts_with("HEAD") => {
+            reply.send_headers(200, &[("content-length", "9000")])
         }
         path => reply.respond(200, &[("content-type", "text/plain")], path.as_bytes()),
     }
@@ -90,8 +93,8 @@ fn serve(request: &Request, reply: &mut Reply) {
 fn bootstrap(upstream: &Upstream, log: &Path) -> Bootstrap {
     let mut manager = yaml(&root().join("envoy-examples/access-log/access_log.yaml"));
     manager["access_log"][0]["typed_config"]["path"] = json!(log);
-    let bootstrap = Bootstrap::discovered(upstream.port, &calm()).manager_with(&manager);
-    let refused = Upstream::nobody();
+    let bootstrap = Bootstrap::discovered(upstream.port, &calm()).with_connection_manager(&manager);
+    let refused = sluice_tests::unused_port();
     let with_dead = bootstrap.changed("clusters", |clusters| {
         let mut cluster = clusters[0].clone();
         cluster["name"] = json!("refused");
@@ -136,14 +139,14 @@ fn traffic(envoy: &mut Envoy) -> Vec<(&'static str, u16)> {
     old.send("GET", "/asks", &[("accept", "application/json")]);
     seen.push(("/asks", old.receive().status));
     for path in ["/slow", "/torn/always", "/refused", "/closed", "/garbled", "/cut", "/slow/drip"] {
-        seen.push((path, Client::once(port, path).status));
+        seen.push((path, Client::get_once(port, path).status));
     }
     let mut large = Client::connect(port);
     large.send("POST", "/api/large", &[("content-length", "5000")]);
     seen.push(("/api/large", large.receive().status));
     let mut leaving = Client::connect(port);
     leaving.send("GET", "/events/endless", &[]);
-    assert!(!leaving.raw(10).is_empty());
+    assert!(!leaving.read_some(10).is_empty());
     seen.push(("/events/endless", 200));
     drop(leaving);
 
@@ -154,7 +157,7 @@ fn traffic(envoy: &mut Envoy) -> Vec<(&'static str, u16)> {
     let pending = multiplexed.start("POST", "/api/items", &[("content-length", "3")], Some(b"abc"));
     seen.push(("/api/items", multiplexed.finish(pending).status));
 
-    assert_eq!(envoy.push(&draining()), Pushed::Accepted);
+    assert_eq!(envoy.push(&draining()), PushResult::Accepted);
     eventually("a response that closes its connection", || {
         let response = old.get("/after");
         seen.push(("/after", response.status));
@@ -293,7 +296,7 @@ fn without_report_the_access_log_has_no_decision() {
     let mut without = calm();
     without.as_object_mut().expect("an object").remove("report");
     let envoy = Envoy::start(bootstrap(&upstream, &log).configured(&without));
-    assert_eq!(Client::once(envoy.port, "/api/items").status, 200);
+    assert_eq!(Client::get_once(envoy.port, "/api/items").status, 200);
     let line = eventually("a line", || {
         let text = fs::read_to_string(&log).ok().filter(|text| text.ends_with('\n'))?;
         lines(&text).pop()

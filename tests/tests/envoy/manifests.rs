@@ -161,13 +161,14 @@ fn pod(service: u16, admin: u16) -> Bootstrap {
 #[test]
 fn a_pod_exposes_its_metrics_and_nothing_else_of_the_admin_port() {
     let upstream = Upstream::ok();
-    let envoy = Envoy::start(pod(upstream.port, Upstream::nobody()));
-    assert_eq!(Client::once(envoy.port, "/api/x").status, 200);
-    let listeners: Value = serde_json::from_str(&envoy.ask("/listeners?format=json").1).unwrap();
+    let envoy = Envoy::start(pod(upstream.port, sluice_tests::unused_port()));
+    assert_eq!(Client::get_once(envoy.port, "/api/x").status, 200);
+    let listeners: Value =
+        serde_json::from_str(&envoy.admin_get("/listeners?format=json").1).unwrap();
     let address = &listeners["listener_statuses"][1]["local_address"]["socket_address"];
     let port = address["port_value"].as_u64().and_then(|port| port.try_into().ok()).unwrap();
     eventually("the route's metrics", || {
-        let metrics = Client::once(port, "/stats/prometheus").body.bytes;
+        let metrics = Client::get_once(port, "/stats/prometheus").body.bytes;
         let metrics = String::from_utf8_lossy(&metrics).into_owned();
         metrics.contains("sluice_route_requests{sluice_route=\"api\"} 1\n").then_some(())
     });
@@ -191,12 +192,12 @@ fn a_terminating_pod_waits_for_its_last_request() {
     let hash: String = Sha256::digest("of this Pod").iter().map(|b| format!("{b:02x}")).collect();
     let keyed = filter().replace(&"0".repeat(64), &hash);
     assert!(keyed.contains(&hash), "the configuration contains the hash");
-    let pod = pod(upstream.port, Upstream::nobody()).configured_text(&keyed);
+    let pod = pod(upstream.port, sluice_tests::unused_port()).configured_text(&keyed);
     let envoy = Envoy::start(pod);
-    assert_eq!(Client::once(envoy.port, "/health").status, 200);
+    assert_eq!(Client::get_once(envoy.port, "/health").status, 200);
     let mut slow = Client::connect(envoy.port);
     slow.send("GET", "/slow", &[]);
-    envoy.await_stat("wasmcustom.sluice.in_flight", 1);
+    envoy.wait_for_stat("wasmcustom.sluice.in_flight", 1);
     let place = token.path().display().to_string();
     let hook = hook().into_iter().skip(1).map(|word| {
         word.replace(":10000/", &format!(":{}/", envoy.port))
@@ -205,7 +206,7 @@ fn a_terminating_pod_waits_for_its_last_request() {
     });
     let mut hook = sluice(hook).spawn().expect("the program was found");
     eventually("the health check to fail", || {
-        (Client::once(envoy.port, "/health").status == 503).then_some(())
+        (Client::get_once(envoy.port, "/health").status == 503).then_some(())
     });
     assert!(matches!(hook.try_wait(), Ok(None)), "the hook waits for the request");
     go.store(true, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 use sluice_filter::metrics::{General, PerRoute};
-use sluice_tests::envoy::{Bootstrap, Envoy, Pushed, yaml};
+use sluice_tests::envoy::{Bootstrap, Envoy, PushResult, yaml};
 use sluice_tests::http1::Client;
 use sluice_tests::prometheus::Prometheus;
 use sluice_tests::upstream::Upstream;
@@ -89,22 +89,26 @@ fn configuration(epoch: u64) -> Value {
 
 /// Generates traffic that moves every metric.
 fn traffic(envoy: &mut Envoy, epoch: u64) {
-    assert_eq!(envoy.push(&configuration(epoch)), Pushed::Accepted);
+    assert_eq!(envoy.push(&configuration(epoch)), PushResult::Accepted);
     let mut client = Client::connect(envoy.port);
     eventually("the drain marker, which no bridge removes", || {
         (client.get("/api").header("x-sluice-drain") == Some("close")).then_some(())
     });
     assert_eq!(client.post("/api", &[b'x'; 10]).status, 200);
     assert_eq!(client.post("/api", &[b'x'; 1001]).status, 413);
-    assert_eq!(envoy.push(&configuration(epoch - 1)), Pushed::Accepted, "a stale epoch is ignored");
+    assert_eq!(
+        envoy.push(&configuration(epoch - 1)),
+        PushResult::Accepted,
+        "a stale epoch is ignored"
+    );
     // A different text each time: Envoy rejects a known bad configuration without calling the
     // filter.
-    assert_eq!(envoy.push_text(&format!("{{ {epoch}")), Pushed::Refused);
+    assert_eq!(envoy.push_text(&format!("{{ {epoch}")), PushResult::Rejected);
 }
 
 /// Asserts that a query returns rows with exactly these labels.
 fn check(prometheus: &Prometheus, query: &str, labels: &[&str], instance: &str) {
-    let rows = prometheus.ask(query);
+    let rows = prometheus.query(query);
     assert!(!rows.is_empty(), "{query} returns no rows");
     for row in rows {
         let found = row.labels.as_object().expect("labels").keys().map(String::as_str);
@@ -118,7 +122,7 @@ fn check(prometheus: &Prometheus, query: &str, labels: &[&str], instance: &str) 
 }
 
 fn sum(prometheus: &Prometheus, query: &str) -> f64 {
-    prometheus.ask(&format!("sum({query})")).first().map_or(0.0, |row| row.value)
+    prometheus.query(&format!("sum({query})")).first().map_or(0.0, |row| row.value)
 }
 
 #[test]

@@ -113,13 +113,13 @@ fn slow_upstream() -> (Upstream, Arc<AtomicBool>) {
 #[test]
 fn terminate_waits_until_the_last_request_is_complete() {
     let (upstream, go) = slow_upstream();
-    let proxy = proxy(upstream.port, Upstream::nobody());
+    let proxy = proxy(upstream.port, sluice_tests::unused_port());
     let url = admin(&proxy);
     let mut idle = Client::connect(proxy.port);
     assert!(!idle.get("/").closes());
     let mut slow = Client::connect(proxy.port);
     slow.send("GET", "/slow", &[]);
-    proxy.await_stat(IN_FLIGHT, 1);
+    proxy.wait_for_stat(IN_FLIGHT, 1);
 
     let start = ["start", "--url", &url, "--mode", "terminate", "--window", "1ms"];
     let run = drain(&[&start[..], &["--wait", "1s"]].concat());
@@ -130,7 +130,7 @@ fn terminate_waits_until_the_last_request_is_complete() {
     let wait = Wait::begin(&[&start[..], &["--wait", "19s"]].concat());
     wait.await_progress("1 request in flight, 0 connections closed");
     eventually("the health check to fail in every worker", || {
-        (0..8).all(|_| Client::once(proxy.port, "/health").status == 503).then_some(())
+        (0..8).all(|_| Client::get_once(proxy.port, "/health").status == 503).then_some(())
     });
     assert!(idle.get("/").closes());
     go.store(true, Ordering::Relaxed);
@@ -148,7 +148,7 @@ fn terminate_waits_until_the_last_request_is_complete() {
         (0, &json!("ended"), &json!("off"))
     );
     eventually("the upstream to answer the health check", || {
-        (0..8).all(|_| Client::once(proxy.port, "/health").status == 200).then_some(())
+        (0..8).all(|_| Client::get_once(proxy.port, "/health").status == 200).then_some(())
     });
     // Each worker learns the end of the drain within a refresh.
     eventually("the status to report the end of the drain", || {
@@ -160,7 +160,7 @@ fn terminate_waits_until_the_last_request_is_complete() {
 
 #[test]
 fn reload_waits_until_its_window_is_over() {
-    let proxy = proxy(Upstream::ok().port, Upstream::nobody());
+    let proxy = proxy(Upstream::ok().port, sluice_tests::unused_port());
     let mut old = Client::connect(proxy.port);
     assert!(!old.get("/").closes());
     // Requests on new connections do not extend a reload.
@@ -179,7 +179,7 @@ fn reload_waits_until_its_window_is_over() {
 #[test]
 fn a_wrong_token_and_an_old_epoch_are_refused() {
     let (upstream, _) = slow_upstream();
-    let proxy = proxy(upstream.port, Upstream::nobody());
+    let proxy = proxy(upstream.port, sluice_tests::unused_port());
     let url = admin(&proxy);
     let start = ["start", "--url", &url, "--mode", "reload"];
     let mut stranger = operator(&start);
@@ -225,7 +225,7 @@ fn a_drain_through_etcd_waits_for_every_proxy() {
     let proxies = [proxy(upstream.port, etcd.port), proxy(upstream.port, etcd.port)];
     let mut slow = Client::connect(proxies[1].port);
     slow.send("GET", "/slow", &[]);
-    proxies[1].await_stat(IN_FLIGHT, 1);
+    proxies[1].wait_for_stat(IN_FLIGHT, 1);
     let store = format!("http://127.0.0.1:{}", etcd.port);
     let place = ["--etcd", &store, "--key", "sluice/drain"];
     let watch = ["--watch", &admin(&proxies[0]), "--watch", &health(&proxies[1])];
@@ -252,7 +252,7 @@ fn a_drain_through_etcd_waits_for_every_proxy() {
     let ended = drain(&[&["end"], &place[..]].concat());
     assert_eq!((ended.status, ended.stdout.as_str()), (0, "sluice/drain: off, epoch 2\n"));
     for proxy in &proxies {
-        proxy.await_stat("wasmcustom.sluice.drain.epoch", 2);
+        proxy.wait_for_stat("wasmcustom.sluice.drain.epoch", 2);
     }
 
     etcd.put("sluice/drain", "somebody else's");

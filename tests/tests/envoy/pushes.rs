@@ -6,7 +6,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sluice_tests::envoy::{Bootstrap, Envoy, Pushed};
+use sluice_tests::envoy::{Bootstrap, Envoy, PushResult};
 use sluice_tests::http1::Client;
 use sluice_tests::upstream::Upstream;
 
@@ -71,7 +71,7 @@ fn no_request_fails_and_none_uses_a_replaced_configuration() {
             let pushed = envoy.push(&generation(last));
             sleep(REFRESH);
             settled.store(last, Ordering::SeqCst);
-            if pushed != Pushed::Accepted {
+            if pushed != PushResult::Accepted {
                 running.store(false, Ordering::Relaxed);
                 panic!("generation {last} was rejected");
             }
@@ -79,7 +79,7 @@ fn no_request_fails_and_none_uses_a_replaced_configuration() {
         }
         running.store(false, Ordering::Relaxed);
     });
-    envoy.await_stat("wasmcustom.sluice.drain.epoch", last);
+    envoy.wait_for_stat("wasmcustom.sluice.drain.epoch", last);
     assert_eq!(envoy.stat("wasmcustom.sluice.drain.stale"), 0);
     assert!(last > 50, "{last} generations");
     assert!(requests.into_inner() > 10_000);

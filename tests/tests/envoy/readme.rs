@@ -26,21 +26,21 @@ fn the_readme_fragment_streams_events_and_times_out_the_login() {
         if request.path() == "/login" {
             reply.pause(2000);
         }
-        reply.head(200, &[("content-type", "text/plain"), ("content-length", "2")]);
+        reply.send_headers(200, &[("content-type", "text/plain"), ("content-length", "2")]);
         reply.write(b"o");
         reply.pause(400);
         reply.write(b"k");
     });
     let proxy = Bootstrap::example("static", upstream.port).without("sluice");
     let envoy = Envoy::start(proxy.with_filter(snippet()));
-    let login = Client::once(envoy.port, "/login");
+    let login = Client::get_once(envoy.port, "/login");
     assert_eq!(login.status, 504);
     let limit = Duration::from_millis(450)..Duration::from_millis(1500);
     assert!(limit.contains(&login.end_after), "{:?}", login.end_after);
     for (path, buffering) in [("/events", Some("no")), ("/other", None)] {
-        let response = Client::once(envoy.port, path);
+        let response = Client::get_once(envoy.port, path);
         assert_eq!((response.status, &response.body.bytes[..]), (200, &b"ok"[..]), "{path}");
         assert_eq!(response.header("x-accel-buffering"), buffering, "{path}");
-        assert_eq!(response.body.pieces[0].1, 1, "{path}: the first byte arrives alone");
+        assert_eq!(response.body.arrivals[0].1, 1, "{path}: the first byte arrives alone");
     }
 }

@@ -26,7 +26,7 @@ const CONTROL_HEADERS: [(&str, &str); 10] = [
 fn internal(upstream: u16, configuration: &Value) -> Bootstrap {
     let everybody = json!({ "internal_address_config": {
         "cidr_ranges": [{ "address_prefix": "127.0.0.1", "prefix_len": 32 }] } });
-    Bootstrap::discovered(upstream, configuration).manager_with(&everybody)
+    Bootstrap::discovered(upstream, configuration).with_connection_manager(&everybody)
 }
 
 fn configuration() -> Value {
@@ -99,8 +99,8 @@ fn reserved_headers_are_removed_in_both_directions() {
         assert!(!client.closed_within(Duration::from_millis(300)));
     }
     for seen in upstream.requests("/") {
-        let ours = seen.head.headers.iter().filter(|(name, _)| name.starts_with("x-sluice-"));
-        assert_eq!(ours.count(), 0, "{:?}", seen.head.headers);
+        let ours = seen.headers.fields.iter().filter(|(name, _)| name.starts_with("x-sluice-"));
+        assert_eq!(ours.count(), 0, "{:?}", seen.headers.fields);
     }
 }
 

@@ -34,15 +34,15 @@ fn configuration() -> Value {
 fn serve(request: &Request, reply: &mut Reply) {
     match request.path() {
         "/stream" | "/stream/left" => {
-            reply.head(
+            reply.send_headers(
                 200,
                 &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")],
             );
-            (0..3).for_each(|number| reply.chunk(format!("data: {number}\n\n").as_bytes()));
-            reply.chunk(b"");
+            (0..3).for_each(|number| reply.send_chunk(format!("data: {number}\n\n").as_bytes()));
+            reply.send_chunk(b"");
         }
         "/cut" => {
-            reply.head(200, &[("content-length", "100")]);
+            reply.send_headers(200, &[("content-length", "100")]);
             reply.write(b"half");
             reply.close();
         }
@@ -62,9 +62,9 @@ fn round(port: u16) {
         match number % 10 {
             0 => assert_eq!(client.post("/held", b"upload").status, 200),
             1 => assert!(client.get("/stream").body.complete),
-            2 => assert_eq!(Client::once(port, "/refused").status, 503),
+            2 => assert_eq!(Client::get_once(port, "/refused").status, 503),
             // Envoy closes the connection of a cut response one second later.
-            3 if number % 500 == 3 => assert!(!Client::once(port, "/cut").body.complete),
+            3 if number % 500 == 3 => assert!(!Client::get_once(port, "/cut").body.complete),
             4 => {
                 client.send("POST", "/held", &[("content-length", "1000000")]);
                 assert_eq!(client.receive().status, 413);
@@ -74,7 +74,7 @@ fn round(port: u16) {
                 let mut leaves = Client::connect(port);
                 leaves.send("GET", "/stream/left", &[]);
             }
-            6 if number == 6 => assert_eq!(Client::once(port, "/silent").status, 504),
+            6 if number == 6 => assert_eq!(Client::get_once(port, "/silent").status, 504),
             _ => assert_eq!(client.get("/").status, 200),
         }
     }
@@ -101,8 +101,8 @@ fn streams_of_every_ending_leave_no_memory_and_no_counts() {
                 })
                 .collect();
             clients.into_iter().for_each(|client| client.join().expect("a good round"));
-            upstream.forget();
-            envoy.await_stat("wasmcustom.sluice.in_flight", 0);
+            upstream.forget_requests();
+            envoy.wait_for_stat("wasmcustom.sluice.in_flight", 0);
             resident_kib(&envoy)
         })
         .collect();

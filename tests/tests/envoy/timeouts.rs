@@ -28,12 +28,12 @@ fn start(upstream: &Upstream) -> Envoy {
 
 /// Sends a chunked body with one line every half second.
 fn lines(reply: &mut Reply, count: usize) {
-    reply.head(200, &[("transfer-encoding", "chunked"), ("content-type", "text/plain")]);
+    reply.send_headers(200, &[("transfer-encoding", "chunked"), ("content-type", "text/plain")]);
     for number in 0..count {
-        reply.chunk(format!("line {number}\n").as_bytes());
+        reply.send_chunk(format!("line {number}\n").as_bytes());
         reply.pause(500);
     }
-    reply.chunk(b"");
+    reply.send_chunk(b"");
 }
 
 /// The timeout of a later ordinary request shows that the upgrade's timeout would have fired.
@@ -44,7 +44,7 @@ fn an_accepted_upgrade_outlives_the_request_timeout() {
             reply.pause(1500);
             return reply.respond(200, &[], b"late");
         }
-        reply.head(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
+        reply.send_headers(101, &[("upgrade", "websocket"), ("connection", "upgrade")]);
         let bytes = reply.read();
         reply.write(&bytes);
         reply.close();
@@ -54,9 +54,9 @@ fn an_accepted_upgrade_outlives_the_request_timeout() {
     let mut chat = Client::connect(envoy.port);
     chat.send("GET", "/login", &upgrade);
     assert_eq!(chat.receive().status, 101);
-    assert_eq!(Client::once(envoy.port, "/login").status, 504);
+    assert_eq!(Client::get_once(envoy.port, "/login").status, 504);
     chat.write(b"still here");
-    assert_eq!(chat.raw(16), b"still here");
+    assert_eq!(chat.read_some(16), b"still here");
     let mut silent = Client::connect(envoy.port);
     silent.send("GET", "/login?silent", &upgrade);
     assert_eq!(silent.receive().status, 504);
@@ -69,11 +69,11 @@ fn a_route_has_its_own_request_timeout() {
         reply.respond(200, &[], b"late");
     });
     let envoy = start(&upstream);
-    let login = Client::once(envoy.port, "/login");
+    let login = Client::get_once(envoy.port, "/login");
     assert_eq!(login.status, 504);
     let limit = Duration::from_millis(450)..Duration::from_millis(1200);
     assert!(limit.contains(&login.end_after), "{:?}", login.end_after);
-    assert_eq!(Client::once(envoy.port, "/other").status, 200);
+    assert_eq!(Client::get_once(envoy.port, "/other").status, 200);
     let login = http2::Client::connect(envoy.port).get("/login");
     assert_eq!((login.status, login.reset), (504, None));
 }
@@ -81,13 +81,13 @@ fn a_route_has_its_own_request_timeout() {
 #[test]
 fn each_attempt_has_its_timeout_and_is_retried() {
     let upstream = Upstream::start(|_, reply| {
-        if reply.before < 2 {
+        if reply.earlier_requests < 2 {
             reply.pause(2000);
         }
         reply.respond(200, &[], b"at last");
     });
     let envoy = start(&upstream);
-    let response = Client::once(envoy.port, "/tries");
+    let response = Client::get_once(envoy.port, "/tries");
     assert_eq!((response.status, &response.body.bytes[..]), (200, &b"at last"[..]));
     assert_eq!(upstream.requests("/tries").len(), 3);
     assert!(response.end_after < Duration::from_millis(1800), "{:?}", response.end_after);
@@ -97,7 +97,7 @@ fn each_attempt_has_its_timeout_and_is_retried() {
 fn a_timeout_within_a_response_leaves_it_visibly_incomplete() {
     let upstream = Upstream::start(|_, reply| lines(reply, 6));
     let envoy = start(&upstream);
-    let cut = Client::once(envoy.port, "/login");
+    let cut = Client::get_once(envoy.port, "/login");
     assert_eq!((cut.status, cut.body.complete), (200, false));
     assert!(cut.body.bytes.starts_with(b"line 0\n"));
     let cut = http2::Client::connect(envoy.port).get("/login");

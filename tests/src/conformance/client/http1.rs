@@ -1,87 +1,89 @@
-//! A client's connection of HTTP/1.1: one request after the other.
+//! An HTTP/1.1 connection of a client: one request after the other.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use sluice_sim::trace::Outcome;
 
-use super::super::performance::{Run, TRIES};
-use super::super::seen::{Seen, sha256, visible};
+use super::super::observation::{Observation, sha256, visible};
+use super::super::playback::{ATTEMPT_COUNT, Playback};
 use super::super::upstream::pairs;
 use super::{Connection, Handle, Request};
-use crate::http1::{Client, Response};
-use crate::message::Body;
+use crate::http1::{Body, Client, Response};
 
 impl Connection {
-    pub(super) fn one_by_one(&self, run: &Run) {
+    pub(super) fn send_sequentially(&self, playback: &Playback) {
         let mut client: Option<Client> = None;
         for request in &self.requests {
-            run.clock.sleep_until(request.moment);
-            if self.is_gone() {
-                run.ended(&request.id, Seen::nothing(Outcome::Client), None);
+            playback.clock.sleep_until(request.at);
+            if self.is_closed() {
+                playback.ended(&request.id, Observation::no_response(Outcome::Client), None);
                 continue;
             }
             let connection = client.get_or_insert_with(|| {
-                let client = Client::connect(run.port).patient(run.patience);
-                self.opened(Handle::Http1(client.handle()));
+                let client = Client::connect(playback.port).with_timeout(playback.timeout);
+                self.add_socket(Handle::Http1(client.handle()));
                 client
             });
-            let (sent, wall) = (run.clock.now(), Instant::now());
-            let (mut last, mut elapsed) = (Duration::ZERO, Duration::ZERO);
+            let (sent, wall) = (playback.clock.now(), Instant::now());
+            let (mut last_byte, mut elapsed) = (Duration::ZERO, Duration::ZERO);
             let (response, sent_all) = request.exchange(connection, || {
-                (last, elapsed) = (run.clock.now() - sent, wall.elapsed());
+                (last_byte, elapsed) = (playback.clock.now() - sent, wall.elapsed());
             });
-            let aborted = if self.is_gone() { Outcome::Client } else { Outcome::Cut };
-            let mut seen = Seen::http1(response.as_ref(), aborted);
-            (seen.last, seen.elapsed) = (last, elapsed);
-            let reusable = seen.end == Outcome::Complete && sent_all;
+            let aborted = if self.is_closed() { Outcome::Client } else { Outcome::Cut };
+            let mut observed = Observation::http1(response.as_ref(), aborted);
+            (observed.last_byte, observed.elapsed) = (last_byte, elapsed);
+            let reusable = observed.end == Outcome::Complete && sent_all;
             let closes = response.as_ref().is_some_and(Response::closes);
-            seen.closed = reusable.then_some(closes);
+            observed.closed = reusable.then_some(closes);
             if !reusable || closes {
                 client = None;
             }
-            let tries = response.as_ref().and_then(|response| response.header(TRIES));
-            run.ended(&request.id, seen, tries);
+            let attempt_count =
+                response.as_ref().and_then(|response| response.header(ATTEMPT_COUNT));
+            playback.ended(&request.id, observed, attempt_count);
         }
     }
 }
 
 impl Request {
-    /// The response, if one began, and whether the proxy took all of the request. Tells when the response is over.
+    /// Returns the response, if one began, and whether the socket accepted the whole request. Calls
+    /// `over` when the response has ended.
     fn exchange(&self, client: &mut Client, over: impl FnOnce()) -> (Option<Response>, bool) {
         let sent = self.send(client);
         let mut response = client.try_receive();
         match response.as_mut().filter(|response| response.status == 101) {
-            Some(response) => self.go_on(client, &mut response.body, over),
+            Some(response) => self.tunnel(client, &mut response.body, over),
             None => over(),
         }
         (response, sent)
     }
 
-    /// Both sides talk as they like until the connection ends.
-    fn go_on(&self, client: &mut Client, heard: &mut Body, over: impl FnOnce()) {
-        let mut line = client.handle();
+    /// Sends the body while bytes are read until the connection ends.
+    fn tunnel(&self, client: &mut Client, received: &mut Body, over: impl FnOnce()) {
+        let mut socket = client.handle();
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 self.body.iter().all(|(pause, bytes)| {
-                    self.pace.sleep(*pause);
-                    line.write_all(bytes).is_ok()
+                    self.exchange_clock.sleep(*pause);
+                    socket.write_all(bytes).is_ok()
                 })
             });
-            (heard.bytes, heard.complete) = (client.rest(), false);
+            (received.bytes, received.complete) = (client.read_to_end(), false);
             over();
         });
     }
 
     fn has(&self, name: &str) -> bool {
-        self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
+        self.headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name))
     }
 
-    /// Sends head and body; whether the proxy took all of it. After the head of one that asks to leave HTTP the answer is waited for.
+    /// Sends headers and body; returns whether the socket accepted all of it. Of an upgrade request
+    /// only the headers are sent; the body follows the response.
     fn send(&self, client: &mut Client) -> bool {
-        let bare = self.body.is_empty() && self.trailers.is_empty();
+        let empty = self.body.is_empty() && self.trailers.is_empty();
         let upgrades = self.has("upgrade");
-        let chunked = !self.has("content-length") && !bare && !upgrades;
+        let chunked = !self.has("content-length") && !empty && !upgrades;
         let mut headers = pairs(&self.headers);
         headers.push(("host", &self.authority));
         if chunked {
@@ -94,7 +96,7 @@ impl Request {
             return true;
         }
         for (pause, bytes) in &self.body {
-            self.pace.sleep(*pause);
+            self.exchange_clock.sleep(*pause);
             let mut wire = Vec::new();
             match chunked {
                 true => {
@@ -114,15 +116,15 @@ impl Request {
     }
 }
 
-impl Seen {
+impl Observation {
     fn http1(response: Option<&Response>, aborted: Outcome) -> Self {
-        let Some(response) = response else { return Self::nothing(aborted) };
+        let Some(response) = response else { return Self::no_response(aborted) };
         Self {
             status: Some(response.status),
-            headers: visible(response.head.headers.iter().cloned()),
+            headers: visible(response.headers.fields.iter().cloned()),
             body: sha256(&response.body.bytes),
             bytes: response.body.bytes.len() as u64,
-            ..Self::nothing(if response.body.complete { Outcome::Complete } else { aborted })
+            ..Self::no_response(if response.body.complete { Outcome::Complete } else { aborted })
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A client's connection of HTTP/2: streams beside each other, until a GOAWAY.
+//! An HTTP/2 connection of a client: concurrent streams, until a GOAWAY.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -8,14 +8,15 @@ use h2::SendStream;
 use http::HeaderMap;
 use sluice_sim::trace::Outcome;
 
-use super::super::performance::{Run, TRIES};
-use super::super::seen::{Seen, sha256, visible};
+use super::super::observation::{Observation, sha256, visible};
+use super::super::playback::{ATTEMPT_COUNT, Playback};
 use super::{Connection, Handle, Request};
 use crate::http2::{Client, Response, fields};
 
-/// A connection, and who is on it: the close belongs to an exchange only if that was alone.
+/// A connection and its streams. A GOAWAY is attributed to an exchange only if no other stream was
+/// open meanwhile.
 #[derive(Clone)]
-struct Lane {
+struct SharedConnection {
     client: Arc<Client>,
     traffic: Arc<Mutex<Traffic>>,
 }
@@ -26,63 +27,66 @@ struct Traffic {
     active: u32,
 }
 
-impl Lane {
-    fn open(connection: &Connection, run: &Run) -> Self {
-        let client = Arc::new(Client::connect(run.port).patient(run.patience));
-        connection.opened(Handle::Http2(client.clone()));
+impl SharedConnection {
+    fn open(connection: &Connection, playback: &Playback) -> Self {
+        let client = Arc::new(Client::connect(playback.port).with_timeout(playback.timeout));
+        connection.add_socket(Handle::Http2(client.clone()));
         Self { client, traffic: Arc::default() }
     }
 
-    /// A stream begins; how many have begun, if it is alone.
-    fn enter(&self) -> Option<u32> {
+    /// Counts a new stream; returns the number of streams so far if no other stream is open.
+    fn stream_begins(&self) -> Option<u32> {
         let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         traffic.begun += 1;
         traffic.active += 1;
         (traffic.active == 1).then_some(traffic.begun)
     }
 
-    /// A stream ended; whether it was alone all the time.
-    fn leave(&self, entered: Option<u32>) -> bool {
+    /// Counts the end of a stream; returns whether no other stream was open during its life.
+    fn stream_ends(&self, begun: Option<u32>) -> bool {
         let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         traffic.active -= 1;
-        entered == Some(traffic.begun)
+        begun == Some(traffic.begun)
     }
 }
 
 impl Connection {
-    pub(super) fn side_by_side(&self, run: &Run) {
-        let mut lane: Option<Lane> = None;
+    pub(super) fn send_concurrently(&self, playback: &Playback) {
+        let mut shared: Option<SharedConnection> = None;
         std::thread::scope(|scope| {
             for request in &self.requests {
-                run.clock.sleep_until(request.moment);
-                if self.is_gone() {
-                    run.ended(&request.id, Seen::nothing(Outcome::Client), None);
+                playback.clock.sleep_until(request.at);
+                if self.is_closed() {
+                    playback.ended(&request.id, Observation::no_response(Outcome::Client), None);
                     continue;
                 }
-                let (sent, wall) = (run.clock.now(), Instant::now());
-                let open = |lane: &Lane| lane.client.try_open(request.wire(), request.is_bare());
-                let first = lane.take().unwrap_or_else(|| Lane::open(self, run));
+                let (sent, wall) = (playback.clock.now(), Instant::now());
+                let open = |shared: &SharedConnection| {
+                    shared.client.try_open(request.wire(), request.is_empty())
+                };
+                let first = shared.take().unwrap_or_else(|| SharedConnection::open(self, playback));
                 let (used, (pending, stream)) = match open(&first) {
                     Ok(stream) => (first, stream),
                     Err(_) => {
-                        let next = Lane::open(self, run);
-                        let stream = open(&next).expect("a new connection takes streams");
+                        let next = SharedConnection::open(self, playback);
+                        let stream = open(&next).expect("a new connection accepts streams");
                         (next, stream)
                     }
                 };
-                lane = Some(used.clone());
-                let entered = used.enter();
+                shared = Some(used.clone());
+                let begun = used.stream_begins();
                 scope.spawn(move || {
                     request.upload(stream);
                     let response = used.client.try_finish(pending);
-                    let aborted = if self.is_gone() { Outcome::Client } else { Outcome::Cut };
-                    let mut seen = Seen::http2(response.as_ref(), aborted);
-                    seen.last = run.clock.now() - sent;
-                    seen.elapsed = wall.elapsed();
-                    let alone = used.leave(entered) && seen.end == Outcome::Complete;
-                    seen.closed = alone.then(|| !used.client.takes_streams());
-                    let tries = response.as_ref().and_then(|response| response.header(TRIES));
-                    run.ended(&request.id, seen, tries);
+                    let aborted = if self.is_closed() { Outcome::Client } else { Outcome::Cut };
+                    let mut observed = Observation::http2(response.as_ref(), aborted);
+                    observed.last_byte = playback.clock.now() - sent;
+                    observed.elapsed = wall.elapsed();
+                    let alone = used.stream_ends(begun) && observed.end == Outcome::Complete;
+                    observed.closed = alone.then(|| !used.client.accepts_streams());
+                    let attempt_count =
+                        response.as_ref().and_then(|response| response.header(ATTEMPT_COUNT));
+                    playback.ended(&request.id, observed, attempt_count);
                 });
             }
         });
@@ -99,14 +103,15 @@ impl Request {
         request.body(()).expect("a trace has well-formed requests")
     }
 
-    fn is_bare(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.body.is_empty() && self.trailers.is_empty()
     }
 
-    /// Sends body and trailers, as long as the peer wants them: one that has answered does not.
+    /// Sends body and trailers until the peer resets the stream, which it may do after its
+    /// response.
     fn upload(&self, mut stream: SendStream<Bytes>) {
         for (index, (pause, bytes)) in self.body.iter().enumerate() {
-            self.pace.sleep(*pause);
+            self.exchange_clock.sleep(*pause);
             let ends = index + 1 == self.body.len() && self.trailers.is_empty();
             if stream.send_data(Bytes::copy_from_slice(bytes), ends).is_err() {
                 return;
@@ -118,9 +123,9 @@ impl Request {
     }
 }
 
-impl Seen {
+impl Observation {
     fn http2(response: Option<&Response>, aborted: Outcome) -> Self {
-        let Some(response) = response else { return Self::nothing(aborted) };
+        let Some(response) = response else { return Self::no_response(aborted) };
         let text = |map: &HeaderMap| {
             visible(map.iter().map(|(name, value)| {
                 (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -132,7 +137,7 @@ impl Seen {
             trailers: response.trailers.as_ref().map(text).unwrap_or_default(),
             body: sha256(&response.body),
             bytes: response.body.len() as u64,
-            ..Self::nothing(if response.reset.is_none() { Outcome::Complete } else { aborted })
+            ..Self::no_response(if response.reset.is_none() { Outcome::Complete } else { aborted })
         }
     }
 }

@@ -1,42 +1,41 @@
-//! What the upstream does with one try.
+//! One attempt: the upstream's behavior for one delivery of a request.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sluice_filter::policy::DEFAULT_MAX_BYTES;
 
-use super::configuration::{GAP, HELD, LIMIT, TICK};
-use super::piece::{self, Piece, body, length, pauses};
+use super::chunk::{self, Chunk, body, length, pauses};
+use super::configuration::{BUFFER_LIMIT, LONG_PAUSE, TICK, TIMEOUT};
 
-/// What an upstream can do depends on how it is reached.
+/// What an upstream can do depends on how it is upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reached {
-    Plainly,
-    /// HTTP/2 carries trailers and refuses streams.
-    ByHttp2,
-    /// So many connections are refused.
-    AtLast(usize),
+pub(super) enum UpstreamKind {
+    Http1,
+    /// It can send trailers and refuse streams.
+    Http2,
+    /// It refuses this many connections first.
+    Refusing(usize),
 }
 
-/// One try.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
-    /// The pause before the response.
+    /// The pause before the response, in milliseconds.
     pub(super) after: u64,
     status: u16,
     kind: &'static str,
-    pieces: Vec<Piece>,
-    /// Before the piece of this number, if there is one, the upstream is silent for too long.
+    chunks: Vec<Chunk>,
+    /// The index of the chunk before which the upstream may pause longer than the timeout.
     gap: usize,
     has_length: bool,
     trailers: bool,
     end: &'static str,
-    says: Option<&'static str>,
+    accel_buffering: Option<&'static str>,
     compressed: bool,
 }
 
-/// Any try.
+/// Any attempt.
 pub(super) fn attempts() -> impl Strategy<Value = Attempt> {
-    let after = prop::sample::select(vec![0, 0, 5, 40, GAP]);
+    let after = prop::sample::select(vec![0, 0, 5, 40, LONG_PAUSE]);
     let status = prop::sample::select(vec![200, 200, 200, 201, 204, 304, 404, 500, 503]);
     let kinds = vec!["text/plain", "application/json", "text/event-stream", "application/x-ndjson"];
     let ends = vec![
@@ -50,91 +49,93 @@ pub(super) fn attempts() -> impl Strategy<Value = Attempt> {
         "refused_stream",
         "never",
     ];
-    let says = prop::sample::select(vec![None, None, None, Some("no"), Some("yes")]);
-    let body = (piece::pieces(), 1usize..12, any::<bool>(), any::<bool>());
-    (after, status, prop::sample::select(kinds), body, prop::sample::select(ends), says).prop_map(
-        |(after, status, kind, (pieces, gap, has_length, trailers), end, says)| {
-            let bodiless = matches!(status, 204 | 304);
-            Attempt {
-                after,
-                status,
-                kind,
-                pieces: if bodiless { Vec::new() } else { pieces },
-                gap,
-                has_length,
-                trailers: trailers && !bodiless,
-                end: if bodiless { "complete" } else { end },
-                says,
-                compressed: false,
-            }
-        },
-    )
+    let accel_buffering = prop::sample::select(vec![None, None, None, Some("no"), Some("yes")]);
+    let body = (chunk::chunks(), 1usize..12, any::<bool>(), any::<bool>());
+    (after, status, prop::sample::select(kinds), body, prop::sample::select(ends), accel_buffering)
+        .prop_map(
+            |(after, status, kind, (chunks, gap, has_length, trailers), end, accel_buffering)| {
+                let without_body = matches!(status, 204 | 304);
+                Attempt {
+                    after,
+                    status,
+                    kind,
+                    chunks: if without_body { Vec::new() } else { chunks },
+                    gap,
+                    has_length,
+                    trailers: trailers && !without_body,
+                    end: if without_body { "complete" } else { end },
+                    accel_buffering,
+                    compressed: false,
+                }
+            },
+        )
 }
 
-/// A try that begins a stream of events or lines.
+/// An attempt that responds with a stream of events or lines.
 pub(super) fn streams() -> impl Strategy<Value = Attempt> {
     let kind = prop::sample::select(vec!["text/event-stream", "application/x-ndjson"]);
     let end = prop::sample::select(vec!["complete", "complete", "cut"]);
-    (kind, piece::texts(), end, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
-        |(kind, pieces, end, trailers, compressed)| Attempt {
+    (kind, chunk::texts(), end, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
+        |(kind, chunks, end, trailers, compressed)| Attempt {
             after: 5,
             status: 200,
             kind,
-            pieces,
+            chunks,
             gap: usize::MAX,
             has_length: false,
             trailers,
             end,
-            says: None,
+            accel_buffering: None,
             compressed,
         },
     )
 }
 
-/// The two headers with which both sides leave HTTP.
+/// The headers of an upgrade, in both directions.
 pub(super) const UPGRADE: [(&str, &str); 2] = [("upgrade", "websocket"), ("connection", "upgrade")];
 
 impl Attempt {
-    /// A try in which the upstream leaves HTTP and says these, or does not.
-    pub(super) fn tunnel(taken: bool, pieces: Vec<Piece>, end: &'static str) -> Self {
+    /// An attempt that accepts an upgrade and sends these chunks, or rejects it.
+    pub(super) fn tunnel(accepted: bool, chunks: Vec<Chunk>, end: &'static str) -> Self {
         Self {
             after: 5,
-            status: if taken { 101 } else { 403 },
+            status: if accepted { 101 } else { 403 },
             kind: "text/plain",
-            pieces,
+            chunks,
             gap: usize::MAX,
             has_length: false,
             trailers: false,
             end,
-            says: None,
+            accel_buffering: None,
             compressed: false,
         }
     }
 
-    /// With what the way to the upstream and the path allow.
-    pub(super) fn fitting(mut self, reached: Reached, path: &str) -> Self {
-        let by_http2 = reached == Reached::ByHttp2;
-        let patient = !matches!(path, "/short" | "/again" | "/idle" | "/held");
-        self.trailers &= by_http2;
+    /// Removes what is impossible with this upstream or too slow for this path.
+    pub(super) fn adapted_to(mut self, upstream: UpstreamKind, path: &str) -> Self {
+        let http2 = upstream == UpstreamKind::Http2;
+        let long_timeout = !matches!(path, "/short" | "/again" | "/idle" | "/held");
+        self.trailers &= http2;
         self.end = match self.end {
-            "cut" | "reset" | "reset_in_header" if by_http2 => "complete",
-            "refused_stream" if !by_http2 => "complete",
-            // Only limits of a second or less make a trace whose upstream says nothing worth waiting for.
-            "never" if patient || path == "/again" => "complete",
+            "cut" | "reset" | "reset_in_header" if http2 => "complete",
+            "refused_stream" if !http2 => "complete",
+            // An upstream that never responds is only used with timeouts of at most one second.
+            "never" if long_timeout || path == "/again" => "complete",
             end => end,
         };
-        if patient {
+        if long_timeout {
             self.after = self.after.min(40);
         }
-        // A response of known length that is not held is watched in the begin alone.
-        let watched = if path == "/held" { HELD } else { DEFAULT_MAX_BYTES };
-        if self.pieces.iter().map(Piece::len).sum::<usize>() as u64 >= watched {
-            self.has_length &= patient;
+        // The idle timeout of a response with a content length that is not buffered applies only
+        // before the response.
+        let limit = if path == "/held" { BUFFER_LIMIT } else { DEFAULT_MAX_BYTES };
+        if self.chunks.iter().map(Chunk::len).sum::<usize>() as u64 >= limit {
+            self.has_length &= long_timeout;
         }
         if matches!(path, "/idle" | "/held")
-            && let Some(piece) = self.pieces.get_mut(self.gap)
+            && let Some(chunk) = self.chunks.get_mut(self.gap)
         {
-            *piece = piece.after(GAP);
+            *chunk = chunk.after(LONG_PAUSE);
         }
         self
     }
@@ -145,30 +146,30 @@ impl Attempt {
     }
 
     /// Whether the upstream leaves its response incomplete.
-    pub(super) fn breaks_off(&self) -> bool {
+    pub(super) fn is_incomplete(&self) -> bool {
         matches!(self.end, "cut" | "never")
     }
 
-    /// The first piece waits so long.
-    pub(super) fn begin_after(&mut self, pause: u64) {
-        self.pieces[0] = self.pieces[0].after(pause);
+    /// Sets the pause before the first chunk.
+    pub(super) fn delay_first_chunk(&mut self, pause: u64) {
+        self.chunks[0] = self.chunks[0].after(pause);
     }
 
-    /// More of a stream comes, the first piece of it after `pause`, the others far from each other.
-    pub(super) fn go_on(&mut self, pause: u64, more: &[Piece], apart: u64) {
+    /// Appends chunks to a stream, the first after `pause`, the others after `apart`.
+    pub(super) fn append(&mut self, pause: u64, more: &[Chunk], apart: u64) {
         let pauses = std::iter::once(pause).chain(std::iter::repeat(apart));
-        self.pieces.extend(more.iter().zip(pauses).map(|(piece, pause)| piece.after(pause)));
+        self.chunks.extend(more.iter().zip(pauses).map(|(chunk, pause)| chunk.after(pause)));
     }
 
-    /// How many milliseconds it takes at most, with a limit on each silence or without.
-    pub(super) fn longest(&self, limited: bool) -> u64 {
-        let most = if limited { LIMIT + TICK } else { u64::MAX };
-        let silent = if self.end == "never" { LIMIT + TICK } else { 0 };
-        self.after.min(most) + pauses(&self.pieces, most) + silent
+    /// The longest duration in milliseconds, with or without an idle timeout.
+    pub(super) fn longest(&self, with_timeout: bool) -> u64 {
+        let most = if with_timeout { TIMEOUT + TICK } else { u64::MAX };
+        let silent = if self.end == "never" { TIMEOUT + TICK } else { 0 };
+        self.after.min(most) + pauses(&self.chunks, most) + silent
     }
 
-    /// Its fields in an event; `head` says that no body is asked for.
-    pub(super) fn fields(&self, head: bool) -> Value {
+    /// The fields of the attempt in a trace event.
+    pub(super) fn fields(&self, is_head: bool) -> Value {
         let after = format!("{}ms", self.after);
         if matches!(self.end, "reset" | "reset_in_header" | "refused_stream") {
             return json!({ "after": after, "end": self.end });
@@ -177,19 +178,19 @@ impl Attempt {
         if self.status == 101 {
             headers = UPGRADE.map(|header| json!(header)).into();
         }
-        let bodiless = head || matches!(self.status, 204 | 304);
-        if self.has_length && !bodiless && !self.pieces.is_empty() {
+        let without_body = is_head || matches!(self.status, 204 | 304);
+        if self.has_length && !without_body && !self.chunks.is_empty() {
             let missing = usize::from(self.end != "complete");
-            headers.push(json!(["content-length", length(&self.pieces, missing)]));
+            headers.push(json!(["content-length", length(&self.chunks, missing)]));
         }
         if self.compressed {
             headers.push(json!(["content-encoding", "gzip"]));
         }
-        headers.extend(self.says.map(|says| json!(["x-accel-buffering", says])));
+        headers.extend(self.accel_buffering.map(|value| json!(["x-accel-buffering", value])));
         let mut fields = json!({ "after": after, "status": self.status, "headers": headers });
-        if !bodiless {
-            fields["body"] = body(&self.pieces);
-            // A response that is cut, or never ends, has begun.
+        if !without_body {
+            fields["body"] = body(&self.chunks);
+            // The response has begun, so a cut is a reset.
             fields["end"] = json!(if self.end == "cut" { "reset" } else { self.end });
             if self.trailers {
                 fields["trailers"] = json!([["x-checksum", "received"]]);

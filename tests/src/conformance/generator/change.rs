@@ -1,31 +1,30 @@
-//! What changes between the phases of a trace.
+//! The change at the begin of a phase.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::configuration;
 
-/// A change.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
-    /// None.
+    /// No change.
     Nothing,
-    /// A configuration is pushed.
+    /// A push of a valid configuration.
     Configure(Value),
-    /// One is pushed that the filter refuses.
-    Refused(Value),
-    /// The client of a connection goes away.
-    Leave(prop::sample::Index),
+    /// A push of a configuration that the filter rejects.
+    Rejected(Value),
+    /// The client of a connection closes it.
+    ClientCloses(prop::sample::Index),
 }
 
-/// A configuration that is accepted.
+/// A push of a valid configuration.
 pub(super) fn configuration() -> impl Strategy<Value = Change> {
-    configuration::accepted().prop_map(Change::Configure)
+    configuration::valid().prop_map(Change::Configure)
 }
 
 /// Any change.
 pub(super) fn changes() -> impl Strategy<Value = Change> {
-    let refused = prop::sample::select(vec![
+    let rejected = prop::sample::select(vec![
         json!("{"),
         json!({ "version": 2 }),
         json!({ "version": 1, "drain": { "state": { "epoch": 5, "mode": "sleep" } } }),
@@ -33,7 +32,7 @@ pub(super) fn changes() -> impl Strategy<Value = Change> {
     prop_oneof![
         1 => Just(Change::Nothing),
         4 => configuration(),
-        1 => refused.prop_map(Change::Refused),
-        2 => any::<prop::sample::Index>().prop_map(Change::Leave),
+        1 => rejected.prop_map(Change::Rejected),
+        2 => any::<prop::sample::Index>().prop_map(Change::ClientCloses),
     ]
 }

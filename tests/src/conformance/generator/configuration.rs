@@ -1,41 +1,42 @@
-//! The configurations of random traces: the same routes, with what holds for all of them.
+//! The configurations of random traces: always the same routes, with random global settings.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// The limit of a try, of the whole request and of a silence, where there is one, in milliseconds.
-pub(super) const LIMIT: u64 = 400;
+/// Each timeout of an attempt, a request or an idle period, in milliseconds.
+pub(super) const TIMEOUT: u64 = 400;
 
-/// How late a tick can find that a limit of the filter's own is over.
+/// The longest delay of a timeout that a tick detects, in milliseconds.
 pub(super) const TICK: u64 = 250;
 
-/// The largest body that a route holds which says so, in bytes.
-pub(super) const HELD: u64 = 65_536;
+/// `max_bytes` of the routes that set it.
+pub(super) const BUFFER_LIMIT: u64 = 65_536;
 
-/// A pause that is too long for any limit.
-pub(super) const GAP: u64 = 1200;
+/// A pause that exceeds each timeout, in milliseconds.
+pub(super) const LONG_PAUSE: u64 = 1200;
 
-/// The configuration before the first event of a generated trace.
+/// The configuration before the first event of a random trace.
 pub fn start() -> Value {
     json!({ "version": 1, "drain": {} })
 }
 
-/// The configurations that traces run under which bring none.
+/// The configurations for traces that contain none.
 pub fn configurations() -> Vec<Value> {
     let draining =
         with("auto", Some(json!({ "epoch": 1, "mode": "terminate" })), Some(pages()), true);
     vec![with("auto", None, None, false), draining]
 }
 
-/// Any configuration that is accepted.
-pub(super) fn accepted() -> impl Strategy<Value = Value> {
+/// Any valid configuration.
+pub(super) fn valid() -> impl Strategy<Value = Value> {
     let buffering = prop::sample::select(vec!["auto", "on", "off"]);
     let errors = prop::sample::select(vec![None, Some(json!({})), Some(pages()), Some(pages())]);
     (buffering, drain(), errors, any::<bool>())
         .prop_map(|(buffering, drain, errors, header)| with(buffering, drain, errors, header))
 }
 
-/// A drain that the configuration asks for: epochs are few, so that they also repeat and fall.
+/// A drain in the configuration. The range of epochs is small, so that epochs also repeat and
+/// decrease.
 fn drain() -> impl Strategy<Value = Option<Value>> {
     let mode = prop::sample::select(vec!["reload", "reload", "terminate", "off"]);
     let routes = prop::sample::select(vec![None, None, Some("off"), Some("cut")]);
@@ -52,7 +53,7 @@ fn drain() -> impl Strategy<Value = Option<Value>> {
     prop::option::of(state)
 }
 
-/// Pages in three forms. None of them is of the type of the health answer, which tells the time.
+/// Error pages in three formats, none of which has the content type of the health reply.
 fn pages() -> Value {
     json!({
         "content_type": "application/problem+json",
@@ -71,7 +72,7 @@ fn with(buffering: &str, drain: Option<Value>, errors: Option<Value>, header: bo
         "routes": [
             { "name": "off", "match": { "path": { "prefix": "/off" } }, "buffering": "off" },
             { "name": "on", "match": { "path": { "prefix": "/on" } },
-              "buffering": { "response": "on", "request": "on", "max_bytes": HELD } },
+              "buffering": { "response": "on", "request": "on", "max_bytes": BUFFER_LIMIT } },
             { "name": "short", "match": { "path": { "prefix": "/short" } }, "timeouts": { "request": "400ms" } },
             { "name": "again", "match": { "path": { "prefix": "/again" } },
               "timeouts": { "request": "5s", "per_try": "400ms" },
@@ -83,7 +84,7 @@ fn with(buffering: &str, drain: Option<Value>, errors: Option<Value>, header: bo
             { "name": "chat", "match": { "path": { "exact": "/chat" } },
               "timeouts": { "read": "400ms", "send": "400ms" } },
             { "name": "held", "match": { "path": { "prefix": "/held" } },
-              "buffering": { "response": "on", "request": "on", "max_bytes": HELD },
+              "buffering": { "response": "on", "request": "on", "max_bytes": BUFFER_LIMIT },
               "timeouts": { "read": "400ms", "send": "400ms" } },
             { "name": "cut", "match": { "path": { "prefix": "/cut" } }, "buffering": "off",
               "timeouts": { "read": "10s" }, "drain": "cut" }

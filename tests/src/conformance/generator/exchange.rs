@@ -1,88 +1,90 @@
-//! One exchange: what its client sends, and what its upstream does with each try.
+//! One exchange: the request, and the upstream's attempts.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::attempt::{self, Attempt, Reached, UPGRADE};
-use super::configuration::GAP;
-use super::piece::{self, Piece, body, length, pauses};
+use super::attempt::{self, Attempt, UPGRADE, UpstreamKind};
+use super::chunk::{self, Chunk, body, length, pauses};
+use super::configuration::LONG_PAUSE;
 
-/// The pauses between three tries, at most.
+/// The longest sum of the pauses between three attempts, in milliseconds.
 const BACK_OFF: u64 = 75;
 
-/// Milliseconds between the late pieces of a stream: a proxy that reads two of them at once sees other boundaries.
+/// Milliseconds between the appended chunks of a stream. A proxy that reads two chunks at once
+/// observes other boundaries.
 const APART: u64 = 200;
 
-/// The path of connections that leave HTTP.
+/// The path of upgrades.
 const CHAT: &str = "/chat";
 
-/// Milliseconds between the words of the side that speaks, and how many there are: more than the other side's silence.
-const BEAT: u64 = 100;
-const BEATS: usize = 14;
+/// Milliseconds between the chunks of the side that sends steadily, and their number. Together they
+/// last longer than the other side's pause.
+const STEADY_PAUSE: u64 = 100;
+const STEADY_CHUNKS: usize = 14;
 
-/// An exchange without its place in a trace.
+/// An exchange without time and connection.
 #[derive(Debug, Clone)]
-pub(super) struct Generated {
+pub(super) struct GeneratedExchange {
     path: &'static str,
     method: &'static str,
     headers: Vec<(&'static str, &'static str)>,
-    upload: Vec<Piece>,
+    upload: Vec<Chunk>,
     upload_has_length: bool,
-    /// Trailers behind the request.
+    /// Whether the request has trailers.
     trailers: bool,
-    /// Connections that are refused first; more than two are all.
+    /// The number of connections that are refused first; with more than two, all are refused.
     refusals: usize,
-    lasting: Lasting,
+    overlap: Overlap,
     attempts: Vec<Attempt>,
 }
 
-/// Whether and how an exchange may last beyond its phase.
+/// Whether and how an exchange may last into the next phase.
 #[derive(Debug, Clone)]
-enum Lasting {
+enum Overlap {
     No,
-    /// Its answer comes late.
-    Answer,
-    /// It is answered at once, and then goes on with these.
-    Stream(Vec<Piece>),
+    /// The response is late.
+    LateResponse,
+    /// The response begins without a pause and continues with these chunks.
+    Stream(Vec<Chunk>),
 }
 
 /// All kinds of exchanges.
-pub(super) fn exchanges() -> impl Strategy<Value = Generated> {
+pub(super) fn exchanges() -> impl Strategy<Value = GeneratedExchange> {
     prop_oneof![6 => ordinary(), 2 => streams(), 1 => tunnels()]
 }
 
-/// Who speaks while the other side is silent for longer than the limit.
+/// The side that sends while the other pauses longer than the timeout.
 #[derive(Debug, Clone, Copy)]
-enum Speaks {
-    Nobody,
+enum Sender {
+    None,
     Client,
     Upstream,
 }
 
-/// A connection that leaves HTTP, or is not let go.
-fn tunnels() -> impl Strategy<Value = Generated> {
-    let speaks = vec![Speaks::Nobody, Speaks::Client, Speaks::Upstream];
-    let speaks = prop::sample::select(speaks);
+/// An upgrade that the upstream accepts or rejects.
+fn tunnels() -> impl Strategy<Value = GeneratedExchange> {
+    let senders = vec![Sender::None, Sender::Client, Sender::Upstream];
+    let sender = prop::sample::select(senders);
     let end = prop::sample::select(vec!["complete", "never"]);
-    let taken = prop::bool::weighted(0.8);
-    (speaks, piece::texts(), piece::texts(), 0usize..3, end, taken).prop_map(
-        |(speaks, mut upload, mut pieces, gap, end, taken)| {
-            let steadily = |pieces: &[Piece]| vec![pieces[0].after(BEAT); BEATS];
-            let (speaking, silent) = match speaks {
-                Speaks::Client => (Some(&mut upload), &mut pieces),
-                Speaks::Upstream => (Some(&mut pieces), &mut upload),
-                Speaks::Nobody => (None, &mut pieces),
+    let accepted = prop::bool::weighted(0.8);
+    (sender, chunk::texts(), chunk::texts(), 0usize..3, end, accepted).prop_map(
+        |(sender, mut upload, mut chunks, gap, end, accepted)| {
+            let steadily = |chunks: &[Chunk]| vec![chunks[0].after(STEADY_PAUSE); STEADY_CHUNKS];
+            let (sending, silent) = match sender {
+                Sender::Client => (Some(&mut upload), &mut chunks),
+                Sender::Upstream => (Some(&mut chunks), &mut upload),
+                Sender::None => (None, &mut chunks),
             };
-            if let Some(piece) = silent.get_mut(gap) {
-                *piece = piece.after(GAP);
+            if let Some(chunk) = silent.get_mut(gap) {
+                *chunk = chunk.after(LONG_PAUSE);
             }
-            if let Some(pieces) = speaking {
-                *pieces = steadily(pieces);
+            if let Some(chunks) = sending {
+                *chunks = steadily(chunks);
             }
-            if !taken {
+            if !accepted {
                 upload.clear();
             }
-            Generated {
+            GeneratedExchange {
                 path: CHAT,
                 method: "GET",
                 headers: UPGRADE.into(),
@@ -90,11 +92,11 @@ fn tunnels() -> impl Strategy<Value = Generated> {
                 upload_has_length: false,
                 trailers: false,
                 refusals: 0,
-                lasting: Lasting::No,
+                overlap: Overlap::No,
                 attempts: vec![Attempt::tunnel(
-                    taken,
-                    pieces,
-                    if taken { end } else { "complete" },
+                    accepted,
+                    chunks,
+                    if accepted { end } else { "complete" },
                 )],
             }
         },
@@ -102,11 +104,12 @@ fn tunnels() -> impl Strategy<Value = Generated> {
 }
 
 /// A stream of events or lines, which a drain may cut.
-fn streams() -> impl Strategy<Value = Generated> {
-    let reached = prop::sample::select(vec![Reached::Plainly, Reached::Plainly, Reached::ByHttp2]);
+fn streams() -> impl Strategy<Value = GeneratedExchange> {
+    let upstream =
+        prop::sample::select(vec![UpstreamKind::Http1, UpstreamKind::Http1, UpstreamKind::Http2]);
     let path = prop::sample::select(vec!["/cut", "/cut", "/cut", "/off"]);
-    (reached, path, attempt::streams(), piece::texts()).prop_map(|(reached, path, stream, more)| {
-        Generated {
+    (upstream, path, attempt::streams(), chunk::texts()).prop_map(
+        |(upstream, path, stream, more)| GeneratedExchange {
             path,
             method: "GET",
             headers: Vec::new(),
@@ -114,22 +117,22 @@ fn streams() -> impl Strategy<Value = Generated> {
             upload_has_length: false,
             trailers: false,
             refusals: 0,
-            lasting: Lasting::Stream(more),
-            attempts: vec![stream.fitting(reached, path)],
-        }
-    })
+            overlap: Overlap::Stream(more),
+            attempts: vec![stream.adapted_to(upstream, path)],
+        },
+    )
 }
 
-fn ordinary() -> impl Strategy<Value = Generated> {
-    let reached = prop_oneof![
-        6 => Just(Reached::Plainly),
-        3 => Just(Reached::ByHttp2),
-        1 => (1usize..4).prop_map(Reached::AtLast),
+fn ordinary() -> impl Strategy<Value = GeneratedExchange> {
+    let upstream = prop_oneof![
+        6 => Just(UpstreamKind::Http1),
+        3 => Just(UpstreamKind::Http2),
+        1 => (1usize..4).prop_map(UpstreamKind::Refusing),
     ];
     let paths =
         vec!["/", "/off", "/on", "/short", "/again", "/refused", "/idle", "/held", "/health"];
     let methods = vec!["GET", "GET", "POST", "PUT", "DELETE", "HEAD"];
-    let upload = (piece::pieces(), 1usize..12, any::<bool>(), any::<bool>());
+    let upload = (chunk::chunks(), 1usize..12, any::<bool>(), any::<bool>());
     let request = (
         prop::sample::select(paths),
         prop::sample::select(methods),
@@ -137,33 +140,34 @@ fn ordinary() -> impl Strategy<Value = Generated> {
         upload,
         prop::bool::weighted(0.3),
     );
-    (reached, request, prop::collection::vec(attempt::attempts(), 1..4)).prop_map(
-        |(reached, (path, method, headers, upload, lasting), attempts)| {
+    (upstream, request, prop::collection::vec(attempt::attempts(), 1..4)).prop_map(
+        |(upstream, (path, method, headers, upload, may_overlap), attempts)| {
             let (mut upload, gap, upload_has_length, trailers) = upload;
             let attempts: Vec<_> =
-                attempts.into_iter().map(|attempt| attempt.fitting(reached, path)).collect();
-            // Whether a refusal or the rest of an upload is first is decided by the machine.
-            let refuses =
-                matches!(reached, Reached::AtLast(_)) || attempts.iter().any(Attempt::refuses);
+                attempts.into_iter().map(|attempt| attempt.adapted_to(upstream, path)).collect();
+            // With an upload, the load of the machine would decide whether the refusal or the end
+            // of the upload is first.
+            let refuses = matches!(upstream, UpstreamKind::Refusing(_))
+                || attempts.iter().any(Attempt::refuses);
             let uploads = matches!(method, "POST" | "PUT") && !refuses;
-            if is_idle_limited(path)
-                && let Some(piece) = upload.get_mut(gap)
+            if has_idle_timeout(path)
+                && let Some(chunk) = upload.get_mut(gap)
             {
-                *piece = piece.after(GAP);
+                *chunk = chunk.after(LONG_PAUSE);
             }
-            let limited = matches!(path, "/short" | "/again") || is_idle_limited(path);
-            Generated {
+            let has_timeout = matches!(path, "/short" | "/again") || has_idle_timeout(path);
+            GeneratedExchange {
                 path,
                 method,
-                // The health answer of gRPC would tell the time in a header.
+                // The health reply to gRPC would contain the time in a header.
                 headers: if path == "/health" { Vec::new() } else { headers },
-                trailers: trailers && uploads && reached == Reached::ByHttp2,
+                trailers: trailers && uploads && upstream == UpstreamKind::Http2,
                 upload_has_length: upload_has_length && !trailers,
                 upload: if uploads { upload } else { Vec::new() },
-                refusals: if let Reached::AtLast(times) = reached { times } else { 0 },
-                lasting: match lasting && !limited && reached == Reached::Plainly {
-                    true => Lasting::Answer,
-                    false => Lasting::No,
+                refusals: if let UpstreamKind::Refusing(times) = upstream { times } else { 0 },
+                overlap: match may_overlap && !has_timeout && upstream == UpstreamKind::Http1 {
+                    true => Overlap::LateResponse,
+                    false => Overlap::No,
                 },
                 attempts,
             }
@@ -171,7 +175,7 @@ fn ordinary() -> impl Strategy<Value = Generated> {
     )
 }
 
-/// What an error page may depend on.
+/// The headers that select an error page.
 fn headers() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
     let accept = prop::sample::select(vec![
         "*/*",
@@ -190,77 +194,77 @@ fn headers() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
     })
 }
 
-fn is_idle_limited(path: &str) -> bool {
+fn has_idle_timeout(path: &str) -> bool {
     matches!(path, "/idle" | "/held" | CHAT)
 }
 
-impl Generated {
-    /// Whether it may last into the next phase; `draining` says that a drain may cut it at once.
+impl GeneratedExchange {
+    /// Whether the exchange may last into the next phase. A drain in force would cut a stream.
     pub(super) fn lasts(&self, draining: bool) -> bool {
-        match self.lasting {
-            Lasting::No => false,
-            Lasting::Answer => true,
-            Lasting::Stream(_) => !draining,
+        match self.overlap {
+            Overlap::No => false,
+            Overlap::LateResponse => true,
+            Overlap::Stream(_) => !draining,
         }
     }
 
-    /// Makes its answer, or the rest of its stream, wait this long, in milliseconds, from its first piece on.
-    pub(super) fn last(&mut self, pause: u64) {
-        match &self.lasting {
-            Lasting::Stream(more) => self.attempts[0].go_on(pause, more, APART),
-            Lasting::No | Lasting::Answer => self.attempts[0].after = pause,
+    /// Delays the response, or the appended chunks of the stream, by this many milliseconds.
+    pub(super) fn extend(&mut self, pause: u64) {
+        match &self.overlap {
+            Overlap::Stream(more) => self.attempts[0].append(pause, more, APART),
+            Overlap::No | Overlap::LateResponse => self.attempts[0].after = pause,
         }
     }
 
-    /// Makes a stream, whose connection a drain closes when it can, wait this long before it says anything.
-    pub(super) fn hesitate(&mut self, pause: u64) {
-        if matches!(self.lasting, Lasting::Stream(_)) {
-            self.attempts[0].begin_after(pause);
+    /// Delays the first chunk of a stream, so that a drain in force closes its connection before.
+    pub(super) fn delay_first_chunk(&mut self, pause: u64) {
+        if matches!(self.overlap, Overlap::Stream(_)) {
+            self.attempts[0].delay_first_chunk(pause);
         }
     }
 
-    /// How many milliseconds pass until only what was put off is missing.
-    pub(super) fn begins(&self) -> u64 {
-        let answers = match self.lasting {
-            Lasting::Stream(_) => self.attempts[0].longest(false),
-            Lasting::No | Lasting::Answer => 0,
+    /// The time in milliseconds until only the delayed part is missing.
+    pub(super) fn first_part(&self) -> u64 {
+        let response = match self.overlap {
+            Overlap::Stream(_) => self.attempts[0].longest(false),
+            Overlap::No | Overlap::LateResponse => 0,
         };
-        self.sends() + answers
+        self.upload_time() + response
     }
 
-    /// How many milliseconds its client takes to send it.
-    fn sends(&self) -> u64 {
+    /// The duration of the upload in milliseconds.
+    fn upload_time(&self) -> u64 {
         pauses(&self.upload, u64::MAX)
     }
 
-    /// Whether it asks to leave HTTP, which takes a connection for itself.
-    pub(super) fn leaves_http(&self) -> bool {
+    /// Whether the request is an upgrade, which needs a connection of its own.
+    pub(super) fn is_upgrade(&self) -> bool {
         self.path == CHAT
     }
 
-    /// How many milliseconds it takes at most.
+    /// The longest duration in milliseconds.
     pub(super) fn longest(&self) -> u64 {
-        if self.leaves_http() {
-            return self.sends() + self.attempts[0].longest(false);
+        if self.is_upgrade() {
+            return self.upload_time() + self.attempts[0].longest(false);
         }
-        let limited = matches!(self.path, "/short" | "/again") || is_idle_limited(self.path);
+        let has_timeout = matches!(self.path, "/short" | "/again") || has_idle_timeout(self.path);
         let last = self.attempts.len() - 1;
-        let tries = (0..3).map(|index| self.attempts[index.min(last)].longest(limited));
-        let answered: u64 = match self.path {
-            "/again" | "/refused" => tries.sum::<u64>() + BACK_OFF,
-            _ => tries.take(1).sum(),
+        let attempts = (0..3).map(|index| self.attempts[index.min(last)].longest(has_timeout));
+        let response: u64 = match self.path {
+            "/again" | "/refused" => attempts.sum::<u64>() + BACK_OFF,
+            _ => attempts.take(1).sum(),
         };
-        self.sends() + answered
+        self.upload_time() + response
     }
 
-    /// Whether its response may be cut after it has begun.
+    /// Whether the response may be cut after it has begun.
     pub(super) fn may_be_cut(&self) -> bool {
-        is_idle_limited(self.path)
-            || matches!(self.lasting, Lasting::Stream(_))
-            || self.attempts.iter().any(Attempt::breaks_off)
+        has_idle_timeout(self.path)
+            || matches!(self.overlap, Overlap::Stream(_))
+            || self.attempts.iter().any(Attempt::is_incomplete)
     }
 
-    /// Its fields in an event, without its place.
+    /// The fields of the exchange in a trace event, without time and connection.
     pub(super) fn fields(&self) -> Value {
         let mut headers: Vec<_> =
             self.headers.iter().map(|(name, value)| json!([name, value])).collect();

@@ -1,26 +1,25 @@
-//! The upstream of HTTP/1.1.
+//! The HTTP/1.1 upstream.
 
 use sluice_sim::trace::AttemptEnd;
 
-use super::super::clock::Pace;
+use super::super::clock::ExchangeClock;
 use super::{Attempt, EXCHANGE, Scripts, pairs};
 use crate::upstream::{Reply, Request, Upstream};
 
-/// Starts it.
 pub(super) fn serve(scripts: Scripts) -> Upstream {
     Upstream::start(move |request, reply| {
         let exchange = request.header(EXCHANGE).unwrap_or_default();
         match scripts.next(exchange) {
-            Some((attempt, pace)) => attempt.play_http1(request, reply, &pace),
-            // A probe of the harness.
+            Some((attempt, clock)) => attempt.run_http1(request, reply, &clock),
+            // A request of the harness itself.
             None => reply.respond(200, &[], b"ok"),
         }
     })
 }
 
 impl Attempt {
-    fn play_http1(&self, request: &Request, reply: &mut Reply, pace: &Pace) {
-        pace.sleep(self.after);
+    fn run_http1(&self, request: &Request, reply: &mut Reply, clock: &ExchangeClock) {
+        clock.sleep(self.after);
         let Some(status) = self.status else {
             match self.end {
                 AttemptEnd::ResetInHeader => {
@@ -33,10 +32,11 @@ impl Attempt {
             return;
         };
         if status == 101 {
-            return self.play_tunnel(reply, pace);
+            return self.run_tunnel(reply, clock);
         }
-        let bodiless = request.head.start.starts_with("HEAD ") || matches!(status, 204 | 304);
-        let chunked = !self.has_length() && !bodiless;
+        let without_body =
+            request.headers.start_line.starts_with("HEAD ") || matches!(status, 204 | 304);
+        let chunked = !self.has_length() && !without_body;
         let empty = self.chunks.is_empty() && self.end == AttemptEnd::Complete;
         let mut headers = pairs(&self.headers);
         match (chunked, empty) {
@@ -44,32 +44,32 @@ impl Attempt {
             (true, false) => headers.push(("transfer-encoding", "chunked")),
             (false, _) => {}
         }
-        reply.head(status, &headers);
+        reply.send_headers(status, &headers);
         for (pause, bytes) in &self.chunks {
-            pace.sleep(*pause);
+            clock.sleep(*pause);
             match chunked {
-                true => reply.chunk(bytes),
+                true => reply.send_chunk(bytes),
                 false => reply.write(bytes),
             }
         }
         match self.end {
-            AttemptEnd::Complete if chunked && !empty => reply.chunk(b""),
+            AttemptEnd::Complete if chunked && !empty => reply.send_chunk(b""),
             AttemptEnd::Complete => {}
             AttemptEnd::Never => while !reply.read().is_empty() {},
             _ => reply.close(),
         }
     }
 
-    /// The bytes of a connection that has left HTTP, for as long as it stays open.
-    fn play_tunnel(&self, reply: &mut Reply, pace: &Pace) {
-        reply.head(101, &pairs(&self.headers));
+    /// Accepts the upgrade and sends bytes until the connection ends.
+    fn run_tunnel(&self, reply: &mut Reply, clock: &ExchangeClock) {
+        reply.send_headers(101, &pairs(&self.headers));
         for (pause, bytes) in &self.chunks {
-            pace.sleep(*pause);
+            clock.sleep(*pause);
             reply.write(bytes);
         }
         match self.end {
             AttemptEnd::Never => while !reply.read().is_empty() {},
-            _ => reply.hang_up(),
+            _ => reply.shutdown_and_wait(),
         }
     }
 }

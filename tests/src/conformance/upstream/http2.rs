@@ -1,4 +1,5 @@
-//! The upstream of HTTP/2, for what HTTP/1.1 cannot say through Envoy: trailers, and streams that are refused.
+//! The HTTP/2 upstream, for trailers and refused streams, which Envoy does not support for HTTP/1.1
+//! upstreams.
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -8,21 +9,20 @@ use sluice_sim::trace::AttemptEnd;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
-use super::super::clock::Pace;
+use super::super::clock::ExchangeClock;
 use super::{Attempt, EXCHANGE, Scripts};
 use crate::http2::{fields, listen};
 
-/// More than the uploads of a trace.
+/// Larger than all uploads of a trace, so that they do not wait for window updates.
 const WINDOW: u32 = 1 << 24;
 
-/// Starts it; where it listens.
+/// Starts the upstream; returns the port.
 pub(super) fn serve(scripts: Scripts) -> u16 {
     listen(move |stream| connection(stream, scripts.clone()))
 }
 
 async fn connection(stream: TcpStream, scripts: Scripts) -> Result<(), h2::Error> {
     let _ = stream.set_nodelay(true);
-    // Uploads need not wait for windows.
     let mut builder = h2::server::Builder::new();
     builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
     let mut connection = builder.handshake(stream).await?;
@@ -30,7 +30,7 @@ async fn connection(stream: TcpStream, scripts: Scripts) -> Result<(), h2::Error
         let (request, respond) = accepted?;
         let scripts = scripts.clone();
         let handle = Handle::current();
-        // Scripts may pause with the trace's clock, which is no timer of the runtime.
+        // Scripts sleep on the trace's clock, which would block the runtime.
         std::thread::spawn(move || exchange(request, respond, &scripts, &handle));
     }
     Ok(())
@@ -42,34 +42,34 @@ fn exchange(
     scripts: &Scripts,
     handle: &Handle,
 ) {
-    let (head, mut body) = request.into_parts();
-    let name = head.headers.get(EXCHANGE).and_then(|name| name.to_str().ok());
-    let Some((attempt, pace)) = name.and_then(|name| scripts.next(name)) else { return };
+    let (parts, mut body) = request.into_parts();
+    let name = parts.headers.get(EXCHANGE).and_then(|name| name.to_str().ok());
+    let Some((attempt, clock)) = name.and_then(|name| scripts.next(name)) else { return };
     if attempt.end != AttemptEnd::RefusedStream && handle.block_on(read(&mut body)).is_err() {
         return;
     }
-    let head = head.method == http::Method::HEAD;
-    // What the proxy no longer wants to hear fails, which is its affair.
-    let _ = attempt.play_http2(head, &mut respond, &pace, handle);
+    let is_head = parts.method == http::Method::HEAD;
+    // This fails if the proxy has reset the stream.
+    let _ = attempt.run_http2(is_head, &mut respond, &clock, handle);
 }
 
 async fn read(body: &mut RecvStream) -> Result<(), h2::Error> {
-    while let Some(piece) = body.data().await {
-        body.flow_control().release_capacity(piece?.len())?;
+    while let Some(data) = body.data().await {
+        body.flow_control().release_capacity(data?.len())?;
     }
     body.trailers().await?;
     Ok(())
 }
 
 impl Attempt {
-    fn play_http2(
+    fn run_http2(
         &self,
-        head: bool,
+        is_head: bool,
         respond: &mut SendResponse<Bytes>,
-        pace: &Pace,
+        clock: &ExchangeClock,
         handle: &Handle,
     ) -> Result<(), h2::Error> {
-        pace.sleep(self.after);
+        clock.sleep(self.after);
         let Some(status) = self.status else {
             if self.end == AttemptEnd::Never {
                 let _ = handle.block_on(std::future::poll_fn(|cx| respond.poll_reset(cx)));
@@ -83,25 +83,29 @@ impl Attempt {
             response = response.header(name, value);
         }
         let response = response.body(()).expect("a trace has well-formed headers");
-        let bodiless = head || matches!(status, 204 | 304);
+        let without_body = is_head || matches!(status, 204 | 304);
         let empty = self.chunks.is_empty() && self.trailers.is_empty();
-        let end = bodiless || empty && self.end == AttemptEnd::Complete;
+        let end = without_body || empty && self.end == AttemptEnd::Complete;
         let mut stream = respond.send_response(response, end)?;
         if end {
             return Ok(());
         }
-        self.play_body(&mut stream, pace)?;
+        self.send_body(&mut stream, clock)?;
         if self.end == AttemptEnd::Never {
             let _ = handle.block_on(std::future::poll_fn(|cx| stream.poll_reset(cx)));
         }
         Ok(())
     }
 
-    fn play_body(&self, stream: &mut SendStream<Bytes>, pace: &Pace) -> Result<(), h2::Error> {
+    fn send_body(
+        &self,
+        stream: &mut SendStream<Bytes>,
+        clock: &ExchangeClock,
+    ) -> Result<(), h2::Error> {
         let last = self.chunks.len();
         let complete = self.end == AttemptEnd::Complete;
         for (index, (pause, bytes)) in self.chunks.iter().enumerate() {
-            pace.sleep(*pause);
+            clock.sleep(*pause);
             let ends =
                 complete && index + 1 == last && self.trailers.is_empty() && self.has_length();
             stream.send_data(Bytes::copy_from_slice(bytes), ends)?;

@@ -28,9 +28,9 @@ fn halves(request: &Request, reply: &mut Reply) {
         _ => vec![],
     };
     headers.extend(query.split_once('='));
-    reply.head(200, &headers);
+    reply.send_headers(200, &headers);
     let send = |reply: &mut Reply| match framing {
-        "chunked" => reply.chunk(&half),
+        "chunked" => reply.send_chunk(&half),
         _ => reply.write(&half),
     };
     send(reply);
@@ -38,7 +38,7 @@ fn halves(request: &Request, reply: &mut Reply) {
     send(reply);
     match framing {
         "length" => {}
-        "chunked" => reply.chunk(b""),
+        "chunked" => reply.send_chunk(b""),
         _ => reply.close(),
     }
 }
@@ -46,13 +46,13 @@ fn halves(request: &Request, reply: &mut Reply) {
 /// The number of bytes that arrived well before the rest; 0 if the whole body arrived at once.
 fn ahead(response: &Response) -> usize {
     assert_eq!((response.status, response.body.complete), (200, true));
-    let chunks = &response.body.pieces;
+    let chunks = &response.body.arrivals;
     let last = chunks.windows(2).position(|two| two[1].0 - two[0].0 > AT_ONCE);
     last.map_or(0, |last| chunks[..=last].iter().map(|(_, size)| size).sum())
 }
 
 fn streams(port: u16, path: &str) -> bool {
-    ahead(&Client::once(port, path)) > 0
+    ahead(&Client::get_once(port, path)) > 0
 }
 
 pub(super) fn proxy_buffering(section: &Section) {
@@ -78,7 +78,7 @@ fn upload(proxy: &Tried, path: &str, framing: (&str, &str), halves: [&str; 2]) -
     assert_eq!(client.receive().status, 200);
     let request = proxy.upstream.requests(path).remove(0);
     assert_eq!(request.body, b"halfhalf");
-    let chunks = &request.pieces;
+    let chunks = &request.arrivals;
     [early, chunks[chunks.len() - 1].0 - chunks[0].0 > AT_ONCE]
 }
 
@@ -111,7 +111,7 @@ pub(super) fn proxy_buffers(section: &Section) {
         assert!(streams(proxy.port, "/length/100000"), "more than all buffers");
     }
     let [nginx, envoy] =
-        proxies.each_ref().map(|proxy| ahead(&Client::once(proxy.port, "/length/32768")));
+        proxies.each_ref().map(|proxy| ahead(&Client::get_once(proxy.port, "/length/32768")));
     assert!((8192..=16384).contains(&nginx), "{nginx}: expected a multiple of the 4 KiB buffers");
     assert_eq!(envoy, 0);
 
@@ -145,7 +145,7 @@ pub(super) fn proxy_buffer_size(section: &Section) {
     };
     let statuses = |section: &Section, size: usize| {
         let path = format!("/{size}");
-        section.both(script).map(|proxy| Client::once(proxy.port, &path).status)
+        section.both(script).map(|proxy| Client::get_once(proxy.port, &path).status)
     };
     assert_eq!(statuses(section, 2000), [200, 200]);
     assert_eq!(statuses(section, 6000), [502, 502]);
@@ -157,7 +157,7 @@ pub(super) fn x_accel_buffering(section: &Section) {
     let headers = section.both(halves).map(|proxy| {
         assert!(!streams(proxy.port, "/length/10"));
         assert!(!streams(proxy.port, "/length/10?x-accel-buffering=yes"));
-        let response = Client::once(proxy.port, "/length/10?x-accel-buffering=no");
+        let response = Client::get_once(proxy.port, "/length/10?x-accel-buffering=no");
         assert!(ahead(&response) > 0);
         response.header("x-accel-buffering").map(str::to_owned)
     });
@@ -166,7 +166,7 @@ pub(super) fn x_accel_buffering(section: &Section) {
 
 pub(super) fn proxy_ignore_headers_x_accel_buffering(section: &Section) {
     let headers = section.both(halves).map(|proxy| {
-        let response = Client::once(proxy.port, "/length/10?x-accel-buffering=no");
+        let response = Client::get_once(proxy.port, "/length/10?x-accel-buffering=no");
         assert_eq!(ahead(&response), 0);
         response.header("x-accel-buffering").map(str::to_owned)
     });

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sluice_tests::envoy::Pushed;
+use sluice_tests::envoy::PushResult;
 use sluice_tests::eventually;
 use sluice_tests::http1::Client;
 use sluice_tests::upstream::{Reply, Request, Upstream};
@@ -46,7 +46,7 @@ pub(super) fn keepalive_timeout(section: &Section) {
 fn slow(request: &Request, reply: &mut Reply) {
     match request.path() {
         "/page" => {
-            reply.head(200, &[("content-length", "9")]);
+            reply.send_headers(200, &[("content-length", "9")]);
             for part in [b"abc", b"def", b"ghi"] {
                 reply.write(part);
                 reply.pause(1500);
@@ -56,15 +56,18 @@ fn slow(request: &Request, reply: &mut Reply) {
         "/quick" => return reply.respond(200, &[], b"ok"),
         _ => {}
     }
-    reply.head(200, &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]);
-    reply.chunk(b"data: one\n\ndata: t");
+    reply.send_headers(
+        200,
+        &[("content-type", "text/event-stream"), ("transfer-encoding", "chunked")],
+    );
+    reply.send_chunk(b"data: one\n\ndata: t");
     reply.pause(4000);
-    reply.chunk(b"wo\n\n");
+    reply.send_chunk(b"wo\n\n");
     for _ in 0..50 {
         reply.pause(100);
-        reply.chunk(b"data: more\n\n");
+        reply.send_chunk(b"data: more\n\n");
     }
-    reply.chunk(b"");
+    reply.send_chunk(b"");
 }
 
 /// Opens three connections: one with an event stream, one with a slow page, one idle.
@@ -99,7 +102,7 @@ pub(super) fn worker_shutdown_timeout(section: &Section) {
     assert!(idle.closed_within(Duration::from_secs(1)), "closed without a response");
 
     let [mut events, mut page, mut idle] = begin(envoy.port, &upstreams[1]);
-    assert_eq!(envoy.push(&section.json()), Pushed::Accepted);
+    assert_eq!(envoy.push(&section.json()), PushResult::Accepted);
     let body = events.receive().body;
     let text = String::from_utf8(body.bytes).expect("text");
     assert!(!body.complete && text.starts_with("data: one\n\ndata: two\n\n"), "{text:?}");

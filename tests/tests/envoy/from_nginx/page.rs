@@ -118,7 +118,7 @@ impl Section {
             None => ("", self.nginx.as_str()),
         };
         let servers = servers.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=0;"));
-        let port = Upstream::nobody();
+        let port = sluice_tests::unused_port();
         let text = format!(
             "worker_processes 1;
              {main}
@@ -172,7 +172,7 @@ fn placed(bootstrap: Bootstrap, yaml: &str) -> Bootstrap {
         }
     };
     match yaml.lines().next() {
-        Some("# in the connection manager") => bootstrap.manager_with(&fields),
+        Some("# in the connection manager") => bootstrap.with_connection_manager(&fields),
         Some("# in the cluster") => bootstrap.changed("clusters", into),
         Some("# in the listener") => bootstrap.changed("listeners", into),
         place => panic!("{place:?} is not a known place in the bootstrap"),

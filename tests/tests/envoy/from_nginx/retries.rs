@@ -10,7 +10,7 @@ use super::page::Section;
 /// Fails on the first attempt in the way that the path names, then responds; `/always` always
 /// fails.
 fn fail_first(request: &Request, reply: &mut Reply) {
-    match (request.path(), reply.before) {
+    match (request.path(), reply.earlier_requests) {
         ("/closes" | "/post", 0) | ("/always", _) => reply.close(),
         ("/silent", 0) => reply.pause(3000),
         ("/late", 0) => {
@@ -18,7 +18,7 @@ fn fail_first(request: &Request, reply: &mut Reply) {
             reply.close();
         }
         ("/long", _) => {
-            reply.head(200, &[("content-length", "10")]);
+            reply.send_headers(200, &[("content-length", "10")]);
             reply.write(b"begin");
             reply.pause(3000);
             reply.write(b"-end.");
@@ -31,14 +31,14 @@ pub(super) fn proxy_next_upstream(section: &Section) {
     let proxies = section.with_servers(2, fail_first);
     for proxy in &proxies {
         for path in ["/closes", "/silent"] {
-            assert_eq!(Client::once(proxy.port, path).status, 200, "{path}");
+            assert_eq!(Client::get_once(proxy.port, path).status, 200, "{path}");
             assert_eq!(proxy.upstream.requests(path).len(), 2, "{path}");
         }
     }
     for path in ["/post", "/always"] {
         let failed = proxies.each_ref().map(|proxy| match path {
             "/post" => Client::connect(proxy.port).post(path, b"once").status,
-            _ => Client::once(proxy.port, path).status,
+            _ => Client::get_once(proxy.port, path).status,
         });
         assert_eq!(failed, [502, 503], "nginx and Envoy: {path}");
     }
@@ -47,11 +47,11 @@ pub(super) fn proxy_next_upstream(section: &Section) {
     }
 
     let upstream = Upstream::ok();
-    let servers = [Upstream::nobody(), upstream.port];
+    let servers = [sluice_tests::unused_port(), upstream.port];
     let (nginx, envoy) = (section.nginx(&servers), section.envoy(&servers));
     for port in [nginx.port, envoy.port] {
         for _ in 0..4 {
-            assert_eq!(Client::once(port, "/").status, 200, "one of the two servers responds");
+            assert_eq!(Client::get_once(port, "/").status, 200, "one of the two servers responds");
         }
     }
 }
@@ -60,7 +60,7 @@ pub(super) fn proxy_next_upstream_tries(section: &Section) {
     for (servers, expected) in [(3, [2, 2]), (1, [1, 2])] {
         let proxies = section.with_servers(servers, fail_first);
         let attempts = proxies.map(|proxy| {
-            Client::once(proxy.port, "/always");
+            Client::get_once(proxy.port, "/always");
             proxy.upstream.requests("/always").len()
         });
         assert_eq!(attempts, expected, "nginx and Envoy, with {servers} servers");
@@ -70,13 +70,13 @@ pub(super) fn proxy_next_upstream_tries(section: &Section) {
 pub(super) fn proxy_next_upstream_timeout(section: &Section) {
     let proxies = section.with_servers(2, fail_first);
     let late = proxies.each_ref().map(|proxy| {
-        assert_eq!(Client::once(proxy.port, "/closes").status, 200);
+        assert_eq!(Client::get_once(proxy.port, "/closes").status, 200);
         assert_eq!(proxy.upstream.requests("/closes").len(), 2, "retried within the timeout");
-        let response = Client::once(proxy.port, "/late");
+        let response = Client::get_once(proxy.port, "/late");
         assert_eq!(proxy.upstream.requests("/late").len(), 1, "not retried after the timeout");
         (response.status, response.end_after < Duration::from_millis(2900))
     });
     assert_eq!(late, [(502, false), (504, true)], "nginx and Envoy");
-    let long = proxies.map(|proxy| Client::once(proxy.port, "/long").body.complete);
+    let long = proxies.map(|proxy| Client::get_once(proxy.port, "/long").body.complete);
     assert_eq!(long, [true, false], "nginx and Envoy");
 }

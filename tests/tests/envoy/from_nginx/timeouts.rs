@@ -37,7 +37,7 @@ fn full() -> (u16, TcpListener, Vec<TcpStream>) {
 pub(super) fn proxy_connect_timeout(section: &Section) {
     let (port, _listener, _waiting) = full();
     let (nginx, envoy) = (section.nginx(&[port]), section.envoy(&[port]));
-    let [nginx, envoy] = [nginx.port, envoy.port].map(|port| Client::once(port, "/"));
+    let [nginx, envoy] = [nginx.port, envoy.port].map(|port| Client::get_once(port, "/"));
     assert_in_time(&nginx);
     assert_in_time(&envoy);
     assert_eq!([nginx.status, envoy.status], [504, 503]);
@@ -48,37 +48,40 @@ pub(super) fn proxy_read_timeout(section: &Section) {
     let script = |request: &Request, reply: &mut Reply| match request.path() {
         "/silent" => reply.pause(6000),
         "/gap" => {
-            reply.head(200, &[("transfer-encoding", "chunked")]);
-            reply.chunk(b"chunk");
+            reply.send_headers(200, &[("transfer-encoding", "chunked")]);
+            reply.send_chunk(b"chunk");
             reply.pause(6000);
         }
         "/slow" => {
-            reply.head(200, &[("transfer-encoding", "chunked")]);
+            reply.send_headers(200, &[("transfer-encoding", "chunked")]);
             for _ in 0..7 {
                 reply.pause(300);
-                reply.chunk(b"chunk");
+                reply.send_chunk(b"chunk");
             }
-            reply.chunk(b"");
+            reply.send_chunk(b"");
         }
         "/large" => reply.respond(200, &[], &vec![b'x'; LARGE]),
         "/endless" => {
-            reply.head(200, &[("transfer-encoding", "chunked")]);
-            reply.chunk(&vec![b'x'; LARGE]);
-            reply.chunk(b"");
+            reply.send_headers(200, &[("transfer-encoding", "chunked")]);
+            reply.send_chunk(&vec![b'x'; LARGE]);
+            reply.send_chunk(b"");
         }
         _ => reply.respond(200, &[], &request.body),
     };
     let slowly_read = section.both(script).map(|proxy| {
-        let silent = Client::once(proxy.port, "/silent");
+        let silent = Client::get_once(proxy.port, "/silent");
         assert_eq!(silent.status, 504);
         assert_in_time(&silent);
-        let gap = Client::once(proxy.port, "/gap");
+        let gap = Client::get_once(proxy.port, "/gap");
         assert_eq!(
             (gap.status, gap.body.complete, &gap.body.bytes[..]),
             (200, false, &b"chunk"[..])
         );
         assert_in_time(&gap);
-        assert!(Client::once(proxy.port, "/slow").body.complete, "each chunk restarts the timeout");
+        assert!(
+            Client::get_once(proxy.port, "/slow").body.complete,
+            "each chunk restarts the timeout"
+        );
 
         let mut client = Client::connect(proxy.port);
         client.send("POST", "/upload", &[("content-length", "8")]);

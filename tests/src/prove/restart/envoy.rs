@@ -1,0 +1,107 @@
+//! Two real Envoys, with or without the filter.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{DrainMethod, Fleet};
+use crate::envoy::{Bootstrap, Envoy};
+use crate::haproxy::{HaProxy, Server};
+use crate::prove::filter::{configuration, start_drain};
+use crate::{eventually, reusable_port};
+
+const WORKERS: usize = 2;
+
+/// The length of Envoy's own drains. The default of ten minutes is meant for hot restarts.
+const DRAIN_SECONDS: &str = "10";
+
+pub(super) struct Pair {
+    drain: DrainMethod,
+    bootstrap: Bootstrap,
+    servers: [Server; 2],
+    running: [Option<Envoy>; 2],
+}
+
+impl Pair {
+    pub(super) fn start(drain: DrainMethod, upstream: u16) -> Self {
+        let servers = ["a", "b"].map(|name| {
+            let port = reusable_port();
+            Server { name, http1: port, http2: port }
+        });
+        let bootstrap = bootstrap(drain, upstream);
+        let mut pair = Self { drain, bootstrap, servers, running: [None, None] };
+        pair.launch(0);
+        pair.launch(1);
+        pair
+    }
+
+    fn launch(&mut self, index: usize) {
+        let Server { name, http1, .. } = self.servers[index];
+        let node = json!({ "node": { "id": name, "cluster": "proof" } });
+        let bootstrap = self.bootstrap.clone().with(&node).listening_on(http1);
+        let options = ["--drain-time-s", DRAIN_SECONDS];
+        self.running[index] = Some(Envoy::start_with_options(bootstrap, WORKERS, &options));
+    }
+
+    fn drain(&mut self, index: usize, balancer: &HaProxy) {
+        let envoy = self.running[index].as_ref().expect("the proxy is running");
+        match self.drain {
+            DrainMethod::Sluice(window) => start_drain(envoy, "mode=terminate", window),
+            DrainMethod::HealthcheckFail => envoy.admin_post("/healthcheck/fail"),
+            DrainMethod::Listeners => envoy.admin_post("/drain_listeners?graceful"),
+            DrainMethod::None => balancer.set_state(self.servers[index].name, "drain"),
+        }
+        let name = self.servers[index].name;
+        balancer.wait_until_down(name);
+        // Without a drain, idle connections would never close.
+        if self.drain != DrainMethod::None {
+            let is_empty = || balancer.connections(name) == 0 && is_idle(envoy);
+            eventually("the last connection to close", || is_empty().then_some(()));
+        }
+    }
+}
+
+impl Fleet for Pair {
+    fn servers(&self) -> Vec<Server> {
+        self.servers.to_vec()
+    }
+
+    fn restart(&mut self, index: usize, balancer: &HaProxy) -> Duration {
+        let start = Instant::now();
+        self.drain(index, balancer);
+        let drained = start.elapsed();
+        // Dropping an Envoy sends SIGKILL.
+        self.running[index] = None;
+        self.launch(index);
+        let name = self.servers[index].name;
+        if self.drain == DrainMethod::None {
+            balancer.set_state(name, "ready");
+        }
+        balancer.wait_until_up(name);
+        drained
+    }
+}
+
+fn bootstrap(drain: DrainMethod, upstream: u16) -> Bootstrap {
+    let with_filter = Bootstrap::discovered(upstream, &configuration());
+    let without_filter = || with_filter.clone().without("sluice-drain-bridge").without("sluice");
+    match drain {
+        DrainMethod::Sluice(_) => with_filter,
+        DrainMethod::HealthcheckFail => without_filter().with_filter(health_check()),
+        DrainMethod::Listeners | DrainMethod::None => without_filter(),
+    }
+}
+
+/// Whether both the filter (0 without the filter) and Envoy count no request in flight.
+fn is_idle(envoy: &Envoy) -> bool {
+    let names = ["wasmcustom.sluice.in_flight", "http.ingress.downstream_rq_active"];
+    names.iter().all(|name| envoy.stat(name) == 0)
+}
+
+/// Envoy's filter for health checks, which `/healthcheck/fail` affects.
+fn health_check() -> Value {
+    json!({ "name": "health", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck",
+        "pass_through_mode": false,
+        "headers": [{ "name": ":path", "string_match": { "exact": "/health" } }] } })
+}

@@ -1,0 +1,60 @@
+//! Two real nginx.
+
+use std::time::{Duration, Instant};
+
+use super::Fleet;
+use crate::haproxy::{HaProxy, Server};
+use crate::nginx::Nginx;
+use crate::reusable_port;
+
+pub(super) struct Pair {
+    servers: [Server; 2],
+    running: [Nginx; 2],
+}
+
+impl Pair {
+    pub(super) fn start(upstream: u16) -> Self {
+        let servers =
+            ["a", "b"].map(|name| Server { name, http1: reusable_port(), http2: reusable_port() });
+        let running = servers
+            .map(|server| Nginx::start_with(server.http1, &configuration(&server, upstream)));
+        Self { servers, running }
+    }
+}
+
+impl Fleet for Pair {
+    fn servers(&self) -> Vec<Server> {
+        self.servers.to_vec()
+    }
+
+    fn restart(&mut self, index: usize, balancer: &HaProxy) -> Duration {
+        let start = Instant::now();
+        self.running[index].reload();
+        let drained = start.elapsed();
+        balancer.wait_until_up(self.servers[index].name);
+        drained
+    }
+}
+
+/// Without TLS, Debian's nginx cannot detect HTTP/2, hence two ports.
+fn configuration(server: &Server, upstream: u16) -> String {
+    let Server { http1, http2, .. } = server;
+    format!(
+        "worker_processes 2;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  upstream service {{ server 127.0.0.1:{upstream}; keepalive 64; }}
+  server {{
+    listen 127.0.0.1:{http1};
+    listen 127.0.0.1:{http2} http2;
+    location / {{
+      proxy_pass http://service;
+      proxy_http_version 1.1;
+      proxy_set_header Connection \"\";
+    }}
+  }}
+}}
+"
+    )
+}

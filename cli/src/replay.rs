@@ -162,7 +162,7 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         .allow_on_headers_stop_iteration(arguments.allow_on_headers_stop_iteration)
         .properties(properties)
         .log_level(arguments.log.into())
-        .drain_bridge(sluice_filter::hygiene::MARKER, "close")
+        .drain_bridge(sluice_filter::reserved_headers::MARKER, "close")
         .decision_function(sluice_filter::decision::FUNCTION)
         .hash_bodies(arguments.format == Format::Json);
     options.configuration = configuration.map_err(|error| error.to_string())?;

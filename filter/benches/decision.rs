@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use sluice_filter::stream::Stream;
+use sluice_filter::stream::decide_request;
 use sluice_filter::{RequestView, Rules, load};
 use sluice_test_kit::inputs;
 
@@ -64,9 +64,8 @@ fn decision(criterion: &mut Criterion) {
     criterion.bench_function("decision", |bencher| {
         bencher.iter(|| {
             let view = RequestView::new(next.next().expect("a cycle has no end"));
-            let mut stream = Stream::default();
-            let effects = stream.request(&config, &view, None, true);
-            black_box((effects.set.len(), stream.route()))
+            let decision = decide_request(&config, &view, true);
+            black_box((decision.set.len(), decision.route))
         });
     });
 }

@@ -1,136 +1,161 @@
-//! The path by which an operator, or `sluice drain`, sees and changes the drain of one process.
+//! The admin path: an operator, or `sluice drain`, reads and changes the drain of one process; requires the
+//! bearer token.
 //!
-//! To anybody without the token the path is not special: the request goes on to the upstream, so that nobody can find out that there is such
-//! a path.
+//! A request without the token goes to the upstream like any other, so that a client cannot find out that the
+//! path exists.
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::config::AdminSpec;
-use crate::drain::{Command, Record, RecordError, Standing};
+use crate::drain::{Command, CommandOutcome, RecordError};
 use crate::reply::LocalReply;
 use crate::request::RequestView;
 use crate::rules::Rules;
-use crate::state::State;
+use crate::state::{State, json_line};
 
 /// The largest body of a command, in bytes.
 pub const MAX_BODY: usize = 4096;
 
-/// How long the body of a command is waited for, in milliseconds.
-pub const BODY_WAIT_MS: u64 = 5_000;
+/// How long the filter waits for the body of a command, in milliseconds.
+pub const BODY_TIMEOUT_MS: u64 = 5_000;
 
-/// What an authorized request wants.
+/// An authorized request to the admin path.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Asked {
-    /// To see the state.
-    State,
-    /// What the query of the path says.
+pub enum AdminRequest {
+    /// Reads the state.
+    ReadState,
+    /// Has its command in the query.
     Command(Result<Command, RecordError>),
-    /// What the body will say.
-    Body,
-    /// What a body of this declared length would say.
+    /// Has its command in the body.
+    AwaitBody,
+    /// Declares a body over [`MAX_BODY`].
     TooLarge,
 }
 
-/// What `request` wants of the admin path; `None` when it is any other request to us. `ended` says that no body follows.
-pub fn asked(config: &Rules, request: &RequestView<'_>, ended: bool) -> Option<Asked> {
-    let admin = config.admin()?;
+/// Parses a request to the admin path; `None` for every other request. `end_of_stream`: the request has no body.
+pub fn parse(
+    rules: &Rules,
+    request: &RequestView<'_>,
+    end_of_stream: bool,
+) -> Option<AdminRequest> {
+    let admin = rules.admin()?;
     if request.path != admin.path.as_str().as_bytes() {
         return None;
     }
     match request.method {
         b"GET" | b"POST" if !is_authorized(admin, request) => None,
-        b"GET" => Some(Asked::State),
+        b"GET" => Some(AdminRequest::ReadState),
         b"POST" => Some(match query(request) {
-            Some(query) => Asked::Command(Command::from_query(query)),
-            None if ended => Asked::Command(Command::from_query("")),
+            Some(query) => AdminRequest::Command(Command::from_query(query)),
+            None if end_of_stream => AdminRequest::Command(Command::from_query("")),
             None if request.content_length.is_some_and(|length| length > MAX_BODY as u64) => {
-                Asked::TooLarge
+                AdminRequest::TooLarge
             }
-            None => Asked::Body,
+            None => AdminRequest::AwaitBody,
         }),
         _ => None,
     }
 }
 
 fn query<'a>(request: &RequestView<'a>) -> Option<&'a str> {
-    let (_, path) = request.headers.iter().find(|(name, _)| name == ":path")?;
+    let path = request.values(":path").next()?;
     let (_, query) = std::str::from_utf8(path).ok()?.split_once('?')?;
     Some(query).filter(|query| !query.is_empty())
 }
 
-/// Whether the request has the token. Takes the same time whatever it has instead.
+/// Whether the request has the token. Takes the same time for every other token.
 fn is_authorized(admin: &AdminSpec, request: &RequestView<'_>) -> bool {
-    let mut fields = request.headers.iter().filter(|(name, _)| name == "authorization");
-    let (Some((_, value)), None) = (fields.next(), fields.next()) else { return false };
+    let mut values = request.values("authorization");
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
     let Some((scheme, token)) = value.split_at_checked(7) else { return false };
     let hash: [u8; 32] = Sha256::digest(token).into();
     scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(hash.ct_eq(admin.token_sha256.bytes()))
 }
 
-/// How a command ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
-    /// It is in force, now or already before.
-    InForce,
-    /// It cannot be, because of the record in force.
-    Refused(Standing, u64),
-    /// No epoch is left above the one in force.
-    NoEpochLeft,
-    /// It names a route that the configuration does not have.
-    NoSuchRoute(String),
-    /// Shared data was busy for too long.
-    Busy,
+/// The reply with the state, and with the number of responses that `closed` their connection.
+pub fn state_reply(state: &State<'_>, closed: u64) -> LocalReply {
+    json_reply(200, state.to_full_json(closed))
 }
 
-/// The state of the drain, and how many responses have `closed` their connection for one.
-pub fn state(state: &State<'_>, closed: u64) -> LocalReply {
-    reply(200, state.to_full_json(closed))
-}
-
-/// The answer to a command.
-pub fn answer(ended: &Ended, now: &State<'_>, closed: u64) -> LocalReply {
-    match ended {
-        Ended::InForce => state(now, closed),
-        Ended::Refused(Standing::Taken, epoch) => refused(
+/// The reply to a command.
+pub fn command_reply(outcome: &CommandOutcome, state: &State<'_>, closed: u64) -> LocalReply {
+    match outcome {
+        CommandOutcome::InForce => state_reply(state, closed),
+        CommandOutcome::Conflicting(epoch) => error_reply(
             409,
-            &format!("epoch {epoch} is in force and means something else; expected a higher one"),
+            &format!("epoch {epoch} is in force with other settings; expected a higher epoch"),
         ),
-        Ended::Refused(_, epoch) => {
-            let known = now.record.map_or(0, |record: &Record| record.epoch);
-            refused(409, &format!("epoch {epoch} is below {known}, which is in force"))
+        CommandOutcome::Lower(epoch) => {
+            let in_force = state.record.map_or(0, |record| record.epoch);
+            let error = format!(
+                "epoch {epoch} is lower than epoch {in_force}, which is in force; expected a higher epoch"
+            );
+            error_reply(409, &error)
         }
-        Ended::NoEpochLeft => refused(409, "no epoch is left above the one in force"),
-        Ended::NoSuchRoute(name) => {
-            refused(400, &format!("this configuration has no route {name}"))
+        CommandOutcome::NoEpochLeft => {
+            error_reply(409, "the epoch in force is the highest possible one")
         }
-        Ended::Busy => refused(503, "others write the drain at the same time; try again"),
+        CommandOutcome::UnknownRoute(name) => {
+            error_reply(400, &format!("this configuration has no route {name}"))
+        }
+        CommandOutcome::Busy => {
+            error_reply(503, "other writers changed the drain at every attempt; retry")
+        }
     }
 }
 
-/// The answer to what is no command.
-pub fn wrong(error: &RecordError) -> LocalReply {
-    refused(400, &error.to_string())
+/// The reply to an invalid command.
+pub fn invalid_reply(error: &RecordError) -> LocalReply {
+    error_reply(400, &error.to_string())
 }
 
-/// The answer to a body over [`MAX_BODY`].
-pub fn too_large() -> LocalReply {
-    refused(413, "the body of a command has at most 4096 bytes")
+/// The reply to a body over [`MAX_BODY`].
+pub fn too_large_reply() -> LocalReply {
+    error_reply(413, "the body is too large; expected a command of at most 4096 bytes")
 }
 
-/// The answer when no body came. Envoy delivers none while the head waits for it, unless it is told to.
-pub fn no_body() -> LocalReply {
-    refused(
+/// The reply when no body arrived. While a filter pauses at the headers, Envoy delivers the body only if the
+/// plugin configuration allows that.
+pub fn no_body_reply() -> LocalReply {
+    error_reply(
         408,
-        "the body did not come within 5s; under Envoy the plugin needs allow_on_headers_stop_iteration: true for that, or \
-         the fields stand in the query: ?mode=terminate&window=20s",
+        "no body arrived within 5s; in Envoy, set allow_on_headers_stop_iteration: true in the plugin, or put \
+         the fields into the query: ?mode=terminate&window=20s",
     )
 }
 
-fn refused(status: u16, error: &str) -> LocalReply {
-    reply(status, format!("{{\"error\":\"{}\"}}\n", crate::state::json_text(error)))
+#[derive(Serialize)]
+struct ErrorJson<'a> {
+    error: &'a str,
 }
 
-fn reply(status: u16, body: String) -> LocalReply {
+fn error_reply(status: u16, error: &str) -> LocalReply {
+    json_reply(status, json_line(&ErrorJson { error }))
+}
+
+fn json_reply(status: u16, body: String) -> LocalReply {
     LocalReply::new(status, "application/json", body)
+}
+
+/// The admin requests whose body has not arrived: their contexts, and when each one started, in milliseconds
+/// since the Unix epoch.
+#[derive(Debug, Default)]
+pub(crate) struct PendingCommands(Vec<(u32, u64)>);
+
+impl PendingCommands {
+    pub(crate) fn add(&mut self, context: u32, now_ms: u64) {
+        self.0.push((context, now_ms));
+    }
+
+    pub(crate) fn remove(&mut self, context: u32) {
+        self.0.retain(|(pending, _)| *pending != context);
+    }
+
+    /// Removes and returns the requests that have waited for too long, at most `limit` of them.
+    pub(crate) fn expire(&mut self, now_ms: u64, limit: usize) -> Vec<u32> {
+        let is_expired = |(_, since): &mut (u32, u64)| now_ms.abs_diff(*since) > BODY_TIMEOUT_MS;
+        self.0.extract_if(.., is_expired).map(|(context, _)| context).take(limit).collect()
+    }
 }

@@ -5,9 +5,9 @@
 
 use crate::config::BufferingMode;
 use crate::cut::Framing;
-use crate::hygiene;
 use crate::policy::Policy;
 use crate::request::{ContentLength, HeaderList, RequestView};
+use crate::reserved_headers;
 
 /// The response header with which an upstream, or the filter, requests streaming from the proxies in front.
 pub const ACCEL: &str = "x-accel-buffering";
@@ -59,7 +59,7 @@ impl<'a> ResponseView<'a> {
                 "upgrade" => view.has_upgrade = true,
                 ACCEL if value.eq_ignore_ascii_case(b"no") => view.accel_buffering = Some(false),
                 ACCEL if value.eq_ignore_ascii_case(b"yes") => view.accel_buffering = Some(true),
-                hygiene::MARKER => view.has_drain_marker = true,
+                reserved_headers::MARKER => view.has_drain_marker = true,
                 _ => {}
             }
         }

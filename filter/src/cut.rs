@@ -1,7 +1,7 @@
-//! Where a stream that never ends may be cut: between two events of an event stream, between two lines of newline-delimited JSON. A client
-//! that is cut there has seen everything up to a point that it can name when it comes back.
+//! Where a drain cuts a stream that has no end: between two events of an event stream, or between two lines of
+//! newline-delimited JSON. A client that is cut there has only complete messages and can resume after the last.
 
-/// How a stream is divided into parts that make sense alone.
+/// How a stream is divided into messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// Events, each ended by an empty line (WHATWG HTML, 9.2.5: a line ends with CR, LF or both).
@@ -10,24 +10,24 @@ pub enum Framing {
     Lines,
 }
 
-/// How many bytes at the end of a piece tell where it stands: CR LF CR LF.
+/// How many bytes at the end of a chunk decide whether it ends at a boundary: CR LF CR LF.
 const TAIL: usize = 4;
 
-/// A reader of a stream that knows whether it stands between two parts.
+/// Finds the boundaries of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Reader {
     framing: Framing,
-    at: At,
-    /// The last byte was CR: an LF after it belongs to it.
-    cr: bool,
+    position: Position,
+    /// The last byte was CR. An LF after it belongs to the same line end.
+    after_cr: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    /// Between two parts.
+enum Position {
+    /// Between two messages.
     Boundary,
-    /// At the begin of a line within a part.
-    Line,
+    /// At the start of a line within a message.
+    LineStart,
     /// Within a line.
     Text,
 }
@@ -35,26 +35,30 @@ enum At {
 impl Reader {
     fn read(&mut self, byte: u8) {
         match (self.framing, byte) {
-            (Framing::Events, b'\n') if self.cr => self.cr = false,
+            (Framing::Events, b'\n') if self.after_cr => self.after_cr = false,
             (Framing::Events, b'\n' | b'\r') => {
-                self.at = if self.at == At::Text { At::Line } else { At::Boundary };
-                self.cr = byte == b'\r';
+                self.position = if self.position == Position::Text {
+                    Position::LineStart
+                } else {
+                    Position::Boundary
+                };
+                self.after_cr = byte == b'\r';
             }
-            (Framing::Lines, b'\n') => self.at = At::Boundary,
-            _ => (self.at, self.cr) = (At::Text, false),
+            (Framing::Lines, b'\n') => self.position = Position::Boundary,
+            _ => (self.position, self.after_cr) = (Position::Text, false),
         }
     }
 
-    /// Reads the end of a piece of `size` bytes; what stands before its tail cannot matter.
+    /// Reads the end of a chunk of `size` bytes. The bytes before its tail cannot matter.
     fn read_tail(&mut self, tail: &[u8], size: usize) {
         if size > tail.len() {
-            (self.at, self.cr) = (At::Text, false);
+            (self.position, self.after_cr) = (Position::Text, false);
         }
         tail.iter().for_each(|byte| self.read(*byte));
     }
 }
 
-/// How a drain stands to a stream that it may cut.
+/// A stream that a drain may cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     connection: u64,
@@ -64,33 +68,33 @@ pub struct Cut {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The moment of its connection has not come.
+    /// Its connection is not due.
     Open,
     /// It ends at the next boundary.
     Due,
-    /// What came up to a boundary was passed, and nothing follows. It gets until this time, once a tick has set one, to reach the client: what
-    /// HTTP/2 has not sent when its stream is cut is lost.
+    /// Everything up to a boundary has passed, and nothing follows. The bytes have until this time to reach the
+    /// client, once a tick has set it: HTTP/2 discards what it has not sent when a stream is reset.
     Ending(Option<u64>),
 }
 
-/// What happens to a piece.
+/// How much of a chunk passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece {
-    /// It passes as a whole.
-    Pass,
-    /// Only so many bytes of it pass.
-    Keep(usize),
+pub enum ChunkPart {
+    /// All of it.
+    All,
+    /// So many bytes from its start.
+    First(usize),
 }
 
 impl Cut {
-    /// A stream that begins on `connection`.
+    /// A stream on `connection` at its start.
     pub fn new(connection: u64, framing: Framing) -> Self {
-        let reader = Reader { framing, at: At::Boundary, cr: false };
+        let reader = Reader { framing, position: Position::Boundary, after_cr: false };
         Self { connection, reader, state: State::Open }
     }
 
-    /// How much of the end of a piece of `size` bytes has to be seen.
-    pub fn needs(&self, size: usize) -> usize {
+    /// How many bytes at the end of a chunk of `size` bytes [`chunk`](Self::chunk) has to read.
+    pub fn needed_bytes(&self, size: usize) -> usize {
         match self.state {
             State::Open => size.min(TAIL),
             State::Due => size,
@@ -98,47 +102,49 @@ impl Cut {
         }
     }
 
-    /// A piece of `size` bytes has come, and `end` is as much of its end as [`needs`](Self::needs) says.
-    pub fn piece(&mut self, end: &[u8], size: usize) -> Piece {
+    /// Reads a chunk of `size` bytes, of which `end` is the end that [`needed_bytes`](Self::needed_bytes) requires.
+    /// Returns how much of it passes.
+    pub fn chunk(&mut self, end: &[u8], size: usize) -> ChunkPart {
         match self.state {
             State::Open => {
                 self.reader.read_tail(end, size);
-                Piece::Pass
+                ChunkPart::All
             }
-            State::Ending(_) => Piece::Keep(0),
+            State::Ending(_) => ChunkPart::First(0),
             State::Due => {
                 let mut boundary = None;
                 for (index, byte) in end.iter().enumerate() {
                     self.reader.read(*byte);
-                    if self.reader.at == At::Boundary {
+                    if self.reader.position == Position::Boundary {
                         boundary = Some(index + 1);
                     }
                 }
-                let Some(boundary) = boundary else { return Piece::Pass };
+                let Some(boundary) = boundary else { return ChunkPart::All };
                 self.state = State::Ending(None);
-                if boundary == size { Piece::Pass } else { Piece::Keep(boundary) }
+                if boundary == size { ChunkPart::All } else { ChunkPart::First(boundary) }
             }
         }
     }
 
-    /// Whether nothing more may pass, not even the end.
+    /// Whether nothing more passes, not even the end of the body.
     pub fn is_ending(&self) -> bool {
         matches!(self.state, State::Ending(_))
     }
 
-    /// Whether it goes on as if there were no drain.
+    /// Whether the stream continues as without a drain.
     pub(crate) fn is_open(&self) -> bool {
         self.state == State::Open
     }
 
-    /// A tick at `now`: whether the stream is to be cut. `linger` is how long what was passed has to reach the client, and `is_due` says whether
-    /// the moment of its connection has come; a drain that was taken back leaves alone what still passes as a whole.
+    /// A tick at `now`: whether to reset the stream. The last bytes have `linger` to reach the client. `is_due`
+    /// decides whether the connection is due to close. After the end of a drain, a stream that is not yet ending
+    /// continues.
     pub(crate) fn tick(&mut self, now: u64, linger: u64, is_due: impl FnOnce(u64) -> bool) -> bool {
         self.state = match self.state {
-            State::Open | State::Due => match (is_due(self.connection), self.reader.at) {
+            State::Open | State::Due => match (is_due(self.connection), self.reader.position) {
                 (false, _) => State::Open,
-                (true, At::Boundary) => State::Ending(Some(now + linger)),
-                (true, At::Line | At::Text) => State::Due,
+                (true, Position::Boundary) => State::Ending(Some(now + linger)),
+                (true, Position::LineStart | Position::Text) => State::Due,
             },
             State::Ending(None) => State::Ending(Some(now + linger)),
             State::Ending(Some(until)) if until <= now => return true,

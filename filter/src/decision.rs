@@ -1,20 +1,23 @@
-//! The decisions over a stream in a form that an embedding host may ask for: one compact JSON object for the request and one for the
-//! response. Simulators show them; an access log can, if the configuration asks for it. Else nothing is made.
+//! The decisions on a stream as one compact JSON object: for a host that requests them, for an access log, or for a
+//! response header. Without any of these, no JSON is created.
 
-use std::fmt::Write as _;
+use serde::Serialize;
 
-use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::rules::Rules;
-use crate::stream::ResponseEffects;
+use crate::stream::ResponseDecision;
 
-/// The foreign function by which a host is told. It is called once with no argument, to ask whether the host wants to know.
+/// The foreign function that receives each decision. The filter calls it once without an argument; if the host
+/// has the function, it receives the decisions.
 pub const FUNCTION: &str = "sluice_decision";
 
-/// The property of a stream that says the same to an access log, where the configuration wants that.
+/// The property of a stream that an access log can print.
 pub const PROPERTY: &str = "sluice.decision";
 
-/// The fields that say something by not being there: no limit of ours, no retry, and so on.
+/// The response header with the decision.
+pub const HEADER: &str = "x-sluice-decision";
+
+/// The fields that a decision leaves out if they do not apply: no timeout, no retry, and the like.
 pub const OPTIONAL: [&str; 12] = [
     "route",
     "timeout_ms",
@@ -30,99 +33,111 @@ pub const OPTIONAL: [&str; 12] = [
     "reason",
 ];
 
-/// The response header that says the same as the property, where the configuration wants that.
-pub const HEADER: &str = "x-sluice-decision";
-
-/// How every decision over a request begins.
-const BEGIN: &str = "{\"phase\":\"request\"";
-
-/// The decision over a request, without a word on its body. Names and words in it come from small alphabets, so that nothing needs
-/// escaping.
-fn request(route: Option<&str>, policy: &Policy) -> String {
-    let mut json = String::from(BEGIN);
-    if let Some(route) = route {
-        let _ = write!(json, ",\"route\":\"{route}\"");
-    }
-    let limits = [
-        ("timeout_ms", policy.request_timeout),
-        ("per_try_ms", policy.per_try_timeout),
-        ("read_ms", policy.idle_timeouts.read),
-        ("send_ms", policy.idle_timeouts.send),
-    ];
-    for (name, limit) in limits {
-        if let Some(limit) = limit {
-            let _ = write!(json, ",\"{name}\":{}", limit.as_millis());
-        }
-    }
-    if let Some(retry) = &policy.retry {
-        let on: Vec<&str> = retry.on.iter().map(|on| on.word()).collect();
-        let attempts = retry.attempts.value();
-        let _ = write!(json, ",\"retry\":\"{}\",\"attempts\":{attempts}", on.join(","));
-    }
-    if policy.cut_on_drain {
-        json.push_str(",\"drain\":\"cut\"");
-    }
-    json
+/// What the filter decided on a request, on its response, or on both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Decision<'a> {
+    /// How far the stream got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_false")]
+    close: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accel: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_try_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_false")]
+    hold: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
-/// What is said of requests: the same for every request of a route, but for whether the body is held.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl<'a> Decision<'a> {
+    /// Adds the decision on the response.
+    pub fn with_response(self, response: &ResponseDecision) -> Self {
+        Self {
+            phase: Some("response"),
+            body: Some(if response.buffer { "hold" } else { "stream" }),
+            close: response.close,
+            accel: (response.disable_buffering && !response.buffer).then_some("no"),
+            ..self
+        }
+    }
+
+    /// Adds the epoch of the drain that closes connections.
+    pub fn with_epoch(self, epoch: Option<u64>) -> Self {
+        Self { epoch, ..self }
+    }
+
+    /// Adds why the stream failed.
+    pub fn with_reason(self, reason: Option<Reason>) -> Self {
+        Self { reason: reason.map(Reason::word), ..self }
+    }
+
+    /// The JSON object.
+    pub fn to_json(&self) -> String {
+        // Numbers, words and names always have a JSON form.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The parts of decisions that are the same for every request of a route.
 #[derive(Debug)]
 pub struct Decisions {
-    /// For each route, and then for requests without one, with a streamed and with a held body.
-    requests: Vec<[Box<str>; 2]>,
+    /// The retry conditions of each route as one word, and then those of the defaults.
+    retry_on: Vec<Option<String>>,
 }
 
 impl Decisions {
-    /// Writes down what can be decided under `config`.
-    pub fn new(config: &Rules) -> Self {
-        let named = config.routes.iter().map(|route| (Some(route.name.as_str()), &route.policy));
-        let both = |(route, policy)| {
-            let json = request(route, policy);
-            [format!("{json}}}").into(), format!("{json},\"hold\":true}}").into()]
-        };
-        Self { requests: named.chain([(None, &config.defaults)]).map(both).collect() }
+    /// Prepares the decisions of `rules`.
+    pub fn new(rules: &Rules) -> Self {
+        let policies = rules.routes.iter().map(|route| &route.policy).chain([&rules.defaults]);
+        Self { retry_on: policies.map(|policy| policy.retry_on()).collect() }
     }
 
-    /// The decision over a request of `route`.
-    pub fn request(&self, route: Option<usize>, hold: bool) -> &str {
-        let last = self.requests.len() - 1;
-        &self.requests[route.map_or(last, |index| index.min(last))][usize::from(hold)]
+    /// The decision on a request of `route`. `hold`: the filter buffers its body.
+    pub fn request<'a>(
+        &'a self,
+        rules: &'a Rules,
+        route: Option<usize>,
+        hold: bool,
+    ) -> Decision<'a> {
+        let policy = rules.policy(route);
+        let index = route.unwrap_or(rules.routes.len());
+        Decision {
+            phase: Some("request"),
+            route: route.and_then(|index| rules.route_name(index)),
+            timeout_ms: policy.request_timeout.map(|timeout| timeout.as_millis()),
+            per_try_ms: policy.per_try_timeout.map(|timeout| timeout.as_millis()),
+            read_ms: policy.idle_timeouts.read.map(|timeout| timeout.as_millis()),
+            send_ms: policy.idle_timeouts.send.map(|timeout| timeout.as_millis()),
+            retry: self.retry_on.get(index).and_then(|words| words.as_deref()),
+            attempts: policy.retry.as_ref().map(|retry| retry.attempts.value()),
+            drain: policy.cut_on_drain.then_some("cut"),
+            hold,
+            ..Decision::default()
+        }
     }
-}
-
-/// The decision over a response. `accel` says that the filter itself asked the hops in front to stream.
-pub fn response(effects: &ResponseEffects) -> &'static str {
-    match (effects.hold, effects.close, effects.ask_to_stream) {
-        (true, false, _) => r#"{"phase":"response","body":"hold"}"#,
-        (true, true, _) => r#"{"phase":"response","body":"hold","close":true}"#,
-        (false, false, false) => r#"{"phase":"response","body":"stream"}"#,
-        (false, true, false) => r#"{"phase":"response","body":"stream","close":true}"#,
-        (false, false, true) => r#"{"phase":"response","body":"stream","accel":"no"}"#,
-        (false, true, true) => r#"{"phase":"response","body":"stream","close":true,"accel":"no"}"#,
-    }
-}
-
-/// A decision, and what is known beside it: the drain in force, and why the stream failed.
-pub fn with(decision: &str, epoch: Option<u64>, reason: Option<Reason>) -> String {
-    let mut json = decision.strip_suffix('}').unwrap_or(decision).to_owned();
-    if let Some(epoch) = epoch {
-        let _ = write!(json, ",\"epoch\":{epoch}");
-    }
-    if let Some(reason) = reason {
-        let _ = write!(json, ",\"reason\":\"{}\"", reason.word());
-    }
-    json.push('}');
-    json
-}
-
-/// What is said of a stream that failed, at its end.
-pub fn ended(reason: Reason) -> String {
-    format!("{{\"reason\":\"{}\"}}", reason.word())
-}
-
-/// Both decisions over a stream as one object, for a log that has one line for it. Its `phase` says how far the stream came.
-pub fn both(request: &str, response: Option<&str>) -> String {
-    let both = response
-        .and_then(|response| Some([response.strip_suffix('}')?, request.strip_prefix(BEGIN)?]));
-    both.map_or_else(|| request.to_owned(), |both| both.concat())
 }

@@ -1,24 +1,26 @@
-//! Closing connections so that nobody loses a request: which ones, and when.
+//! Closes connections without losing a request: which ones, and when.
 //!
-//! A [`Record`] says what the whole process drains; it only ever moves to a higher epoch. A [`Worker`] is what one VM knows of it, and decides
-//! for each connection. The [`spread`] gives every connection its own moment, so that a fleet does not reconnect at once. Whoever wants a drain
-//! says so in a [`Command`]: the configuration, an operator, or a [`store`] that a [`Poller`] asks.
+//! A [`Record`] describes the drain of the whole process; it is only ever replaced by a higher epoch. It takes
+//! one way: parse (`record`, `command`), compare ([`Record::compare`]), apply ([`DrainView::merge`]), report
+//! (the VM). The [`spread`] gives every connection a moment of its own, so that the clients of a fleet do
+//! not reconnect at once. A [`Command`] starts a drain; it comes from the configuration, from the admin path, or
+//! from a control [`store`] that a [`Poller`] reads.
 
 pub mod command;
 pub mod poller;
 pub mod record;
 pub mod spread;
 pub mod store;
+mod view;
 mod watermark;
-mod worker;
 
-pub use command::Command;
-pub use poller::Poller;
-pub use record::{Record, RecordError};
-pub use worker::{Look, Standing, Worker};
+pub use command::{Command, CommandOutcome};
+pub use poller::{KeyState, Poller};
+pub use record::{EpochOrdering, Record, RecordError};
+pub use view::{DrainView, Merge};
 
 /// The key of the [`Record`] in shared data.
 pub const RECORD_KEY: &str = "sluice.drain";
 
-/// The key in shared data of the highest connection that was known when an epoch was learned.
+/// The key in shared data of the highest connection id that existed when the drain started.
 pub const WATERMARK_KEY: &str = "sluice.drain.watermark";

@@ -9,10 +9,10 @@ use crate::config::{
 use crate::decision::{HEADER, PROPERTY};
 use crate::drain::Command;
 use crate::error_pages::ErrorPages;
-use crate::hygiene;
 use crate::matching::conditions;
 use crate::policy::Policy;
 use crate::request::RequestView;
+use crate::reserved_headers;
 use crate::rules::{ControlStore, DrainSettings, Rules};
 
 /// The decision over one request.
@@ -225,7 +225,7 @@ fn retry_effect(policy: &Policy) -> Option<Effect> {
 
 fn removed_headers(request: &RequestView<'_>) -> Option<Effect> {
     let names = request.headers.iter().map(|(name, _)| name.as_str());
-    let names: Vec<&str> = names.filter(|name| hygiene::is_reserved(name)).collect();
+    let names: Vec<&str> = names.filter(|name| reserved_headers::is_reserved(name)).collect();
     let text = format!(
         "taken from the client's request, it is not the client's to send: {}",
         names.join(", ")

@@ -1,37 +1,44 @@
-//! Every decision that Sluice makes about a request, as plain Rust: values in, effects out, no host call.
+//! Every decision that Sluice makes about a request, as plain Rust.
 //!
 //! The same code runs in three places: as a wasm32 module in a proxy, as that module in the simulator, and natively in
-//! `sluice check` and `sluice explain`. The three cannot disagree.
+//! `sluice check` and `sluice explain`. The three cannot disagree. The only way out is the trait [`Host`](host::Host),
+//! which `adapter` implements with the host calls of proxy-wasm.
 //!
 //! Imports point one way. From the bottom: [`config`] is the document, [`rules`] the compiled rule set, [`load`] leads from one to
-//! the other and runs the [`lint`]; [`stream`] decides by the rules, and [`explain`] puts them into words.
+//! the other and runs the [`lint`], and [`explain`] puts the rules into words. A [`vm`] has the state that all plugins
+//! and streams of a worker share, a [`plugin`] has rules in force, and a [`stream`] decides by them.
 
+#[cfg(target_arch = "wasm32")]
+mod adapter;
 pub mod admin;
 pub mod buffering;
 pub mod config;
 pub mod cut;
 pub mod decision;
 pub mod drain;
+pub mod ending;
 pub mod error_pages;
 pub mod explain;
 mod hash;
 pub mod health;
-pub mod hygiene;
+pub mod host;
+pub mod idle_timers;
 pub mod lint;
-pub mod live;
 pub mod load;
 pub mod matching;
 pub mod members;
 pub mod metrics;
+pub mod plugin;
 pub mod policy;
 pub mod reason;
 pub mod reply;
 pub mod request;
+pub mod reserved_headers;
 pub mod rules;
-#[cfg(target_arch = "wasm32")]
-mod shell;
+mod shared_data;
 pub mod state;
 pub mod stream;
+pub mod vm;
 
 pub use config::ConfigError;
 pub use explain::{Effect, Explanation, FailedCondition, Mismatch, Summary, SummaryRow};

@@ -1,80 +1,90 @@
-//! The virtual machines of the process, one for each worker, as they report themselves in shared data: how many requests each has in flight, and
-//! whether it can ask the control store.
+//! The VMs of the process, one for each worker, as they report themselves in shared data: their in-flight requests,
+//! and whether they can poll the control store.
 //!
-//! A gauge that every worker counts up and down stays too high for ever when a virtual machine dies with its streams. Here each answers for
-//! itself under a lease that it has to renew, so what a dead one left behind goes away. The same leases elect the one that asks the
-//! store: the eldest that renewed its lease in time.
+//! A gauge that workers increment and decrement stays too high when a VM crashes with its streams. Here each VM
+//! renews a lease on its own number, so the number of a crashed VM expires. The same leases elect the leader,
+//! which polls the store: the VM with the lowest id whose lease is valid.
 
-use std::fmt::Write as _;
+use serde::Serialize;
 
 use crate::config::{Node, parse_json};
 
 /// The key of the list in shared data.
 pub const MEMBERS_KEY: &str = "sluice.members";
 
-/// A virtual machine that has not reported itself for this long, in milliseconds, is gone and its requests with it. Long, because a worker that is
-/// only busy must not look as if it had nothing in flight.
+/// A VM that has not reported for this long, in milliseconds, is gone, and its requests with it. Long, so that a
+/// busy worker does not seem to have no requests.
 pub const GONE_MS: u64 = 10_000;
 
-/// A virtual machine that has not renewed its lease for so many of its ticks asks the store no more: another one does.
+/// A VM whose last report is older than this many ticks is no longer the leader.
 const LEASE_TICKS: u64 = 3;
 
 /// The largest list that is read, in bytes: some thousand workers.
 const MAX_LIST: usize = 64 * 1024;
 
+/// The largest number of requests that a list may claim for one VM.
+const MAX_IN_FLIGHT: u64 = u32::MAX as u64;
+
+/// One VM in the list, an array of four in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Member {
     id: u64,
     renewed_ms: u64,
     in_flight: u64,
-    polls: bool,
+    can_poll: bool,
 }
 
-/// What one virtual machine reports of itself.
+impl Serialize for Member {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.id, self.renewed_ms, self.in_flight, self.can_poll).serialize(serializer)
+    }
+}
+
+/// What a VM reports about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// Requests in flight.
+    /// Its in-flight requests.
     pub in_flight: u64,
-    /// It has a control store that it could ask.
-    pub polls: bool,
+    /// Whether it has a control store to poll.
+    pub can_poll: bool,
 }
 
-/// When a report is made.
+/// The time of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub struct ReportTime {
     /// Nanoseconds since the Unix epoch.
     pub now_ns: u64,
-    /// Milliseconds between two ticks.
+    /// Milliseconds between two reports.
     pub tick_ms: u64,
 }
 
-/// One virtual machine's place among the others.
+/// One VM among the others.
 #[derive(Debug, Default)]
 pub struct Membership {
-    /// Given at the first report: higher than those that were there.
+    /// Chosen at the first report: higher than every id in the list.
     id: Option<u64>,
-    /// When it reported last, in milliseconds since the Unix epoch, and whether that was later than its lease lasted.
+    /// The time of the last report, in milliseconds since the Unix epoch, and whether the lease had expired then.
     reported_ms: Option<u64>,
     is_late: bool,
 }
 
-/// What a report led to.
+/// The result of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reported {
-    /// What must stand in shared data instead; report again on a mismatch.
+    /// The value to write to shared data. After a mismatch, the caller reports again.
     pub write: Option<String>,
-    /// Requests in flight in the whole process.
+    /// The in-flight requests of the process.
     pub in_flight: u64,
-    /// It is this one's turn to ask the control store.
-    pub leads: bool,
+    /// Whether this VM is the leader, which polls the control store.
+    pub is_leader: bool,
 }
 
 impl Membership {
-    /// Reports to the others, whose list stands in shared data. What is no list is replaced.
-    pub fn report(&mut self, shared: Option<&[u8]>, report: Report, at: Moment) -> Reported {
+    /// Merges a report into the list in shared data. Replaces a value that is not a list.
+    pub fn report(&mut self, shared: Option<&[u8]>, report: Report, at: ReportTime) -> Reported {
         let now_ms = at.now_ns / 1_000_000;
         let listed = shared.map(parse).unwrap_or_default();
-        // Clocks jump: a lease from the future is as far off as one from the past.
+        // Clocks jump: a lease from the future is as old as one from the past.
         let age = |member: &Member| member.renewed_ms.abs_diff(now_ms);
         let highest = listed.iter().map(|member| member.id).max();
         let id =
@@ -86,34 +96,35 @@ impl Membership {
             .copied()
             .collect();
         let lease_ms = at.tick_ms.saturating_mul(LEASE_TICKS);
-        // A report that lost against another one is made again at the same moment, and is as late as it was.
+        // A report after a mismatch has the time of the first attempt, and is as late.
         if self.reported_ms != Some(now_ms) {
             self.is_late = self.reported_ms.is_some_and(|last| last.abs_diff(now_ms) > lease_ms);
             self.reported_ms = Some(now_ms);
         }
-        // Whoever is late itself calls nobody late: the whole process may have stood still.
-        let holds = |member: &Member| self.is_late || age(member) <= lease_ms;
-        let elder = |member: &Member| member.polls && member.id < id;
-        let leads = report.polls && !others.iter().any(|member| elder(member) && holds(member));
-        let own =
-            Member { id, renewed_ms: now_ms, in_flight: report.in_flight, polls: report.polls };
-        // Without a store to ask, an unchanged report is worth repeating only before it is taken for one of the dead.
+        // A VM that is late takes no lease from others: the whole process may have been suspended.
+        let is_valid = |member: &Member| self.is_late || age(member) <= lease_ms;
+        let precedes = |member: &Member| member.can_poll && member.id < id && is_valid(member);
+        let is_leader = report.can_poll && !others.iter().any(precedes);
+        let Report { in_flight, can_poll } = report;
+        let own = Member { id, renewed_ms: now_ms, in_flight, can_poll };
+        // Without a store, an unchanged report is written only before its lease would seem to have ended.
         let renews = known.is_none_or(|known| {
-            (known.in_flight, known.polls) != (own.in_flight, own.polls)
-                || own.polls
+            (known.in_flight, known.can_poll) != (in_flight, can_poll)
+                || can_poll
                 || age(&known) > GONE_MS / 4
         });
-        let in_flight = others.iter().map(|member| member.in_flight).sum::<u64>() + own.in_flight;
-        let write = renews.then(|| written(others.into_iter().chain([own])));
-        Reported { write, in_flight, leads }
+        let in_flight = others.iter().map(|member| member.in_flight).sum::<u64>() + in_flight;
+        let write = renews.then(|| to_json(others, own));
+        Reported { write, in_flight, is_leader }
     }
 
-    /// This one's number: its own in the whole process.
+    /// The id of this VM, unique in the process; 0 before the first report.
     pub fn id(&self) -> u64 {
         self.id.unwrap_or(0)
     }
 }
 
+/// The members in a list. Skips items that are not members.
 fn parse(bytes: &[u8]) -> Vec<Member> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_LIST);
     let Some(Ok(Node::Array(items))) = text.map(parse_json) else { return Vec::new() };
@@ -122,9 +133,9 @@ fn parse(bytes: &[u8]) -> Vec<Member> {
             [
                 Node::Unsigned(id),
                 Node::Unsigned(renewed_ms),
-                Node::Unsigned(in_flight @ ..=0xffff_ffff),
-                Node::Bool(polls),
-            ] => Some(Member { id, renewed_ms, in_flight, polls }),
+                Node::Unsigned(in_flight @ ..=MAX_IN_FLIGHT),
+                Node::Bool(can_poll),
+            ] => Some(Member { id, renewed_ms, in_flight, can_poll }),
             _ => None,
         },
         _ => None,
@@ -132,12 +143,7 @@ fn parse(bytes: &[u8]) -> Vec<Member> {
     items.iter().filter_map(member).collect()
 }
 
-fn written(members: impl Iterator<Item = Member>) -> String {
-    let mut json = String::from("[");
-    for Member { id, renewed_ms, in_flight, polls } in members {
-        let comma = if json.len() > 1 { "," } else { "" };
-        let _ = write!(json, "{comma}[{id},{renewed_ms},{in_flight},{polls}]");
-    }
-    json.push(']');
-    json
+fn to_json(mut members: Vec<Member>, own: Member) -> String {
+    members.push(own);
+    serde_json::to_string(&members).unwrap_or_default()
 }

@@ -1,40 +1,33 @@
 //! What the filter counts, and under which names.
 //!
-//! Counting happens in the VM's memory; the sums go to the host on the tick, because a host call for each request would cost more than the
-//! request's whole decision. Names are fixed here, in one place; `docs/metrics.md` describes each of them.
+//! The filter counts in the VM's memory and reports the sums to the host on the tick, because one host call for
+//! each request would cost more than the whole decision. All names are defined here; `docs/metrics.md`
+//! describes each of them.
 
 use crate::hash::Map;
+use crate::host::{Host, MetricKind, log_refusal};
 use crate::reason::Reason;
-
-/// What kind of number a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It only goes up.
-    Counter,
-    /// It goes up and down; its value is that of the whole process.
-    Gauge,
-}
 
 /// Metrics of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum General {
-    /// Requests between their head and their end, those about the filter's own state left out.
+    /// In-flight requests, without health and admin requests that the filter replies to.
     InFlight,
     /// The epoch of the drain record in force.
     DrainEpoch,
-    /// Drain records that were ignored: no record, or an epoch below the known one.
+    /// Drain records that were ignored.
     DrainStale,
     /// Responses that closed their connection for a drain.
     DrainClosed,
-    /// Answers of the control store that could be used.
+    /// Valid responses of the control store.
     ControlAnswered,
-    /// Questions to the control store without an answer that could be used.
+    /// Polls of the control store without a valid response.
     ControlFailed,
-    /// Commands that the admin path carried out.
+    /// Commands to the admin path that were applied.
     AdminCommands,
-    /// Streams whose closing marker nobody took off: Envoy runs without the drain bridge.
+    /// Responses whose drain marker no bridge removed: Envoy has no drain bridge.
     BridgeMissing,
-    /// Configurations that were refused.
+    /// Plugin configurations that were refused.
     ConfigRejected,
 }
 
@@ -45,14 +38,14 @@ pub enum PerRoute {
     Requests,
     /// Responses that closed their connection for a drain.
     DrainClosed,
-    /// Responses whose body was held.
+    /// Responses with a buffered body.
     Buffered,
-    /// Requests whose body was held.
+    /// Requests with a buffered body.
     RequestBuffered,
 }
 
 impl General {
-    /// Every one of them.
+    /// All of them.
     pub const ALL: [Self; 9] = [
         Self::InFlight,
         Self::DrainEpoch,
@@ -66,27 +59,27 @@ impl General {
     ];
 
     /// The name and the kind.
-    pub const fn name(self) -> (&'static str, Kind) {
+    pub const fn name(self) -> (&'static str, MetricKind) {
         match self {
-            Self::InFlight => ("sluice.in_flight", Kind::Gauge),
-            Self::DrainEpoch => ("sluice.drain.epoch", Kind::Gauge),
-            Self::DrainStale => ("sluice.drain.stale", Kind::Counter),
-            Self::DrainClosed => ("sluice.drain.closed", Kind::Counter),
-            Self::ControlAnswered => ("sluice.drain.control.answered", Kind::Counter),
-            Self::ControlFailed => ("sluice.drain.control.failed", Kind::Counter),
-            Self::AdminCommands => ("sluice.drain.admin.commands", Kind::Counter),
-            Self::BridgeMissing => ("sluice.drain.bridge_missing", Kind::Counter),
-            Self::ConfigRejected => ("sluice.config.rejected", Kind::Counter),
+            Self::InFlight => ("sluice.in_flight", MetricKind::Gauge),
+            Self::DrainEpoch => ("sluice.drain.epoch", MetricKind::Gauge),
+            Self::DrainStale => ("sluice.drain.stale", MetricKind::Counter),
+            Self::DrainClosed => ("sluice.drain.closed", MetricKind::Counter),
+            Self::ControlAnswered => ("sluice.drain.control.answered", MetricKind::Counter),
+            Self::ControlFailed => ("sluice.drain.control.failed", MetricKind::Counter),
+            Self::AdminCommands => ("sluice.drain.admin.commands", MetricKind::Counter),
+            Self::BridgeMissing => ("sluice.drain.bridge_missing", MetricKind::Counter),
+            Self::ConfigRejected => ("sluice.config.rejected", MetricKind::Counter),
         }
     }
 }
 
 impl PerRoute {
-    /// Every one of them.
+    /// All of them.
     pub const ALL: [Self; 4] =
         [Self::Requests, Self::DrainClosed, Self::Buffered, Self::RequestBuffered];
 
-    /// The last part of the name, after `sluice.route.NAME.`; all of them are counters.
+    /// The last part of the name, after `sluice.route.NAME.`. All of them are counters.
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -96,41 +89,33 @@ impl PerRoute {
         }
     }
 
-    /// The whole name for a route.
+    /// The full name for a route.
     pub fn name(self, route: &str) -> String {
         format!("sluice.route.{route}.{}", self.suffix())
     }
 }
 
-/// The metric that counts the exchanges of a route that ended for a reason.
-pub fn ended_name(reason: Reason, route: &str) -> String {
+/// The name of the metric that counts the failed exchanges of a route, by reason.
+pub fn failure_name(reason: Reason, route: &str) -> String {
     format!("sluice.route.{route}.ended.{}", reason.word())
-}
-
-/// Where sums go: the host, which gives each metric a number when it is first used.
-pub trait Sink {
-    /// The number of a metric, or `None` when the host refuses it.
-    fn define(&mut self, kind: Kind, name: &str) -> Option<u32>;
-
-    /// Adds to a metric.
-    fn add(&mut self, id: u32, change: i64);
 }
 
 /// The counters of a route in [`Metrics`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteSlot(usize);
 
-/// What was counted since the last flush. One for each VM; routes of the same name share their counters across configurations.
+/// What a VM has counted since the last flush. Routes of the same name share their counters across
+/// configurations.
 #[derive(Debug, Default)]
 pub struct Metrics {
     general: [Count<i64>; General::ALL.len()],
     slots: Map<Box<str>, usize>,
     routes: Vec<RouteCounts>,
-    /// The routes that counted something since the last flush.
+    /// The routes with new counts since the last flush.
     touched: Vec<usize>,
 }
 
-/// A number and, once it was used, the host's number for it: defining a metric again would give it a second one.
+/// A count, and the host's id of its metric. A metric is defined once: defining it again can return another id.
 #[derive(Debug, Clone, Copy, Default)]
 struct Count<T> {
     change: T,
@@ -138,19 +123,20 @@ struct Count<T> {
 }
 
 impl<T: Default + PartialEq + Into<i64>> Count<T> {
-    fn flush(&mut self, sink: &mut impl Sink, kind: Kind, name: impl FnOnce() -> String) {
-        // Also at 0: whoever watches rates sees the first count only if there was something before it.
-        self.id = self.id.or_else(|| sink.define(kind, &name()));
+    fn flush(&mut self, host: &mut impl Host, kind: MetricKind, name: impl FnOnce() -> String) {
+        // Also with 0: a rate shows the first count only if there was a value before it.
+        self.id = self.id.or_else(|| host.define_metric(kind, &name()).ok());
         let change = std::mem::take(&mut self.change);
         if let Some(id) = self.id.filter(|_| change != T::default()) {
-            sink.add(id, change.into());
+            let added = host.add_to_metric(id, change.into());
+            log_refusal(host, added, "metric");
         }
     }
 }
 
 impl Count<u32> {
     fn add_one(&mut self) {
-        // A flush comes long before four thousand million.
+        // A flush comes long before the count reaches four billion.
         self.change = self.change.saturating_add(1);
     }
 }
@@ -159,9 +145,10 @@ impl Count<u32> {
 struct RouteCounts {
     name: Box<str>,
     counts: [Count<u32>; PerRoute::ALL.len()],
-    /// How exchanges failed, from the first of each kind on: most routes see few kinds, and there may be thousands of routes.
-    ended: Vec<(Reason, Count<u32>)>,
-    touched: bool,
+    /// Failed exchanges by reason. Each begins with its first count: most routes have few reasons, and there may
+    /// be thousands of routes.
+    failures: Vec<(Reason, Count<u32>)>,
+    is_touched: bool,
 }
 
 impl Metrics {
@@ -176,8 +163,8 @@ impl Metrics {
         self.routes.push(RouteCounts {
             name: name.into(),
             counts,
-            ended: Vec::new(),
-            touched: false,
+            failures: Vec::new(),
+            is_touched: false,
         });
         RouteSlot(slot)
     }
@@ -187,12 +174,20 @@ impl Metrics {
         self.general[metric as usize].change += change;
     }
 
-    /// The host's number of a metric of the process.
-    pub fn id(&mut self, metric: General, sink: &mut impl Sink) -> Option<u32> {
+    /// The host's id of a metric of the process.
+    pub fn id(&mut self, metric: General, host: &mut impl Host) -> Option<u32> {
         let (name, kind) = metric.name();
         let count = &mut self.general[metric as usize];
-        count.id = count.id.or_else(|| sink.define(kind, name));
+        count.id = count.id.or_else(|| host.define_metric(kind, name).ok());
         count.id
+    }
+
+    /// Sets a gauge of the process.
+    pub(crate) fn set(&mut self, metric: General, value: u64, host: &mut impl Host) {
+        if let Some(id) = self.id(metric, host) {
+            let set = host.set_metric(id, value);
+            log_refusal(host, set, "metric");
+        }
     }
 
     /// Adds one to a metric of a route.
@@ -201,38 +196,38 @@ impl Metrics {
         self.touch(slot);
     }
 
-    /// Counts an exchange of a route that did not end well.
-    pub fn ended(&mut self, slot: RouteSlot, reason: Reason) {
-        let ended = &mut self.routes[slot.0].ended;
-        match ended.iter_mut().find(|(known, _)| *known == reason) {
+    /// Counts a failed exchange of a route.
+    pub fn count_failure(&mut self, slot: RouteSlot, reason: Reason) {
+        let failures = &mut self.routes[slot.0].failures;
+        match failures.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, count)) => count.add_one(),
-            None => ended.push((reason, Count { change: 1, id: None })),
+            None => failures.push((reason, Count { change: 1, id: None })),
         }
         self.touch(slot);
     }
 
     fn touch(&mut self, slot: RouteSlot) {
         let route = &mut self.routes[slot.0];
-        if !std::mem::replace(&mut route.touched, true) {
+        if !std::mem::replace(&mut route.is_touched, true) {
             self.touched.push(slot.0);
         }
     }
 
-    /// Hands over what was counted since the last time.
-    pub fn flush(&mut self, sink: &mut impl Sink) {
+    /// Reports to the host what was counted since the last flush.
+    pub fn flush(&mut self, host: &mut impl Host) {
         for metric in General::ALL {
             let (name, kind) = metric.name();
-            self.general[metric as usize].flush(sink, kind, || name.to_owned());
+            self.general[metric as usize].flush(host, kind, || name.to_owned());
         }
         for slot in self.touched.drain(..) {
             let route = &mut self.routes[slot];
-            route.touched = false;
+            route.is_touched = false;
             for metric in PerRoute::ALL {
                 let count = &mut route.counts[metric as usize];
-                count.flush(sink, Kind::Counter, || metric.name(&route.name));
+                count.flush(host, MetricKind::Counter, || metric.name(&route.name));
             }
-            for (reason, count) in &mut route.ended {
-                count.flush(sink, Kind::Counter, || ended_name(*reason, &route.name));
+            for (reason, count) in &mut route.failures {
+                count.flush(host, MetricKind::Counter, || failure_name(*reason, &route.name));
             }
         }
     }

@@ -1,19 +1,20 @@
-//! Why an exchange did not end well, in one word: the same in metrics, in logs, in error bodies and in the simulator's reports.
+//! Why an exchange failed, in one word: the same word in metrics, logs, error bodies and the simulator's reports.
 //!
-//! The filter knows its own reasons; those of the proxy it reads from the detail that Envoy keeps for each response
-//! (`response.code_details`). A detail that is not in this table is another filter's or the operator's own answer, and not ours to explain.
+//! The filter knows its own reasons. It reads the proxy's reasons from the response code details of Envoy
+//! (`response.code_details`). A detail that is not in this table belongs to a local reply of another filter or of
+//! the operator, and has no reason.
 
-/// Declares the vocabulary: each reason with its word, the status that gRPC has for it, Envoy's words for it, and what it means.
+/// Declares the reasons: each with its word, its gRPC status, Envoy's details for it, and its meaning.
 macro_rules! reasons {
     ($( $variant:ident = $word:literal, grpc $grpc:literal, envoy [$($envoy:literal),*], $meaning:literal; )*) => {
-        /// Why an exchange did not end well.
+        /// Why an exchange failed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Reason {
             $( #[doc = $meaning] $variant, )*
         }
 
         impl Reason {
-            /// Every one of them.
+            /// All of them.
             pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
 
             /// The word.
@@ -21,17 +22,17 @@ macro_rules! reasons {
                 match self { $( Self::$variant => $word, )* }
             }
 
-            /// The status of gRPC that says the same.
+            /// The gRPC status.
             pub const fn grpc_status(self) -> u32 {
                 match self { $( Self::$variant => $grpc, )* }
             }
 
-            /// What Envoy calls it: a detail, or what a detail of a broken upstream has in braces.
+            /// Envoy's response code details, or the part of them in braces if the upstream failed.
             pub const fn envoy(self) -> &'static [&'static str] {
                 match self { $( Self::$variant => &[ $( $envoy, )* ], )* }
             }
 
-            /// What it means, as a sentence.
+            /// The meaning, one sentence.
             pub const fn meaning(self) -> &'static str {
                 match self { $( Self::$variant => $meaning, )* }
             }
@@ -78,22 +79,23 @@ reasons! {
         "The client closed the stream before its response was complete.";
 }
 
-/// How Envoy's details begin when an upstream broke before its head was complete; the cause follows in braces, and more after a bar.
+/// The start of Envoy's details if an upstream failed before its response headers were complete. The cause follows
+/// in braces, with more after a bar.
 const EARLY: &str = "upstream_reset_before_response_started{";
 
 impl Reason {
-    /// Whether it says no more than that a side went away, which is how a tunnel ends.
+    /// Whether the reason is only that one side closed, which is how a tunnel ends.
     pub const fn is_close(self) -> bool {
         matches!(self, Self::UpstreamReset | Self::ClientClosed)
     }
 
-    /// The reason behind a detail of Envoy's, `None` for what neither the proxy nor its upstream did wrong.
-    pub fn of_detail(detail: &[u8]) -> Option<Self> {
-        let detail = std::str::from_utf8(detail).ok()?;
-        let early = detail.strip_prefix(EARLY);
-        let word = early.unwrap_or(detail).split(['{', '|', '}']).next()?;
+    /// The reason for Envoy's response code details; `None` if neither the proxy nor the upstream failed.
+    pub fn from_details(details: &[u8]) -> Option<Self> {
+        let details = std::str::from_utf8(details).ok()?;
+        let early = details.strip_prefix(EARLY);
+        let word = early.unwrap_or(details).split(['{', '|', '}']).next()?;
         let named = Self::ALL.iter().copied().find(|reason| reason.envoy().contains(&word));
-        // Envoy finds new words for a broken upstream; that it is one stands outside of the braces.
+        // New versions of Envoy add causes. The text before the braces is enough to know that the upstream failed.
         named.or(early.map(|_| Self::UpstreamReset))
     }
 }

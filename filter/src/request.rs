@@ -2,7 +2,7 @@
 //!
 //! The view borrows the header list in the form in which the SDK delivers it, and reads it once. Nothing is copied.
 
-use crate::hygiene;
+use crate::reserved_headers;
 
 /// Headers in their order, pseudo headers (`:method`, `:path`, `:authority`) included. Names are in lower case, as hosts
 /// deliver them. Values are bytes, because HTTP does not guarantee UTF-8.
@@ -29,7 +29,7 @@ pub struct RequestView<'a> {
     pub opens_tunnel: bool,
     /// Whether this is a gRPC request. Its client reads a status from the trailers and no body.
     pub is_grpc: bool,
-    /// Whether the client sent a [reserved header](hygiene).
+    /// Whether the client sent a [reserved header](reserved_headers).
     pub has_reserved_headers: bool,
 }
 
@@ -59,7 +59,9 @@ impl<'a> RequestView<'a> {
                 b"content-length" => length = length.merge(value),
                 b"content-type" => view.is_grpc = is_grpc_type(value),
                 b"upgrade" => view.opens_tunnel = true,
-                [b'x', b'-', ..] => view.has_reserved_headers |= hygiene::is_reserved(name),
+                [b'x', b'-', ..] => {
+                    view.has_reserved_headers |= reserved_headers::is_reserved(name)
+                }
                 _ => {}
             }
         }

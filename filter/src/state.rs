@@ -1,78 +1,79 @@
-//! What a process tells about its drain: to a load balancer's health check, and in full to whoever asks at the admin path.
+//! The drain state of a process as JSON: a short form for health checks, and a full form for the admin path.
 
-use std::fmt::Write as _;
+use serde::Serialize;
 
 use crate::config::DrainMode;
 use crate::drain::Record;
 
-/// See the module.
+/// The state of a process.
 #[derive(Debug, Clone, Copy)]
 pub struct State<'a> {
-    /// The drain in force, if there ever was one.
+    /// The drain record in force, if any.
     pub record: Option<&'a Record>,
     /// The node id of the proxy, or empty.
     pub instance: &'a str,
-    /// Requests in flight in the process, those that the filter itself answers about its state not among them.
+    /// The in-flight requests of the process, without health and admin requests.
     pub in_flight: u64,
     /// Milliseconds since the Unix epoch.
     pub now_ms: u64,
 }
 
+/// The JSON, field by field.
+#[derive(Serialize)]
+struct Json<'a> {
+    status: &'static str,
+    instance: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<DrainMode>,
+    in_flight: u64,
+    timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<&'a Record>,
+}
+
 impl State<'_> {
-    /// What a health check is told: one JSON object and a line end.
+    /// The short form, one line.
     pub fn to_json(&self) -> String {
-        let mut json = self.fields();
-        json.push_str("}\n");
-        json
+        json_line(&self.json())
     }
 
-    /// The same with the whole record, and with how many responses have `closed` their connection since the process began.
+    /// The full form, one line, with the whole record and the number of responses that `closed` their connection
+    /// since the process started.
     pub fn to_full_json(&self, closed: u64) -> String {
-        let mut json = self.fields();
-        let _ = write!(json, ",\"closed\":{closed}");
-        if let Some(record) = self.record {
-            let _ = write!(json, ",\"record\":{}", record.to_json());
-        }
-        json.push_str("}\n");
-        json
+        json_line(&Json { closed: Some(closed), record: self.record, ..self.json() })
     }
 
-    fn fields(&self) -> String {
-        let status = match self.record.map(|record| record.mode) {
-            Some(DrainMode::Terminate) => "draining",
-            _ => "ok",
-        };
-        let instance = json_text(self.instance);
-        let mut json = format!("{{\"status\":\"{status}\",\"instance\":\"{instance}\"");
-        if let Some(record) = self.record {
-            let _ = write!(json, ",\"epoch\":{},\"mode\":\"{}\"", record.epoch, record.mode.word());
+    fn json(&self) -> Json<'_> {
+        let mode = self.record.map(|record| record.mode);
+        Json {
+            status: if mode == Some(DrainMode::Terminate) { "draining" } else { "ok" },
+            instance: self.instance,
+            epoch: self.record.map(|record| record.epoch),
+            mode,
+            in_flight: self.in_flight,
+            timestamp: rfc3339(self.now_ms),
+            closed: None,
+            record: None,
         }
-        let timestamp = rfc3339(self.now_ms);
-        let _ = write!(json, ",\"in_flight\":{},\"timestamp\":\"{timestamp}\"", self.in_flight);
-        json
     }
 }
 
-/// Text inside a JSON string. The node id comes from the proxy's operator: it may hold anything.
-pub(crate) fn json_text(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => escaped.extend(['\\', c]),
-            '\0'..='\x1f' => {
-                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
-            }
-            _ => escaped.push(c),
-        }
-    }
-    escaped
+/// A JSON value and a line feed.
+pub(crate) fn json_line(value: &impl Serialize) -> String {
+    let mut json = serde_json::to_string(value).unwrap_or_default();
+    json.push('\n');
+    json
 }
 
-/// A moment as RFC 3339 has it, in UTC with milliseconds.
+/// A time in the format of RFC 3339, in UTC with milliseconds.
 fn rfc3339(unix_ms: u64) -> String {
     let (ms, seconds) = (unix_ms % 1000, unix_ms / 1000);
     let (second, minute, hour) = (seconds % 60, seconds / 60 % 60, seconds / 3600 % 24);
-    // Counted from 1 March of year 0 in eras of 400 years, so that the leap day ends a year.
+    // Days count from 1 March of year 0 in eras of 400 years, so that the leap day is the last of its year.
     let days = seconds / 86_400 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -89,7 +90,7 @@ mod tests {
     use super::rfc3339;
 
     #[test]
-    fn timestamps_know_the_calendar() {
+    fn timestamps_follow_the_calendar() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(951_782_399_999), "2000-02-28T23:59:59.999Z");
         assert_eq!(rfc3339(951_782_400_000), "2000-02-29T00:00:00.000Z");

@@ -2,7 +2,7 @@
 
 use sluice_filter::reason::Reason;
 use sluice_filter::reply::LocalReply;
-use sluice_filter::stream::Stream;
+use sluice_filter::stream::decide_request;
 use sluice_filter::{RequestView, Rules, load};
 
 const PAGES: &str = r#"{"version":1,
@@ -21,9 +21,9 @@ fn failed(config: &Rules, path: &str, headers: &[(&str, &str)]) -> LocalReply {
         .chain(headers)
         .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
         .collect();
-    let mut stream = Stream::default();
-    stream.request(config, &RequestView::new(&headers), None, true);
-    stream.fail(config, Reason::ReadTimeout, 504, || "plain".into())
+    let decision = decide_request(config, &RequestView::new(&headers), true);
+    let context = &decision.error_context;
+    config.error_reply(decision.route, context, Reason::ReadTimeout, 504, || "plain".into())
 }
 
 #[test]
@@ -142,9 +142,9 @@ fn envoys_details_are_told_in_our_words() {
         ("downstream_remote_disconnect", Some("client_closed")),
     ];
     for (detail, expected) in cases {
-        assert_eq!(Reason::of_detail(detail.as_bytes()).map(Reason::word), expected, "{detail}");
+        assert_eq!(Reason::from_details(detail.as_bytes()).map(Reason::word), expected, "{detail}");
     }
-    assert_eq!(Reason::of_detail(b"\xff"), None);
+    assert_eq!(Reason::from_details(b"\xff"), None);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What somebody asks for: a drain that begins, changes or ends. A configuration, the control store and the admin path all say it in these
-//! words; it becomes a [`Record`] once its epoch and its beginning are settled.
+//! A command that starts, changes or ends a drain. The configuration, the control store and the admin path use
+//! the same fields. A command with an epoch and a start is a [`Record`].
 
 use std::fmt::Write as _;
 
@@ -11,39 +11,55 @@ use crate::config::{
     Problem, RouteName, UnixMs, Window, WindowMs, check_percent, parse_json,
 };
 
-/// A reload or a rebalance spreads over this, in milliseconds, when nobody says otherwise.
+/// The default window of a reload or a rebalance, in milliseconds.
 pub const DEFAULT_WINDOW_MS: u64 = 30_000;
 
-/// The fields of a command.
 const KNOWN: &[&str] = &["epoch", "mode", "started_ms", "window", "window_ms", "percent", "routes"];
 
-fn known(node: &Node) -> Result<Fields<'_, 'static>, ConfigError> {
+fn known_fields(node: &Node) -> Result<Fields<'_, 'static>, ConfigError> {
     Fields::of(node, &Place::Root, KNOWN, &[])
 }
 
-/// See the module.
+/// Starts, changes or ends a drain.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
-    /// Its number; `None`: the next one.
+    /// The number of the drain; `None`: the next one.
     pub epoch: Option<Epoch>,
-    /// What it closes.
+    /// Which connections close.
     pub mode: DrainMode,
-    /// When it began, in milliseconds since the Unix epoch; `None`: when it is learned.
+    /// The start, in milliseconds since the Unix epoch; `None`: when the command is applied.
     pub started_ms: Option<u64>,
-    /// The time over which the closes spread, in milliseconds; `None`: what is usual for the mode.
+    /// The time over which the closes spread, in milliseconds; `None`: the default of the mode.
     pub window_ms: Option<u64>,
-    /// The share that a rebalance closes.
+    /// The percentage of the connections that a rebalance closes.
     pub percent: Option<Percent>,
     /// The routes whose responses close a connection; `None`: all.
     pub routes: Option<OneOrMore<RouteName>>,
 }
 
+/// The result of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandOutcome {
+    /// The drain is in force. It may have been in force before.
+    InForce,
+    /// This epoch is in force with other settings, which stay in force.
+    Conflicting(u64),
+    /// This epoch is lower than the one in force.
+    Lower(u64),
+    /// No epoch is higher than the one in force.
+    NoEpochLeft,
+    /// The configuration has no such route.
+    UnknownRoute(String),
+    /// Other VMs wrote to shared data at every attempt.
+    Busy,
+}
+
 impl Command {
-    /// Reads JSON. Fields that this version does not know are ignored, because while a fleet is upgraded older filters read what newer
-    /// tools write.
+    /// Parses JSON. Ignores fields that this version does not know: during an upgrade of a fleet, older filters
+    /// read what newer tools write.
     ///
     /// # Errors
-    /// When it is not a command.
+    /// If the bytes are not a command.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
         if bytes.len() > MAX_RECORD {
             return Err(RecordError::TooLarge { found: bytes.len() });
@@ -51,12 +67,13 @@ impl Command {
         Self::read_json(bytes, |node| Fields::tolerant(node, &Place::Root))
     }
 
-    /// Reads the JSON of an operator, whose slips of the pen are refused: a field that nobody knows would be a limit that nobody keeps.
+    /// Parses JSON that an operator wrote. Refuses unknown fields: with a mistyped `window`, for example, the
+    /// drain would close all connections at once.
     ///
     /// # Errors
-    /// When it is not a command.
-    pub fn written(bytes: &[u8]) -> Result<Self, RecordError> {
-        Self::read_json(bytes, known)
+    /// If the bytes are not a command.
+    pub fn parse_strict(bytes: &[u8]) -> Result<Self, RecordError> {
+        Self::read_json(bytes, known_fields)
     }
 
     fn read_json(
@@ -65,14 +82,14 @@ impl Command {
     ) -> Result<Self, RecordError> {
         let text = std::str::from_utf8(bytes).map_err(|_| RecordError::NotUtf8)?;
         let node = parse_json(text).map_err(|problem| RecordError::NotJson(Box::new(problem)))?;
-        fields(&node).and_then(Self::read).map_err(RecordError::Wrong)
+        fields(&node).and_then(Self::read).map_err(RecordError::Invalid)
     }
 
-    /// Reads the query of a URL, as `mode=terminate&window=20s`; several routes stand behind each other with commas. As strict as
-    /// [`written`](Self::written).
+    /// Parses the query of a URL, such as `mode=terminate&window=20s&routes=a,b`. Refuses unknown fields, as
+    /// [`parse_strict`](Self::parse_strict) does.
     ///
     /// # Errors
-    /// When it is not a command.
+    /// If the query is not a command.
     pub fn from_query(query: &str) -> Result<Self, RecordError> {
         let value = |name: &str, text: &str| match (name, text.parse()) {
             ("routes", _) => {
@@ -87,12 +104,12 @@ impl Command {
             (name.to_owned(), value(name, &text))
         });
         let node = Node::Object(fields.collect());
-        known(&node).and_then(Self::read).map_err(RecordError::Wrong)
+        known_fields(&node).and_then(Self::read).map_err(RecordError::Invalid)
     }
 
-    /// The query that [`from_query`](Self::from_query) reads as this command.
+    /// The query that [`from_query`](Self::from_query) parses to this command.
     pub fn to_query(&self) -> String {
-        // Words, numbers and the names of routes need no escapes in a URL.
+        // Modes, numbers and route names need no escapes in a URL.
         let mut query = format!("mode={}", self.mode.word());
         let numbers = [
             ("epoch", self.epoch.map(Epoch::value)),
@@ -123,13 +140,13 @@ impl Command {
         };
         check_percent(command.mode, command.percent, &Place::Root)?;
         if window.is_some() && window_ms.is_some() {
-            let reason = "stands beside window; expected one of them";
+            let reason = "set together with window; expected only one of them";
             return Place::Field(&Place::Root, "window_ms").refuse(Problem::NotOurs { reason });
         }
         Ok(command)
     }
 
-    /// What a configuration asks for.
+    /// The command of a configuration.
     pub fn configured(state: &DrainStateSpec) -> Self {
         Self {
             epoch: Some(state.epoch),
@@ -141,18 +158,19 @@ impl Command {
         }
     }
 
-    /// The record that it becomes after the epoch `known` (0: none) at `now_ms`; `None` when no epoch is left for it.
-    pub fn record(&self, known: u64, now_ms: u64) -> Option<Record> {
-        let usual = match self.mode {
+    /// The record of this command when `in_force` is the epoch in force (0: none); `None` if there is no higher
+    /// epoch.
+    pub fn record(&self, in_force: u64, now_ms: u64) -> Option<Record> {
+        let default_window = match self.mode {
             DrainMode::Reload | DrainMode::Rebalance => DEFAULT_WINDOW_MS,
             DrainMode::Terminate | DrainMode::Off => 0,
         };
-        let epoch = self.epoch.map_or(known.saturating_add(1), Epoch::value);
+        let epoch = self.epoch.map_or(in_force.saturating_add(1), Epoch::value);
         (epoch <= Epoch::MAX).then(|| Record {
             epoch,
             mode: self.mode,
             started_ms: self.started_ms.unwrap_or(now_ms),
-            window_ms: self.window_ms.unwrap_or(usual),
+            window_ms: self.window_ms.unwrap_or(default_window),
             percent: self.percent,
             routes: self.routes.clone(),
         })

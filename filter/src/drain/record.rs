@@ -1,10 +1,13 @@
-//! The state of a drain, one for the process: a JSON object in shared data that anybody who shares the VM id may write.
+//! The drain record: one JSON object for the process, in shared data that every VM with the same `vm_id` may
+//! write.
 //!
-//! Records are ordered, and the shared one only moves up: by epoch, and within an epoch towards the earlier start. That makes the outcome independent of
-//! who writes when, which matters because the first write of a key cannot be conditional in every proxy-wasm host.
+//! Records are ordered, and the shared one only moves up: by epoch, and within an epoch towards the earlier
+//! start. The outcome does not depend on who writes when. That matters because not every proxy-wasm host makes
+//! the first write of a key conditional.
 
 use std::cmp::{Ordering, Reverse};
-use std::fmt::Write as _;
+
+use serde::Serialize;
 
 use super::command::Command;
 use crate::config::{
@@ -14,53 +17,68 @@ use crate::config::{
 /// The largest record that is read, in bytes.
 pub const MAX_RECORD: usize = 1024 * 1024;
 
-/// What the process drains.
-#[derive(Debug, Clone, PartialEq)]
+/// The drain in force.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
-    /// Its number; a higher one replaces a lower one.
+    /// The number of the drain. A higher one replaces a lower one.
     pub epoch: u64,
-    /// What it closes.
+    /// Which connections close.
     pub mode: DrainMode,
-    /// When it began, in milliseconds since the Unix epoch.
+    /// The start, in milliseconds since the Unix epoch.
     pub started_ms: u64,
-    /// The time over which the closes spread, in milliseconds; zero is at once.
+    /// The time over which the closes spread, in milliseconds; with zero, all close at once.
     pub window_ms: u64,
-    /// The share that a rebalance closes.
+    /// The percentage of the connections that a rebalance closes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<Percent>,
     /// The routes whose responses close a connection; `None`: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub routes: Option<OneOrMore<RouteName>>,
 }
 
-/// Why the value in shared data is not a record.
+/// How the epoch of a record compares with that of the record in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochOrdering {
+    /// The epoch is higher.
+    Higher,
+    /// The epoch and the settings are the same.
+    Same,
+    /// The epoch is the same, the settings differ. The record in force stays.
+    Conflicting,
+    /// The epoch is lower.
+    Lower,
+}
+
+/// Why bytes are not a drain record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// More than [`MAX_RECORD`].
+    /// Longer than [`MAX_RECORD`].
     #[error("the drain record has {found} bytes; expected at most {MAX_RECORD}")]
     TooLarge {
         /// Bytes.
         found: usize,
     },
-    /// Not text.
+    /// Not UTF-8.
     #[error("the drain record is not valid UTF-8")]
     NotUtf8,
     /// Not JSON.
     #[error("the drain record is {0}")]
     NotJson(Box<Problem>),
-    /// A field is missing or wrong.
-    #[error("the drain record is wrong at {0}")]
-    Wrong(ConfigError),
+    /// A field is missing or invalid.
+    #[error("invalid drain record: {0}")]
+    Invalid(ConfigError),
 }
 
 impl Record {
-    /// Reads a record: a [`Command`] whose epoch and beginning are settled.
+    /// Parses a record: a [`Command`] with an epoch and a start.
     ///
     /// # Errors
-    /// When it is not a record.
+    /// If the bytes are not a record.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
         let command = Command::parse(bytes)?;
         let missing = |name, expected| {
             let place = Place::Field(&Place::Root, name);
-            RecordError::Wrong(place.error(Problem::Missing { expected }))
+            RecordError::Invalid(place.error(Problem::Missing { expected }))
         };
         Ok(Self {
             epoch: command.epoch.ok_or_else(|| missing("epoch", Epoch::EXPECTED))?.value(),
@@ -74,35 +92,28 @@ impl Record {
         })
     }
 
-    /// The JSON that stands in shared data.
+    /// The JSON in shared data.
     pub fn to_json(&self) -> String {
-        let mut json = format!(
-            "{{\"epoch\":{},\"mode\":\"{}\",\"started_ms\":{},\"window_ms\":{}",
-            self.epoch,
-            self.mode.word(),
-            self.started_ms,
-            self.window_ms
-        );
-        if let Some(percent) = self.percent {
-            let _ = write!(json, ",\"percent\":{}", percent.value());
-        }
-        if let Some(routes) = &self.routes {
-            // The alphabet of route names needs no escapes.
-            let names: Vec<&str> = routes.iter().map(RouteName::as_str).collect();
-            let _ = write!(json, ",\"routes\":[\"{}\"]", names.join("\",\""));
-        }
-        json.push('}');
-        json
+        // Numbers, words and names always have a JSON form.
+        serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Whether it closes the same connections in the same time as `other`, whenever either began.
-    pub fn agrees(&self, other: &Self) -> bool {
+    /// Compares the epoch with that of the record in force. When a drain started is not part of its settings.
+    pub fn compare(&self, in_force: &Self) -> EpochOrdering {
+        match self.epoch.cmp(&in_force.epoch) {
+            Ordering::Greater => EpochOrdering::Higher,
+            Ordering::Less => EpochOrdering::Lower,
+            Ordering::Equal if self.settings() == in_force.settings() => EpochOrdering::Same,
+            Ordering::Equal => EpochOrdering::Conflicting,
+        }
+    }
+
+    fn settings(&self) -> impl PartialEq {
         (self.mode, self.window_ms, self.percent, &self.routes)
-            == (other.mode, other.window_ms, other.percent, &other.routes)
     }
 
-    /// How this record stands to `other`: the greater one is the one to keep.
-    pub fn order(&self, other: &Self) -> Ordering {
+    /// The order in which shared records replace each other: the greater one stays.
+    pub fn precedence(&self, other: &Self) -> Ordering {
         (self.epoch, Reverse(self.started_ms)).cmp(&(other.epoch, Reverse(other.started_ms)))
     }
 }

@@ -1,10 +1,10 @@
-//! Each connection's own moment within a window, and whether it belongs to the share that a rebalance closes, both from one hash of the
-//! connection and the epoch: no state, no chance, and the same answer in every worker.
+//! When within the window a connection closes, and whether a rebalance closes it. Both come from one hash of the
+//! connection id and the epoch: no state, no randomness, and the same result in every worker.
 
-/// The two numbers of a connection in an epoch, each even over all `u32`, independent of each other.
+/// Two numbers for a connection in an epoch, each uniform over `u32` and independent of the other.
 fn numbers(connection: u64, epoch: u64) -> (u32, u32) {
-    // The finalizer of splitmix64, once for the epoch and once for both: connections are numbered one after the other, often with a
-    // stride, and this leaves nothing of that.
+    // The finalizer of splitmix64, once for the epoch and once for both. Connection ids are consecutive or have
+    // a constant stride; the hash removes that pattern.
     let hash = scramble(connection ^ scramble(epoch));
     ((hash >> 32) as u32, hash as u32)
 }
@@ -16,13 +16,13 @@ fn scramble(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// The connection's moment, in milliseconds from the begin of a window of `window_ms`; always below it, or zero.
+/// When the connection closes, in milliseconds after the start of the window. Less than `window_ms`, or zero.
 pub fn offset_ms(connection: u64, epoch: u64, window_ms: u64) -> u64 {
     let (moment, _) = numbers(connection, epoch);
     ((u128::from(moment) * u128::from(window_ms)) >> 32) as u64
 }
 
-/// Whether the connection belongs to the `percent` that a rebalance closes.
+/// Whether a rebalance of `percent` closes the connection.
 pub fn is_chosen(connection: u64, epoch: u64, percent: u64) -> bool {
     let (_, share) = numbers(connection, epoch);
     (u64::from(share) * 100) >> 32 < percent

@@ -1,31 +1,35 @@
-//! The highest connection that was known when an epoch was learned, as it stands in shared data.
+//! The watermark: the highest connection id that existed when a drain started, as shared data has it.
 //!
-//! Workers remember their own; this copy is for the VM that replaces a crashed one, which would otherwise take every connection for a
-//! new one and close none of the old.
+//! Workers remember the watermark in memory. The copy in shared data is for the VM that replaces a crashed one;
+//! without it that VM would take every connection for a new one and close none of the old ones.
+
+use serde::Serialize;
 
 use crate::config::{Epoch, Fields, Place, UnixMs, parse_json};
 
-/// See the module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The longest watermark that is read, in bytes.
+const MAX_WATERMARK: usize = 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct Watermark {
     pub(super) epoch: u64,
     pub(super) connection: u64,
 }
 
 impl Watermark {
-    /// `None` for anything that is not a watermark: there is nothing to learn from it then, and it is overwritten.
+    /// `None` for bytes that are not a watermark: the caller overwrites them.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= 1024)?;
+        let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_WATERMARK)?;
         let node = parse_json(text).ok()?;
         let fields = Fields::tolerant(&node, &Place::Root).ok()?;
         Some(Self {
             epoch: fields.required::<Epoch>("epoch").ok()?.value(),
-            // A count of connections has the limits of any whole number in JSON.
+            // A connection id has the same range as a time: whole numbers that JSON keeps exactly.
             connection: fields.required::<UnixMs>("connection").ok()?.value(),
         })
     }
 
     pub(super) fn to_json(self) -> String {
-        format!("{{\"epoch\":{},\"connection\":{}}}", self.epoch, self.connection)
+        serde_json::to_string(&self).unwrap_or_default()
     }
 }

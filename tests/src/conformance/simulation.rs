@@ -50,7 +50,7 @@ impl Simulated {
             .configuration(configuration.to_string())
             .vm_id("sluice")
             .properties(Properties::new().with(&["xds", "node", "user_agent_name"], "envoy"))
-            .drain_bridge(sluice_filter::hygiene::MARKER, "close")
+            .drain_bridge(sluice_filter::reserved_headers::MARKER, "close")
             .decision_function(sluice_filter::decision::FUNCTION)
             .hash_bodies(true);
         let report = replay(Some(module), trace, &options, &mut |_| {})

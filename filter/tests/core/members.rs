@@ -1,7 +1,7 @@
-//! The workers of a process: what each reports adds up, what died goes away, and one of them asks the store.
+//! The VMs of a process: their reports add up, a crashed VM expires, and one VM is the leader.
 
 use proptest::prelude::*;
-use sluice_filter::members::{GONE_MS, Membership, Moment, Report, Reported};
+use sluice_filter::members::{GONE_MS, Membership, Report, ReportTime, Reported};
 
 const TICK_MS: u64 = 250;
 
@@ -10,25 +10,25 @@ const TICK_MS: u64 = 250;
 struct Process(Option<String>);
 
 impl Process {
-    fn report(&mut self, who: &mut Membership, in_flight: u64, now_ms: u64) -> Reported {
-        self.report_as(who, Report { in_flight, polls: true }, now_ms)
+    fn report(&mut self, vm: &mut Membership, in_flight: u64, now_ms: u64) -> Reported {
+        self.report_as(vm, Report { in_flight, can_poll: true }, now_ms)
     }
 
-    fn report_as(&mut self, who: &mut Membership, report: Report, now_ms: u64) -> Reported {
-        let at = Moment { now_ns: now_ms * 1_000_000, tick_ms: TICK_MS };
-        let reported = who.report(self.0.as_deref().map(str::as_bytes), report, at);
+    fn report_as(&mut self, vm: &mut Membership, report: Report, now_ms: u64) -> Reported {
+        let at = ReportTime { now_ns: now_ms * 1_000_000, tick_ms: TICK_MS };
+        let reported = vm.report(self.0.as_deref().map(str::as_bytes), report, at);
         self.0 = reported.write.clone().or(self.0.take());
         reported
     }
 }
 
 #[test]
-fn what_is_in_flight_adds_up_and_a_dead_worker_takes_its_part_along() {
+fn in_flight_requests_add_up_and_those_of_a_crashed_vm_expire() {
     let mut process = Process::default();
     let (mut one, mut two) = (Membership::default(), Membership::default());
     assert_eq!(process.report(&mut one, 3, 1_000).in_flight, 3);
     assert_eq!(process.report(&mut two, 4, 1_000).in_flight, 7);
-    assert_ne!(one.id(), two.id(), "at one moment, too");
+    assert_ne!(one.id(), two.id(), "even at the same time");
     assert_eq!(process.report(&mut one, 2, 1_250).in_flight, 6);
     let last = 1_000 + GONE_MS;
     assert_eq!(process.report(&mut one, 2, last).in_flight, 6, "it may only be busy");
@@ -37,11 +37,11 @@ fn what_is_in_flight_adds_up_and_a_dead_worker_takes_its_part_along() {
 }
 
 #[test]
-fn the_eldest_leads_and_the_next_takes_over_within_two_intervals_of_its_death() {
+fn the_oldest_vm_leads_and_the_next_takes_over_within_two_intervals() {
     let mut process = Process::default();
     let mut workers: Vec<Membership> = (0..3).map(|_| Membership::default()).collect();
     let mut leaders = |alive: std::ops::Range<usize>, now| -> Vec<usize> {
-        let led = alive.filter(|index| process.report(&mut workers[*index], 0, now).leads);
+        let led = alive.filter(|index| process.report(&mut workers[*index], 0, now).is_leader);
         led.collect()
     };
     for tick in 0..8 {
@@ -53,61 +53,61 @@ fn the_eldest_leads_and_the_next_takes_over_within_two_intervals_of_its_death() 
 }
 
 #[test]
-fn a_process_that_stood_still_has_one_leader_when_it_goes_on() {
+fn a_suspended_process_has_one_leader_when_it_continues() {
     let mut process = Process::default();
     let (mut one, mut two) = (Membership::default(), Membership::default());
     for now in [1_000, 1_250] {
-        assert!(process.report(&mut one, 0, now).leads);
-        assert!(!process.report(&mut two, 0, now).leads);
+        assert!(process.report(&mut one, 0, now).is_leader);
+        assert!(!process.report(&mut two, 0, now).is_leader);
     }
     // The younger one wakes up first.
-    assert!(!process.report(&mut two, 0, 9_000).leads);
-    assert!(!process.report(&mut two, 0, 9_000).leads, "nor when its report is made again");
-    assert!(process.report(&mut one, 0, 9_001).leads);
-    assert!(!process.report(&mut two, 0, 9_250).leads);
+    assert!(!process.report(&mut two, 0, 9_000).is_leader);
+    assert!(!process.report(&mut two, 0, 9_000).is_leader, "nor when its report is made again");
+    assert!(process.report(&mut one, 0, 9_001).is_leader);
+    assert!(!process.report(&mut two, 0, 9_250).is_leader);
 }
 
 #[test]
-fn only_a_worker_that_has_a_store_leads() {
+fn only_a_vm_with_a_store_leads() {
     let mut process = Process::default();
     let (mut one, mut two) = (Membership::default(), Membership::default());
-    let without = Report { in_flight: 0, polls: false };
-    assert!(!process.report_as(&mut one, without, 1_000).leads);
-    assert!(process.report(&mut two, 0, 1_000).leads);
-    assert!(process.report(&mut one, 0, 1_250).leads, "the eldest has one now");
-    assert!(!process.report(&mut two, 0, 1_250).leads);
-    assert!(!process.report_as(&mut one, without, 1_500).leads, "and now it has not");
-    assert!(process.report(&mut two, 0, 1_500).leads);
+    let without = Report { in_flight: 0, can_poll: false };
+    assert!(!process.report_as(&mut one, without, 1_000).is_leader);
+    assert!(process.report(&mut two, 0, 1_000).is_leader);
+    assert!(process.report(&mut one, 0, 1_250).is_leader, "the oldest has one now");
+    assert!(!process.report(&mut two, 0, 1_250).is_leader);
+    assert!(!process.report_as(&mut one, without, 1_500).is_leader, "and now it has not");
+    assert!(process.report(&mut two, 0, 1_500).is_leader);
 }
 
 #[test]
-fn a_clock_that_jumps_back_leaves_no_lease_that_never_ends() {
+fn leases_end_after_a_clock_jumps_back() {
     let mut process = Process::default();
     let (mut one, mut two) = (Membership::default(), Membership::default());
     process.report(&mut one, 3, 9_000_000);
     process.report(&mut two, 4, 9_000_000);
-    assert!(process.report(&mut two, 4, 1_000_000).leads);
+    assert!(process.report(&mut two, 4, 1_000_000).is_leader);
     assert_eq!(process.report(&mut two, 4, 1_000_250).in_flight, 4);
-    assert_eq!(process.report(&mut one, 3, 1_000_250).in_flight, 7, "it goes on as it was");
+    assert_eq!(process.report(&mut one, 3, 1_000_250).in_flight, 7, "it continues as before");
 }
 
 #[test]
-fn an_unchanged_report_without_a_store_is_not_written_each_time() {
+fn an_unchanged_report_without_a_store_is_rarely_written() {
     let mut process = Process::default();
     let mut one = Membership::default();
-    let report = Report { in_flight: 1, polls: false };
+    let report = Report { in_flight: 1, can_poll: false };
     assert!(process.report_as(&mut one, report, 1_000).write.is_some());
     assert!(process.report_as(&mut one, report, 1_250).write.is_none());
     assert!(process.report_as(&mut one, report, 1_001 + GONE_MS / 4).write.is_some());
 }
 
 proptest! {
-    /// Whatever stands there, a report ends up in it and adds up to no less than what is reported.
+    /// A report is written whatever shared data contains, and the sum is not below its own requests.
     #[test]
-    fn rubbish_in_shared_data_is_replaced(shared in "\\PC{0,40}|\\[(\\[[0-9]{1,21},[0-9]{1,14},[0-9]{1,12},(true|false|1)\\],?){0,4}\\]") {
+    fn invalid_shared_data_is_replaced(shared in "\\PC{0,40}|\\[(\\[[0-9]{1,21},[0-9]{1,14},[0-9]{1,12},(true|false|1)\\],?){0,4}\\]") {
         let mut one = Membership::default();
-        let at = Moment { now_ns: 5_000_000_000, tick_ms: TICK_MS };
-        let report = Report { in_flight: 2, polls: true };
+        let at = ReportTime { now_ns: 5_000_000_000, tick_ms: TICK_MS };
+        let report = Report { in_flight: 2, can_poll: true };
         let reported = one.report(Some(shared.as_bytes()), report, at);
         prop_assert!(reported.in_flight >= 2);
         let written = reported.write.expect("a report");

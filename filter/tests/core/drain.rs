@@ -1,10 +1,10 @@
-//! Drains: the record under any interleaving of writers, the spread over the window, and which connections close.
+//! Drains: the record with any interleaving of writers, the spread over the window, which connections close.
 
 use proptest::prelude::*;
 use sluice_filter::config::DrainMode;
-use sluice_filter::drain::{Command, Record, RecordError, Standing, Worker, spread};
+use sluice_filter::drain::{Command, DrainView, EpochOrdering, Record, RecordError, spread};
 
-/// Shared data as a proxy-wasm host keeps it: every write gets a new number, and number 0 writes unconditionally.
+/// Shared data of a proxy-wasm host: every write changes the number, and number 0 writes unconditionally.
 #[derive(Default)]
 struct Shared {
     value: Option<Vec<u8>>,
@@ -33,20 +33,20 @@ fn record(epoch: u64, mode: &str, started_ms: u64, window_ms: u64, more: &str) -
     Record::parse(json.as_bytes()).unwrap_or_else(|error| panic!("{json}: {error}"))
 }
 
-/// A worker that has seen connections up to `newest` and then learned `record`.
-fn worker(newest: u64, record: &Record) -> Worker {
-    let mut worker = Worker::default();
-    worker.saw(newest);
-    assert!(worker.look(Some(record.to_json().as_bytes()), record.started_ms).learned);
-    worker
+/// The view of a worker that saw connections up to `newest` before it learned `record`.
+fn view(newest: u64, record: &Record) -> DrainView {
+    let mut view = DrainView::default();
+    view.observe_connection(newest);
+    assert!(view.merge(Some(record.to_json().as_bytes()), record.started_ms).learned);
+    view
 }
 
-fn closes(worker: &Worker, connection: u64, now_ms: u64) -> bool {
-    worker.closes(connection, None, || Some(now_ms))
+fn closes(view: &DrainView, connection: u64, now_ms: u64) -> bool {
+    view.closes(connection, None, || Some(now_ms))
 }
 
 #[test]
-fn a_record_says_what_it_says_after_writing_and_reading() {
+fn a_record_survives_writing_and_parsing() {
     let records = [
         r#"{"epoch":7,"mode":"reload","started_ms":1000,"window_ms":30000,"routes":["api","logs-2"]}"#,
         r#"{"epoch":9007199254740991,"mode":"rebalance","started_ms":0,"window_ms":1,"percent":25}"#,
@@ -61,43 +61,43 @@ fn a_record_says_what_it_says_after_writing_and_reading() {
 }
 
 #[test]
-fn a_record_of_a_newer_version_is_read_without_what_is_new() {
-    let json = r#"{"epoch":7,"mode":"terminate","started_ms":1,"by":{"whom":["etcd"]}}"#;
+fn unknown_fields_of_a_newer_version_are_ignored() {
+    let json = r#"{"epoch":7,"mode":"terminate","started_ms":1,"by":{"store":["etcd"]}}"#;
     assert_eq!(Record::parse(json.as_bytes()).map(|record| record.window_ms), Ok(0));
 }
 
 #[test]
-fn what_is_no_record_is_refused_with_its_place() {
+fn an_invalid_record_is_refused_with_its_place() {
     let cases = [
         ("", "the drain record is not valid JSON at line 1, column 0: EOF while parsing a value"),
-        ("7", "the drain record is wrong at configuration: found 7, expected an object"),
+        ("7", "invalid drain record: configuration: found 7, expected an object"),
         (
             r#"{"mode":"reload","started_ms":1}"#,
-            "the drain record is wrong at epoch: missing; expected a whole number from 1 to 2^53 - 1",
+            "invalid drain record: epoch: missing; expected a whole number from 1 to 2^53 - 1",
         ),
         (
             r#"{"epoch":7,"epoch":8,"mode":"reload","started_ms":1}"#,
-            "the drain record is wrong at epoch: written twice in one object; expected once",
+            "invalid drain record: epoch: written twice in one object; expected once",
         ),
         (
             r#"{"epoch":7,"mode":"reload"}"#,
-            "the drain record is wrong at started_ms: missing; expected milliseconds since 1970 from 0 to 2^53 - 1",
+            "invalid drain record: started_ms: missing; expected milliseconds since 1970 from 0 to 2^53 - 1",
         ),
         (
             r#"{"epoch":7,"mode":"sleep","started_ms":1}"#,
-            r#"the drain record is wrong at mode: found "sleep", expected one of reload, terminate, rebalance, off"#,
+            r#"invalid drain record: mode: found "sleep", expected one of reload, terminate, rebalance, off"#,
         ),
         (
             r#"{"epoch":7,"mode":"rebalance","started_ms":1}"#,
-            "the drain record is wrong at percent: missing; expected a whole number from 1 to 100",
+            "invalid drain record: percent: missing; expected a whole number from 1 to 100",
         ),
         (
             r#"{"epoch":7,"mode":"reload","started_ms":1,"window_ms":86400001}"#,
-            "the drain record is wrong at window_ms: 86400001 is out of range; expected 0 to 86400000 milliseconds (a day)",
+            "invalid drain record: window_ms: 86400001 is out of range; expected 0 to 86400000 milliseconds (a day)",
         ),
         (
             r#"{"epoch":7,"mode":"reload","started_ms":1,"routes":[]}"#,
-            "the drain record is wrong at routes: found an empty array, expected an array with at least one item",
+            "invalid drain record: routes: found an empty array, expected an array with at least one item",
         ),
     ];
     for (json, message) in cases {
@@ -111,77 +111,77 @@ fn what_is_no_record_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_lower_epoch_or_no_record_is_told_once_and_replaced() {
-    let mut worker = worker(10, &record(7, "reload", 1000, 0, ""));
+fn a_lower_epoch_or_an_invalid_record_is_reported_once_and_replaced() {
+    let mut worker = view(10, &record(7, "reload", 1000, 0, ""));
     let ours = worker.record().map(Record::to_json);
-    for stale in ["nonsense", r#"{"epoch":6,"mode":"off","started_ms":9}"#] {
-        let first = worker.look(Some(stale.as_bytes()), 1100);
-        assert_eq!((first.stale, first.learned, &first.write), (true, false, &ours));
-        let again = worker.look(Some(stale.as_bytes()), 1200);
+    for ignored in ["nonsense", r#"{"epoch":6,"mode":"off","started_ms":9}"#] {
+        let first = worker.merge(Some(ignored.as_bytes()), 1100);
+        assert_eq!((first.ignored, first.learned, &first.write), (true, false, &ours));
+        let again = worker.merge(Some(ignored.as_bytes()), 1200);
         assert_eq!(
-            (again.stale, &again.write),
+            (again.ignored, &again.write),
             (false, &ours),
-            "the write was lost, and is repeated"
+            "the write failed, and is repeated"
         );
     }
-    assert_eq!(worker.look(None, 1300).write, ours, "somebody removed it");
+    assert_eq!(worker.merge(None, 1300).write, ours, "the record was removed");
     assert_eq!(worker.record().map(|record| record.epoch), Some(7));
 }
 
 #[test]
-fn nothing_is_written_where_nothing_is_known() {
-    let mut worker = Worker::default();
-    assert_eq!(worker.look(None, 1).write, None);
-    let look = worker.look(Some(b"nonsense"), 2);
-    assert_eq!((look.stale, look.write), (true, None));
+fn a_view_without_a_record_writes_nothing() {
+    let mut worker = DrainView::default();
+    assert_eq!(worker.merge(None, 1).write, None);
+    let merge = worker.merge(Some(b"nonsense"), 2);
+    assert_eq!((merge.ignored, merge.write), (true, None));
 }
 
 #[test]
 fn the_same_epoch_again_changes_nothing() {
     let first = record(7, "reload", 1000, 0, "");
-    let mut worker = worker(10, &first);
-    worker.saw(20);
-    assert_eq!(worker.judge(&record(7, "terminate", 2000, 0, "")), Standing::Taken);
-    assert_eq!(worker.judge(&record(7, "reload", 2000, 0, "")), Standing::Known);
+    let mut worker = view(10, &first);
+    worker.observe_connection(20);
+    assert_eq!(worker.compare(&record(7, "terminate", 2000, 0, "")), EpochOrdering::Conflicting);
+    assert_eq!(worker.compare(&record(7, "reload", 2000, 0, "")), EpochOrdering::Same);
     let again = record(7, "reload", 2000, 0, "").to_json();
-    assert!(!worker.look(Some(again.as_bytes()), 2100).learned);
+    assert!(!worker.merge(Some(again.as_bytes()), 2100).learned);
     assert_eq!(worker.record(), Some(&first));
     assert!(!closes(&worker, 20, 5000), "connections since then are still new");
 }
 
 #[test]
-fn a_later_start_of_the_same_epoch_is_put_right_and_nobodys_fault() {
-    let mut worker = worker(10, &record(7, "reload", 1000, 0, ""));
+fn a_later_start_of_the_same_epoch_is_corrected_without_a_report() {
+    let mut worker = view(10, &record(7, "reload", 1000, 0, ""));
     let later = record(7, "reload", 1001, 0, "").to_json();
-    let look = worker.look(Some(later.as_bytes()), 1100);
-    assert_eq!((look.stale, look.write), (false, worker.record().map(Record::to_json)));
+    let merge = worker.merge(Some(later.as_bytes()), 1100);
+    assert_eq!((merge.ignored, merge.write), (false, worker.record().map(Record::to_json)));
 }
 
 #[test]
-fn a_drain_whose_write_was_lost_is_written_again() {
-    let mut worker = Worker::default();
-    let standing = record(6, "reload", 500, 0, "").to_json();
-    worker.look(Some(standing.as_bytes()), 900);
+fn a_drain_that_was_overwritten_is_written_again() {
+    let mut worker = DrainView::default();
+    let stored = record(6, "reload", 500, 0, "").to_json();
+    worker.merge(Some(stored.as_bytes()), 900);
     let wanted = record(7, "reload", 1000, 0, "");
-    assert_eq!(worker.judge(&wanted), Standing::Higher);
-    assert!(worker.wrote(wanted.clone()).learned);
-    let look = worker.look(Some(standing.as_bytes()), 1250);
-    assert_eq!((look.stale, look.write), (false, Some(wanted.to_json())));
+    assert_eq!(worker.compare(&wanted), EpochOrdering::Higher);
+    assert!(worker.record_written(wanted.clone()).learned);
+    let merge = worker.merge(Some(stored.as_bytes()), 1250);
+    assert_eq!((merge.ignored, merge.write), (false, Some(wanted.to_json())));
 }
 
 #[test]
-fn a_lower_epoch_is_lower_whatever_it_says() {
-    let worker = worker(10, &record(7, "reload", 1000, 0, ""));
-    assert_eq!(worker.judge(&record(6, "terminate", 2000, 0, "")), Standing::Lower);
-    assert_eq!(worker.judge(&record(6, "reload", 1000, 0, "")), Standing::Lower);
+fn a_lower_epoch_is_lower_with_any_settings() {
+    let worker = view(10, &record(7, "reload", 1000, 0, ""));
+    assert_eq!(worker.compare(&record(6, "terminate", 2000, 0, "")), EpochOrdering::Lower);
+    assert_eq!(worker.compare(&record(6, "reload", 1000, 0, "")), EpochOrdering::Lower);
 }
 
 #[test]
-fn a_command_leaves_open_what_is_settled_when_it_is_carried_out() {
+fn a_command_gets_its_epoch_start_and_window_when_it_is_applied() {
     let command =
         |json: &str| Command::parse(json.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
     let json =
-        |command: Command, known| command.record(known, 5_000).map(|record| record.to_json());
+        |command: Command, in_force| command.record(in_force, 5_000).map(|record| record.to_json());
     let cases = [
         (
             r#"{"mode":"reload"}"#,
@@ -207,23 +207,29 @@ fn a_command_leaves_open_what_is_settled_when_it_is_carried_out() {
     for (written, known, expected) in cases {
         assert_eq!(json(command(written), known).as_deref(), Some(expected));
     }
-    assert_eq!(json(command(r#"{"mode":"off"}"#), 9_007_199_254_740_991), None, "no epoch is left");
+    assert_eq!(
+        json(command(r#"{"mode":"off"}"#), 9_007_199_254_740_991),
+        None,
+        "no higher epoch exists"
+    );
     assert_eq!(json(command(r#"{"mode":"off"}"#), u64::MAX), None);
 }
 
 #[test]
-fn an_operators_slip_is_refused_and_a_stores_later_field_is_not() {
+fn an_unknown_field_is_refused_from_an_operator_and_ignored_from_a_store() {
     let json = br#"{"epoch":7,"mode":"terminate","widow":"20s"}"#;
     assert!(Command::parse(json).is_ok());
-    let error = Command::written(json).map_err(|error| error.to_string());
-    assert!(error.is_err_and(|error| {
-        error.starts_with("the drain record is wrong at widow: unknown field")
-    }));
+    let error = Command::parse_strict(json).map_err(|error| error.to_string());
+    assert!(
+        error.is_err_and(|error| {
+            error.starts_with("invalid drain record: widow: unknown field")
+        })
+    );
     assert!(Command::parse(br#"{"epoch":7,"mode":"reload","percent":5}"#).is_err());
 }
 
 #[test]
-fn a_query_says_the_same_as_a_body() {
+fn a_query_and_a_body_parse_to_the_same_command() {
     let cases = [
         ("mode=terminate&window=20s", r#"{"mode":"terminate","window":"20s"}"#),
         ("epoch=9&mode=rebalance&percent=33", r#"{"epoch":9,"mode":"rebalance","percent":33}"#),
@@ -254,13 +260,13 @@ fn a_query_says_the_same_as_a_body() {
         ),
         (
             "mode=reload&window=1s&window_ms=5",
-            "window_ms: stands beside window; expected one of them",
+            "window_ms: set together with window; expected only one of them",
         ),
         ("mode=reload&routes=", r#"routes[0]: found "", expected a name"#),
     ];
     for (query, message) in wrong {
         let error = Command::from_query(query).map_err(|error| error.to_string());
-        let expected = format!("the drain record is wrong at {message}");
+        let expected = format!("invalid drain record: {message}");
         assert!(
             error.clone().is_err_and(|error| error.starts_with(&expected)),
             "{query}: {error:?}"
@@ -269,65 +275,63 @@ fn a_query_says_the_same_as_a_body() {
 }
 
 #[test]
-fn a_reload_closes_what_is_old_and_nothing_else() {
-    let worker = worker(10, &record(7, "reload", 1000, 0, ""));
+fn a_reload_closes_old_connections_only() {
+    let worker = view(10, &record(7, "reload", 1000, 0, ""));
     assert!(closes(&worker, 0, 1000) && closes(&worker, 10, 1000));
     assert!(!closes(&worker, 11, 1_000_000));
 }
 
 #[test]
 fn a_worker_without_connections_closes_none() {
-    let mut worker = Worker::default();
-    worker.look(Some(record(7, "reload", 1000, 0, "").to_json().as_bytes()), 1000);
+    let mut worker = DrainView::default();
+    worker.merge(Some(record(7, "reload", 1000, 0, "").to_json().as_bytes()), 1000);
     assert!(!closes(&worker, 0, 5000));
 }
 
 #[test]
 fn a_terminate_closes_new_connections_too() {
-    let worker = worker(10, &record(7, "terminate", 1000, 0, ""));
-    assert!(
-        closes(&worker, 10, 1000) && closes(&worker, 11, 1000) && worker.terminating().is_some()
-    );
+    let worker = view(10, &record(7, "terminate", 1000, 0, ""));
+    assert!(closes(&worker, 10, 1000) && closes(&worker, 11, 1000) && worker.is_terminating());
 }
 
 #[test]
 fn off_ends_a_drain() {
-    let mut worker = worker(10, &record(7, "terminate", 1000, 0, ""));
-    worker.look(Some(record(8, "off", 2000, 0, "").to_json().as_bytes()), 2000);
-    assert!(!closes(&worker, 10, 3000) && worker.terminating().is_none());
+    let mut worker = view(10, &record(7, "terminate", 1000, 0, ""));
+    worker.merge(Some(record(8, "off", 2000, 0, "").to_json().as_bytes()), 2000);
+    assert!(!closes(&worker, 10, 3000) && !worker.is_terminating());
 }
 
 #[test]
 fn a_drain_of_some_routes_closes_on_their_responses_only() {
-    let worker = worker(10, &record(7, "reload", 1000, 0, r#","routes":["api"]"#));
+    let worker = view(10, &record(7, "reload", 1000, 0, r#","routes":["api"]"#));
     let on = |route: Option<&str>| worker.closes(10, route, || Some(1000));
     assert!(on(Some("api")));
     assert!(!on(Some("logs")) && !on(None));
 }
 
 #[test]
-fn the_clock_is_asked_only_when_it_matters() {
-    let mut worker = worker(10, &record(7, "reload", 1000, 500, ""));
-    let unasked = || panic!("asked for the time");
-    assert!(!worker.closes(11, None, unasked), "a new connection has no moment");
-    worker.look(None, 1500);
-    assert!(worker.closes(3, None, unasked), "the window was over at the last look");
+fn the_clock_is_read_only_if_the_decision_depends_on_it() {
+    let mut worker = view(10, &record(7, "reload", 1000, 500, ""));
+    let no_clock = || panic!("the clock was read");
+    assert!(!worker.closes(11, None, no_clock), "a new connection has no moment");
+    worker.merge(None, 1500);
+    assert!(worker.closes(3, None, no_clock), "the window had passed at the last merge");
 }
 
 #[test]
 fn a_window_far_in_the_future_never_overflows() {
-    let worker = worker(10, &record(7, "reload", 9_007_199_254_740_991, 86_400_000, ""));
+    let worker = view(10, &record(7, "reload", 9_007_199_254_740_991, 86_400_000, ""));
     assert!(!closes(&worker, 3, 9_007_199_254_740_990) && closes(&worker, 3, u64::MAX));
 }
 
 #[test]
-fn a_new_vm_learns_from_shared_data_which_connections_are_old() {
+fn a_new_vm_takes_the_watermark_from_shared_data() {
     let reload = record(7, "reload", 1000, 0, "");
-    let mut before = worker(1234, &reload);
+    let mut before = view(1234, &reload);
     let published = before.exchange_watermark(None);
     assert_eq!(published.as_deref(), Some(r#"{"epoch":7,"connection":1234}"#));
-    let mut rebuilt = Worker::default();
-    assert!(rebuilt.look(Some(reload.to_json().as_bytes()), 1100).learned);
+    let mut rebuilt = DrainView::default();
+    assert!(rebuilt.merge(Some(reload.to_json().as_bytes()), 1100).learned);
     assert_eq!(rebuilt.exchange_watermark(published.as_deref().map(str::as_bytes)), None);
     assert!(closes(&rebuilt, 1234, 1100) && !closes(&rebuilt, 1235, 1100));
 }
@@ -335,20 +339,20 @@ fn a_new_vm_learns_from_shared_data_which_connections_are_old() {
 #[test]
 fn the_highest_watermark_of_all_workers_counts() {
     let reload = record(7, "reload", 1000, 0, "");
-    let (mut low, mut high) = (worker(40, &reload), worker(50, &reload));
-    assert!(low.begins_exchange() && high.begins_exchange());
+    let (mut low, mut high) = (view(40, &reload), view(50, &reload));
+    assert!(low.needs_watermark_exchange() && high.needs_watermark_exchange());
     let first = low.exchange_watermark(None);
     let second = high.exchange_watermark(first.as_deref().map(str::as_bytes));
     assert_eq!(second.as_deref(), Some(r#"{"epoch":7,"connection":50}"#));
-    assert!(low.begins_exchange(), "the first one to learn asks once more");
+    assert!(low.needs_watermark_exchange(), "the first worker reads the watermark again");
     assert_eq!(low.exchange_watermark(second.as_deref().map(str::as_bytes)), None);
     assert!(closes(&low, 45, 1000));
-    assert!(!low.begins_exchange());
+    assert!(!low.needs_watermark_exchange());
 }
 
 #[test]
 fn a_watermark_of_an_earlier_epoch_does_not_lower_ours() {
-    let mut worker = worker(50, &record(7, "reload", 1000, 0, ""));
+    let mut worker = view(50, &record(7, "reload", 1000, 0, ""));
     let ours = Some(r#"{"epoch":7,"connection":50}"#.to_owned());
     assert_eq!(worker.exchange_watermark(Some(br#"{"epoch":6,"connection":90}"#)), ours);
     assert_eq!(worker.exchange_watermark(Some(b"nonsense")), ours);
@@ -365,7 +369,7 @@ fn tenths(connections: impl Iterator<Item = u64>, epoch: u64) -> [u32; 10] {
 }
 
 #[test]
-fn closes_are_even_over_the_window_whatever_the_numbering() {
+fn closes_are_even_over_the_window_with_any_stride_of_ids() {
     for epoch in [1, 2, 3, 7, 1 << 20, 1 << 52] {
         for stride in [1, 2, 3, 4, 7, 8, 10, 16, 64, 100, 1024, 4096, 1 << 32] {
             for start in [0, 1, 1_000_000] {
@@ -378,14 +382,14 @@ fn closes_are_even_over_the_window_whatever_the_numbering() {
 }
 
 #[test]
-fn moments_of_one_epoch_say_nothing_about_the_next() {
+fn moments_of_one_epoch_are_independent_of_the_next() {
     let early = |epoch| move |connection: &u64| spread::offset_ms(*connection, epoch, 1000) < 500;
     let both = (0..10_000).filter(early(7)).filter(early(8)).count();
     assert!((2200..=2800).contains(&both), "{both}");
 }
 
 #[test]
-fn a_rebalance_closes_its_share_and_spreads_it_evenly() {
+fn a_rebalance_closes_its_percentage_and_spreads_it_evenly() {
     for percent in [1, 10, 33, 50, 90, 100] {
         for epoch in [1, 2, 9] {
             for stride in [1, 2, 8, 1024] {
@@ -406,9 +410,9 @@ fn a_rebalance_closes_its_share_and_spreads_it_evenly() {
 }
 
 #[test]
-fn a_rebalance_closes_the_same_share_in_every_worker() {
+fn a_rebalance_closes_the_same_connections_in_every_worker() {
     let rebalance = record(7, "rebalance", 1000, 0, r#","percent":40"#);
-    let (one, other) = (worker(9_999, &rebalance), worker(9_999, &rebalance));
+    let (one, other) = (view(9_999, &rebalance), view(9_999, &rebalance));
     let chosen = (0..10_000).filter(|c| closes(&one, *c, 1000)).count();
     assert!((3700..=4300).contains(&chosen), "{chosen}");
     assert!((0..10_000).all(|c| closes(&one, c, 1000) == closes(&other, c, 1000)));
@@ -420,13 +424,13 @@ fn a_rebalance_closes_the_same_share_in_every_worker() {
 /// A step of one of the writers.
 #[derive(Debug, Clone)]
 enum Step {
-    /// Worker `.0` gets a configuration that asks for epoch `.1`.
+    /// Worker `.0` gets a configuration with epoch `.1`.
     Configure(usize, u64),
     /// Worker `.0` ticks.
     Tick(usize),
-    /// Worker `.0` carries out the write it has in hand, as far as its number still holds
+    /// Worker `.0` performs its pending write, if its number is still valid.
     Write(usize),
-    /// Somebody else writes this without asking.
+    /// Another program writes this value.
     Foreign(String),
 }
 
@@ -445,7 +449,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// A write that a worker is about to make, and the record that it knows then.
+/// A pending write, and the record that the worker learns with it.
 struct Write {
     json: String,
     cas: u32,
@@ -453,18 +457,18 @@ struct Write {
 }
 
 fn highest<'r>(known: Option<Record>, more: impl Iterator<Item = &'r Record>) -> Option<Record> {
-    known.into_iter().chain(more.cloned()).max_by(Record::order)
+    known.into_iter().chain(more.cloned()).max_by(Record::precedence)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Reads and writes of several workers mix in any order, first writes overwrite each other unseen, others interfere; once things are
-    /// quiet, all agree on the highest epoch that a worker knew, with the first start that a worker knew of it.
+    /// Reads and writes of several workers mix in any order, first writes overwrite each other, other programs
+    /// interfere. In the end all agree on the highest epoch that a worker knew, with its earliest start.
     #[test]
     fn any_interleaving_of_writers_ends_at_the_highest_epoch(steps in steps()) {
         let mut shared = Shared::default();
-        let mut workers: Vec<(Worker, Option<Write>)> = (0..4).map(|_| Default::default()).collect();
+        let mut workers: Vec<(DrainView, Option<Write>)> = (0..4).map(|_| Default::default()).collect();
         let mut known: Option<Record> = None;
         let mut now = 10;
         for step in steps {
@@ -473,10 +477,10 @@ proptest! {
                 Step::Configure(index, epoch) => {
                     let (value, cas) = shared.read();
                     let (worker, write) = &mut workers[index];
-                    let look = worker.look(value.as_deref(), now);
+                    let merge = worker.merge(value.as_deref(), now);
                     let wanted = record(epoch, "reload", now, 0, "");
-                    let is_higher = worker.judge(&wanted) == Standing::Higher;
-                    *write = match look.write {
+                    let is_higher = worker.compare(&wanted) == EpochOrdering::Higher;
+                    *write = match merge.write {
                         Some(json) => Some(Write { json, cas, learns: None }),
                         None => is_higher.then(|| Write { json: wanted.to_json(), cas, learns: Some(wanted) }),
                     };
@@ -484,8 +488,8 @@ proptest! {
                 Step::Tick(index) => {
                     let (value, cas) = shared.read();
                     let (worker, write) = &mut workers[index];
-                    let look = worker.look(value.as_deref(), now);
-                    *write = look.write.map(|json| Write { json, cas, learns: None });
+                    let merge = worker.merge(value.as_deref(), now);
+                    *write = merge.write.map(|json| Write { json, cas, learns: None });
                 }
                 Step::Write(index) => {
                     let (worker, write) = &mut workers[index];
@@ -493,7 +497,7 @@ proptest! {
                         && shared.write(&json, cas)
                         && let Some(record) = learns
                     {
-                        worker.wrote(record);
+                        worker.record_written(record);
                     }
                 }
                 Step::Foreign(json) => {
@@ -503,13 +507,13 @@ proptest! {
             }
             known = highest(known, workers.iter().filter_map(|(worker, _)| worker.record()));
         }
-        let standing = shared.value.as_deref().and_then(|bytes| Record::parse(bytes).ok());
-        known = highest(known, standing.iter());
+        let stored = shared.value.as_deref().and_then(|bytes| Record::parse(bytes).ok());
+        known = highest(known, stored.iter());
         for _ in 0..3 {
             for (worker, _) in &mut workers {
                 loop {
                     let (value, cas) = shared.read();
-                    let Some(json) = worker.look(value.as_deref(), now).write else { break };
+                    let Some(json) = worker.merge(value.as_deref(), now).write else { break };
                     shared.write(&json, cas);
                 }
             }
@@ -517,25 +521,25 @@ proptest! {
         for (worker, _) in &workers {
             prop_assert_eq!(worker.record(), known.as_ref());
         }
-        let standing = shared.value.as_deref().and_then(|bytes| Record::parse(bytes).ok());
-        prop_assert_eq!(standing, known);
+        let stored = shared.value.as_deref().and_then(|bytes| Record::parse(bytes).ok());
+        prop_assert_eq!(stored, known);
     }
 
-    /// What a worker knows never moves down, whatever stands in shared data.
+    /// The epoch of a view never decreases, whatever shared data contains.
     #[test]
-    fn knowledge_is_monotonic(values in prop::collection::vec("(\\{\"epoch\":[1-9],\"mode\":\"(reload|off)\",\"started_ms\":[1-9]\\}|[a-z{}:\"]{0,12})", 1..40)) {
-        let mut worker = Worker::default();
+    fn the_epoch_of_a_view_never_decreases(values in prop::collection::vec("(\\{\"epoch\":[1-9],\"mode\":\"(reload|off)\",\"started_ms\":[1-9]\\}|[a-z{}:\"]{0,12})", 1..40)) {
+        let mut worker = DrainView::default();
         let mut epoch = None;
         for (now, value) in values.iter().enumerate() {
-            worker.look(Some(value.as_bytes()), now as u64);
+            worker.merge(Some(value.as_bytes()), now as u64);
             let next = worker.record().map(|record| record.epoch);
             prop_assert!(next >= epoch);
             epoch = next;
         }
     }
 
-    /// Clients that keep sending requests, and reconnect when they are told to: no connection is told twice in an epoch, old ones are told
-    /// within the window, new ones never.
+    /// Clients send requests continuously and reconnect after a close. A drain closes no connection twice, closes
+    /// old ones within the window, and new ones never.
     #[test]
     fn each_connection_closes_at_most_once_in_an_epoch(
         seed in any::<u64>(),
@@ -543,37 +547,36 @@ proptest! {
         epoch in 1..1_000_u64,
         clients in 1..60_usize,
     ) {
-        let mut worker = Worker::default();
+        let mut worker = DrainView::default();
         let mut next = 0_u64;
         let mut connections: Vec<u64> = (0..clients).map(|_| { next += 1 + seed % 3; next }).collect();
         let before = connections.clone();
         for connection in &connections {
-            worker.saw(*connection);
+            worker.observe_connection(*connection);
         }
         let reload = record(epoch, "reload", 1_000, window_ms, "");
-        let mut told = Vec::new();
+        let mut closed = Vec::new();
         for now in (500..8_000).step_by(50) {
             if now >= 1_000 {
-                worker.look(Some(reload.to_json().as_bytes()), now);
+                worker.merge(Some(reload.to_json().as_bytes()), now);
             }
             for connection in &mut connections {
-                worker.saw(*connection);
+                worker.observe_connection(*connection);
                 if closes(&worker, *connection, now) {
                     prop_assert!((1_000..=1_050 + window_ms).contains(&now));
-                    told.push(*connection);
+                    closed.push(*connection);
                     next += 1;
                     *connection = next;
                 }
             }
         }
-        told.sort_unstable();
-        prop_assert_eq!(told, before);
+        closed.sort_unstable();
+        prop_assert_eq!(closed, before);
     }
 
-    /// Bytes of any kind are a record or an error.
     #[test]
-    fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_a_record_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Record::parse(&bytes);
-        let _ = Worker::default().exchange_watermark(Some(&bytes));
+        let _ = DrainView::default().exchange_watermark(Some(&bytes));
     }
 }

@@ -1,0 +1,81 @@
+//! How a tick ends streams from outside of their callbacks: with a reply if the response has not begun, or with
+//! a reset.
+
+use crate::host::{Host, HostError, log_refusal};
+use crate::idle_timers::Expired;
+use crate::reason::Reason;
+use crate::reply::LocalReply;
+use crate::vm::{PluginId, StreamOwner, Vm};
+
+/// The streams that one tick ends for one cause. Envoy performs what a callback requested after the callback, each
+/// reply within the one before. Some hundred of them exhaust its stack and end the whole VM.
+pub(crate) const MAX_ENDINGS: usize = 32;
+
+/// The end of a stream that a tick has decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    context: u32,
+    /// `None` if the response has begun, so that the stream can only be reset.
+    reply: Option<LocalReply>,
+}
+
+impl Ending {
+    pub(crate) fn reply(context: u32, reply: LocalReply) -> Self {
+        Self { context, reply: Some(reply) }
+    }
+
+    /// Carries it out. The host may call back into the stream before this returns.
+    pub fn carry_out(&self, host: &mut impl Host) {
+        let (result, what) = match &self.reply {
+            Some(reply) => (reply.send_to(host, self.context), "local reply"),
+            None => (host.reset(self.context), "reset"),
+        };
+        // Only the host knows whether the stream still exists.
+        if result != Err(HostError::NoStream) {
+            log_refusal(host, result, what);
+        }
+    }
+}
+
+impl Vm {
+    /// A tick at `now`: ends streams that were idle for too long, and streams that a drain cuts. Also returns
+    /// whether more streams may be due.
+    pub(crate) fn end_streams(
+        &mut self,
+        plugin: PluginId,
+        now: Option<u64>,
+    ) -> (Vec<Ending>, bool) {
+        let timers = self.timers.of_mut(plugin);
+        let mut expired = timers.expire(now, MAX_ENDINGS);
+        let drain = &self.drain;
+        let is_due = |connection: u64, owner: &StreamOwner| {
+            let route = owner.route.and_then(|index| owner.config.rules.route_name(index));
+            drain.closes(connection, route, || now)
+        };
+        let is_due = drain.active().map(|_| is_due);
+        expired.extend(timers.cut(is_due, MAX_ENDINGS - expired.len()));
+        for Expired { reason, owner, .. } in &expired {
+            self.metrics.count_failure(owner.config.slot(owner.route), *reason);
+        }
+        let has_more = expired.len() == MAX_ENDINGS;
+        (expired.into_iter().map(ending).collect(), has_more)
+    }
+}
+
+fn ending(expired: Expired<StreamOwner>) -> Ending {
+    let Expired { context, reason, has_response, owner } = expired;
+    if has_response {
+        return Ending { context, reply: None };
+    }
+    let rules = &owner.config.rules;
+    let timeouts = rules.policy(owner.route).idle_timeouts;
+    let (timeout, direction) = match reason {
+        Reason::SendTimeout => (timeouts.send, "to"),
+        _ => (timeouts.read, "from"),
+    };
+    let plain = || {
+        let timeout = timeout.map_or_else(String::new, |timeout| timeout.to_string());
+        format!("{}: no data {direction} the upstream for {timeout}\n", reason.word())
+    };
+    Ending::reply(context, rules.error_reply(owner.route, &owner.error_context, reason, 504, plain))
+}

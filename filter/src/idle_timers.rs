@@ -1,0 +1,349 @@
+//! The idle timeouts of streams, and the streams that a drain may cut: everything that a tick has to check.
+//!
+//! A chunk must cost next to nothing, and a VM may have 100,000 such streams. So a chunk is one assignment: the
+//! time when the stream will have been idle for too long, read from the clock of the ticks and not from the
+//! host's. A tick compares one number for each stream, in one array from front to back. A timing wheel would
+//! check fewer streams, but it has to unlink and link them one by one, and checks most of them in one tick when
+//! they started together. `cargo bench` compares both.
+
+use std::cmp::Ordering;
+
+use slab::Slab;
+
+use crate::config::Span;
+use crate::cut::Cut;
+use crate::policy::IdleTimeouts;
+use crate::reason::Reason;
+use crate::rules::TICKS_PER_REFRESH;
+
+/// The due time of a timer that does not run.
+const NEVER: u64 = u64::MAX;
+
+/// What a stream waits for after its request headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The response: the request is complete.
+    Response,
+    /// The next chunk of an upload that is streamed.
+    Upload,
+    /// The end of an upload that the filter buffers. No timer runs.
+    Buffering,
+}
+
+/// What the idle timeouts have to know of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseKind {
+    /// It has no declared length, or the filter buffers it.
+    Unbounded,
+    /// It has a declared length and is streamed; its first so many bytes are watched. A proxy whose client reads
+    /// slowly stops reading from the upstream, and no filter can see that. Beyond the proxy's buffers, a pause
+    /// may be the client's.
+    Sized(u64),
+    /// Both directions stay open until one side closes.
+    Tunnel,
+}
+
+/// A stream among those that a tick checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerId(usize);
+
+/// A stream that a tick ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired<T> {
+    /// The context of the stream.
+    pub context: u32,
+    /// Why it ends.
+    pub reason: Reason,
+    /// Whether its response has begun, so that it can only be reset.
+    pub has_response: bool,
+    /// What was stored with the stream when it started.
+    pub owner: T,
+}
+
+/// The streams of one plugin in one VM.
+#[derive(Debug)]
+pub struct IdleTimers<T> {
+    clock: Clock,
+    /// When the first of a stream's timers expires. Apart from the entries, because every tick reads all of it.
+    due: Vec<u64>,
+    entries: Slab<Entry<T>>,
+    /// The number of streams that a drain may cut.
+    cuttable: usize,
+    /// Whether a drain has begun to cut some of them.
+    has_pending_cuts: bool,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    context: u32,
+    timeouts: IdleTimeouts,
+    read_due: u64,
+    send_due: u64,
+    phase: Phase,
+    /// The filter buffers the upload, so the upstream is not late.
+    is_buffering: bool,
+    /// How much more of a response with a declared length is watched, in bytes.
+    watched: Option<u64>,
+    /// Why the filter ended the stream, if it did.
+    end_reason: Option<Reason>,
+    cut: Option<Box<Cut>>,
+    owner: T,
+}
+
+impl<T> Entry<T> {
+    /// Which timer expires first. If a chunk of the upload was the last that moved, the next one is missing.
+    fn first_due(&self) -> Reason {
+        match self.send_due.cmp(&self.read_due) {
+            Ordering::Less => Reason::SendTimeout,
+            Ordering::Equal if self.phase != Phase::Tunnel => Reason::SendTimeout,
+            Ordering::Equal | Ordering::Greater => Reason::ReadTimeout,
+        }
+    }
+
+    /// When the upstream will have been idle for too long.
+    fn next_read_due(&self, clock: &Clock) -> u64 {
+        let is_watched = !self.is_buffering && self.watched != Some(0);
+        clock.due(self.timeouts.read.filter(|_| is_watched))
+    }
+
+    fn due(&self) -> u64 {
+        self.read_due.min(self.send_due)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The response has not begun.
+    Request,
+    Response,
+    /// Bytes in one direction restart the timers of both.
+    Tunnel,
+}
+
+/// The time of the ticks, in milliseconds.
+///
+/// At most twice a period counts between two ticks. A worker that is suspended reads nothing, so no stream was
+/// idle; and a system clock that is set must not end every stream.
+#[derive(Debug, Default)]
+struct Clock {
+    now_ms: u64,
+    wall_ms: Option<u64>,
+    /// Twice a period: the longest time to the next tick.
+    reach_ms: u64,
+}
+
+impl Clock {
+    fn tick(&mut self, wall_ms: Option<u64>) {
+        let passed =
+            self.wall_ms.zip(wall_ms).map_or(0, |(before, now)| now.saturating_sub(before));
+        self.now_ms += passed.min(self.reach_ms);
+        self.wall_ms = wall_ms;
+    }
+
+    const fn refresh_ms(&self) -> u64 {
+        self.reach_ms / 2 * TICKS_PER_REFRESH
+    }
+
+    /// When a timeout expires that starts before the next tick: never early, whenever it starts.
+    fn due(&self, timeout: Option<Span>) -> u64 {
+        timeout.map_or(NEVER, |timeout| self.now_ms + self.reach_ms + timeout.as_millis())
+    }
+}
+
+impl<T> Default for IdleTimers<T> {
+    fn default() -> Self {
+        Self {
+            clock: Clock::default(),
+            due: Vec::new(),
+            entries: Slab::new(),
+            cuttable: 0,
+            has_pending_cuts: false,
+        }
+    }
+}
+
+impl<T: Clone> IdleTimers<T> {
+    /// Sets the period of the ticks. `wall_ms` is the host's clock, in milliseconds from any start.
+    pub fn set_tick_period(&mut self, period: Span, wall_ms: Option<u64>) {
+        self.clock.tick(wall_ms);
+        self.clock.reach_ms = 2 * period.as_millis();
+    }
+
+    /// Adds a stream whose request headers have passed.
+    pub fn start(
+        &mut self,
+        context: u32,
+        timeouts: IdleTimeouts,
+        waits_for: WaitsFor,
+        owner: T,
+    ) -> TimerId {
+        let index = self.entries.insert(Entry {
+            context,
+            timeouts,
+            read_due: NEVER,
+            send_due: NEVER,
+            phase: Phase::Request,
+            is_buffering: waits_for == WaitsFor::Buffering,
+            watched: None,
+            end_reason: None,
+            cut: None,
+            owner,
+        });
+        if index == self.due.len() {
+            self.due.push(NEVER);
+        }
+        let id = TimerId(index);
+        match waits_for {
+            WaitsFor::Response => {
+                self.update(id, |entry, clock| entry.read_due = entry.next_read_due(clock));
+            }
+            WaitsFor::Upload => self.upload_chunk(id),
+            WaitsFor::Buffering => {}
+        }
+        id
+    }
+
+    /// A chunk of the upload passed. A response that has begun may have waited for it.
+    pub fn upload_chunk(&mut self, id: TimerId) {
+        self.update(id, |entry, clock| {
+            entry.is_buffering = false;
+            entry.send_due = clock.due(entry.timeouts.send);
+            if entry.phase != Phase::Request {
+                entry.read_due = entry.next_read_due(clock);
+            }
+        });
+    }
+
+    /// The end of the upload passed. Now the stream waits for the upstream.
+    pub fn upload_complete(&mut self, id: TimerId) {
+        self.update(id, |entry, clock| {
+            entry.is_buffering = false;
+            entry.timeouts.send = None;
+            entry.send_due = NEVER;
+            entry.read_due = entry.next_read_due(clock);
+        });
+    }
+
+    /// The response headers arrived.
+    pub fn response_started(&mut self, id: TimerId, kind: ResponseKind) {
+        let entry = &mut self.entries[id.0];
+        entry.phase = match kind {
+            ResponseKind::Tunnel => Phase::Tunnel,
+            ResponseKind::Unbounded | ResponseKind::Sized(_) => Phase::Response,
+        };
+        entry.watched = match kind {
+            ResponseKind::Sized(bytes) => Some(bytes),
+            ResponseKind::Unbounded | ResponseKind::Tunnel => None,
+        };
+        self.response_chunk(id, 0);
+    }
+
+    /// A chunk of the response arrived, with so many bytes.
+    pub fn response_chunk(&mut self, id: TimerId, bytes: usize) {
+        self.update(id, |entry, clock| {
+            entry.watched = entry.watched.map(|left| left.saturating_sub(bytes as u64));
+            entry.read_due = entry.next_read_due(clock);
+            if entry.phase == Phase::Tunnel {
+                entry.send_due = clock.due(entry.timeouts.send);
+            }
+        });
+    }
+
+    /// The response is complete. No timer runs any more.
+    pub fn response_complete(&mut self, id: TimerId) {
+        self.update(id, |entry, _| {
+            entry.timeouts = IdleTimeouts::default();
+            (entry.read_due, entry.send_due) = (NEVER, NEVER);
+        });
+        self.forbid_cut(id);
+    }
+
+    /// Lets a drain cut the stream.
+    pub fn allow_cut(&mut self, id: TimerId, cut: Cut) {
+        if self.entries[id.0].cut.replace(Box::new(cut)).is_none() {
+            self.cuttable += 1;
+        }
+    }
+
+    /// The cut of a stream that a drain may cut.
+    pub fn cut_mut(&mut self, id: TimerId) -> Option<&mut Cut> {
+        self.entries[id.0].cut.as_deref_mut()
+    }
+
+    fn forbid_cut(&mut self, id: TimerId) {
+        if self.entries[id.0].cut.take().is_some() {
+            self.cuttable -= 1;
+        }
+    }
+
+    /// Why the filter ended the stream, if it did.
+    pub fn end_reason(&self, id: TimerId) -> Option<Reason> {
+        self.entries[id.0].end_reason
+    }
+
+    /// Removes a stream that has ended.
+    pub fn remove(&mut self, id: TimerId) {
+        self.forbid_cut(id);
+        self.due[id.0] = NEVER;
+        self.entries.remove(id.0);
+    }
+
+    /// A tick: returns the streams that were idle for too long, at most `limit` of them. Each stream is returned
+    /// once, by this tick or a later one.
+    pub fn expire(&mut self, wall_ms: Option<u64>, limit: usize) -> Vec<Expired<T>> {
+        self.clock.tick(wall_ms);
+        let now = self.clock.now_ms;
+        let idle = self.due.iter().enumerate().filter(|(_, due)| **due <= now);
+        let idle: Vec<usize> = idle.map(|(index, _)| index).take(limit).collect();
+        let expired = idle.into_iter().map(|index| {
+            let reason = self.entries[index].first_due();
+            self.end(index, reason)
+        });
+        expired.collect()
+    }
+
+    /// A tick during a drain: returns the streams that it cuts now, at most `limit` of them. `is_due` decides
+    /// whether a stream's connection is due to close. Without a drain (`None`), cuts that have begun are
+    /// finished or taken back.
+    pub fn cut(
+        &mut self,
+        is_due: Option<impl Fn(u64, &T) -> bool>,
+        limit: usize,
+    ) -> Vec<Expired<T>> {
+        if self.cuttable == 0 || (is_due.is_none() && !self.has_pending_cuts) {
+            return Vec::new();
+        }
+        let (now, linger) = (self.clock.now_ms, self.clock.refresh_ms());
+        let mut ready = Vec::new();
+        self.has_pending_cuts = false;
+        for (index, entry) in &mut self.entries {
+            let Some(cut) = &mut entry.cut else { continue };
+            let owner = &entry.owner;
+            let is_due = |connection| is_due.as_ref().is_some_and(|due| due(connection, owner));
+            if cut.tick(now, linger, is_due) && ready.len() < limit {
+                ready.push(index);
+            }
+            self.has_pending_cuts |= !cut.is_open();
+        }
+        ready.into_iter().map(|index| self.end(index, Reason::DrainCut)).collect()
+    }
+
+    fn end(&mut self, index: usize, reason: Reason) -> Expired<T> {
+        let entry = &mut self.entries[index];
+        entry.end_reason = Some(reason);
+        (entry.read_due, entry.send_due) = (NEVER, NEVER);
+        self.due[index] = NEVER;
+        let (context, owner) = (entry.context, entry.owner.clone());
+        let has_response = entry.phase != Phase::Request;
+        self.forbid_cut(TimerId(index));
+        Expired { context, reason, has_response, owner }
+    }
+
+    fn update(&mut self, id: TimerId, update: impl FnOnce(&mut Entry<T>, &Clock)) {
+        let entry = &mut self.entries[id.0];
+        if entry.end_reason.is_none() {
+            update(entry, &self.clock);
+            self.due[id.0] = entry.due();
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The request: which policy applies, which headers change, whether the body is buffered, and which requests the
+//! filter replies to itself.
+
+use crate::admin::{self, AdminRequest, MAX_BODY};
+use crate::buffering::{self, RequestBody};
+use crate::drain::{Command, CommandOutcome, RecordError};
+use crate::error_pages::ErrorContext;
+use crate::health;
+use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, property};
+use crate::idle_timers::{IdleTimers, WaitsFor};
+use crate::metrics::{General, PerRoute};
+use crate::plugin::PluginConfig;
+use crate::reason::Reason;
+use crate::reply::LocalReply;
+use crate::request::RequestView;
+use crate::reserved_headers;
+use crate::rules::Rules;
+use crate::state::State;
+use crate::vm::{StreamOwner, Vm};
+
+use super::{Action, BodyState, Stream};
+
+/// The decision on request headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestDecision<'r> {
+    /// The position of the route; `None` selects the defaults.
+    pub route: Option<usize>,
+    /// What a later error reply has to know about the request.
+    pub error_context: ErrorContext,
+    /// The headers to remove.
+    pub remove: Vec<String>,
+    /// The headers to set.
+    pub set: &'r [(&'static str, String)],
+    /// Whether the body is buffered.
+    pub buffers_body: bool,
+    /// The local reply, if the request does not go to the upstream.
+    pub reply: Option<LocalReply>,
+}
+
+/// Decides on request headers. `end_of_stream`: the request has no body.
+pub fn decide_request<'r>(
+    rules: &'r Rules,
+    request: &RequestView<'_>,
+    end_of_stream: bool,
+) -> RequestDecision<'r> {
+    let route = rules.match_route(request);
+    let policy = rules.policy(route);
+    let error_context = ErrorContext::new(request, rules.error_pages.as_ref());
+    let set = policy.request_headers();
+    let remove = if request.has_reserved_headers { reserved_in(request, set) } else { Vec::new() };
+    let (buffers_body, reply) = match buffering::request_body(policy, request, end_of_stream) {
+        RequestBody::Stream => (false, None),
+        RequestBody::Buffer => (true, None),
+        RequestBody::TooLarge { declared } => {
+            let plain = || {
+                let limit = policy.max_bytes;
+                format!("the request body has {declared} bytes; at most {limit} are accepted\n")
+            };
+            let reason = Reason::BodyTooLarge;
+            let reply = rules.error_reply(route, &error_context, reason, 413, plain);
+            (false, Some(reply))
+        }
+    };
+    RequestDecision { route, error_context, remove, set, buffers_body, reply }
+}
+
+/// The reserved headers of a request that the filter does not overwrite.
+fn reserved_in(request: &RequestView<'_>, set: &[(&str, String)]) -> Vec<String> {
+    let mut names = Vec::new();
+    for (name, _) in request.headers.iter().filter(|(name, _)| reserved_headers::is_reserved(name))
+    {
+        if !set.iter().any(|(set, _)| set == name) && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+impl Stream {
+    /// The request headers arrived. `end_of_stream`: the request has no body.
+    pub fn on_request_headers(
+        &mut self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        end_of_stream: bool,
+    ) -> Action {
+        let Some(config) = self.config.clone() else { return Action::Continue };
+        let rules = &config.rules;
+        let headers = host.headers(HeaderMap::Request).unwrap_or_default();
+        #[cfg(feature = "crash")]
+        assert!(headers.iter().all(|(name, _)| name != "x-crash"), "a test requests a crash");
+        let mut request = RequestView::new(&headers);
+        self.connection = rules.drain.as_ref().and_then(|_| connection_id(host));
+        if let Some(connection) = self.connection {
+            vm.drain.observe_connection(connection);
+        }
+        if self.is_for_filter(vm, host, &config, &request, end_of_stream) {
+            self.is_local_reply = true;
+            return Action::Pause;
+        }
+        let route_name =
+            rules.needs_route_name().then(|| property(host, &["xds", "route_name"])).flatten();
+        let policy = rules.needs_metadata_policy().then(|| metadata_policy(host)).flatten();
+        request.route_name = route_name.as_deref();
+        request.policy = policy.as_deref();
+
+        let decision = decide_request(rules, &request, end_of_stream);
+        self.route = decision.route;
+        self.error_context = decision.error_context;
+        self.is_connect = request.method == b"CONNECT";
+        self.is_head = request.method == b"HEAD";
+        self.requests_tunnel = request.opens_tunnel;
+        self.buffers_request = decision.buffers_body;
+        if self.buffers_request {
+            self.request_body = BodyState::Buffering;
+        }
+        self.reason = decision.reply.as_ref().map(|_| Reason::BodyTooLarge);
+        self.count_request(vm, &config);
+        self.report_request(host, &config);
+        if let Some(reply) = decision.reply {
+            self.is_local_reply = true;
+            send(host, &reply);
+            return Action::Pause;
+        }
+        self.start_timer(vm, &config, end_of_stream);
+        for name in &decision.remove {
+            let removed = host.remove_header(HeaderMap::Request, name);
+            log_refusal(host, removed, name);
+        }
+        for (name, value) in decision.set {
+            let set = host.set_header(HeaderMap::Request, name, value);
+            log_refusal(host, set, name);
+        }
+        Action::Continue
+    }
+
+    fn count_request(&mut self, vm: &mut Vm, config: &PluginConfig) {
+        let slot = config.slot(self.route);
+        self.is_counted = true;
+        vm.in_flight += 1;
+        vm.metrics.count(slot, PerRoute::Requests);
+        if let Some(reason) = self.reason {
+            vm.metrics.count_failure(slot, reason);
+        }
+        if self.buffers_request {
+            vm.metrics.count(slot, PerRoute::RequestBuffered);
+        }
+    }
+
+    fn start_timer(
+        &mut self,
+        vm: &mut Vm,
+        config: &std::sync::Arc<PluginConfig>,
+        end_of_stream: bool,
+    ) {
+        let policy = self.policy(&config.rules);
+        if !policy.watches_streams() {
+            return;
+        }
+        let waits_for = match self.request_body {
+            BodyState::Buffering => WaitsFor::Buffering,
+            BodyState::Streaming if end_of_stream || self.requests_tunnel => WaitsFor::Response,
+            BodyState::Streaming => WaitsFor::Upload,
+        };
+        let owner = StreamOwner {
+            config: config.clone(),
+            route: self.route,
+            error_context: self.error_context.clone(),
+        };
+        let timers = vm.timers.of_mut(self.plugin);
+        self.timer = Some(timers.start(self.context, policy.idle_timeouts, waits_for, owner));
+    }
+
+    /// Handles a health check or an admin request. Returns whether it is one; then the filter has replied, or
+    /// awaits the body.
+    fn is_for_filter(
+        &mut self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        config: &PluginConfig,
+        request: &RequestView<'_>,
+        end_of_stream: bool,
+    ) -> bool {
+        let rules = &config.rules;
+        let reply = if let Some(status) = health::status(rules, &vm.drain, request) {
+            with_state(vm, host, config, |state, _| health::reply(status, state))
+        } else {
+            match admin::parse(rules, request, end_of_stream) {
+                None => return false,
+                Some(AdminRequest::ReadState) => with_state(vm, host, config, admin::state_reply),
+                Some(AdminRequest::Command(command)) => apply(vm, host, config, command),
+                Some(AdminRequest::TooLarge) => admin::too_large_reply(),
+                Some(AdminRequest::AwaitBody) => {
+                    self.awaits_command = true;
+                    if let Some(now) = now_ms(host) {
+                        vm.pending_commands.add(self.context, now);
+                    }
+                    return true;
+                }
+            }
+        };
+        send(host, &reply);
+        true
+    }
+
+    /// A chunk or the end of the request body arrived. `buffered` bytes are in the host's buffer.
+    pub fn on_request_body(
+        &mut self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        buffered: usize,
+        end_of_stream: bool,
+    ) -> Action {
+        let Some(config) = self.config.clone() else { return Action::Continue };
+        if self.awaits_command {
+            self.on_command_body(vm, host, &config, buffered, end_of_stream);
+            return Action::Pause;
+        }
+        let max_bytes = self.policy(&config.rules).max_bytes;
+        let action = self.request_body.chunk(max_bytes, buffered, end_of_stream);
+        // Envoy begins the body of an upgrade with an empty chunk, long before its client may send anything.
+        if action == Action::Continue && (buffered > 0 || end_of_stream) {
+            self.with_timer(vm, |timers, timer| match end_of_stream {
+                true => timers.upload_complete(timer),
+                false => timers.upload_chunk(timer),
+            });
+        }
+        action
+    }
+
+    /// The trailers of the request arrived, and with them its end.
+    pub fn on_request_trailers(&mut self, vm: &mut Vm, host: &mut impl Host) -> Action {
+        let Some(config) = self.config.clone() else { return Action::Continue };
+        if self.awaits_command {
+            self.on_command_body(vm, host, &config, MAX_BODY, true);
+            return Action::Pause;
+        }
+        self.with_timer(vm, IdleTimers::upload_complete);
+        Action::Continue
+    }
+
+    /// A part or the end of a command arrived. At most `buffered` bytes of it are in the host's buffer.
+    fn on_command_body(
+        &mut self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        config: &PluginConfig,
+        buffered: usize,
+        end_of_stream: bool,
+    ) {
+        let reply = if buffered > MAX_BODY {
+            admin::too_large_reply()
+        } else if end_of_stream {
+            let body = host.buffer(Buffer::RequestBody, 0, buffered).unwrap_or_default();
+            apply(vm, host, config, Command::parse_strict(&body))
+        } else {
+            return;
+        };
+        self.stop_waiting(vm);
+        send(host, &reply);
+    }
+
+    pub(super) fn stop_waiting(&mut self, vm: &mut Vm) {
+        if std::mem::replace(&mut self.awaits_command, false) {
+            vm.pending_commands.remove(self.context);
+        }
+    }
+}
+
+/// Applies a command and returns the reply to it.
+fn apply(
+    vm: &mut Vm,
+    host: &mut impl Host,
+    config: &PluginConfig,
+    command: Result<Command, RecordError>,
+) -> LocalReply {
+    let rules = &config.rules;
+    let command = match command {
+        Ok(command) => command,
+        Err(error) => return admin::invalid_reply(&error),
+    };
+    let outcome = match rules.unknown_route(command.routes.as_deref()) {
+        Some(name) => CommandOutcome::UnknownRoute(name.to_owned()),
+        None => vm.apply_command(host, &command, rules),
+    };
+    if outcome == CommandOutcome::InForce {
+        vm.metrics.add(General::AdminCommands, 1);
+    }
+    with_state(vm, host, config, |state, closed| admin::command_reply(&outcome, state, closed))
+}
+
+fn with_state<H: Host>(
+    vm: &mut Vm,
+    host: &mut H,
+    config: &PluginConfig,
+    reply: impl FnOnce(&State<'_>, u64) -> LocalReply,
+) -> LocalReply {
+    let tick_ms = config.rules.refresh().as_millis();
+    vm.with_state(host, &config.instance, tick_ms, reply)
+}
+
+pub(super) fn send(host: &mut impl Host, reply: &LocalReply) {
+    let sent = reply.send(host);
+    log_refusal(host, sent, "local reply");
+}
+
+/// Envoy has connection ids of 8 bytes, least significant first. With a host that has none, drains close no
+/// connection.
+fn connection_id(host: &mut impl Host) -> Option<u64> {
+    Some(u64::from_le_bytes(property(host, &["connection", "id"])?.try_into().ok()?))
+}
+
+/// The policy in the metadata of the proxy's route, or else of its virtual host.
+fn metadata_policy(host: &mut impl Host) -> Option<Vec<u8>> {
+    let mut of = |part: &str| property(host, &["xds", part, "filter_metadata", "sluice", "policy"]);
+    of("route_metadata").or_else(|| of("virtual_host_metadata"))
+}

@@ -1,0 +1,315 @@
+//! The response: the upstream's or a local reply; buffered or streamed; the last on its connection or not; one that a
+//! drain may cut or not.
+
+use crate::buffering::{self, ACCEL, ResponseView};
+use crate::config::BufferingMode;
+use crate::cut::{ChunkPart, Cut, Framing};
+use crate::error_pages::Failure;
+use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, property};
+use crate::idle_timers::{IdleTimers, ResponseKind};
+use crate::metrics::{General, PerRoute};
+use crate::plugin::{PluginConfig, parse_status};
+use crate::reason::Reason;
+use crate::reply::LocalReply;
+use crate::reserved_headers::MARKER;
+use crate::rules::Rules;
+use crate::vm::Vm;
+
+use super::request::send;
+use super::{Action, BodyState, Stream};
+
+/// The decision on response headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ResponseDecision {
+    /// Set `x-accel-buffering: no`, for the proxies in front.
+    pub disable_buffering: bool,
+    /// Remove a drain marker from the upstream.
+    pub remove_marker: bool,
+    /// Close the connection after this response.
+    pub close: bool,
+    /// Buffer the body.
+    pub buffer: bool,
+    /// Both directions stay open until one side closes.
+    pub tunnel: bool,
+    /// A drain may cut the response at these boundaries.
+    pub cut: Option<Framing>,
+}
+
+impl Stream {
+    /// The response headers arrived. `end_of_stream`: the response has no body.
+    pub fn on_response_headers(
+        &mut self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        end_of_stream: bool,
+    ) -> Action {
+        let Some(config) = self.config.clone() else { return Action::Continue };
+        if let Some(page) = self.replace_error_body(vm, host, &config, end_of_stream) {
+            send(host, &page);
+            return Action::Pause;
+        }
+        let rules = &config.rules;
+        let is_due = self.connection.is_some_and(|connection| {
+            let route = self.route.and_then(|index| rules.route_name(index));
+            vm.drain.closes(connection, route, || now_ms(host))
+        });
+        let closes = is_due && (config.uses_marker || is_http_1(host));
+        let headers = self
+            .needs_response_headers(rules, closes)
+            .then(|| host.headers(HeaderMap::Response).unwrap_or_default());
+        let view = headers.as_deref().map(ResponseView::new);
+        if view.as_ref().is_some_and(ResponseView::is_interim) {
+            return Action::Continue;
+        }
+        let decision = self.decide_response(rules, view.as_ref(), end_of_stream, closes);
+        self.response_body =
+            if decision.buffer { BodyState::Buffering } else { BodyState::Streaming };
+        self.is_complete = end_of_stream;
+        self.is_tunnel = decision.tunnel;
+        self.update_timer(vm, host, rules, &decision, end_of_stream);
+        self.change_headers(host, &config, &decision);
+        self.count_response(vm, &config, &decision);
+        self.report_response(vm, host, &config, decision);
+        Action::Continue
+    }
+
+    /// Whether a decision depends on the response headers. `closes`: the connection is due to close.
+    fn needs_response_headers(&self, rules: &Rules, closes: bool) -> bool {
+        let policy = self.policy(rules);
+        let may_buffer =
+            matches!(policy.response_buffering, Some(BufferingMode::On | BufferingMode::Auto));
+        let may_be_tunnel =
+            self.requests_tunnel && (policy.idle_timeouts.any() || rules.wants_failure_reason());
+        closes || (!self.is_local_reply && (may_buffer || may_be_tunnel || self.allows_cut(rules)))
+    }
+
+    fn allows_cut(&self, rules: &Rules) -> bool {
+        self.connection.is_some() && self.policy(rules).cut_on_drain
+    }
+
+    /// `view` is `None` if no decision depends on the headers.
+    fn decide_response(
+        &self,
+        rules: &Rules,
+        view: Option<&ResponseView<'_>>,
+        end_of_stream: bool,
+        closes: bool,
+    ) -> ResponseDecision {
+        let policy = self.policy(rules);
+        let tunnel = view.is_some_and(|view| self.opens_tunnel(view));
+        // A tunnel or an upgraded connection has only begun with its response.
+        let completes = view.is_some_and(|view| view.status >= 200) && !tunnel;
+        let upstream = view.filter(|_| !self.is_local_reply);
+        let has_no_body = self.is_head || self.is_connect || end_of_stream;
+        ResponseDecision {
+            disable_buffering: !self.is_local_reply
+                && policy.response_buffering == Some(BufferingMode::Off),
+            // If the headers were not read, removing a missing marker costs less than reading.
+            remove_marker: rules.drain.is_some() && view.is_none_or(|view| view.has_drain_marker),
+            close: closes && completes,
+            buffer: upstream
+                .is_some_and(|view| buffering::buffers_response(policy, view, has_no_body)),
+            tunnel,
+            cut: upstream
+                .filter(|_| !end_of_stream && self.allows_cut(rules))
+                .and_then(buffering::framing),
+        }
+    }
+
+    fn opens_tunnel(&self, view: &ResponseView<'_>) -> bool {
+        view.status == 101 || (self.is_connect && (200..300).contains(&view.status))
+    }
+
+    /// Finds out whether the response is an error of the filter or the proxy. If the operator has a page for it,
+    /// the page replaces the body. A response without a body has none to replace: then returns the page, to be
+    /// sent as a local reply.
+    fn replace_error_body(
+        &mut self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        config: &PluginConfig,
+        end_of_stream: bool,
+    ) -> Option<LocalReply> {
+        if let Some(reason) = self.timer_reason(vm) {
+            self.reason = Some(reason);
+            self.is_local_reply = true;
+        }
+        if self.is_local_reply || !config.rules.wants_failure_reason() {
+            return None;
+        }
+        self.reason = Self::proxy_reason(host);
+        let reason = self.reason?;
+        self.count_failure(vm, config, reason);
+        let status = host.header(HeaderMap::Response, ":status").ok()??;
+        let status = parse_status(&status)?;
+        self.is_local_reply = true;
+        let page = self.proxy_error_page(&config.rules, reason, status)?;
+        if end_of_stream && !self.is_head {
+            return Some(page);
+        }
+        // A compressor between the proxy's reply and this filter prepared the headers for the replaced body.
+        let removed = host.remove_header(HeaderMap::Response, "content-encoding");
+        log_refusal(host, removed, "content-encoding");
+        set_response_header(host, "content-type", &page.content_type);
+        set_response_header(host, "content-length", &page.body.len().to_string());
+        self.page = Some(page.body);
+        None
+    }
+
+    /// The page for an error of the proxy. The proxy's own reply already fits a gRPC client.
+    fn proxy_error_page(&self, rules: &Rules, reason: Reason, status: u16) -> Option<LocalReply> {
+        if self.error_context.is_grpc {
+            return None;
+        }
+        let failure = Failure { reason, status, route: rules.metric_name(self.route) };
+        rules.error_pages.as_ref()?.page(&failure, &self.error_context)
+    }
+
+    fn update_timer(
+        &self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        rules: &Rules,
+        decision: &ResponseDecision,
+        end_of_stream: bool,
+    ) {
+        if self.timer.is_none() {
+            return;
+        }
+        // While the filter buffers the body, the upstream does not wait for the client.
+        let kind = if decision.tunnel {
+            ResponseKind::Tunnel
+        } else if !end_of_stream && !decision.buffer && has_content_length(host) {
+            ResponseKind::Sized(self.policy(rules).max_bytes)
+        } else {
+            ResponseKind::Unbounded
+        };
+        self.with_timer(vm, |timers, timer| {
+            timers.response_started(timer, kind);
+            if let Some((framing, connection)) = decision.cut.zip(self.connection) {
+                timers.allow_cut(timer, Cut::new(connection, framing));
+            }
+            if end_of_stream {
+                timers.response_complete(timer);
+            }
+        });
+    }
+
+    fn change_headers(
+        &mut self,
+        host: &mut impl Host,
+        config: &PluginConfig,
+        decision: &ResponseDecision,
+    ) {
+        if decision.disable_buffering {
+            set_response_header(host, ACCEL, "no");
+        }
+        if decision.remove_marker {
+            let removed = host.remove_header(HeaderMap::Response, MARKER);
+            log_refusal(host, removed, MARKER);
+        }
+        if decision.close {
+            self.has_marker = config.uses_marker;
+            let name = if config.uses_marker { MARKER } else { "connection" };
+            set_response_header(host, name, "close");
+        }
+    }
+
+    fn count_response(&self, vm: &mut Vm, config: &PluginConfig, decision: &ResponseDecision) {
+        let slot = config.slot(self.route);
+        // An operator who reads the state of a drain through the filter must not change its count.
+        if decision.close && self.is_counted {
+            vm.metrics.add(General::DrainClosed, 1);
+            vm.metrics.count(slot, PerRoute::DrainClosed);
+        }
+        if decision.buffer {
+            vm.metrics.count(slot, PerRoute::Buffered);
+        }
+    }
+
+    /// A chunk or the end of the response body arrived. `buffered` bytes are in the host's buffer.
+    pub fn on_response_body(
+        &mut self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        buffered: usize,
+        end_of_stream: bool,
+    ) -> Action {
+        let Some(config) = self.config.clone() else { return Action::Continue };
+        if let Some(page) = &mut self.page {
+            // The page replaces the first chunk; every later chunk is emptied.
+            let page = std::mem::take(page);
+            replace_response_body(host, buffered, page.as_bytes());
+        }
+        if self.cut_chunk(vm, host, buffered, end_of_stream) == Action::Pause {
+            return Action::Pause;
+        }
+        self.is_complete = end_of_stream;
+        self.with_timer(vm, |timers, timer| match end_of_stream {
+            true => timers.response_complete(timer),
+            false => timers.response_chunk(timer, buffered),
+        });
+        let max_bytes = self.policy(&config.rules).max_bytes;
+        self.response_body.chunk(max_bytes, buffered, end_of_stream)
+    }
+
+    /// Passes only a part of a chunk if a drain cuts the stream in it. `Pause` only for the end of a body that is
+    /// cut: a client that received it would take the response for complete.
+    fn cut_chunk(
+        &self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        buffered: usize,
+        end_of_stream: bool,
+    ) -> Action {
+        let needed = self.with_timer(vm, |timers, timer| {
+            let cut = timers.cut_mut(timer)?;
+            (!end_of_stream || cut.is_ending()).then(|| cut.needed_bytes(buffered))
+        });
+        let Some(Some(needed)) = needed else { return Action::Continue };
+        let end = host.buffer(Buffer::ResponseBody, buffered - needed, needed);
+        let end = end.unwrap_or_default();
+        let part = self.with_timer(vm, |timers, timer| {
+            timers.cut_mut(timer).map(|cut| cut.chunk(&end, buffered))
+        });
+        if let Some(Some(ChunkPart::First(size))) = part {
+            replace_response_body(host, buffered, &end[..size.min(end.len())]);
+        }
+        if end_of_stream { Action::Pause } else { Action::Continue }
+    }
+
+    /// The trailers of the response arrived, and with them its end.
+    pub fn on_response_trailers(&mut self, vm: &mut Vm) -> Action {
+        if self.config.is_none() {
+            return Action::Continue;
+        }
+        let is_ending = self.with_timer(vm, |timers, timer| {
+            timers.cut_mut(timer).is_some_and(|cut| cut.is_ending())
+        });
+        if is_ending == Some(true) {
+            return Action::Pause;
+        }
+        self.is_complete = true;
+        self.with_timer(vm, IdleTimers::response_complete);
+        Action::Continue
+    }
+}
+
+fn set_response_header(host: &mut impl Host, name: &str, value: &str) {
+    let set = host.set_header(HeaderMap::Response, name, value);
+    log_refusal(host, set, name);
+}
+
+fn replace_response_body(host: &mut impl Host, size: usize, body: &[u8]) {
+    let replaced = host.replace_buffer(Buffer::ResponseBody, size, body);
+    log_refusal(host, replaced, "response body");
+}
+
+/// `connection` is a header of HTTP/1.x. Later versions forbid it.
+fn is_http_1(host: &mut impl Host) -> bool {
+    property(host, &["request", "protocol"]).is_some_and(|protocol| protocol.starts_with(b"HTTP/1"))
+}
+
+fn has_content_length(host: &mut impl Host) -> bool {
+    matches!(host.header(HeaderMap::Response, "content-length"), Ok(Some(_)))
+}

@@ -1,0 +1,64 @@
+//! The state of one VM. It outlives plugin configurations, and all plugins and streams of the VM share it. The
+//! shell keeps the value and lends it to every callback.
+
+mod drain;
+mod store_plugins;
+mod timers;
+
+use crate::admin::PendingCommands;
+use crate::decision;
+use crate::drain::{DrainView, Poller};
+use crate::host::{Host, LogLevel, property};
+use crate::members::Membership;
+use crate::metrics::{General, Metrics};
+
+pub(crate) use store_plugins::StorePlugins;
+pub(crate) use timers::{PluginId, StreamOwner};
+
+use timers::PluginTimers;
+
+/// The state of one VM.
+#[derive(Debug, Default)]
+pub struct Vm {
+    pub(crate) drain: DrainView,
+    pub(crate) metrics: Metrics,
+    pub(crate) store_plugins: StorePlugins,
+    pub(crate) timers: PluginTimers,
+    pub(crate) pending_commands: PendingCommands,
+    pub(crate) poller: Poller,
+    /// In-flight requests of this VM.
+    pub(crate) in_flight: u64,
+    membership: Membership,
+    /// Read from the host at the first plugin configuration.
+    host_traits: Option<HostTraits>,
+    is_bridge_reported: bool,
+}
+
+/// What the filter has to know about its host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostTraits {
+    /// Envoy closes connections through the drain bridge.
+    pub(crate) is_envoy: bool,
+    /// The host has the foreign function that receives decisions.
+    pub(crate) wants_decisions: bool,
+}
+
+impl Vm {
+    pub(crate) fn host_traits(&mut self, host: &mut impl Host) -> HostTraits {
+        *self.host_traits.get_or_insert_with(|| HostTraits {
+            is_envoy: property(host, &["xds", "node", "user_agent_name"])
+                .is_some_and(|name| name == b"envoy"),
+            wants_decisions: host.call_foreign_function(decision::FUNCTION, b"").is_ok(),
+        })
+    }
+
+    /// Reports that a response kept its drain marker to the end: no drain bridge closed the connection.
+    pub(crate) fn report_missing_bridge(&mut self, host: &mut impl Host) {
+        self.metrics.add(General::BridgeMissing, 1);
+        if !std::mem::replace(&mut self.is_bridge_reported, true) {
+            let message = "no drain bridge removed x-sluice-drain from a response, so the connection stays \
+                           open: put the drain bridge before this filter, or set drain.signal to header";
+            host.log(LogLevel::Error, message);
+        }
+    }
+}

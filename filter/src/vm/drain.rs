@@ -1,0 +1,234 @@
+//! The drain record on its way through a VM: read from shared data, merged, applied, reported. And the other state
+//! that the VMs of a process share: watermark, in-flight requests, leader, control store.
+
+use super::Vm;
+use crate::config::DrainStateSpec;
+use crate::drain::poller::Due;
+use crate::drain::store::{self, StoreError};
+use crate::drain::{
+    Command, CommandOutcome, EpochOrdering, KeyState, Merge, RECORD_KEY, WATERMARK_KEY,
+};
+use crate::host::{Call, Host, LogLevel, SharedValue, now_ms};
+use crate::members::{MEMBERS_KEY, Report, ReportTime};
+use crate::metrics::{General, Metrics};
+use crate::rules::{ControlStore, Rules};
+use crate::shared_data::{self, ATTEMPTS};
+use crate::state::State;
+
+/// This VM among the others of its process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heartbeat {
+    /// The in-flight requests of the process.
+    pub(crate) in_flight: u64,
+    /// Whether this VM polls the control store.
+    pub(crate) is_leader: bool,
+}
+
+impl Vm {
+    /// Merges the shared drain record, and overwrites it if it is behind.
+    pub(crate) fn refresh_drain(&mut self, host: &mut impl Host, rules: &Rules) {
+        let Some(now) = now_ms(host) else { return };
+        shared_data::update(host, RECORD_KEY, |host, shared| {
+            let merge = self.drain.merge(shared, now);
+            self.report_merge(host, &merge, rules);
+            merge.write
+        });
+        self.exchange_watermark(host);
+    }
+
+    /// Applies a command: its drain is in force afterwards if its epoch is the highest.
+    pub(crate) fn apply_command(
+        &mut self,
+        host: &mut impl Host,
+        command: &Command,
+        rules: &Rules,
+    ) -> CommandOutcome {
+        let now = now_ms(host).unwrap_or(0);
+        for _ in 0..ATTEMPTS {
+            let SharedValue { value, cas } = shared_data::read(host, RECORD_KEY);
+            let merge = self.drain.merge(value.as_deref(), now);
+            self.report_merge(host, &merge, rules);
+            if let Some(write) = merge.write {
+                // Whether or not this write succeeds, the value has changed: read it again.
+                let _ = shared_data::write(host, RECORD_KEY, &write, cas);
+                continue;
+            }
+            let Some(wanted) = command.record(self.drain.epoch(), now) else {
+                return CommandOutcome::NoEpochLeft;
+            };
+            match self.drain.compare(&wanted) {
+                EpochOrdering::Higher => {}
+                EpochOrdering::Same => return CommandOutcome::InForce,
+                EpochOrdering::Conflicting => return CommandOutcome::Conflicting(wanted.epoch),
+                EpochOrdering::Lower => return CommandOutcome::Lower(wanted.epoch),
+            }
+            if shared_data::write(host, RECORD_KEY, &wanted.to_json(), cas).is_ok() {
+                let merge = self.drain.record_written(wanted);
+                self.report_merge(host, &merge, rules);
+                self.exchange_watermark(host);
+                return CommandOutcome::InForce;
+            }
+        }
+        CommandOutcome::Busy
+    }
+
+    /// Applies the drain of a plugin configuration. The same epoch again changes nothing: a configuration stays in
+    /// place when its drain is over.
+    pub(crate) fn apply_configured(
+        &mut self,
+        host: &mut impl Host,
+        state: &DrainStateSpec,
+        rules: &Rules,
+    ) {
+        let outcome = self.apply_command(host, &Command::configured(state), rules);
+        if let CommandOutcome::Lower(_) | CommandOutcome::Conflicting(_) = outcome {
+            self.metrics.add(General::DrainStale, 1);
+        }
+        if let CommandOutcome::Conflicting(epoch) = outcome {
+            let message = format!(
+                "drain.state: epoch {epoch} is in force with other settings, which stay in force; raise the epoch"
+            );
+            host.log(LogLevel::Warn, &message);
+        }
+    }
+
+    fn exchange_watermark(&mut self, host: &mut impl Host) {
+        if self.drain.needs_watermark_exchange() {
+            shared_data::update(host, WATERMARK_KEY, |_, shared| {
+                self.drain.exchange_watermark(shared)
+            });
+        }
+    }
+
+    fn report_merge(&mut self, host: &mut impl Host, merge: &Merge, rules: &Rules) {
+        if merge.ignored {
+            self.metrics.add(General::DrainStale, 1);
+        }
+        if let Some(error) = &merge.error {
+            host.log(LogLevel::Warn, &error.to_string());
+        }
+        if let (true, Some(record)) = (merge.learned, self.drain.record()) {
+            self.metrics.set(General::DrainEpoch, record.epoch, host);
+            host.log(LogLevel::Info, &format!("drain {}", record.to_json()));
+            if let Some(name) = rules.unknown_route(record.routes.as_deref()) {
+                let message = format!(
+                    "drain epoch {}: this configuration has no route {name}, so the drain closes no connection \
+                     on it",
+                    record.epoch
+                );
+                host.log(LogLevel::Warn, &message);
+            }
+        }
+    }
+
+    /// Reports this VM to the others, counts the in-flight requests of all, and elects the leader.
+    pub(crate) fn heartbeat(&mut self, host: &mut impl Host, tick_ms: u64) -> Heartbeat {
+        let report = Report { in_flight: self.in_flight, can_poll: !self.store_plugins.is_empty() };
+        let mut heartbeat = Heartbeat { in_flight: self.in_flight, is_leader: false };
+        let Ok(now_ns) = host.now_ns() else { return heartbeat };
+        shared_data::update(host, MEMBERS_KEY, |_, shared| {
+            let reported = self.membership.report(shared, report, ReportTime { now_ns, tick_ms });
+            let (in_flight, is_leader) = (reported.in_flight, reported.is_leader);
+            heartbeat = Heartbeat { in_flight, is_leader };
+            reported.write
+        });
+        self.metrics.set(General::InFlight, heartbeat.in_flight, host);
+        heartbeat
+    }
+
+    /// Polls the control store if a poll is due. The response arrives at
+    /// [`on_store_response`](Self::on_store_response).
+    pub(crate) fn poll_store(
+        &mut self,
+        host: &mut impl Host,
+        control: &ControlStore,
+        rules: &Rules,
+    ) {
+        let Some(now) = now_ms(host) else { return };
+        let error = match self.poller.poll(control, now) {
+            Due::No => return,
+            Due::Now if call_store(host, control) => return,
+            Due::Now => StoreError::NoCall,
+            Due::Overdue => StoreError::NoResponse,
+        };
+        self.on_store_response(host, Err(error), control, rules);
+    }
+
+    /// Applies the response to a poll.
+    pub(crate) fn on_store_response(
+        &mut self,
+        host: &mut impl Host,
+        response: Result<Option<Command>, StoreError>,
+        control: &ControlStore,
+        rules: &Rules,
+    ) {
+        let state = match response {
+            Err(error) => KeyState::Failed(error),
+            Ok(None) => KeyState::Missing,
+            Ok(Some(command)) => {
+                let epoch = command.epoch.map_or(0, |epoch| epoch.value());
+                match self.apply_command(host, &command, rules) {
+                    CommandOutcome::Lower(epoch) => KeyState::Lower(epoch),
+                    CommandOutcome::Conflicting(epoch) => KeyState::Conflicting(epoch),
+                    // A record that could not be written is written after the next poll.
+                    CommandOutcome::InForce
+                    | CommandOutcome::NoEpochLeft
+                    | CommandOutcome::UnknownRoute(_)
+                    | CommandOutcome::Busy => KeyState::InForce(epoch),
+                }
+            }
+        };
+        let is_failure = matches!(state, KeyState::Failed(_));
+        let metric = if is_failure { General::ControlFailed } else { General::ControlAnswered };
+        self.metrics.add(metric, 1);
+        if self.poller.on_response(control, &state, self.membership.id()) {
+            if state.is_ignored() {
+                self.metrics.add(General::DrainStale, 1);
+            }
+            let level = if state.is_in_force() { LogLevel::Info } else { LogLevel::Warn };
+            host.log(level, &state.describe(control));
+        }
+    }
+
+    /// Passes the state of the process, and the number of responses that have closed their connection, to `reply`.
+    pub(crate) fn with_state<T, H: Host>(
+        &mut self,
+        host: &mut H,
+        instance: &str,
+        tick_ms: u64,
+        reply: impl FnOnce(&State<'_>, u64) -> T,
+    ) -> T {
+        let in_flight = self.heartbeat(host, tick_ms).in_flight;
+        self.metrics.flush(host);
+        let closed = closed_connections(&mut self.metrics, host);
+        let now_ms = now_ms(host).unwrap_or(0);
+        let record = self.drain.record();
+        reply(&State { record, instance, in_flight, now_ms }, closed)
+    }
+}
+
+/// The value of the metric in the host, which counts for all VMs of the process.
+fn closed_connections(metrics: &mut Metrics, host: &mut impl Host) -> u64 {
+    let id = metrics.id(General::DrainClosed, host);
+    id.and_then(|id| host.metric(id).ok()).unwrap_or(0)
+}
+
+/// Whether the host accepted the call.
+fn call_store(host: &mut impl Host, control: &ControlStore) -> bool {
+    let request = store::request(control);
+    let mut headers = vec![
+        (":method", request.method),
+        (":path", request.path.as_str()),
+        (":authority", &control.authority),
+    ];
+    if request.body.is_some() {
+        headers.push(("content-type", "application/json"));
+    }
+    let call = Call {
+        cluster: control.cluster.as_str(),
+        headers: &headers,
+        body: request.body.as_deref().map(str::as_bytes),
+        timeout_ms: control.timeout.as_millis(),
+    };
+    host.call(&call).is_ok()
+}

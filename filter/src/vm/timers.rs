@@ -1,0 +1,59 @@
+//! The idle timers of every plugin in a VM. A plugin's timers last until the plugin and all of its streams have
+//! ended.
+
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::error_pages::ErrorContext;
+use crate::idle_timers::IdleTimers;
+use crate::plugin::PluginConfig;
+
+/// What the end of a stream by a tick needs to know about the stream.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamOwner {
+    pub(crate) config: Arc<PluginConfig>,
+    pub(crate) route: Option<usize>,
+    pub(crate) error_context: ErrorContext,
+}
+
+/// A plugin of the VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PluginId(usize);
+
+#[derive(Debug, Default)]
+pub(crate) struct PluginTimers(Slab<Entry>);
+
+#[derive(Debug, Default)]
+struct Entry {
+    timers: IdleTimers<StreamOwner>,
+    /// The plugin, if it has not ended, and its streams.
+    users: usize,
+}
+
+impl PluginTimers {
+    pub(crate) fn add_plugin(&mut self) -> PluginId {
+        PluginId(self.0.insert(Entry { users: 1, ..Entry::default() }))
+    }
+
+    pub(crate) fn add_stream(&mut self, plugin: PluginId) {
+        self.0[plugin.0].users += 1;
+    }
+
+    /// The plugin or one of its streams has ended.
+    pub(crate) fn release(&mut self, plugin: PluginId) {
+        let entry = &mut self.0[plugin.0];
+        entry.users -= 1;
+        if entry.users == 0 {
+            self.0.remove(plugin.0);
+        }
+    }
+
+    pub(crate) fn of(&self, plugin: PluginId) -> &IdleTimers<StreamOwner> {
+        &self.0[plugin.0].timers
+    }
+
+    pub(crate) fn of_mut(&mut self, plugin: PluginId) -> &mut IdleTimers<StreamOwner> {
+        &mut self.0[plugin.0].timers
+    }
+}

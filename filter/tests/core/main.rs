@@ -1,0 +1,15 @@
+//! The core of the filter, natively: its parts alone, and whole streams against a host in memory.
+
+mod admin;
+mod control;
+mod cut;
+mod decisions;
+mod drain;
+mod drain_stream;
+mod host;
+mod idle_timers;
+mod members;
+mod metrics;
+mod plugin;
+mod refusals;
+mod streams;

@@ -37,7 +37,7 @@ impl Worker {
 
     /// A whole exchange. The headers that come out go in again with the next one.
     pub(crate) fn exchange(&mut self) {
-        let info = StreamInfo { connection: Arc::clone(&self.connection), properties: None };
+        let info = StreamInfo::default().with_connection(Arc::clone(&self.connection));
         let stream = self.vm.open_http(self.plugin, info);
         self.vm.request_headers(stream, std::mem::take(&mut self.request), true);
         self.collect();

@@ -148,11 +148,11 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         ProfileName::Generic => Profile::Generic,
     };
     // What the filter recognises Envoy by, and the instance that it names in its health answer.
-    let properties = match profile {
-        Profile::Envoy => Properties::new()
-            .with(&["xds", "node", "user_agent_name"], "envoy")
+    let properties = match profile.rules().user_agent_name {
+        Some(name) => Properties::new()
+            .with(&["xds", "node", "user_agent_name"], name)
             .with(&["xds", "node", "id"], "simulator"),
-        Profile::Generic => Properties::new(),
+        None => Properties::new(),
     };
     let mut options = Options::new(profile)
         .workers(arguments.workers)

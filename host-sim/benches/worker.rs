@@ -41,21 +41,16 @@ impl Worker {
         let mut vm = Vm::new(module, &process, VmOptions::default())
             .expect("the module can be instantiated");
         let properties = Properties::new().with(&["xds", "node", "user_agent_name"], "envoy");
-        let options = PluginOptions {
-            configuration: configuration.as_bytes().to_vec(),
-            properties,
-            ..PluginOptions::default()
-        };
+        let options =
+            PluginOptions::default().with_configuration(configuration).with_properties(properties);
         let plugin = vm.start_plugin(options).expect("the configuration is accepted");
         let response =
             [(":status", "200"), ("content-type", "text/html"), ("content-length", "512")];
-        let connection = ConnectionInfo {
-            id: 1,
-            source: "203.0.113.7:40000".to_owned(),
-            destination: "192.0.2.1:443".to_owned(),
-            protocol: "HTTP/2".to_owned(),
-            tls: None,
-        };
+        let connection = ConnectionInfo::default()
+            .with_id(1)
+            .with_source("203.0.113.7:40000")
+            .with_destination("192.0.2.1:443")
+            .with_protocol("HTTP/2");
         Worker {
             vm,
             process,
@@ -68,7 +63,7 @@ impl Worker {
 
     /// Opens a stream on the only connection.
     pub(crate) fn open(&mut self) -> StreamId {
-        let info = StreamInfo { connection: Arc::clone(&self.connection), properties: None };
+        let info = StreamInfo::default().with_connection(Arc::clone(&self.connection));
         self.vm.open_http(self.plugin, info)
     }
 

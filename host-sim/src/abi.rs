@@ -1,39 +1,40 @@
 //! The numbers of the proxy-wasm ABI.
 //!
-//! Host and guest exchange nothing but integers, so every enumeration of the specification stands
-//! here once, with the value that crosses the boundary. Values come from the text of ABI 0.2.1,
-//! section "Types".
+//! Host and guest exchange integers only. Each enumeration of the specification is defined here
+//! once, with the values that cross the boundary (ABI 0.2.1, section "Types").
 
 use std::fmt;
 
-/// What a host call tells the guest about its outcome (`proxy_status_t`).
+/// The result of a host call (`proxy_status_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Status {
-    /// The call did what was asked.
+    /// The call succeeded.
     Ok = 0,
-    /// A key, queue, metric, property, function or buffer that does not exist.
+    /// The key, queue, metric, property, function or buffer does not exist.
     NotFound = 1,
-    /// A number outside its enumeration, or a call that makes no sense where it was made.
+    /// A number is outside its enumeration, or the call is not allowed in this context.
     BadArgument = 2,
-    /// The host has a value that it cannot express in bytes.
+    /// The value exists but cannot be expressed in bytes.
     SerializationFailure = 3,
-    /// The guest's bytes are not what they claim to be.
+    /// The bytes that the guest passed could not be parsed.
     ParseFailure = 4,
-    /// A pointer or length outside of the guest's memory.
+    /// A pointer or length is outside the guest's memory.
     InvalidMemoryAccess = 6,
-    /// Nothing to dequeue.
+    /// The queue is empty.
     Empty = 7,
-    /// Somebody else wrote the shared value first.
+    /// The shared value changed since the guest read it.
     CasMismatch = 8,
-    /// The host refused: one of its [`Limits`](crate::Limits), or a call that it could not send.
+    /// The host refused the call: one of its [`Limits`](crate::Limits) is reached, or a request
+    /// could not be sent.
     InternalFailure = 10,
-    /// The host does not offer this.
+    /// The host does not implement the call.
     Unimplemented = 12,
 }
 
-/// Which version of the ABI a module declares by its marker export.
+/// The version of the ABI that a module declares with its marker export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum AbiVersion {
     /// `proxy_abi_version_0_2_0`
     V0_2_0,
@@ -50,32 +51,27 @@ impl fmt::Display for AbiVersion {
     }
 }
 
-/// How loud a log line is (`proxy_log_level_t`).
+/// The severity of a log line (`proxy_log_level_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the ABI defines the names and no more")]
 #[repr(u32)]
 pub enum LogLevel {
-    /// Every step.
     Trace = 0,
-    /// What helps whoever debugs the plugin.
     Debug = 1,
-    /// What an operator may want to know.
     Info = 2,
-    /// What an operator should look at.
     Warn = 3,
-    /// Something failed.
     Error = 4,
-    /// Nothing works any more.
     Critical = 5,
 }
 
 impl LogLevel {
-    /// The level with this number, if there is one.
+    /// Converts the ABI's number; `None` if it is out of range.
     pub fn from_abi(value: u32) -> Option<LogLevel> {
         use LogLevel::*;
         [Trace, Debug, Info, Warn, Error, Critical].get(value as usize).copied()
     }
 
-    /// The level's name in lower case, as proxies print it.
+    /// The name in lower case, as proxies print it.
     pub fn name(self) -> &'static str {
         match self {
             LogLevel::Trace => "trace",
@@ -88,7 +84,7 @@ impl LogLevel {
     }
 }
 
-/// A buffer that a guest may name (`proxy_buffer_type_t`).
+/// `proxy_buffer_type_t`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BufferType {
     HttpRequestBody,
@@ -121,7 +117,7 @@ impl BufferType {
     }
 }
 
-/// A map that a guest may name (`proxy_map_type_t`).
+/// `proxy_map_type_t`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MapType {
     HttpRequestHeaders,
@@ -152,7 +148,7 @@ impl MapType {
     }
 }
 
-/// One of the four streams that a guest may continue or close (`proxy_stream_type_t`).
+/// `proxy_stream_type_t`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamType {
     HttpRequest,
@@ -168,26 +164,24 @@ impl StreamType {
     }
 }
 
-/// Who closed a connection (`proxy_peer_type_t`).
+/// The side that closed a connection (`proxy_peer_type_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Peer {
-    /// It is not known who.
+    /// The side that closed the connection is not known.
     Unknown = 0,
     /// The proxy.
     Local = 1,
-    /// The other side.
+    /// The client or the upstream.
     Remote = 2,
 }
 
-/// What a metric counts (`proxy_metric_type_t`).
+/// The kind of a metric (`proxy_metric_type_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "these are the usual kinds")]
 pub enum MetricKind {
-    /// Only ever grows.
     Counter,
-    /// Goes up and down.
     Gauge,
-    /// Collects recorded values.
     Histogram,
 }
 
@@ -204,7 +198,8 @@ pub(crate) mod errno {
     pub(crate) const BADF: u32 = 8;
     pub(crate) const FAULT: u32 = 21;
     pub(crate) const INVAL: u32 = 28;
-    /// Not in the proxy-wasm text; what WASI answers for a function that a host lacks.
+    /// Not part of the proxy-wasm specification; WASI returns it for a function that the host does
+    /// not implement.
     pub(crate) const NOSYS: u32 = 52;
     pub(crate) const NOTSUP: u32 = 58;
 }

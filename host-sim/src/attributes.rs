@@ -1,7 +1,8 @@
-//! Properties that the host knows: the standard attributes of plugins, connections and exchanges.
+//! Built-in properties: the attributes of plugins, connections and exchanges.
 //!
-//! Values are bytes as Envoy writes them: text as it is, integers and times (nanoseconds since the
-//! epoch) as 8 bytes little-endian, truth as one byte, maps serialized like header maps.
+//! The encoding is Envoy's: text is not changed, integers and times (nanoseconds since the epoch)
+//! have 8 bytes in little-endian order, Booleans have one byte, and maps are serialized as header
+//! maps.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,62 +11,71 @@ use std::time::Duration;
 use crate::abi::Status;
 use crate::context::{Context, Http, Kind};
 use crate::headers::HeaderMap;
+use crate::options::ConnectionInfo;
 use crate::state::State;
-use crate::stream::ConnectionInfo;
 
 type Value<'a> = Cow<'a, [u8]>;
 
-/// The value of a path, its names joined by zero bytes, as the guest in this context reads it.
-pub(crate) fn read<'a>(state: &'a State, slot: u32, path: &[u8]) -> Result<Value<'a>, Status> {
-    // C++ guests end the last name with a zero byte as well.
+/// Reads a property for the context in this slot. `path` has its names joined by zero bytes.
+pub(crate) fn read_property<'a>(
+    state: &'a State,
+    slot: u32,
+    path: &[u8],
+) -> Result<Value<'a>, Status> {
+    // C++ guests append a zero byte to the last name, too.
     let path = path.strip_suffix(&[0]).unwrap_or(path);
     let context = state.contexts.at(slot);
     let filter_state = state.rules.properties_are_filter_state;
-    let stored = context.stored.find(path).map(Cow::Borrowed);
-    if let Some(value) = stored.clone().filter(|_| !filter_state) {
+    let of_guest = context.guest_properties.find(path).map(Cow::Borrowed);
+    if let Some(value) = of_guest.clone().filter(|_| !filter_state) {
         return Ok(value);
     }
-    let plugin = state.contexts.plugin(context.plugin).map(|plugin| &plugin.options.properties);
-    let supplied = [context.extra().map(Arc::as_ref), plugin];
-    let supplied = supplied.into_iter().flatten();
-    if let Some(value) = supplied.clone().find_map(|properties| properties.find(path)) {
+    let of_plugin = state.contexts.plugin_of(slot).map(|plugin| &plugin.options.properties);
+    let of_embedder = [context.stream_properties().map(Arc::as_ref), of_plugin];
+    let of_embedder = of_embedder.into_iter().flatten();
+    if let Some(value) = of_embedder.clone().find_map(|properties| properties.find(path)) {
         return Ok(Cow::Borrowed(value));
     }
     let mut names = path.splitn(3, |&byte| byte == 0);
     let names = [(); 3].map(|()| names.next().unwrap_or_default());
-    let value = known(state, context, names);
-    if let Some(value) = value.or_else(|| stored.filter(|_| !path.contains(&0))) {
+    let value = built_in(state, slot, context, names);
+    if let Some(value) = value.or_else(|| of_guest.filter(|_| !path.contains(&0))) {
         return Ok(value);
     }
-    let node = supplied.into_iter().any(|properties| properties.has_below(path));
-    Err(match node && state.rules.property_node_fails {
+    let has_children = of_embedder.into_iter().any(|properties| properties.has_children(path));
+    Err(match has_children && state.rules.property_with_children_fails {
         true => Status::SerializationFailure,
         false => Status::NotFound,
     })
 }
 
-fn known<'a>(state: &'a State, context: &'a Context, path: [&[u8]; 3]) -> Option<Value<'a>> {
+fn built_in<'a>(
+    state: &'a State,
+    slot: u32,
+    context: &'a Context,
+    path: [&[u8]; 3],
+) -> Option<Value<'a>> {
     let [first, second, third] = path;
-    let plugin = || state.contexts.plugin(context.plugin);
+    let plugin = || state.contexts.plugin_of(slot);
     match first {
         b"plugin_name" => return text(&plugin()?.options.name),
         b"plugin_root_id" => return text(&plugin()?.options.root_id),
         b"plugin_vm_id" => return text(&state.options.vm_id),
         _ => {}
     }
-    let (info, opened) = context.info()?;
+    let (info, opened) = context.stream_info()?;
     let connection = &*info.connection;
     let http = match &context.kind {
         Kind::Http(http) => Some(&**http),
-        Kind::Plugin(_) | Kind::Tcp(_) | Kind::Free => None,
+        Kind::Plugin(_) | Kind::Tcp(_) => None,
     };
     match first {
-        b"connection_id" => number(connection.id),
+        b"connection_id" => integer(connection.id),
         b"connection" => of_connection(connection, second),
         b"source" => of_peer(&connection.source, second),
         b"destination" => of_peer(&connection.destination, second),
         b"request" => of_request(http?, connection, opened, state.process.now(), second, third),
-        b"response" => of_response(http?, state.rules.response_details, second, third),
+        b"response" => of_response(http?, state.rules.has_response_details, second, third),
         _ => None,
     }
 }
@@ -73,8 +83,8 @@ fn known<'a>(state: &'a State, context: &'a Context, path: [&[u8]; 3]) -> Option
 fn of_connection<'a>(connection: &'a ConnectionInfo, name: &[u8]) -> Option<Value<'a>> {
     let tls = connection.tls.as_ref();
     match name {
-        b"id" => number(connection.id),
-        b"mtls" => truth(tls.is_some_and(|tls| tls.mutual)),
+        b"id" => integer(connection.id),
+        b"mtls" => boolean(tls.is_some_and(|tls| tls.mutual)),
         b"tls_version" => text(&tls?.version),
         b"requested_server_name" => text(&tls?.server_name),
         _ => None,
@@ -84,7 +94,7 @@ fn of_connection<'a>(connection: &'a ConnectionInfo, name: &[u8]) -> Option<Valu
 fn of_peer<'a>(address: &'a str, name: &[u8]) -> Option<Value<'a>> {
     match name {
         b"address" if !address.is_empty() => text(address),
-        b"port" => number(address.rsplit_once(':')?.1.parse().ok()?),
+        b"port" => integer(address.rsplit_once(':')?.1.parse().ok()?),
         _ => None,
     }
 }
@@ -95,20 +105,20 @@ fn of_request<'a>(
     opened: Duration,
     now: Duration,
     name: &[u8],
-    third: &[u8],
+    header_name: &[u8],
 ) -> Option<Value<'a>> {
     match name {
         b"protocol" if !connection.protocol.is_empty() => return text(&connection.protocol),
-        b"time" => return number(nanos(opened)),
-        b"duration" if http.closing => return number(nanos(now.saturating_sub(opened))),
-        b"size" => return number(http.request.received()),
+        b"time" => return integer(nanos(opened)),
+        b"duration" if http.closing => return integer(nanos(now.saturating_sub(opened))),
+        b"size" => return integer(http.request.received()),
         b"total_size" => {
-            let headers = http.request_map().map_or(0, HeaderMap::byte_size);
-            return number(http.request.received() + headers as u64);
+            let headers = http.request_headers().map_or(0, HeaderMap::byte_size);
+            return integer(http.request.received() + headers as u64);
         }
         _ => {}
     }
-    let headers = http.request_map()?;
+    let headers = http.request_headers()?;
     let header = |name: &str| headers.find(name).map(Cow::Borrowed);
     match name {
         b"path" => header(":path"),
@@ -120,37 +130,42 @@ fn of_request<'a>(
         b"referer" => header("referer"),
         b"useragent" => header("user-agent"),
         b"id" => header("x-request-id"),
-        b"headers" => entry(headers, third),
+        b"headers" => entry(headers, header_name),
         _ => None,
     }
 }
 
-fn of_response<'a>(http: &'a Http, detailed: bool, name: &[u8], third: &[u8]) -> Option<Value<'a>> {
+fn of_response<'a>(
+    http: &'a Http,
+    has_details: bool,
+    name: &[u8],
+    header_name: &[u8],
+) -> Option<Value<'a>> {
     let details = http.details.as_ref();
     match name {
-        b"code_details" if detailed => return text(&details?.details),
-        b"flags" if detailed => return number(details.map_or(0, |details| details.flags)),
-        b"size" => return number(http.response.received()),
-        b"trailers" => return entry(http.response_trailers()?, third),
+        b"code_details" if has_details => return text(&details?.details),
+        b"flags" if has_details => return integer(details.map_or(0, |details| details.flags)),
+        b"size" => return integer(http.response.received()),
+        b"trailers" => return entry(http.response_trailers()?, header_name),
         _ => {}
     }
-    let headers = http.response_map()?;
+    let headers = http.response_headers()?;
     match name {
         b"code" => {
-            let code = details.filter(|_| detailed).and_then(|details| details.code);
-            number(code.map(u64::from).or_else(|| headers.text(":status")?.parse().ok())?)
+            let code = details.filter(|_| has_details).and_then(|details| details.code);
+            integer(code.map(u64::from).or_else(|| headers.text(":status")?.parse().ok())?)
         }
         b"grpc_status" => {
             let status = |map: &HeaderMap| map.text("grpc-status")?.parse().ok();
-            number(http.response_trailers().and_then(status).or_else(|| status(headers))?)
+            integer(http.response_trailers().and_then(status).or_else(|| status(headers))?)
         }
-        b"total_size" => number(http.response.received() + headers.byte_size() as u64),
-        b"headers" => entry(headers, third),
+        b"total_size" => integer(http.response.received() + headers.byte_size() as u64),
+        b"headers" => entry(headers, header_name),
         _ => None,
     }
 }
 
-/// One value of a map, or with no name the whole of it.
+/// The value of one header; without a name, the serialized map.
 fn entry<'a>(map: &'a HeaderMap, name: &[u8]) -> Option<Value<'a>> {
     if !name.is_empty() {
         return map.find(name).map(Cow::Borrowed);
@@ -171,12 +186,12 @@ fn text(text: &str) -> Option<Value<'_>> {
     Some(Cow::Borrowed(text.as_bytes()))
 }
 
-fn number(number: u64) -> Option<Value<'static>> {
-    Some(Cow::Owned(number.to_le_bytes().to_vec()))
+fn integer(value: u64) -> Option<Value<'static>> {
+    Some(Cow::Owned(value.to_le_bytes().to_vec()))
 }
 
-fn truth(truth: bool) -> Option<Value<'static>> {
-    Some(Cow::Borrowed(if truth { &[1] } else { &[0] }))
+fn boolean(value: bool) -> Option<Value<'static>> {
+    Some(Cow::Borrowed(if value { &[1] } else { &[0] }))
 }
 
 fn nanos(duration: Duration) -> u64 {

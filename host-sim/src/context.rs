@@ -1,38 +1,38 @@
-//! The contexts of one virtual machine: what the host knows of each plugin and each stream.
+//! The contexts of one VM: the state of each plugin, HTTP exchange and TCP connection.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
 use crate::abi::MapType;
 use crate::details::ResponseDetails;
-use crate::effect::Direction;
+use crate::effect::{Direction, Side};
 use crate::flow::Flow;
 use crate::headers::HeaderMap;
+use crate::ids::{PluginId, StreamId};
 use crate::local_reply::LocalReply;
+use crate::options::{PluginOptions, StreamInfo};
 use crate::properties::Properties;
-use crate::stream::{PluginId, PluginOptions, StreamId, StreamInfo};
 
 /// A plugin or stream context.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// The guest's number for it; 0 is nobody's.
+    /// The context id that the guest sees; never 0.
     pub(crate) id: u32,
-    /// Slot of the plugin context to which it belongs; its own for a plugin.
+    /// The slot of the stream's plugin; for a plugin, its own slot.
     pub(crate) plugin: u32,
     pub(crate) kind: Kind,
-    /// What the guest stored with `proxy_set_property`.
-    pub(crate) stored: Properties,
+    /// Properties that the guest set with `proxy_set_property`.
+    pub(crate) guest_properties: Properties,
     pub(crate) pending: Pending,
-    /// `on_done` said that the guest is not done, and `proxy_done` has not been called.
+    /// Whether `on_done` returned false and `proxy_done` has not been called.
     pub(crate) awaits_done: bool,
 }
 
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// The slot is free.
-    Free,
     Plugin(Box<Plugin>),
     Http(Box<Http>),
     Tcp(Box<Tcp>),
@@ -42,7 +42,7 @@ pub(crate) enum Kind {
 pub(crate) struct Plugin {
     pub(crate) options: PluginOptions,
     pub(crate) tick: Option<Duration>,
-    /// Live streams; the plugin outlives them.
+    /// The number of open streams.
     pub(crate) streams: usize,
     pub(crate) stopping: bool,
 }
@@ -51,18 +51,18 @@ pub(crate) struct Plugin {
 #[derive(Debug, Default)]
 pub(crate) struct Http {
     pub(crate) info: StreamInfo,
-    /// When it was opened, as time since the epoch.
+    /// When the stream was opened, as time since the epoch.
     pub(crate) opened: Duration,
     pub(crate) request: Flow,
     pub(crate) response: Flow,
-    /// What left, for `on_log`: request headers, request trailers, response headers, response trailers.
+    /// The forwarded maps, for `on_log`: request headers, request trailers, response headers,
+    /// response trailers.
     pub(crate) logged: [HeaderMap; 4],
-    /// Who answers, or why the response breaks off.
     pub(crate) details: Option<ResponseDetails>,
-    /// The last callbacks have begun.
+    /// Whether the final callbacks have begun.
     pub(crate) closing: bool,
-    /// Cut: nothing goes in or out.
-    pub(crate) cut: bool,
+    /// Whether the stream is reset in both directions.
+    pub(crate) reset: bool,
 }
 
 impl Http {
@@ -73,99 +73,113 @@ impl Http {
         }
     }
 
-    /// Notes who answers, or why the response breaks off.
-    pub(crate) fn explain(&mut self, details: ResponseDetails) {
-        self.details = Some(details.after(self.details.take()));
+    pub(crate) fn add_details(&mut self, details: ResponseDetails) {
+        self.details = Some(details.merge(self.details.take()));
     }
 
-    /// A map that has not left.
+    /// The map, if it is not forwarded yet.
     pub(crate) fn open_map(&self, kind: MapType) -> Option<&HeaderMap> {
         match kind {
-            MapType::HttpRequestHeaders => self.request.peek_headers(),
-            MapType::HttpRequestTrailers => self.request.peek_trailers(),
-            MapType::HttpResponseHeaders => self.response.peek_headers(),
-            MapType::HttpResponseTrailers => self.response.peek_trailers(),
+            MapType::HttpRequestHeaders => self.request.headers(),
+            MapType::HttpRequestTrailers => self.request.trailers(),
+            MapType::HttpResponseHeaders => self.response.headers(),
+            MapType::HttpResponseTrailers => self.response.trailers(),
             _ => None,
         }
     }
 
-    /// The request's headers for whoever asks about the exchange: while they are here, and at the end.
-    pub(crate) fn request_map(&self) -> Option<&HeaderMap> {
-        let logged = Some(&self.logged[0]).filter(|map| self.closing && !map.is_empty());
-        self.request.peek_headers().or(logged)
+    /// The request headers for properties: available until they are forwarded, and again during the
+    /// final callbacks.
+    pub(crate) fn request_headers(&self) -> Option<&HeaderMap> {
+        self.request.headers().or_else(|| self.logged_map(0))
     }
 
-    /// The same for the response's.
-    pub(crate) fn response_map(&self) -> Option<&HeaderMap> {
-        let logged = Some(&self.logged[2]).filter(|map| self.closing && !map.is_empty());
-        self.response.peek_headers().or(logged)
+    /// The response headers for properties; see [`request_headers`](Self::request_headers).
+    pub(crate) fn response_headers(&self) -> Option<&HeaderMap> {
+        self.response.headers().or_else(|| self.logged_map(2))
     }
 
-    /// The same for the response's trailers.
+    /// The response trailers for properties; see [`request_headers`](Self::request_headers).
     pub(crate) fn response_trailers(&self) -> Option<&HeaderMap> {
-        let logged = Some(&self.logged[3]).filter(|map| self.closing && !map.is_empty());
-        self.response.peek_trailers().or(logged)
+        self.response.trailers().or_else(|| self.logged_map(3))
     }
 
-    /// Gives up one direction; what `on_log` sees of it stays.
-    pub(crate) fn abandon(&mut self, direction: Direction) {
-        let held = self.flow(direction).abandon();
-        if let Some(headers) = held {
+    fn logged_map(&self, index: usize) -> Option<&HeaderMap> {
+        Some(&self.logged[index]).filter(|map| self.closing && !map.is_empty())
+    }
+
+    /// Discards one direction. `on_log` still sees its headers.
+    pub(crate) fn discard(&mut self, direction: Direction) {
+        if let Some(headers) = self.flow(direction).discard() {
             self.logged[direction.headers_index()] = headers;
         }
     }
 
-    /// Makes the exchange anew and keeps its memory.
-    pub(crate) fn reopen(&mut self, info: StreamInfo, opened: Duration) {
+    /// Prepares the exchange for a new stream and keeps its allocations.
+    fn reopen(&mut self, info: StreamInfo, opened: Duration) {
         self.info = info;
         self.opened = opened;
         self.request.reset();
         self.response.reset();
         self.logged.iter_mut().for_each(HeaderMap::clear);
-        (self.details, self.closing, self.cut) = (None, false, false);
+        (self.details, self.closing, self.reset) = (None, false, false);
     }
 }
 
-/// A TCP connection with its two halves.
+/// A TCP connection.
 #[derive(Debug, Default)]
 pub(crate) struct Tcp {
     pub(crate) info: StreamInfo,
+    /// When the stream was opened, as time since the epoch.
     pub(crate) opened: Duration,
-    pub(crate) downstream: Half,
-    pub(crate) upstream: Half,
-    /// `on_new_connection` holds the connection.
-    pub(crate) held: bool,
+    /// Data from the client.
+    pub(crate) downstream: TcpData,
+    /// Data from the upstream.
+    pub(crate) upstream: TcpData,
+    /// Whether `on_new_connection` paused the connection.
+    pub(crate) paused: bool,
     pub(crate) downstream_closed: bool,
     pub(crate) upstream_closed: bool,
     pub(crate) failed: bool,
 }
 
+impl Tcp {
+    pub(crate) fn data(&mut self, side: Side) -> &mut TcpData {
+        match side {
+            Side::Downstream => &mut self.downstream,
+            Side::Upstream => &mut self.upstream,
+        }
+    }
+}
+
 /// Data from one side of a TCP connection.
 #[derive(Debug, Default)]
-pub(crate) struct Half {
-    pub(crate) data: Vec<u8>,
+pub(crate) struct TcpData {
+    /// Bytes that are not forwarded yet.
+    pub(crate) bytes: Vec<u8>,
+    /// Whether the side sends no more.
     pub(crate) end: bool,
-    /// The guest was asked about data that has not left.
+    /// Whether the guest can access the bytes.
     pub(crate) open: bool,
-    pub(crate) ended: bool,
+    /// Whether the end is forwarded.
+    pub(crate) end_left: bool,
 }
 
-impl Half {
-    /// The data, while it can be read.
-    pub(crate) fn peek(&self) -> Option<&[u8]> {
-        self.open.then_some(&self.data)
+impl TcpData {
+    pub(crate) fn open_bytes(&self) -> Option<&[u8]> {
+        self.open.then_some(&self.bytes)
     }
 
-    /// The data, while it can be read and changed.
-    pub(crate) fn open_data(&mut self) -> Option<&mut Vec<u8>> {
-        self.open.then_some(&mut self.data)
+    pub(crate) fn open_bytes_mut(&mut self) -> Option<&mut Vec<u8>> {
+        self.open.then_some(&mut self.bytes)
     }
 }
 
-/// What a guest asked for during a callback, done when the callback has returned. A flag each, so
-/// that a guest that asks a million times costs nothing.
+/// Host calls of the guest that take effect when the running callback has returned. They are flags,
+/// so that repeating a call does not use memory.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
+    /// Whether the context is in the queue of contexts with pending calls.
     pub(crate) queued: bool,
     pub(crate) continue_request: bool,
     pub(crate) continue_response: bool,
@@ -178,56 +192,48 @@ pub(crate) struct Pending {
     pub(crate) done: bool,
 }
 
-/// All contexts, by slot; slots of ended contexts are used again, numbers never.
+/// All contexts of a VM by slot. Slots are reused; context ids count up, as in Envoy.
 #[derive(Debug, Default)]
 pub(crate) struct Contexts {
-    slots: Vec<Context>,
-    free: Vec<u32>,
-    by_id: HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
+    slots: Slab<Context>,
+    by_id: FxHashMap<u32, u32>,
     last_id: u32,
-    /// Ended exchanges whose memory the next ones use.
-    #[expect(clippy::vec_box, reason = "the boxes themselves move into contexts and back")]
-    spare_http: Vec<Box<Http>>,
+    /// Exchanges that ended and whose allocations are reused.
+    #[expect(clippy::vec_box, reason = "the boxes move into contexts and back")]
+    http_pool: Vec<Box<Http>>,
 }
 
+const OPEN: &str = "the context of a running operation exists";
+
 impl Contexts {
+    /// Adds a context and returns its slot. `plugin` is the slot of a stream's plugin.
     pub(crate) fn insert(&mut self, plugin: Option<u32>, kind: Kind) -> u32 {
-        let id = self.fresh_id();
-        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
-        let plugin = plugin.unwrap_or(slot);
-        if slot as usize == self.slots.len() {
-            self.slots.push(Context {
-                id,
-                plugin,
-                kind,
-                stored: Properties::new(),
-                pending: Pending::default(),
-                awaits_done: false,
-            });
-        } else {
-            let context = &mut self.slots[slot as usize];
-            (context.id, context.plugin, context.kind) = (id, plugin, kind);
-        }
+        let id = self.next_id();
+        let entry = self.slots.vacant_entry();
+        let slot = entry.key() as u32;
+        entry.insert(Context {
+            id,
+            plugin: plugin.unwrap_or(slot),
+            kind,
+            guest_properties: Properties::new(),
+            pending: Pending::default(),
+            awaits_done: false,
+        });
         self.by_id.insert(id, slot);
         slot
     }
 
     pub(crate) fn remove(&mut self, slot: u32) {
-        let context = &mut self.slots[slot as usize];
+        let Some(context) = self.slots.try_remove(slot as usize) else { return };
         self.by_id.remove(&context.id);
-        context.id = 0;
-        context.stored.clear();
-        context.pending = Pending::default();
-        context.awaits_done = false;
-        if let Kind::Http(http) = std::mem::replace(&mut context.kind, Kind::Free) {
-            self.spare_http.push(http);
+        if let Kind::Http(http) = context.kind {
+            self.http_pool.push(http);
         }
-        self.free.push(slot);
     }
 
-    /// An exchange whose memory may have been used before.
+    /// Creates an exchange, from the pool if possible.
     pub(crate) fn new_http(&mut self, info: StreamInfo, opened: Duration) -> Box<Http> {
-        let mut http = self.spare_http.pop().unwrap_or_default();
+        let mut http = self.http_pool.pop().unwrap_or_default();
         http.reopen(info, opened);
         http
     }
@@ -236,69 +242,84 @@ impl Contexts {
         self.by_id.get(&id).copied()
     }
 
-    /// The slot of a stream that has not ended.
+    /// The slot of the stream, if it has not ended.
     pub(crate) fn stream_slot(&self, stream: StreamId) -> Option<u32> {
-        let context = self.slots.get(stream.slot as usize)?;
-        (context.id == stream.context && context.id != 0).then_some(stream.slot)
+        self.get(stream.slot).filter(|context| context.id == stream.context).map(|_| stream.slot)
     }
 
-    /// The slot of a plugin context that has not ended.
+    /// The slot of the plugin, if it has not ended.
     pub(crate) fn plugin_slot(&self, plugin: PluginId) -> Option<u32> {
-        let context = self.slots.get(plugin.slot as usize)?;
-        (context.id == plugin.context && context.id != 0).then_some(plugin.slot)
+        self.get(plugin.slot).filter(|context| context.id == plugin.context).map(|_| plugin.slot)
     }
 
+    pub(crate) fn get(&self, slot: u32) -> Option<&Context> {
+        self.slots.get(slot as usize)
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Context> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    /// The context of a running operation.
     pub(crate) fn at(&self, slot: u32) -> &Context {
-        &self.slots[slot as usize]
+        self.get(slot).expect(OPEN)
     }
 
+    /// The context of a running operation.
     pub(crate) fn at_mut(&mut self, slot: u32) -> &mut Context {
-        &mut self.slots[slot as usize]
+        self.get_mut(slot).expect(OPEN)
     }
 
     pub(crate) fn plugin(&self, slot: u32) -> Option<&Plugin> {
-        match &self.at(slot).kind {
+        match &self.get(slot)?.kind {
             Kind::Plugin(plugin) => Some(plugin),
-            _ => None,
+            Kind::Http(_) | Kind::Tcp(_) => None,
         }
     }
 
     pub(crate) fn plugin_mut(&mut self, slot: u32) -> Option<&mut Plugin> {
-        match &mut self.at_mut(slot).kind {
+        match &mut self.get_mut(slot)?.kind {
             Kind::Plugin(plugin) => Some(plugin),
-            _ => None,
+            Kind::Http(_) | Kind::Tcp(_) => None,
         }
     }
 
+    /// The plugin to which the context belongs.
+    pub(crate) fn plugin_of(&self, slot: u32) -> Option<&Plugin> {
+        self.plugin(self.get(slot)?.plugin)
+    }
+
     pub(crate) fn http(&mut self, slot: u32) -> Option<&mut Http> {
-        match &mut self.at_mut(slot).kind {
+        match &mut self.get_mut(slot)?.kind {
             Kind::Http(http) => Some(http),
-            _ => None,
+            Kind::Plugin(_) | Kind::Tcp(_) => None,
         }
     }
 
     pub(crate) fn tcp(&mut self, slot: u32) -> Option<&mut Tcp> {
-        match &mut self.at_mut(slot).kind {
+        match &mut self.get_mut(slot)?.kind {
             Kind::Tcp(tcp) => Some(tcp),
-            _ => None,
+            Kind::Plugin(_) | Kind::Http(_) => None,
         }
     }
 
+    /// The id of the stream; `None` for a plugin context.
     pub(crate) fn stream_id(&self, slot: u32) -> Option<StreamId> {
-        let context = self.at(slot);
+        let context = self.get(slot)?;
         match context.kind {
             Kind::Http(_) | Kind::Tcp(_) => Some(StreamId { context: context.id, slot }),
-            Kind::Plugin(_) | Kind::Free => None,
+            Kind::Plugin(_) => None,
         }
     }
 
-    /// The plugin context to which the context in this slot belongs.
+    /// The id of the plugin to which the context belongs.
     pub(crate) fn plugin_id(&self, slot: u32) -> PluginId {
-        let slot = self.at(slot).plugin;
-        PluginId { context: self.at(slot).id, slot }
+        let slot = self.get(slot).map_or(slot, |context| context.plugin);
+        // A stopped plugin can end before a stream that was opened after the stop.
+        PluginId { context: self.get(slot).map_or(0, |plugin| plugin.id), slot }
     }
 
-    fn fresh_id(&mut self) -> u32 {
+    fn next_id(&mut self) -> u32 {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
             if self.last_id != 0 && !self.by_id.contains_key(&self.last_id) {
@@ -308,37 +329,18 @@ impl Contexts {
     }
 }
 
-/// What the host knows of the stream in a context, if it is one.
 impl Context {
-    pub(crate) fn info(&self) -> Option<(&StreamInfo, Duration)> {
+    /// The options of a stream, and when it was opened; `None` for a plugin context.
+    pub(crate) fn stream_info(&self) -> Option<(&StreamInfo, Duration)> {
         match &self.kind {
             Kind::Http(http) => Some((&http.info, http.opened)),
             Kind::Tcp(tcp) => Some((&tcp.info, tcp.opened)),
-            Kind::Plugin(_) | Kind::Free => None,
+            Kind::Plugin(_) => None,
         }
     }
 
-    pub(crate) fn extra(&self) -> Option<&Arc<Properties>> {
-        self.info()?.0.properties.as_ref()
-    }
-}
-
-/// Context numbers count up, so that multiplying spreads them well enough.
-#[derive(Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 << 8) | u64::from(byte);
-        }
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        self.0 = u64::from(id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+    /// The properties that the embedder supplied for a stream.
+    pub(crate) fn stream_properties(&self) -> Option<&Arc<Properties>> {
+        self.stream_info()?.0.properties.as_ref()
     }
 }

@@ -1,54 +1,57 @@
-//! Why an exchange ended as it did, in the proxy's own words: what Envoy's access log prints as
-//! `%RESPONSE_CODE_DETAILS%` and `%RESPONSE_FLAGS%`, and filters read as properties.
+//! Response details: why an exchange ended, in the words of the proxy.
 //!
-//! It is how a filter tells an upstream's 503 from the proxy's own.
+//! Envoy prints them in its access log as `%RESPONSE_CODE_DETAILS%` and `%RESPONSE_FLAGS%`. Filters
+//! read them as properties, for example to distinguish a 503 of the upstream from one of the proxy.
 
 use std::borrow::Cow;
 
-/// Who answers, or why a response breaks off.
+/// The source of a response, or the reason why it is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ResponseDetails {
     /// Property `response.code_details`.
     pub details: Cow<'static, str>,
-    /// Property `response.flags`: one bit for each of the [`flags`] that holds.
+    /// Property `response.flags`: a combination of [`flags`].
     pub flags: u64,
-    /// Property `response.code` where it is not what the response's head says: a gRPC client gets 200 whatever happened.
+    /// Property `response.code`, if it differs from the `:status` header. A gRPC client always
+    /// receives status 200.
     pub code: Option<u32>,
 }
 
 impl ResponseDetails {
-    /// The upstream answers.
+    /// The response comes from the upstream.
     pub const UPSTREAM: Self = Self::new("via_upstream", 0);
 
-    /// Details in the proxy's fixed words.
+    /// Creates details without a code.
     pub const fn new(details: &'static str, flags: u64) -> Self {
         Self { details: Cow::Borrowed(details), flags, code: None }
     }
 
-    /// What holds when this is said after `before`: the latest word, and every flag.
+    /// Combines the details with `earlier` ones: flags add up, and the latest text remains.
     #[must_use]
-    pub(crate) fn after(self, before: Option<Self>) -> Self {
-        let Some(before) = before else { return self };
-        Self { flags: self.flags | before.flags, code: self.code.or(before.code), ..self }
+    pub(crate) fn merge(self, earlier: Option<Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        Self { flags: self.flags | earlier.flags, code: self.code.or(earlier.code), ..self }
     }
 }
 
-/// The bits of `response.flags`, those that a simulated proxy can come to. Envoy's documentation has the letters.
+/// Bits of the property `response.flags` that the simulator sets; the letters are those of Envoy's
+/// access log.
 pub mod flags {
-    /// `UT`: the upstream took longer than it may.
+    /// `UT`: the upstream exceeded a timeout.
     pub const UPSTREAM_TIMEOUT: u64 = 0x4;
-    /// `LR`: the proxy itself reset the stream.
+    /// `LR`: the proxy reset the stream.
     pub const LOCAL_RESET: u64 = 0x8;
     /// `UR`: the upstream reset the stream.
     pub const UPSTREAM_RESET: u64 = 0x10;
-    /// `UF`: no connection to the upstream could be made.
+    /// `UF`: the proxy could not connect to the upstream.
     pub const CONNECT_FAILURE: u64 = 0x20;
     /// `UC`: the upstream closed its connection.
     pub const UPSTREAM_CLOSED: u64 = 0x40;
-    /// `DC`: the client went away.
+    /// `DC`: the client closed its connection.
     pub const CLIENT_CLOSED: u64 = 0x4000;
-    /// `URX`: there were tries, and the last one failed too.
-    pub const TRIES_USED_UP: u64 = 0x8000;
-    /// `UPE`: what the upstream sent is no HTTP.
+    /// `URX`: the last permitted attempt failed.
+    pub const RETRY_LIMIT_EXCEEDED: u64 = 0x8000;
+    /// `UPE`: the upstream sent bytes that are not valid HTTP.
     pub const UPSTREAM_PROTOCOL_ERROR: u64 = 0x80_0000;
 }

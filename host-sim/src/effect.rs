@@ -1,16 +1,16 @@
-//! What comes out of a virtual machine: everything that a host would do next, in order.
+//! Effects: the output of a VM, in order.
 //!
-//! The library performs nothing itself. It hands what left the filter to the embedder as a list of
-//! effects, so that the embedder's clock, network and reporting stay the embedder's.
+//! The library performs no I/O. Messages that leave the filter, calls and log lines are returned to
+//! the embedder as a list of effects, and the embedder carries them out.
 
 use std::time::Duration;
 
 use crate::abi::LogLevel;
 use crate::headers::HeaderMap;
-use crate::stream::{CallId, PluginId, StreamId};
+use crate::ids::{CallId, PluginId, StreamId};
 use crate::trap::Trap;
 
-/// The two directions of an exchange.
+/// A direction of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// From the client to the upstream.
@@ -20,7 +20,8 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Where the direction's headers are among the four maps of an exchange; its trailers follow.
+    /// The index of this direction's headers among the four maps of an exchange. The trailers
+    /// follow.
     pub(crate) fn headers_index(self) -> usize {
         match self {
             Direction::Request => 0,
@@ -29,209 +30,150 @@ impl Direction {
     }
 }
 
-/// One piece of a message as it left the filter.
+/// A part of a message that left the filter. `end` is true for the last part.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are the parts of a message")]
 pub enum Part {
-    /// The headers; `end` if nothing follows them.
-    Headers {
-        /// Pseudo-headers included.
-        map: HeaderMap,
-        /// Whether the message ends here.
-        end: bool,
-    },
-    /// A piece of the body; `end` if nothing follows it. It may be empty when it only ends.
-    Body {
-        /// As the filter left them.
-        bytes: Vec<u8>,
-        /// Whether the message ends here.
-        end: bool,
-    },
+    /// The headers, including the pseudo-headers.
+    Headers { map: HeaderMap, end: bool },
+    /// A chunk of the body. The last chunk may be empty.
+    Body { bytes: Vec<u8>, end: bool },
     /// The trailers, which end a message.
     Trailers(HeaderMap),
 }
 
-/// Who answers a request in the upstream's place.
+/// The origin of a local reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReplySource {
     /// The guest called `proxy_send_local_response`.
     Guest,
-    /// The host, because a held body passed its limit.
+    /// A buffered body exceeded the buffer limit.
     Overflow,
-    /// The host, because the guest trapped.
+    /// The guest trapped.
     Trap,
 }
 
-/// Why a stream was cut.
+/// The cause of a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ResetCause {
     /// The guest called `proxy_close_stream`.
     Guest,
-    /// The guest wanted to reply when response headers had left already.
+    /// The guest sent a local reply after the response headers had left.
     LateReply,
-    /// A held response body passed the host's limit when its headers had left already.
+    /// A buffered response body exceeded the buffer limit after its headers had left.
     Overflow,
-    /// The guest trapped when response headers had left already, or the profile answers none.
+    /// The guest trapped after the response headers had left, or the profile sends no reply after a
+    /// trap.
     Trap,
 }
 
-/// Something the host would do next.
+/// An action that the host performs next.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "`stream`, `call` and `part` name what the action applies to")]
+#[non_exhaustive]
 pub enum Effect {
-    /// A piece of the request goes on towards the upstream.
-    Request {
-        /// Whose.
-        stream: StreamId,
-        /// What.
-        part: Part,
-    },
-    /// A piece of the response goes on towards the client.
-    Response {
-        /// Whose.
-        stream: StreamId,
-        /// What.
-        part: Part,
-    },
-    /// The host answers itself: the upstream, if it was asked, is not needed any more. The
-    /// response's pieces follow as [`Effect::Response`], possibly later if the filter holds them.
+    /// Forward a part of the request to the upstream.
+    Request { stream: StreamId, part: Part },
+    /// Forward a part of the response to the client.
+    Response { stream: StreamId, part: Part },
+    /// Reply locally and reset the upstream request, if there is one. The response follows as
+    /// [`Effect::Response`], later if the filter pauses it.
     LocalReply {
-        /// Whose.
         stream: StreamId,
         /// The HTTP status.
         status: u32,
-        /// Who answers.
         source: ReplySource,
-        /// The guest's or host's words for the access log.
+        /// The reason, for the access log.
         details: String,
     },
-    /// The stream is cut in both directions; nothing more comes from it but its last callbacks.
-    Reset {
-        /// Whose.
-        stream: StreamId,
-        /// Why.
-        cause: ResetCause,
-    },
-    /// A body that the guest held passed the host's limit. What that means follows as
-    /// [`Effect::LocalReply`] or [`Effect::Reset`].
+    /// Reset the stream in both directions. Only the final callbacks of the stream follow.
+    Reset { stream: StreamId, cause: ResetCause },
+    /// A buffered body exceeded the buffer limit. The consequence follows as [`Effect::LocalReply`]
+    /// or [`Effect::Reset`].
     BodyOverflow {
-        /// Whose.
         stream: StreamId,
-        /// Which body.
         direction: Direction,
-        /// Bytes held when the limit was passed.
-        held: usize,
+        /// The number of buffered bytes.
+        buffered: usize,
     },
-    /// Data of a TCP connection goes on towards the upstream.
-    ToUpstream {
-        /// Whose.
-        stream: StreamId,
-        /// May be empty when it only ends.
-        bytes: Vec<u8>,
-        /// Whether the client sends no more.
-        end: bool,
-    },
-    /// Data of a TCP connection goes on towards the client.
-    ToDownstream {
-        /// Whose.
-        stream: StreamId,
-        /// May be empty when it only ends.
-        bytes: Vec<u8>,
-        /// Whether the upstream sends no more.
-        end: bool,
-    },
-    /// A TCP connection that was held in `proxy_on_new_connection` may go on.
-    Connected {
-        /// Whose.
-        stream: StreamId,
-    },
-    /// One side of a TCP connection is to be closed.
-    CloseConnection {
-        /// Whose.
-        stream: StreamId,
-        /// Which side.
-        side: Side,
-    },
-    /// The guest asks an upstream over HTTP; answer with
+    /// Forward TCP data to the upstream. `bytes` may be empty if `end` is true.
+    ToUpstream { stream: StreamId, bytes: Vec<u8>, end: bool },
+    /// Forward TCP data to the client. `bytes` may be empty if `end` is true.
+    ToDownstream { stream: StreamId, bytes: Vec<u8>, end: bool },
+    /// Continue a TCP connection that `proxy_on_new_connection` paused.
+    Connected { stream: StreamId },
+    /// Close one side of a TCP connection.
+    CloseConnection { stream: StreamId, side: Side },
+    /// Send an HTTP request for the guest. Complete it with
     /// [`http_call_response`](crate::Vm::http_call_response) or
     /// [`http_call_failed`](crate::Vm::http_call_failed).
     HttpCall(Box<HttpCall>),
-    /// The guest calls a gRPC method, unary or as a stream.
+    /// Start a gRPC call for the guest. Deliver its events with
+    /// [`grpc_message`](crate::Vm::grpc_message), [`grpc_close`](crate::Vm::grpc_close) and the
+    /// methods for metadata.
     GrpcOpen(Box<GrpcOpen>),
-    /// The guest sends a message on a gRPC stream.
-    GrpcSend {
-        /// On which stream.
-        call: CallId,
-        /// The serialized message.
-        message: Vec<u8>,
-        /// Whether the guest sends no more.
-        end: bool,
-    },
-    /// The guest ended its side of a gRPC stream, or gave up a unary call.
-    GrpcClose {
-        /// Which.
-        call: CallId,
-    },
-    /// The guest gave up a call; no answer to it is delivered any more.
-    GrpcCancel {
-        /// Which.
-        call: CallId,
-    },
-    /// The guest logged something at a level that is switched on.
-    Log {
-        /// How loud.
-        level: LogLevel,
-        /// The text; bytes that are not UTF-8 are replaced.
-        text: String,
-    },
-    /// The guest broke. The virtual machine runs no code any more.
+    /// Send a message on a gRPC stream. `end` is true for the last message.
+    GrpcSend { call: CallId, message: Vec<u8>, end: bool },
+    /// End the guest's side of a gRPC stream, or abandon a unary call.
+    GrpcClose { call: CallId },
+    /// Cancel a gRPC call. Its responses are no longer delivered.
+    GrpcCancel { call: CallId },
+    /// Write a log line. Bytes that are not UTF-8 are replaced.
+    Log { level: LogLevel, text: String },
+    /// The guest trapped. The VM executes no more code.
     Trap(Box<Trap>),
 }
 
 /// A side of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Between client and proxy.
+    /// The connection between client and proxy.
     Downstream,
-    /// Between proxy and upstream.
+    /// The connection between proxy and upstream.
     Upstream,
 }
 
-/// A request that a guest sends on its own account.
+/// An HTTP request that a guest sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpCall {
-    /// Names the call in its answer.
+    /// Identifies the call in its response.
     pub call: CallId,
-    /// Whose plugin context gets the answer.
+    /// The plugin that receives the response.
     pub plugin: PluginId,
-    /// The upstream, by the host's name for it.
+    /// The name of the upstream in the host's configuration.
     pub upstream: String,
-    /// With `:method`, `:path` and `:authority`.
+    /// The headers, including `:method`, `:path` and `:authority`.
     pub headers: HeaderMap,
-    /// May be empty.
+    /// The body; may be empty.
     pub body: Vec<u8>,
-    /// May be empty.
+    /// The trailers; may be empty.
     pub trailers: HeaderMap,
-    /// After which the call has failed; `None` for never.
+    /// The time after which the call fails; `None` for no timeout.
     pub timeout: Option<Duration>,
 }
 
 /// A gRPC call that a guest starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GrpcOpen {
-    /// Names the call in its answers.
+    /// Identifies the call in its responses.
     pub call: CallId,
-    /// Whose plugin context gets the answers.
+    /// The plugin that receives the responses.
     pub plugin: PluginId,
-    /// The upstream, by the host's name for it (under Envoy the cluster or target inside of the
-    /// `GrpcService` message that the guest passes).
+    /// The name of the upstream in the host's configuration. In Envoy, this is the cluster or the
+    /// target in the `GrpcService` message that the guest passes.
     pub upstream: Vec<u8>,
-    /// For example `envoy.service.auth.v3.Authorization`.
+    /// The service, such as `envoy.service.auth.v3.Authorization`.
     pub service: String,
-    /// For example `Check`.
+    /// The method, such as `Check`.
     pub method: String,
-    /// Initial metadata.
+    /// The initial metadata.
     pub metadata: HeaderMap,
-    /// The one message of a unary call; `None` opens a stream.
+    /// The message of a unary call; `None` opens a stream.
     pub message: Option<Vec<u8>>,
-    /// After which a unary call has failed; `None` for never.
+    /// The time after which a unary call fails; `None` for no timeout.
     pub timeout: Option<Duration>,
 }

@@ -1,30 +1,31 @@
-//! The functions that a guest exports: its callbacks, typed once so that calling one is a jump.
+//! The callbacks that a guest exports, with their types.
+//!
+//! The types are checked when the module is loaded, so that calling a callback costs no check.
 
 use wasmtime::{AsContextMut, Instance, TypedFunc, ValType};
 
-use crate::module::ModuleError;
+use crate::error::ModuleError;
 
-/// An action: 0 continues, everything else pauses.
+/// The result of a callback: an action (0 continues, other values pause), a Boolean or a pointer.
 type Answer = u32;
 
 macro_rules! callbacks {
-    ($($(#[$doc:meta])* $field:ident = $name:literal: ($($argument:ty),*) -> $result:ty;)*) => {
-        /// A guest's callbacks. All are optional.
+    ($($field:ident = $name:literal: ($($argument:ty),*) -> $result:ty;)*) => {
+        /// The callbacks of a guest; `None` if the guest does not export them.
         pub(crate) struct Exports {
-            $($(#[$doc])* pub(crate) $field: Option<TypedFunc<($($argument,)*), $result>>,)*
+            $(pub(crate) $field: Option<TypedFunc<($($argument,)*), $result>>,)*
         }
 
         impl Exports {
-            /// Looks the callbacks up; [`check`] has found their types right.
-            pub(crate) fn of(instance: &Instance, mut store: impl AsContextMut) -> Exports {
+            /// Looks up the callbacks. [`check`] must have accepted their types.
+            pub(crate) fn new(instance: &Instance, mut store: impl AsContextMut) -> Exports {
                 Exports {
                     $($field: instance.get_typed_func(&mut store, $name).ok(),)*
                 }
             }
         }
 
-        /// Name, number of parameters, and whether there is a result, of every callback. All are
-        /// 32 bits wide.
+        /// The name, the number of parameters and whether there is a result. All types are `i32`.
         const SIGNATURES: &[(&str, usize, bool)] = &[
             $(($name, <[&str]>::len(&[$(stringify!($argument)),*]), size_of::<$result>() > 0),)*
         ];
@@ -64,22 +65,22 @@ callbacks! {
     malloc = "malloc": (u32) -> Answer;
 }
 
-/// Whether every callback that the module exports has the type that the ABI gives it.
+/// Checks that the callbacks of the module have the types that the ABI defines.
 pub(crate) fn check(module: &wasmtime::Module) -> Result<(), ModuleError> {
     for &(name, params, result) in SIGNATURES {
         let Some(export) = module.get_export(name) else { continue };
-        // Programs export a `main` of their own shape; one of another type is not the ABI's.
+        // A `main` of another type is not the one of the ABI. It is never called.
         if name == "main" {
             continue;
         }
         let found = match export.func() {
             Some(function) => {
-                let narrow = |kind: ValType| matches!(kind, ValType::I32);
-                let fits = function.params().len() == params
-                    && function.params().all(narrow)
+                let is_i32 = |kind: ValType| matches!(kind, ValType::I32);
+                let matches = function.params().len() == params
+                    && function.params().all(is_i32)
                     && function.results().len() == usize::from(result)
-                    && function.results().all(narrow);
-                if fits {
+                    && function.results().all(is_i32);
+                if matches {
                     continue;
                 }
                 describe(
@@ -87,7 +88,7 @@ pub(crate) fn check(module: &wasmtime::Module) -> Result<(), ModuleError> {
                     &function.results().map(|kind| kind.to_string()).collect::<Vec<_>>(),
                 )
             }
-            None => "something that is no function".to_owned(),
+            None => "an export that is not a function".to_owned(),
         };
         let expected = describe(&vec!["i32"; params], &vec!["i32"; usize::from(result)]);
         return Err(ModuleError::ExportType { name: name.to_owned(), found, expected });

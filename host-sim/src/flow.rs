@@ -1,57 +1,56 @@
-//! One direction of one exchange: what has arrived, what the guest was asked, what is held.
+//! One direction of an exchange: its state between arrival and forwarding.
 //!
-//! Pausing and continuing is decided here, without a guest at hand: a flow takes what arrives, says
-//! what the guest must be asked next, takes the answer and gives back what may leave. Nothing leaves
-//! while the guest holds it, and what leaves, leaves once and in order.
+//! A [`Flow`] decides which callback comes next and what may be forwarded, without calling the guest
+//! itself. Nothing is forwarded while the guest pauses the flow. Parts are forwarded in order, and
+//! once.
 
 use crate::effect::Part;
 use crate::headers::HeaderMap;
 
-/// What the guest must be asked next.
+/// The next callback of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
+pub(crate) enum Callback {
     Headers { count: u32, end: bool },
     Body { size: u32, end: bool },
     Trailers { count: u32 },
 }
 
-/// Bytes of memory that a flow keeps for the next exchange.
+/// The capacity, in bytes, up to which `reset` keeps the allocation of a body.
 const KEPT_BYTES: usize = 64 << 10;
 
 /// One direction of an exchange.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
-    /// Headers that the guest can see and that have not left.
+    /// Headers that are not forwarded yet.
     headers: Option<HeaderMap>,
-    /// Body that the guest has seen and that has not left.
+    /// Body that the guest has received and that is not forwarded yet.
     body: Vec<u8>,
-    /// Trailers that the guest can see and that have not left.
+    /// Trailers that are not forwarded yet.
     trailers: Option<HeaderMap>,
-    /// Body that has arrived and that the guest has not seen.
+    /// Body that the guest has not received yet.
     incoming: Vec<u8>,
-    /// A piece has arrived, which may be empty, that the guest has not seen.
-    incoming_piece: bool,
+    /// Whether a chunk, possibly empty, is waiting for its callback.
+    chunk_waits: bool,
     incoming_end: bool,
     incoming_trailers: Option<HeaderMap>,
-    /// Bytes of body that have arrived.
+    /// Bytes of body that arrived.
     received: u64,
-    /// Headers have arrived.
+    /// Whether headers arrived.
     started: bool,
-    /// Headers have left.
     headers_left: bool,
-    /// The guest has been told that nothing follows.
-    told_end: bool,
-    /// The end has left, or nothing may leave any more.
+    /// Whether a callback has announced the end of the message.
+    end_announced: bool,
+    /// Whether the end is forwarded, or the flow is discarded.
     finished: bool,
     paused: bool,
-    /// Paused in such a way that the guest is not asked about what follows.
+    /// Whether no callbacks are made until the guest continues the flow.
     stopped: bool,
-    /// The guest was asked about a body that has not left.
+    /// Whether the guest can access the body.
     body_open: bool,
 }
 
 impl Flow {
-    /// Back to the beginning. Memory is kept, unless it is more than most bodies need.
+    /// Prepares the flow for the next exchange. Keeps allocations that are not unusually large.
     pub(crate) fn reset(&mut self) {
         let [body, incoming] = [&mut self.body, &mut self.incoming].map(|bytes| {
             let mut bytes = std::mem::take(bytes);
@@ -61,11 +60,11 @@ impl Flow {
         *self = Flow { body, incoming, ..Flow::default() };
     }
 
-    /// Nothing that is held leaves any more, and nothing that arrives is looked at. Gives back headers
-    /// that were held.
-    pub(crate) fn abandon(&mut self) -> Option<HeaderMap> {
+    /// Discards everything that is not forwarded, and everything that arrives later. Returns the
+    /// headers if they were not forwarded.
+    pub(crate) fn discard(&mut self) -> Option<HeaderMap> {
         if self.finished {
-            // Everything has left; most exchanges end this way.
+            // The common case: the whole message is forwarded.
             return None;
         }
         let (headers, received) = (self.headers.take(), self.received);
@@ -90,70 +89,69 @@ impl Flow {
         self.received
     }
 
-    /// Headers arrived. A second time, or after the end, they are ignored.
-    pub(crate) fn headers(&mut self, map: HeaderMap, end: bool) -> Option<Ask> {
+    /// Accepts the headers. Ignores them if headers arrived before.
+    pub(crate) fn on_headers(&mut self, map: HeaderMap, end: bool) -> Option<Callback> {
         if self.started {
             return None;
         }
         self.started = true;
-        self.told_end = end;
+        self.end_announced = end;
         let count = map.len() as u32;
         self.headers = Some(map);
-        Some(Ask::Headers { count, end })
+        Some(Callback::Headers { count, end })
     }
 
-    /// A piece of body arrived.
-    pub(crate) fn body(&mut self, bytes: &[u8], end: bool) -> Option<Ask> {
-        if !self.open() {
+    /// Accepts a chunk of the body.
+    pub(crate) fn on_body(&mut self, bytes: &[u8], end: bool) -> Option<Callback> {
+        if !self.accepts() {
             return None;
         }
         self.received += bytes.len() as u64;
         self.incoming.extend_from_slice(bytes);
-        self.incoming_piece = true;
+        self.chunk_waits = true;
         self.incoming_end = end;
-        self.next()
+        self.next_callback()
     }
 
-    /// Trailers arrived.
-    pub(crate) fn trailers(&mut self, map: HeaderMap) -> Option<Ask> {
-        if !self.open() {
+    /// Accepts the trailers.
+    pub(crate) fn on_trailers(&mut self, map: HeaderMap) -> Option<Callback> {
+        if !self.accepts() {
             return None;
         }
         self.incoming_trailers = Some(map);
-        self.next()
+        self.next_callback()
     }
 
-    /// What the guest must be asked about next, if anything.
-    pub(crate) fn next(&mut self) -> Option<Ask> {
+    pub(crate) fn next_callback(&mut self) -> Option<Callback> {
         if self.stopped || self.finished {
             return None;
         }
-        if std::mem::take(&mut self.incoming_piece) {
+        if std::mem::take(&mut self.chunk_waits) {
             if self.body.is_empty() {
                 std::mem::swap(&mut self.body, &mut self.incoming);
             } else {
                 self.body.append(&mut self.incoming);
             }
             self.body_open = true;
-            self.told_end = std::mem::take(&mut self.incoming_end);
-            return Some(Ask::Body { size: self.body.len() as u32, end: self.told_end });
+            self.end_announced = std::mem::take(&mut self.incoming_end);
+            return Some(Callback::Body { size: self.body.len() as u32, end: self.end_announced });
         }
         let trailers = self.incoming_trailers.take()?;
         let count = trailers.len() as u32;
         self.trailers = Some(trailers);
-        self.told_end = true;
-        Some(Ask::Trailers { count })
+        self.end_announced = true;
+        Some(Callback::Trailers { count })
     }
 
-    /// The guest lets go of everything it has seen.
-    pub(crate) fn release(&mut self, mut out: impl FnMut(Part)) {
+    /// Continues the flow: forwards everything that the guest has received.
+    pub(crate) fn forward(&mut self, mut out: impl FnMut(Part)) {
         (self.paused, self.stopped, self.body_open) = (false, false, false);
         if self.finished || !self.started {
             return;
         }
-        // Trailers that hold nothing say no more than the end itself.
+        // Empty trailers are not forwarded; the message ends without them.
         let trailers = self.trailers.take().filter(|map| !map.is_empty());
-        let ends_before_trailers = self.told_end && trailers.is_none();
+        let ends_before_trailers = self.end_announced && trailers.is_none();
         if let Some(map) = self.headers.take() {
             self.headers_left = true;
             let end = ends_before_trailers && self.body.is_empty();
@@ -170,8 +168,8 @@ impl Flow {
         }
     }
 
-    /// The guest holds what it was asked about; with `stop` it is not asked about what follows.
-    pub(crate) fn hold(&mut self, stop: bool) {
+    /// Pauses the flow. With `stop`, no callbacks are made until the guest continues it.
+    pub(crate) fn pause(&mut self, stop: bool) {
         self.paused = true;
         self.stopped |= stop;
     }
@@ -180,56 +178,50 @@ impl Flow {
         self.paused
     }
 
-    /// Bytes of body that the guest holds or is asked to decide about.
-    pub(crate) fn held(&self) -> usize {
+    /// Bytes of body that the guest has received and that are not forwarded yet.
+    pub(crate) fn buffered(&self) -> usize {
         self.body.len()
     }
 
-    /// The headers, while they can be read and changed.
-    pub(crate) fn open_headers(&mut self) -> Option<&mut HeaderMap> {
-        self.headers.as_mut()
-    }
-
-    /// The headers, while they have not left.
-    pub(crate) fn peek_headers(&self) -> Option<&HeaderMap> {
+    pub(crate) fn headers(&self) -> Option<&HeaderMap> {
         self.headers.as_ref()
     }
 
-    /// The trailers, while they can be read.
-    pub(crate) fn peek_trailers(&self) -> Option<&HeaderMap> {
+    pub(crate) fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
+        self.headers.as_mut()
+    }
+
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_ref()
     }
 
-    /// The body, while it can be read.
-    pub(crate) fn peek_body(&self) -> Option<&[u8]> {
-        self.body_open.then_some(&self.body)
-    }
-
-    /// The trailers, while they can be read and changed.
-    pub(crate) fn open_trailers(&mut self) -> Option<&mut HeaderMap> {
+    pub(crate) fn trailers_mut(&mut self) -> Option<&mut HeaderMap> {
         self.trailers.as_mut()
     }
 
-    /// The trailers, or new ones for a message that has none where it is about to end.
-    pub(crate) fn trailers_to_write(&mut self) -> Option<&mut HeaderMap> {
-        if self.body_open && self.told_end {
+    /// The trailers; at the end of a message without trailers, inserts an empty map.
+    pub(crate) fn trailers_or_insert(&mut self) -> Option<&mut HeaderMap> {
+        if self.body_open && self.end_announced {
             return Some(self.trailers.get_or_insert_default());
         }
         self.trailers.as_mut()
     }
 
-    /// The body, while it can be read and changed.
-    pub(crate) fn open_body(&mut self) -> Option<&mut Vec<u8>> {
+    pub(crate) fn body(&self) -> Option<&[u8]> {
+        self.body_open.then_some(&self.body)
+    }
+
+    pub(crate) fn body_mut(&mut self) -> Option<&mut Vec<u8>> {
         self.body_open.then_some(&mut self.body)
     }
 
-    /// Whether anything may still arrive.
-    fn open(&self) -> bool {
+    /// Whether more of the message may arrive.
+    fn accepts(&self) -> bool {
         self.started
             && !self.finished
             && !self.incoming_end
             && self.incoming_trailers.is_none()
-            && !self.told_end
+            && !self.end_announced
     }
 }
 
@@ -241,9 +233,9 @@ mod tests {
         [("a", "1")].into_iter().collect()
     }
 
-    fn released(flow: &mut Flow) -> Vec<Part> {
+    fn forwarded(flow: &mut Flow) -> Vec<Part> {
         let mut parts = Vec::new();
-        flow.release(|part| parts.push(part));
+        flow.forward(|part| parts.push(part));
         parts
     }
 
@@ -252,40 +244,41 @@ mod tests {
     }
 
     #[test]
-    fn what_is_let_go_at_once_leaves_as_it_came() {
+    fn chunks_pass_unchanged() {
         let mut flow = Flow::default();
-        assert_eq!(flow.headers(headers(), false), Some(Ask::Headers { count: 1, end: false }));
-        assert_eq!(released(&mut flow), [Part::Headers { map: headers(), end: false }]);
-        assert_eq!(flow.body(b"one", false), Some(Ask::Body { size: 3, end: false }));
-        assert_eq!(released(&mut flow), [body("one", false)]);
-        assert_eq!(flow.body(b"", true), Some(Ask::Body { size: 0, end: true }));
-        assert_eq!(released(&mut flow), [body("", true)]);
-        assert_eq!(flow.body(b"late", true), None, "nothing follows the end");
+        let callback = flow.on_headers(headers(), false);
+        assert_eq!(callback, Some(Callback::Headers { count: 1, end: false }));
+        assert_eq!(forwarded(&mut flow), [Part::Headers { map: headers(), end: false }]);
+        assert_eq!(flow.on_body(b"one", false), Some(Callback::Body { size: 3, end: false }));
+        assert_eq!(forwarded(&mut flow), [body("one", false)]);
+        assert_eq!(flow.on_body(b"", true), Some(Callback::Body { size: 0, end: true }));
+        assert_eq!(forwarded(&mut flow), [body("", true)]);
+        assert_eq!(flow.on_body(b"late", true), None, "the message has ended");
     }
 
     #[test]
-    fn a_held_body_is_shown_whole_and_leaves_as_one() {
+    fn paused_body_is_merged_and_forwarded_as_one_chunk() {
         let mut flow = Flow::default();
-        flow.headers(headers(), false);
-        released(&mut flow);
-        flow.body(b"one", false);
-        flow.hold(false);
-        assert_eq!(flow.body(b"two", false), Some(Ask::Body { size: 6, end: false }));
-        flow.hold(false);
-        assert_eq!(flow.body(b"", true), Some(Ask::Body { size: 6, end: true }));
-        assert_eq!(released(&mut flow), [body("onetwo", true)]);
+        flow.on_headers(headers(), false);
+        forwarded(&mut flow);
+        flow.on_body(b"one", false);
+        flow.pause(false);
+        assert_eq!(flow.on_body(b"two", false), Some(Callback::Body { size: 6, end: false }));
+        flow.pause(false);
+        assert_eq!(flow.on_body(b"", true), Some(Callback::Body { size: 6, end: true }));
+        assert_eq!(forwarded(&mut flow), [body("onetwo", true)]);
     }
 
     #[test]
-    fn trailers_that_are_let_go_release_the_body_before_them() {
+    fn continuing_at_the_trailers_forwards_the_paused_body_first() {
         let mut flow = Flow::default();
-        flow.headers(headers(), false);
-        flow.hold(false);
-        flow.body(b"one", false);
-        flow.hold(false);
-        assert_eq!(flow.trailers(headers()), Some(Ask::Trailers { count: 1 }));
+        flow.on_headers(headers(), false);
+        flow.pause(false);
+        flow.on_body(b"one", false);
+        flow.pause(false);
+        assert_eq!(flow.on_trailers(headers()), Some(Callback::Trailers { count: 1 }));
         assert_eq!(
-            released(&mut flow),
+            forwarded(&mut flow),
             [
                 Part::Headers { map: headers(), end: false },
                 body("one", false),
@@ -296,34 +289,34 @@ mod tests {
     }
 
     #[test]
-    fn behind_headers_that_stop_everything_nothing_is_asked_until_they_leave() {
+    fn stopped_flow_makes_no_callbacks_until_it_continues() {
         let mut flow = Flow::default();
-        flow.headers(headers(), false);
-        flow.hold(true);
-        assert_eq!(flow.body(b"one", false), None);
-        assert_eq!(flow.body(b"two", true), None);
-        assert_eq!(released(&mut flow), [Part::Headers { map: headers(), end: false }]);
-        assert_eq!(flow.next(), Some(Ask::Body { size: 6, end: true }));
-        assert_eq!(released(&mut flow), [body("onetwo", true)]);
+        flow.on_headers(headers(), false);
+        flow.pause(true);
+        assert_eq!(flow.on_body(b"one", false), None);
+        assert_eq!(flow.on_body(b"two", true), None);
+        assert_eq!(forwarded(&mut flow), [Part::Headers { map: headers(), end: false }]);
+        assert_eq!(flow.next_callback(), Some(Callback::Body { size: 6, end: true }));
+        assert_eq!(forwarded(&mut flow), [body("onetwo", true)]);
     }
 
     #[test]
-    fn trailers_made_up_at_the_end_of_a_body_follow_it() {
+    fn trailers_added_at_the_end_of_a_body_follow_it() {
         let mut flow = Flow::default();
-        flow.headers(headers(), false);
-        released(&mut flow);
-        flow.body(b"one", true);
-        *flow.trailers_to_write().unwrap() = headers();
-        assert_eq!(released(&mut flow), [body("one", false), Part::Trailers(headers())]);
+        flow.on_headers(headers(), false);
+        forwarded(&mut flow);
+        flow.on_body(b"one", true);
+        *flow.trailers_or_insert().unwrap() = headers();
+        assert_eq!(forwarded(&mut flow), [body("one", false), Part::Trailers(headers())]);
     }
 
     #[test]
-    fn an_abandoned_flow_neither_takes_nor_gives() {
+    fn discarded_flow_accepts_and_forwards_nothing() {
         let mut flow = Flow::default();
-        flow.headers(headers(), false);
-        flow.hold(false);
-        flow.abandon();
-        assert_eq!(flow.body(b"one", true), None);
-        assert_eq!(released(&mut flow), []);
+        flow.on_headers(headers(), false);
+        flow.pause(false);
+        flow.discard();
+        assert_eq!(flow.on_body(b"one", true), None);
+        assert_eq!(forwarded(&mut flow), []);
     }
 }

@@ -1,37 +1,39 @@
-//! Header maps: names and values in order, repeated names kept apart.
+//! Header maps: an ordered list of names and values.
 //!
-//! A map crosses the boundary as a count, the lengths of all names and values, then their bytes with
-//! a zero after each. The map keeps its bytes in exactly that form all the time, so that handing it
-//! to a guest is one copy of the lengths and one of the bytes, and a header costs no allocation of
-//! its own. The price is paid where it is rare: removing a header moves the bytes behind it.
+//! The ABI serializes a map as a count, the lengths of all names and values, and their bytes, each
+//! followed by a zero. [`HeaderMap`] always stores its bytes in this form. Copying a map to a guest
+//! therefore takes two copies, and a header needs no allocation. In return, removing a header moves
+//! the bytes after it, which is rare.
 
 use std::fmt;
 use std::ops::Range;
 
-/// Bytes of memory that a map keeps when it is cleared.
+/// The capacity, in bytes, up to which `clear` keeps the allocation.
 const KEPT_BYTES: usize = 16 << 10;
 
-/// Names and values of HTTP headers, trailers or gRPC metadata, in the order in which they came.
+/// HTTP headers, trailers or gRPC metadata, in order of arrival.
 ///
-/// Names are compared without regard to ASCII case. Pseudo-headers (`:path`, `:status`, …) are
-/// entries like all others. Values are bytes; HTTP does not promise UTF-8.
+/// Names are compared case-insensitively (ASCII). Repeated names are separate entries.
+/// Pseudo-headers such as `:path` and `:status` are ordinary entries. Values are bytes, because HTTP
+/// does not guarantee UTF-8.
 #[derive(Default)]
 pub struct HeaderMap {
-    /// Length of name and value of each entry.
+    /// The lengths of name and value of each entry.
     lengths: Vec<[u32; 2]>,
     /// `name \0 value \0` of each entry, without gaps.
     bytes: Vec<u8>,
-    /// Whether some name may hold an upper case letter.
+    /// Whether a name may contain an upper-case letter.
     upper: bool,
 }
 
 impl HeaderMap {
-    /// An empty map.
+    /// Creates an empty map.
     pub fn new() -> HeaderMap {
         HeaderMap::default()
     }
 
-    /// An empty map with room for `entries` headers of `bytes` bytes of names and values in all.
+    /// Creates an empty map with capacity for `entries` headers, whose names and values have
+    /// `bytes` bytes in total.
     pub fn with_capacity(entries: usize, bytes: usize) -> HeaderMap {
         HeaderMap {
             lengths: Vec::with_capacity(entries),
@@ -40,22 +42,22 @@ impl HeaderMap {
         }
     }
 
-    /// Number of entries, repeated names counted each.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.lengths.len()
     }
 
-    /// Whether there is no entry.
+    /// Whether the map has no entries.
     pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
 
-    /// Bytes of all names and values together, which is what Envoy calls the size of a map.
+    /// The bytes of all names and values. Envoy reports this number as the size of a map.
     pub fn byte_size(&self) -> usize {
         self.bytes.len() - 2 * self.lengths.len()
     }
 
-    /// Removes every entry. Memory is kept, unless it is more than most maps need.
+    /// Removes all entries. Keeps the allocation, unless it is much larger than most maps need.
     pub fn clear(&mut self) {
         if self.bytes.capacity() > KEPT_BYTES {
             *self = HeaderMap::new();
@@ -66,7 +68,7 @@ impl HeaderMap {
         self.upper = false;
     }
 
-    /// Adds an entry at the end, whether or not the name is there already.
+    /// Appends an entry, even if the name exists.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let (name, value) = (name.as_ref(), value.as_ref());
         self.lengths.push([name.len() as u32, value.len() as u32]);
@@ -77,28 +79,29 @@ impl HeaderMap {
         self.upper |= name.iter().any(u8::is_ascii_uppercase);
     }
 
-    /// The first value under this name.
+    /// The first value with this name.
     pub fn find(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
-        self.place_of(name.as_ref()).map(|place| self.at(place))
+        self.value_range(name.as_ref()).map(|range| self.value_at(range))
     }
 
-    /// Where the first value under this name lies; see [`at`](Self::at).
-    pub(crate) fn place_of(&self, name: &[u8]) -> Option<Range<usize>> {
+    /// The position of the first value with this name, for [`value_at`](Self::value_at).
+    pub(crate) fn value_range(&self, name: &[u8]) -> Option<Range<usize>> {
         let (_, entry) = self.position(name, 0, 0)?;
         Some(entry.value..entry.end)
     }
 
-    /// The value in a place that [`place_of`](Self::place_of) gave.
-    pub(crate) fn at(&self, place: Range<usize>) -> &[u8] {
-        &self.bytes[place]
+    /// The value at a position that [`value_range`](Self::value_range) returned.
+    pub(crate) fn value_at(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[range]
     }
 
-    /// The first value under this name, if it is text.
+    /// The first value with this name, if it is valid UTF-8.
     pub fn text(&self, name: impl AsRef<[u8]>) -> Option<&str> {
         std::str::from_utf8(self.find(name)?).ok()
     }
 
-    /// Makes `value` the only value under this name, at the place of the first one if there is any.
+    /// Replaces the first value with this name and removes the others; appends an entry if there is
+    /// none.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let (name, value) = (name.as_ref(), value.as_ref());
         let Some((index, entry)) = self.position(name, 0, 0) else {
@@ -110,12 +113,12 @@ impl HeaderMap {
         self.remove_from(name, index + 1, entry.value + value.len() + 1);
     }
 
-    /// Removes every entry under this name; says whether there was one.
+    /// Removes all entries with this name. Returns whether there were any.
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> bool {
         self.remove_from(name.as_ref(), 0, 0)
     }
 
-    /// All entries, in order.
+    /// Names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut offset = 0;
         self.lengths.iter().map(move |&[name, value]| {
@@ -125,7 +128,7 @@ impl HeaderMap {
         })
     }
 
-    /// Turns all names into lower case, as Envoy does with whatever enters it.
+    /// Converts all names to lower case, as Envoy does with all headers that it receives.
     pub fn lower_names(&mut self) {
         if !std::mem::take(&mut self.upper) {
             return;
@@ -138,12 +141,13 @@ impl HeaderMap {
         }
     }
 
-    /// Length of the map's serialized form; an empty map is empty bytes.
+    /// The length of the serialized form. An empty map serializes to no bytes.
     pub(crate) fn serialized_len(&self) -> usize {
         if self.is_empty() { 0 } else { 4 + 8 * self.lengths.len() + self.bytes.len() }
     }
 
-    /// Writes the serialized form over `out`, which is [`serialized_len`](Self::serialized_len) long.
+    /// Writes the serialized form to `out`, whose length is
+    /// [`serialized_len`](Self::serialized_len).
     pub(crate) fn serialize_into(&self, out: &mut [u8]) {
         if self.is_empty() {
             return;
@@ -158,8 +162,8 @@ impl HeaderMap {
         bytes.copy_from_slice(&self.bytes);
     }
 
-    /// Reads a serialized map. `None` if the bytes contradict themselves; an empty map may be
-    /// written as no bytes or as zeroes.
+    /// Parses a serialized map. `None` if the lengths do not match the bytes. An empty map may be
+    /// serialized as no bytes or as zeroes.
     pub(crate) fn parse(data: &[u8]) -> Option<HeaderMap> {
         if data.is_empty() || data == [0] {
             return Some(HeaderMap::new());
@@ -204,11 +208,11 @@ impl HeaderMap {
     }
 }
 
-/// Where an entry lies in the bytes.
+/// The position of an entry in the bytes.
 struct Entry {
     start: usize,
     value: usize,
-    /// End of the value; the zero after it follows.
+    /// The end of the value, before its zero.
     end: usize,
 }
 
@@ -219,7 +223,7 @@ impl Entry {
     }
 }
 
-/// Two maps are equal if they hold the same names, letter case included, and values in the same order.
+/// Maps are equal if they have the same names (case-sensitive) and values in the same order.
 impl PartialEq for HeaderMap {
     fn eq(&self, other: &HeaderMap) -> bool {
         self.lengths == other.lengths && self.bytes == other.bytes
@@ -228,8 +232,8 @@ impl PartialEq for HeaderMap {
 
 impl Eq for HeaderMap {}
 
-/// By hand, so that copying over an old map uses its memory, and a new copy has room for the few
-/// headers that a filter adds.
+/// `clone_from` reuses the allocation, and `clone` reserves space for the few headers that filters
+/// add.
 impl Clone for HeaderMap {
     fn clone(&self) -> HeaderMap {
         let mut copy = HeaderMap::with_capacity(self.len() + 4, self.byte_size() + 120);
@@ -280,7 +284,7 @@ mod tests {
         map.iter().map(|(name, value)| (text(name), text(value))).collect()
     }
 
-    fn same(name: &str) -> impl Fn(&(String, String)) -> bool {
+    fn has_name(name: &str) -> impl Fn(&(String, String)) -> bool {
         move |(other, _)| other.eq_ignore_ascii_case(name)
     }
 
@@ -292,7 +296,7 @@ mod tests {
         Lower,
     }
 
-    /// Few names, so that they meet.
+    /// The names are few, so that changes affect the same entries.
     fn change() -> impl Strategy<Value = Change> {
         let name = "[abAB]{1,2}";
         prop_oneof![
@@ -304,9 +308,9 @@ mod tests {
     }
 
     proptest! {
-        /// The map does what a plain list of pairs does, and survives its own serialized form.
+        /// Serializing and parsing the map must not change it either.
         #[test]
-        fn a_map_is_a_list_of_pairs(changes in proptest::collection::vec(change(), 0..24)) {
+        fn map_behaves_like_a_list_of_pairs(changes in proptest::collection::vec(change(), 0..24)) {
             let (mut map, mut list) = (HeaderMap::new(), Entries::new());
             for change in changes {
                 match change {
@@ -316,22 +320,22 @@ mod tests {
                     }
                     Change::Set(name, value) => {
                         map.set(&name, &value);
-                        match list.iter().position(same(&name)) {
+                        match list.iter().position(has_name(&name)) {
                             None => list.push((name, value)),
                             Some(first) => {
                                 list[first].1 = value;
                                 let mut index = 0;
                                 list.retain(|entry| {
                                     index += 1;
-                                    index <= first + 1 || !same(&name)(entry)
+                                    index <= first + 1 || !has_name(&name)(entry)
                                 });
                             }
                         }
                     }
                     Change::Remove(name) => {
-                        let removed = list.iter().any(same(&name));
+                        let removed = list.iter().any(has_name(&name));
                         prop_assert_eq!(map.remove(&name), removed);
-                        list.retain(|entry| !same(&name)(entry));
+                        list.retain(|entry| !has_name(&name)(entry));
                     }
                     Change::Lower => {
                         map.lower_names();
@@ -340,7 +344,7 @@ mod tests {
                 }
                 prop_assert_eq!(entries(&map), list.clone());
                 for name in ["a", "B", "ab"] {
-                    let first = list.iter().find(|entry| same(name)(entry));
+                    let first = list.iter().find(|entry| has_name(name)(entry));
                     prop_assert_eq!(map.text(name), first.map(|(_, value)| value.as_str()));
                 }
             }
@@ -349,9 +353,8 @@ mod tests {
             prop_assert_eq!(HeaderMap::parse(&bytes), Some(map));
         }
 
-        /// Whatever bytes a guest calls a map, reading them ends.
         #[test]
-        fn no_bytes_break_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn parse_accepts_any_bytes_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = HeaderMap::parse(&bytes);
         }
     }

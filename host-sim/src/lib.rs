@@ -1,17 +1,23 @@
-//! A proxy-wasm host as a library: it loads any HTTP or TCP filter built for ABI 0.2.0 or 0.2.1 and
-//! runs it in virtual time, without a proxy.
+//! A proxy-wasm host as a library. It loads HTTP and TCP filters built for ABI 0.2.0 or 0.2.1, and
+//! runs them in virtual time, without a proxy.
 //!
-//! ```text
-//! Module   the filter, compiled and checked; shared by all workers
-//! Process  what virtual machines share: clock, shared data, queues, metrics, foreign functions
-//! Vm       one worker's instance; takes events (headers, bodies, ticks, answers to calls) …
-//! Effect   … and gives back what a proxy would do next
+//! Use it to test a filter, to replay traffic through a filter, or to embed filters in a program.
+//! The library opens no sockets, starts no threads and reads no wall clock. The embedder delivers
+//! events such as request headers and ticks, and the [`Vm`] returns [`Effect`]s such as forwarded
+//! headers and local replies. The same events in the same order produce the same effects, byte for
+//! byte.
+//!
+//! # Example
+//!
+//! Send a request through a filter and read what the filter forwards:
+//!
 //! ```
+//! use sluice_sim::{
+//!     Effect, HeaderMap, Limits, Module, Part, PluginOptions, Process, Profile, StreamInfo, Vm,
+//!     VmOptions,
+//! };
 //!
-//! ```
-//! use sluice_sim::{Effect, Limits, Module, Part, PluginOptions, Process, Profile, Vm, VmOptions};
-//!
-//! // A filter that does nothing; any proxy-wasm module will do.
+//! // A filter without callbacks. Any proxy-wasm module works here.
 //! let wasm = wat::parse_str(
 //!     r#"(module (memory (export "memory") 1)
 //!          (func (export "proxy_abi_version_0_2_1"))
@@ -20,55 +26,74 @@
 //! let module = Module::new(&wasm, &Limits::default())?;
 //! let process = Process::new(Profile::Envoy, 1);
 //! let mut vm = Vm::new(&module, &process, VmOptions::default())?;
-//! let plugin = vm.start_plugin(PluginOptions::default())?;
+//! let plugin = vm.start_plugin(PluginOptions::default().with_configuration("{}"))?;
 //!
-//! let stream = vm.open_http(plugin, Default::default());
-//! let headers = [(":method", "GET"), (":path", "/")].into_iter().collect();
+//! let stream = vm.open_http(plugin, StreamInfo::default());
+//! let headers: HeaderMap = [(":method", "GET"), (":path", "/")].into_iter().collect();
 //! vm.request_headers(stream, headers, true);
 //!
 //! let mut effects = Vec::new();
 //! vm.drain_effects(&mut effects);
-//! assert!(matches!(effects[..], [Effect::Request { part: Part::Headers { end: true, .. }, .. }]));
+//! let [Effect::Request { part: Part::Headers { map, end: true }, .. }] = effects.as_slice() else {
+//!     panic!("expected the request headers, got {effects:?}");
+//! };
+//! assert_eq!(map.text(":path"), Some("/"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The library performs nothing itself: no socket, no thread, no wall clock, no chance. The same
-//! events in the same order give the same effects, byte for byte. It knows nothing of any particular
-//! filter, and what is particular to Envoy is in [`profile`] alone.
+//! `examples/header.rs` in the package runs a filter with callbacks through a whole exchange.
+//!
+//! # Where to look next
+//!
+//! - [`Module`] is a compiled filter. All workers share it.
+//! - [`Process`] is the state that all VMs of a proxy share: the clock, shared data, queues, metrics
+//!   and foreign functions.
+//! - [`Vm`] is one worker's instance of the module. Its methods are the events of plugins, HTTP
+//!   exchanges, TCP connections and calls.
+//! - [`Effect`] lists everything that a filter can make a proxy do.
+//! - [`Limits`] bounds what a filter may use. A filter that exceeds its limits traps or gets an
+//!   error; it cannot harm the embedder.
+//! - [`Profile`] selects the rules of Envoy or of the ABI's text, where the two differ.
+//! - [`trace`] reads recorded or written traffic, and [`replay`](mod@replay) runs it through a filter
+//!   and checks what clients and upstreams receive.
 
-pub mod abi;
+mod abi;
 mod attributes;
 mod context;
 pub mod details;
-pub mod effect;
+mod effect;
+mod error;
 mod exports;
 mod flow;
-pub mod headers;
+mod headers;
 mod host;
-pub mod limits;
+mod ids;
+mod limits;
 mod local_reply;
-pub mod module;
-pub mod process;
-pub mod profile;
-pub mod properties;
+mod memory;
+mod module;
+mod options;
+mod process;
+mod profile;
+mod properties;
 pub mod replay;
+mod setters;
 mod state;
-pub mod stream;
 pub mod trace;
-pub mod trap;
-pub mod vm;
+mod trap;
+mod vm;
 
 pub use abi::{AbiVersion, LogLevel, MetricKind, Peer, Status};
 pub use details::ResponseDetails;
 pub use effect::{Direction, Effect, GrpcOpen, HttpCall, Part, ReplySource, ResetCause, Side};
+pub use error::{CallFailure, ModuleError, StartError, VmError};
 pub use headers::HeaderMap;
+pub use ids::{CallId, PluginId, QueueId, StreamId};
 pub use limits::Limits;
-pub use module::{Module, ModuleError};
+pub use module::Module;
+pub use options::{ConnectionInfo, PluginOptions, StreamInfo, TlsInfo, VmOptions};
 pub use process::{ForeignCall, Metric, Process, QueueEvent};
-pub use profile::{Profile, Rules};
+pub use profile::{Profile, RouterRules, Rules};
 pub use properties::Properties;
-pub use stream::{
-    CallId, ConnectionInfo, PluginId, PluginOptions, QueueId, StreamId, StreamInfo, TlsInfo,
-};
 pub use trap::{Trap, TrapReason};
-pub use vm::{CallFailure, StartError, Vm, VmError, VmOptions};
+pub use vm::Vm;

@@ -1,31 +1,35 @@
-//! How much of the host one guest may use.
+//! Bounds on the resources that one guest may use.
 //!
-//! A guest is somebody else's code. Whatever it can make the host keep or do is counted against one
-//! of these numbers, so that a broken or hostile filter costs its own streams and nothing more.
+//! A guest is untrusted code. Everything that it can make the host store or execute counts against
+//! one of these limits, so that a broken or hostile filter harms its own streams only.
 
-/// Bounds on what a guest may consume. What exceeds a bound is refused with
-/// [`Status::InternalFailure`](crate::Status::InternalFailure), cut, or ends the virtual machine, as
-/// each field says.
+use crate::setters::setters;
+
+/// Bounds on the resources that a guest may use.
+///
+/// Unless a field states otherwise, a host call that would exceed its limit returns
+/// [`Status::InternalFailure`](crate::Status::InternalFailure).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
-    /// Instructions that one callback may execute before it is stopped with a trap.
+    /// Instructions that one callback may execute; a callback that exceeds it traps.
     pub callback_budget: u64,
-    /// Bytes of linear memory; growing beyond fails inside the guest.
+    /// Bytes of linear memory; `memory.grow` fails beyond it.
     pub memory_bytes: usize,
-    /// Entries of all tables of the module; growing beyond fails inside the guest.
+    /// Entries in all tables of the module; `table.grow` fails beyond it.
     pub table_elements: usize,
-    /// Bytes of native stack for the guest's calls; deeper recursion is a trap.
+    /// Bytes of native stack for the guest's calls; deeper recursion traps.
     pub stack_bytes: usize,
-    /// Bytes of log text between two [`drain_effects`](crate::Vm::drain_effects); what comes after is
-    /// dropped and counted.
+    /// Bytes of log text between two calls of [`drain_effects`](crate::Vm::drain_effects). Further
+    /// lines are dropped and counted in [`dropped_logs`](crate::Vm::dropped_logs).
     pub log_bytes: usize,
-    /// Bytes of calls, messages and written bodies that wait in the effects.
+    /// Bytes of calls, messages and local replies in effects that are not drained yet.
     pub effect_bytes: usize,
-    /// Bytes of one header map that a guest may write.
+    /// Bytes of one header map that a guest writes.
     pub header_bytes: usize,
-    /// Bytes of one body or of data of a connection that a guest may write into a buffer.
+    /// Bytes of one body, or of one direction of TCP data, that a guest writes into a buffer.
     pub buffer_bytes: usize,
-    /// HTTP and gRPC calls of one virtual machine that wait for an answer.
+    /// HTTP and gRPC calls of one VM that have no response yet.
     pub pending_calls: usize,
     /// Bytes of properties that one context may set.
     pub property_bytes: usize,
@@ -60,3 +64,20 @@ impl Default for Limits {
         }
     }
 }
+
+setters!(Limits {
+    with_callback_budget(callback_budget: u64),
+    with_memory_bytes(memory_bytes: usize),
+    with_table_elements(table_elements: usize),
+    with_stack_bytes(stack_bytes: usize),
+    with_log_bytes(log_bytes: usize),
+    with_effect_bytes(effect_bytes: usize),
+    with_header_bytes(header_bytes: usize),
+    with_buffer_bytes(buffer_bytes: usize),
+    with_pending_calls(pending_calls: usize),
+    with_property_bytes(property_bytes: usize),
+    with_metrics(metrics: usize),
+    with_metric_name_bytes(metric_name_bytes: usize),
+    with_shared_data_bytes(shared_data_bytes: usize),
+    with_queue_bytes(queue_bytes: usize),
+});

@@ -1,28 +1,29 @@
-//! A response that the proxy makes up in the upstream's place, for itself or for a guest, as the message that it becomes.
+//! Local replies: responses that the proxy creates itself, for a guest or because of a failure.
 
 use std::borrow::Cow;
 
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
 use crate::headers::HeaderMap;
 
-/// What is answered.
 #[derive(Debug, Default)]
 pub(crate) struct LocalReply {
     pub(crate) status: u32,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Cow<'static, [u8]>,
     pub(crate) grpc_status: Option<u32>,
-    /// Why, for the access log.
+    /// The reason, for the access log.
     pub(crate) details: Cow<'static, str>,
 }
 
 impl LocalReply {
-    /// An answer of the host's own.
+    /// Creates a reply of the proxy itself, without headers.
     pub(crate) fn new(status: u32, body: &'static str, details: &'static str) -> Self {
         let (body, details) = (body.as_bytes().into(), details.into());
         Self { status, body, details, ..Self::default() }
     }
 
-    /// The answer to `request`: its head, and its body if it has one.
+    /// Creates the headers and the body of the response to `request`.
     pub(crate) fn message(&self, request: &HeaderMap, adds_headers: bool) -> (HeaderMap, Vec<u8>) {
         let mut map = HeaderMap::new();
         let head = request.find(":method") == Some(b"HEAD");
@@ -35,7 +36,8 @@ impl LocalReply {
                 map.push("grpc-status", status.to_string());
             }
             if !head && !self.body.is_empty() {
-                map.set("grpc-message", percent_encoded(&self.body));
+                let message = percent_encode(&self.body, GRPC_MESSAGE);
+                map.set("grpc-message", message.to_string());
             }
             return (map, Vec::new());
         }
@@ -53,12 +55,13 @@ impl LocalReply {
 }
 
 fn is_grpc(request: &HeaderMap) -> bool {
-    let kind = request.text("content-type").unwrap_or_default();
-    kind.strip_prefix("application/grpc")
+    let content_type = request.text("content-type").unwrap_or_default();
+    content_type
+        .strip_prefix("application/grpc")
         .is_some_and(|rest| matches!(rest.get(..1), None | Some("+")))
 }
 
-/// The gRPC status that stands for an HTTP status, from gRPC's own table.
+/// Maps an HTTP status to a gRPC status, as defined by gRPC ("HTTP to gRPC Status Code Mapping").
 fn grpc_status_of(http: u32) -> u32 {
     match http {
         400 => 13,
@@ -70,14 +73,5 @@ fn grpc_status_of(http: u32) -> u32 {
     }
 }
 
-/// Text in the form that `grpc-message` wants.
-fn percent_encoded(text: &[u8]) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for &byte in text {
-        match byte {
-            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
+/// The bytes that gRPC requires to be encoded in `grpc-message`, besides those that are not ASCII.
+const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');

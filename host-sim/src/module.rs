@@ -1,85 +1,38 @@
-//! A filter as it comes from its author: compiled once, checked once, instantiated often.
+//! Loading a module: compiled and checked once, then instantiated for each VM.
 
 use std::sync::Arc;
 
-use thiserror::Error;
 use wasmtime::{Config, Engine, ExternType, InstancePre, Linker, UnknownImportError};
 
 use crate::abi::AbiVersion;
+use crate::error::ModuleError;
 use crate::limits::Limits;
 use crate::state::State;
 use crate::{exports, host};
 
-/// A proxy-wasm module that can be instantiated. Cheap to clone; clones share the machine code.
+/// A compiled proxy-wasm module. Clones share the machine code.
 #[derive(Clone)]
 pub struct Module {
     abi: AbiVersion,
     limits: Arc<Limits>,
-    ready: InstancePre<State>,
-}
-
-/// Why a module cannot run here. The module's author, not its user, can do something about it.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ModuleError {
-    /// The bytes are not a WebAssembly module that this host can run.
-    #[error("not a WebAssembly module that can run here: {reason}")]
-    Invalid {
-        /// What the compiler says.
-        reason: String,
-    },
-    /// No marker export of a supported ABI.
-    #[error("exports neither proxy_abi_version_0_2_0 nor proxy_abi_version_0_2_1, found {found}")]
-    Abi {
-        /// The marker that is there, or that there is none.
-        found: String,
-    },
-    /// It wants something from the host that no proxy-wasm host offers.
-    #[error("imports {module}.{name}, which no proxy-wasm 0.2 host offers")]
-    MissingImport {
-        /// First part of the import's name.
-        module: String,
-        /// Second part.
-        name: String,
-    },
-    /// It wants a host function with other parameters or results.
-    #[error("imports a host function with another type: {reason}")]
-    ImportType {
-        /// Which function, the type that it wants and the one that the specification gives.
-        reason: String,
-    },
-    /// It exports a callback with other parameters or results.
-    #[error("exports {name} as {found}, expected {expected}")]
-    ExportType {
-        /// The export.
-        name: String,
-        /// The type that it has.
-        found: String,
-        /// The type that the specification gives.
-        expected: String,
-    },
-    /// It lacks an export without which no host could hand data to it.
-    #[error("does not export {name}")]
-    MissingExport {
-        /// The export.
-        name: &'static str,
-    },
+    instance: InstancePre<State>,
 }
 
 impl Module {
-    /// Compiles and checks a module; `limits` hold for every virtual machine made from it.
+    /// Compiles and checks a module. `limits` apply to each VM of the module.
     ///
     /// # Errors
-    /// [`ModuleError`] names what is wrong with the module; a missing import is named.
+    /// [`ModuleError`] if the bytes are not a proxy-wasm module of ABI 0.2.
     pub fn new(wasm: &[u8], limits: &Limits) -> Result<Module, ModuleError> {
-        let engine = Engine::new(&config(limits)).map_err(invalid)?;
+        let engine = Engine::new(&engine_config(limits)).map_err(invalid)?;
         let module = wasmtime::Module::new(&engine, wasm).map_err(invalid)?;
         let abi = declared_abi(&module)?;
         exports::check(&module)?;
         check_memory(&module)?;
         let mut linker = Linker::new(&engine);
         host::link(&mut linker).map_err(invalid)?;
-        let ready = linker.instantiate_pre(&module).map_err(import_error)?;
-        Ok(Module { abi, limits: Arc::new(limits.clone()), ready })
+        let instance = linker.instantiate_pre(&module).map_err(import_error)?;
+        Ok(Module { abi, limits: Arc::new(limits.clone()), instance })
     }
 
     /// The version of the ABI that the module declares.
@@ -91,14 +44,14 @@ impl Module {
         &self.limits
     }
 
-    pub(crate) fn ready(&self) -> &InstancePre<State> {
-        &self.ready
+    pub(crate) fn instance(&self) -> &InstancePre<State> {
+        &self.instance
     }
 }
 
-/// Instructions are counted, not time: the same callback breaks off at the same place on every
-/// machine, and no thread has to watch the clock.
-fn config(limits: &Limits) -> Config {
+/// The budget of a callback is a number of instructions, not a time. A callback that exceeds it
+/// traps at the same instruction on every machine.
+fn engine_config(limits: &Limits) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)

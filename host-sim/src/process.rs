@@ -1,8 +1,8 @@
-//! What the virtual machines of one process share.
+//! The state that all VMs of a proxy process share: shared data, queues, metrics, foreign functions
+//! and the clock.
 //!
-//! Workers of a proxy run side by side and meet only here: in the shared data, the queues, the
-//! metrics and the functions that the embedder offers. The clock is here as well, because it is the
-//! same for all of them and moves only when the embedder says so.
+//! The workers of a proxy run in parallel and have nothing else in common. The embedder sets the
+//! clock; it does not advance by itself.
 
 mod metrics;
 mod queues;
@@ -19,12 +19,11 @@ pub use self::queues::QueueEvent;
 pub(crate) use self::queues::Queues;
 pub(crate) use self::shared_data::SharedData;
 use crate::abi::Status;
+use crate::ids::{PluginId, StreamId};
 use crate::limits::Limits;
 use crate::profile::Profile;
-use crate::stream::{PluginId, StreamId};
 
-/// The clock, the shared data, the queues, the metrics and the foreign functions of one process.
-/// Clones are the same process.
+/// The shared state of one proxy process. Clones refer to the same process.
 #[derive(Clone)]
 pub struct Process(Arc<Inner>);
 
@@ -44,28 +43,29 @@ struct Inner {
 pub(crate) type ForeignFunction =
     dyn Fn(&ForeignCall, &[u8]) -> Result<Vec<u8>, Status> + Send + Sync;
 
-/// Which call of a foreign function this is.
+/// The caller of a foreign function.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ForeignCall {
-    /// The virtual machine, as [`Vm::id`](crate::Vm::id) gives it.
+    /// The id of the VM; see [`Vm::id`](crate::Vm::id).
     pub vm: u64,
-    /// The worker that it belongs to.
+    /// The worker of the VM.
     pub worker: u32,
-    /// The plugin context that calls, or to which the calling stream belongs.
+    /// The calling plugin, or the plugin of the calling stream.
     pub plugin: PluginId,
-    /// The stream that calls; `None` for a plugin context.
+    /// The calling stream; `None` if a plugin context calls.
     pub stream: Option<StreamId>,
 }
 
-const UNPOISONED: &str = "nothing panics while it holds a lock of the process";
+const UNPOISONED: &str = "no code panics while it holds a lock of the process";
 
 impl Process {
-    /// A process with default [`Limits`]. `seed` decides what `random_get` gives, and nothing else.
+    /// Creates a process with default [`Limits`]. `seed` determines the output of `random_get` only.
     pub fn new(profile: Profile, seed: u64) -> Process {
         Process::with_limits(profile, seed, &Limits::default())
     }
 
-    /// A process whose shared data, queues and metrics are bounded by `limits`.
+    /// Creates a process. `limits` apply to shared data, queues and metrics.
     pub fn with_limits(profile: Profile, seed: u64, limits: &Limits) -> Process {
         let rules = profile.rules();
         Process(Arc::new(Inner {
@@ -81,39 +81,37 @@ impl Process {
         }))
     }
 
-    /// The host that is imitated.
+    /// The simulated host.
     pub fn profile(&self) -> Profile {
         self.0.profile
     }
 
-    /// Sets the clock that guests see, as time since the Unix epoch. It starts at zero and moves
-    /// only here.
+    /// Sets the clock of the guests, as time since the Unix epoch. The clock starts at zero.
     pub fn set_now(&self, now: Duration) {
         let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         self.0.now.store(nanos, Ordering::Relaxed);
     }
 
-    /// The clock that guests see.
+    /// The clock of the guests, as time since the Unix epoch.
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.now_nanos())
     }
 
-    /// Declares which upstreams calls may name; `None`, as at the start, accepts every name.
+    /// Declares the upstreams that guests can call. With `None`, the default, every name is accepted.
     pub fn set_upstreams(&self, names: Option<Vec<String>>) {
         *self.0.upstreams.write().expect(UNPOISONED) = names;
     }
 
-    /// Reads shared data as the guests with this `vm_id` see it: the value and its compare-and-swap
-    /// number.
+    /// Reads the shared data of VMs with this `vm_id`. Returns the value and its CAS number.
     pub fn shared_data(&self, vm_id: &str, key: &[u8]) -> Option<(Vec<u8>, u32)> {
-        self.data().find(vm_id, key).map(|(value, cas)| (value.to_vec(), cas))
+        self.shared_data_mut().find(vm_id, key).map(|(value, cas)| (value.to_vec(), cas))
     }
 
-    /// Writes shared data as a guest with this `vm_id` would; `cas` 0 is unconditional.
+    /// Writes the shared data of VMs with this `vm_id`. With `cas` 0 the write is unconditional.
     ///
     /// # Errors
-    /// [`Status::CasMismatch`] if somebody else was faster, [`Status::InternalFailure`] if the
-    /// process holds as much as its limits allow.
+    /// [`Status::CasMismatch`] if the value has another CAS number, [`Status::InternalFailure`] if
+    /// the value would exceed [`Limits::shared_data_bytes`].
     pub fn set_shared_data(
         &self,
         vm_id: &str,
@@ -121,23 +119,24 @@ impl Process {
         value: &[u8],
         cas: u32,
     ) -> Result<(), Status> {
-        self.data().set(vm_id, key, value, cas)
+        self.shared_data_mut().set(vm_id, key, value, cas)
     }
 
-    /// All metrics in the order of their definition.
+    /// All metrics, in order of definition.
     pub fn metrics(&self) -> Vec<Metric> {
         self.metrics_mut().snapshot()
     }
 
-    /// The value of the metric with this name, counters before gauges before histograms.
+    /// The value of the metric with this name. If several kinds share the name, a counter takes
+    /// precedence over a gauge, and a gauge over a histogram.
     pub fn metric(&self, name: &str) -> Option<u64> {
         let metrics = self.metrics_mut();
         let found = metrics.iter().filter(|metric| metric.name == name);
         found.min_by_key(|metric| metric.kind).map(|metric| metric.value)
     }
 
-    /// Offers a function to the guests. It runs inside the guest's callback and must not call the
-    /// virtual machine; what it returns is copied into the guest.
+    /// Registers a function that guests can call with `proxy_call_foreign_function`. The result is
+    /// copied into the guest. The function runs inside a callback, so it must not use the VM.
     pub fn register_foreign_function(
         &self,
         name: &str,
@@ -147,9 +146,9 @@ impl Process {
         functions.insert(name.to_owned(), Arc::new(function));
     }
 
-    /// Who must be told about queues since the last call, in order.
+    /// Removes and returns the queue notifications since the last call, in order.
     pub fn take_queue_events(&self) -> Vec<QueueEvent> {
-        self.queues().take_events()
+        self.queues_mut().take_events()
     }
 
     pub(crate) fn now_nanos(&self) -> u64 {
@@ -160,14 +159,13 @@ impl Process {
         self.0.seed
     }
 
-    /// A number for a new virtual machine.
-    pub(crate) fn next_vm(&self) -> u64 {
+    pub(crate) fn next_vm_id(&self) -> u64 {
         self.0.vms.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn knows_upstream(&self, name: &str) -> bool {
+    pub(crate) fn has_upstream(&self, name: &str) -> bool {
         let upstreams = self.0.upstreams.read().expect(UNPOISONED);
-        upstreams.as_ref().is_none_or(|names| names.iter().any(|known| known == name))
+        upstreams.as_ref().is_none_or(|names| names.iter().any(|declared| declared == name))
     }
 
     pub(crate) fn foreign_function(&self, name: &[u8]) -> Option<Arc<ForeignFunction>> {
@@ -175,11 +173,11 @@ impl Process {
         self.0.functions.read().expect(UNPOISONED).get(name).cloned()
     }
 
-    pub(crate) fn data(&self) -> MutexGuard<'_, SharedData> {
+    pub(crate) fn shared_data_mut(&self) -> MutexGuard<'_, SharedData> {
         self.0.data.lock().expect(UNPOISONED)
     }
 
-    pub(crate) fn queues(&self) -> MutexGuard<'_, Queues> {
+    pub(crate) fn queues_mut(&self) -> MutexGuard<'_, Queues> {
         self.0.queues.lock().expect(UNPOISONED)
     }
 

@@ -1,23 +1,24 @@
-//! Which host the library imitates, where hosts differ.
+//! Profiles: the rules in which proxy-wasm hosts differ.
 //!
-//! The specification leaves much open and Envoy departs from it here and there. Everything of that
-//! kind is one field of [`Rules`]; no other module knows the name of a host.
+//! The specification leaves many points open, and Envoy deviates from it in others. Each such point
+//! is one field of [`Rules`]. No other module depends on the name of a host.
 
 use std::time::Duration;
 
 use crate::abi::Status;
 
-/// The host whose behaviour is imitated.
+/// The host whose behavior is simulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Profile {
     /// Envoy 1.40, as measured.
     Envoy,
-    /// The text of the ABI and nothing else.
+    /// A host that follows the text of the ABI.
     Generic,
 }
 
 impl Profile {
-    /// What this host does where hosts differ.
+    /// The rules of this host.
     pub fn rules(self) -> &'static Rules {
         match self {
             Profile::Envoy => &ENVOY,
@@ -25,7 +26,7 @@ impl Profile {
         }
     }
 
-    /// The name by which command lines know the profile.
+    /// The name for command lines and reports.
     pub fn name(self) -> &'static str {
         match self {
             Profile::Envoy => "envoy",
@@ -34,99 +35,122 @@ impl Profile {
     }
 }
 
-/// What a host does where hosts differ.
+/// The rules of a host. The comments describe `true`; "instead of" describes `false`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rules {
-    /// At the end of an HTTP exchange `on_log` comes before `on_done`, instead of between it and
-    /// `on_delete`.
+    // Callbacks
+    /// When an HTTP stream ends, `on_log` precedes `on_done`, instead of following it.
     pub log_before_done: bool,
-    /// A stream whose `on_done` returned false stays until the guest calls `proxy_done`; otherwise
-    /// the answer is ignored. Plugins are always waited for.
+    /// A stream whose `on_done` returned false exists until the guest calls `proxy_done`, instead
+    /// of ending at once. Plugins always wait for `proxy_done`.
     pub streams_wait_for_done: bool,
-    /// Plugin contexts get `on_log` at their end as streams do.
+    /// `on_log` is called when a plugin context ends.
     pub log_for_plugins: bool,
-    /// `on_vm_start` is called for every plugin context, instead of once for a virtual machine.
+    /// `on_vm_start` is called for each plugin context, instead of once for each VM.
     pub vm_start_per_plugin: bool,
-    /// Local replies run through the response callbacks of the stream that sent them.
-    pub local_reply_runs_callbacks: bool,
-    /// A local reply carries `content-length` and `content-type`, and answers a gRPC request in
-    /// gRPC's way.
-    pub local_reply_adds_headers: bool,
-    /// Trailers of HTTP/1 are dropped on their way in and out, which is what a proxy does that was not told to
-    /// keep them.
-    pub http1_drops_trailers: bool,
-    /// The body of an HTTP/1 request that asks to leave HTTP begins with an empty piece.
-    pub upgrade_begins_empty: bool,
-    /// Header names are turned into lower case on their way in.
+
+    // Messages
+    /// Header names are converted to lower case when they enter the host.
     pub lower_case_names: bool,
-    /// Bytes of a body that may be held; `None` for no limit but the guest's own.
-    pub body_limit: Option<usize>,
-    /// `Pause` from a headers callback stops the body callbacks too, unless the plugin's
-    /// `allow_on_headers_stop_iteration` says otherwise.
-    pub headers_pause_holds_body: bool,
-    /// Trailers may be added in a body callback that ends its message.
-    pub trailers_from_body: bool,
-    /// The request's trailers can be read in `on_log`.
+    /// Trailers of HTTP/1.1 messages are dropped. Envoy does so unless it is configured otherwise.
+    pub http1_drops_trailers: bool,
+    /// The body of an HTTP/1.1 upgrade request begins with an empty chunk.
+    pub upgrade_sends_empty_chunk: bool,
+    /// Bytes of a body that the host buffers for a paused stream; `None` for no limit.
+    pub buffer_limit: Option<usize>,
+    /// `Pause` from a headers callback also stops the body callbacks, unless the plugin option
+    /// `allow_on_headers_stop_iteration` is set.
+    pub headers_pause_stops_body: bool,
+    /// A body callback at the end of a message may add trailers.
+    pub body_callback_adds_trailers: bool,
+    /// `on_log` can read the request trailers.
     pub request_trailers_in_log: bool,
-    /// `proxy_get_header_map_pairs` on a map that is not there answers with an empty map, instead of
+
+    // Local replies and failures
+    /// The response callbacks of a stream run for its local replies.
+    pub local_reply_runs_callbacks: bool,
+    /// Local replies get `content-length` and `content-type`; replies to gRPC requests become gRPC
+    /// responses.
+    pub local_reply_adds_headers: bool,
+    /// `proxy_send_local_response` after the response headers have left resets the stream, instead
+    /// of returning `BAD_ARGUMENT`.
+    pub late_reply_resets: bool,
+    /// The status of the local reply after a trap, if the response has not begun. With `None`, or
+    /// after the response has begun, the stream is reset.
+    pub trap_status: Option<u32>,
+    /// Properties `response.code_details` and `response.flags` exist.
+    pub has_response_details: bool,
+
+    // Header maps
+    /// `proxy_get_header_map_pairs` returns an empty map if the map does not exist, instead of
     /// `BAD_ARGUMENT`.
     pub missing_map_is_empty: bool,
-    /// Serialized pairs that contradict themselves count as none, instead of as `BAD_ARGUMENT`.
+    /// Serialized pairs whose lengths do not match are treated as empty, instead of returning
+    /// `BAD_ARGUMENT`.
     pub malformed_pairs_are_empty: bool,
-    /// `proxy_get_header_map_size` counts the bytes of names and values alone, instead of the
+    /// `proxy_get_header_map_size` counts the bytes of names and values only, instead of the
     /// serialized form.
-    pub map_size_is_text: bool,
-    /// `proxy_set_buffer_bytes` prepends, appends and replaces the whole, but no part.
-    pub buffer_parts_fixed: bool,
-    /// A range of a buffer whose end passes 32 bits is cut, instead of refused.
-    pub buffer_range_wraps: bool,
-    /// A buffer that is not there reads as empty for the kinds that Envoy keeps as pointers, instead
-    /// of as `NOT_FOUND`.
+    pub map_size_excludes_lengths: bool,
+
+    // Buffers
+    /// `proxy_set_buffer_bytes` can prepend, append or replace the whole buffer, but not replace a
+    /// part of it.
+    pub buffer_rejects_partial_writes: bool,
+    /// A buffer range whose end exceeds 32 bits is truncated, instead of rejected.
+    pub buffer_range_truncates: bool,
+    /// A buffer that does not exist reads as empty, instead of returning `NOT_FOUND`. In Envoy this
+    /// applies to the buffers that it stores as pointers.
     pub missing_buffer_is_empty: bool,
-    /// A compare-and-swap on a key that does not exist creates it, instead of failing.
+
+    // Shared data, metrics, properties
+    /// A conditional write to a missing shared-data key creates it, instead of failing.
     pub cas_creates: bool,
     /// `proxy_record_metric` adds to a counter, instead of setting it.
     pub record_adds_to_counter: bool,
-    /// Incrementing a counter by zero is `BAD_ARGUMENT`.
-    pub counter_refuses_zero: bool,
-    /// What a guest stores with `proxy_set_property` is the stream's filter state: plugins cannot
-    /// store, only paths of one name can be read back, and the host's own names come first.
+    /// Incrementing a counter by zero returns `BAD_ARGUMENT`.
+    pub counter_rejects_zero: bool,
+    /// `proxy_set_property` writes to the filter state of the stream: plugins cannot write, only
+    /// paths of one name can be read, and properties of the host take precedence.
     pub properties_are_filter_state: bool,
-    /// There are properties that say who answered and why a response broke off, `response.code_details` and
-    /// `response.flags`.
-    pub response_details: bool,
-    /// Reading a path that has others below it, but no value, is `SERIALIZATION_FAILURE`, instead of
+    /// Reading a path that has children but no value returns `SERIALIZATION_FAILURE`, instead of
     /// `NOT_FOUND`.
-    pub property_node_fails: bool,
-    /// Continuing or closing a stream that the context does not have is `OK` and does nothing,
-    /// instead of `UNIMPLEMENTED`.
+    pub property_with_children_fails: bool,
+    /// Property `xds.node.user_agent_name`, by which filters recognize the host.
+    pub user_agent_name: Option<&'static str>,
+
+    // Streams
+    /// Continuing or closing a stream that the context does not have returns `OK` without an
+    /// effect, instead of `UNIMPLEMENTED`.
     pub foreign_stream_is_ok: bool,
-    /// `proxy_continue_stream` of a TCP upstream works; otherwise it is `UNIMPLEMENTED`.
+    /// `proxy_continue_stream` supports the upstream of a TCP connection, instead of returning
+    /// `UNIMPLEMENTED`.
     pub upstream_continues: bool,
-    /// `proxy_send_local_response` after the response's headers have left cuts the stream, instead
-    /// of being refused with `BAD_ARGUMENT`.
-    pub late_reply_resets: bool,
-    /// HTTP calls that fail are delivered as a response that the host made up, instead of as one
+    /// A TCP stream ends when the client closes its connection, instead of when the embedder calls
+    /// [`close_tcp`](crate::Vm::close_tcp).
+    pub tcp_ends_with_downstream: bool,
+    /// The end of the upstream's data counts as the close of its connection.
+    pub upstream_end_is_close: bool,
+
+    // Calls
+    /// A failed HTTP call is delivered as a response that the host creates, instead of as a response
     /// without headers.
     pub failed_call_is_response: bool,
-    /// HTTP calls with a body get a `content-length`.
+    /// HTTP calls with a body get a `content-length` header.
     pub http_call_adds_length: bool,
-    /// `proxy_get_status` knows the HTTP status inside `on_http_call_response`.
+    /// `proxy_get_status` returns the HTTP status in `on_http_call_response`.
     pub status_of_http_call: bool,
-    /// The upstream of a gRPC call is a serialized `GrpcService`, instead of a name.
+    /// The guest names the upstream of a gRPC call with a serialized `GrpcService` message, instead
+    /// of with a plain string.
     pub grpc_upstream_is_message: bool,
-    /// What a gRPC call to an upstream that is not there is answered with.
+    /// The result of a gRPC call to an unknown upstream.
     pub unknown_grpc_upstream: Status,
-    /// A TCP stream ends, with its last callbacks, when its client's connection closes, instead of
-    /// when the embedder says so.
-    pub tcp_ends_with_downstream: bool,
-    /// The end of an upstream's data counts as the close of its connection.
-    pub upstream_end_is_close: bool,
-    /// WASI's monotonic clock is there beside the real-time one.
-    pub monotonic_clock: bool,
-    /// A trap is answered with this status where the response has not begun; otherwise, and with
-    /// `None`, the stream is cut.
-    pub trap_status: Option<u32>,
+
+    // WASI
+    /// The monotonic clock of WASI exists, in addition to the real-time clock.
+    pub has_monotonic_clock: bool,
+
+    // Replay only: the proxy around the filter
     /// The router, which applies timeouts and retries attempts; `None` for a host without a router.
     pub router: Option<RouterRules>,
     /// The status of the local reply if the upstream refuses the connection or the stream, or resets
@@ -144,6 +168,7 @@ pub struct Rules {
 /// The rules of a router: which request headers set the policy of a request, and the defaults. The
 /// router removes these headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RouterRules {
     /// The header with the timeout in milliseconds, from the end of the request to the end of the
     /// response; 0 disables the timeout.
@@ -167,39 +192,49 @@ const ENVOY: Rules = Rules {
     streams_wait_for_done: false,
     log_for_plugins: false,
     vm_start_per_plugin: true,
+
+    lower_case_names: true,
+    http1_drops_trailers: true,
+    upgrade_sends_empty_chunk: true,
+    buffer_limit: Some(1 << 20),
+    headers_pause_stops_body: true,
+    body_callback_adds_trailers: false,
+    request_trailers_in_log: false,
+
     local_reply_runs_callbacks: true,
     local_reply_adds_headers: true,
-    http1_drops_trailers: true,
-    upgrade_begins_empty: true,
-    lower_case_names: true,
-    body_limit: Some(1 << 20),
-    headers_pause_holds_body: true,
-    trailers_from_body: false,
-    request_trailers_in_log: false,
+    late_reply_resets: true,
+    trap_status: Some(503),
+    has_response_details: true,
+
     missing_map_is_empty: true,
     malformed_pairs_are_empty: true,
-    map_size_is_text: true,
-    buffer_parts_fixed: true,
-    buffer_range_wraps: true,
+    map_size_excludes_lengths: true,
+
+    buffer_rejects_partial_writes: true,
+    buffer_range_truncates: true,
     missing_buffer_is_empty: true,
+
     cas_creates: true,
     record_adds_to_counter: true,
-    counter_refuses_zero: true,
+    counter_rejects_zero: true,
     properties_are_filter_state: true,
-    response_details: true,
-    property_node_fails: true,
+    property_with_children_fails: true,
+    user_agent_name: Some("envoy"),
+
     foreign_stream_is_ok: true,
     upstream_continues: false,
-    late_reply_resets: true,
+    tcp_ends_with_downstream: true,
+    upstream_end_is_close: true,
+
     failed_call_is_response: true,
     http_call_adds_length: true,
     status_of_http_call: false,
     grpc_upstream_is_message: true,
     unknown_grpc_upstream: Status::InternalFailure,
-    tcp_ends_with_downstream: true,
-    upstream_end_is_close: true,
-    monotonic_clock: false,
-    trap_status: Some(503),
+
+    has_monotonic_clock: false,
+
     router: Some(RouterRules {
         timeout_header: "x-envoy-upstream-rq-timeout-ms",
         default_timeout: Duration::from_secs(15),
@@ -219,39 +254,49 @@ const GENERIC: Rules = Rules {
     streams_wait_for_done: true,
     log_for_plugins: true,
     vm_start_per_plugin: false,
+
+    lower_case_names: false,
+    http1_drops_trailers: false,
+    upgrade_sends_empty_chunk: false,
+    buffer_limit: None,
+    headers_pause_stops_body: false,
+    body_callback_adds_trailers: true,
+    request_trailers_in_log: true,
+
     local_reply_runs_callbacks: false,
     local_reply_adds_headers: false,
-    http1_drops_trailers: false,
-    upgrade_begins_empty: false,
-    lower_case_names: false,
-    body_limit: None,
-    headers_pause_holds_body: false,
-    trailers_from_body: true,
-    request_trailers_in_log: true,
+    late_reply_resets: false,
+    trap_status: None,
+    has_response_details: false,
+
     missing_map_is_empty: false,
     malformed_pairs_are_empty: false,
-    map_size_is_text: false,
-    buffer_parts_fixed: false,
-    buffer_range_wraps: false,
+    map_size_excludes_lengths: false,
+
+    buffer_rejects_partial_writes: false,
+    buffer_range_truncates: false,
     missing_buffer_is_empty: false,
+
     cas_creates: false,
     record_adds_to_counter: false,
-    counter_refuses_zero: false,
+    counter_rejects_zero: false,
     properties_are_filter_state: false,
-    response_details: false,
-    property_node_fails: false,
+    property_with_children_fails: false,
+    user_agent_name: None,
+
     foreign_stream_is_ok: false,
     upstream_continues: true,
-    late_reply_resets: false,
+    tcp_ends_with_downstream: false,
+    upstream_end_is_close: false,
+
     failed_call_is_response: false,
     http_call_adds_length: false,
     status_of_http_call: true,
     grpc_upstream_is_message: false,
     unknown_grpc_upstream: Status::ParseFailure,
-    tcp_ends_with_downstream: false,
-    upstream_end_is_close: false,
-    monotonic_clock: true,
-    trap_status: None,
+
+    has_monotonic_clock: true,
+
     router: None,
     upstream_failure_status: 502,
     failure_replies_have_text: false,

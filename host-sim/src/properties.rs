@@ -1,8 +1,9 @@
-//! Properties that come from outside: a path of names and the bytes behind it.
+//! Properties that the embedder supplies or a guest stores: values by path.
 
-/// Values by path, as the embedder supplies them or a guest stores them.
+/// Property values by path.
 ///
-/// A path is a list of names; guests send it joined by zero bytes, which is how it is kept.
+/// A path is a list of names, such as `["xds", "node", "id"]`. Guests send the names joined by zero
+/// bytes, and the map stores them in that form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
     /// Sorted by path.
@@ -11,24 +12,24 @@ pub struct Properties {
 }
 
 impl Properties {
-    /// No properties.
+    /// Creates an empty map.
     pub fn new() -> Properties {
         Properties::default()
     }
 
-    /// The same with one more value; the last one under a path counts.
+    /// Adds a value, or replaces the value at this path.
     #[must_use]
     pub fn with<S: AsRef<[u8]>>(mut self, path: &[S], value: impl Into<Vec<u8>>) -> Properties {
         self.set(&join(path), value.into());
         self
     }
 
-    /// The value under this path.
+    /// The value at this path.
     pub fn value<S: AsRef<[u8]>>(&self, path: &[S]) -> Option<&[u8]> {
         self.find(&join(path))
     }
 
-    /// Every path, its names joined by zero bytes, and its value, sorted by path.
+    /// All paths, their names joined by zero bytes, with their values; sorted by path.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.entries.iter().map(|(path, value)| (path.as_slice(), value.as_slice()))
     }
@@ -38,10 +39,10 @@ impl Properties {
         Some(&self.entries[index].1)
     }
 
-    /// Whether some path begins with all the names of this one.
-    pub(crate) fn has_below(&self, path: &[u8]) -> bool {
+    /// Whether a longer path begins with all the names of this one.
+    pub(crate) fn has_children(&self, path: &[u8]) -> bool {
         let from = self.entries.partition_point(|(key, _)| key.as_slice() <= path);
-        // Zero is the smallest byte, so what lies below a path follows it at once.
+        // Zero is the smallest byte, so the children of a path follow it directly.
         let next = self.entries.get(from).and_then(|(key, _)| key.strip_prefix(path));
         next.is_some_and(|rest| rest.first() == Some(&0))
     }
@@ -60,17 +61,12 @@ impl Properties {
     }
 
     /// Bytes of all paths and values.
-    pub(crate) fn bytes(&self) -> usize {
+    pub(crate) fn byte_size(&self) -> usize {
         self.bytes
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.entries.clear();
-        self.bytes = 0;
     }
 }
 
-/// A path as guests send it.
+/// Joins the names of a path by zero bytes.
 pub(crate) fn join<S: AsRef<[u8]>>(path: &[S]) -> Vec<u8> {
     let mut joined = Vec::new();
     for (index, name) in path.iter().enumerate() {

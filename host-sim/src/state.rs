@@ -1,63 +1,64 @@
-//! What a virtual machine's host functions can reach: everything of it but the guest itself.
+//! The host's state of one VM: everything that host functions can access besides guest memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use fastrand::Rng;
 use wasmtime::{Memory, StoreLimits, StoreLimitsBuilder, TypedFunc};
 
 use crate::abi::{LogLevel, Status};
-use crate::context::Contexts;
+use crate::context::{Contexts, Pending};
 use crate::effect::Effect;
 use crate::headers::HeaderMap;
 use crate::limits::Limits;
+use crate::options::VmOptions;
 use crate::process::Process;
 use crate::profile::Rules;
 use crate::trap::{HostTrap, TrapReason};
-use crate::vm::VmOptions;
 
-/// The host's half of a virtual machine.
 pub(crate) struct State {
     pub(crate) rules: &'static Rules,
     pub(crate) limits: Arc<Limits>,
     pub(crate) process: Process,
     pub(crate) options: VmOptions,
-    pub(crate) vm: u64,
-    /// The guest's memory; not there yet while the module's own start function runs.
+    /// See [`Vm::id`](crate::Vm::id).
+    pub(crate) id: u64,
+    /// The guest's memory; `None` during the module's start function.
     pub(crate) memory: Option<Memory>,
-    /// The guest's allocator; taken out while it runs.
+    /// The guest's allocator; `None` while it runs.
     pub(crate) allocate: Option<TypedFunc<(u32,), u32>>,
-    pub(crate) mode: Mode,
-    pub(crate) growth: StoreLimits,
+    pub(crate) phase: Phase,
+    pub(crate) store_limits: StoreLimits,
     pub(crate) contexts: Contexts,
-    /// Slot of the context for which host functions act.
-    pub(crate) current: Option<u32>,
-    /// What the running callback was called about.
+    /// The slot of the effective context of host calls.
+    pub(crate) effective: Option<u32>,
+    /// Data that the running callback can read.
     pub(crate) subject: Subject,
-    /// Code and text that `proxy_get_status` gives.
-    pub(crate) status: (u32, String),
+    /// Code and message for `proxy_get_status`.
+    pub(crate) call_status: (u32, String),
     pub(crate) calls: Calls,
-    pub(crate) random: Random,
-    /// Slots whose contexts have something pending.
-    pub(crate) touched: VecDeque<u32>,
+    pub(crate) random: Rng,
+    /// Slots of contexts with pending host calls.
+    pub(crate) pending: VecDeque<u32>,
     pub(crate) effects: Vec<Effect>,
     effect_bytes: usize,
     log_bytes: usize,
     pub(crate) dropped_logs: u64,
 }
 
-/// What the guest is doing, which decides what it may call.
+/// The phase of the guest. It determines which host calls are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum Phase {
     Starting,
     Running,
     Allocating,
 }
 
-/// What a plugin's callback was called about; it can be read while the callback runs.
+/// Data that a callback of a plugin can read while it runs.
 #[derive(Debug, Default)]
 pub(crate) enum Subject {
     #[default]
-    Nothing,
+    None,
     VmConfiguration,
     PluginConfiguration(Vec<u8>),
     HttpCall {
@@ -71,16 +72,16 @@ pub(crate) enum Subject {
     ForeignArguments(Vec<u8>),
 }
 
-/// Calls that wait for an answer.
+/// Calls without a response.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    pub(crate) pending: BTreeMap<u32, Call>,
-    last: u32,
+    open: BTreeMap<u32, Call>,
+    last_id: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
-    /// Slot of the plugin context that gets the answer.
+    /// The slot of the plugin that receives the response.
     pub(crate) plugin: u32,
     pub(crate) kind: CallKind,
 }
@@ -96,67 +97,61 @@ pub(crate) enum CallKind {
 }
 
 impl Calls {
-    /// A number for a new call, unless too many wait already.
-    pub(crate) fn open(&mut self, plugin: u32, kind: CallKind, limit: usize) -> Option<u32> {
-        if self.pending.len() >= limit {
+    /// Adds a call and returns its id; `None` if `limit` calls are open.
+    pub(crate) fn insert(&mut self, call: Call, limit: usize) -> Option<u32> {
+        if self.open.len() >= limit {
             return None;
         }
         loop {
-            self.last = self.last.wrapping_add(1);
-            if self.last != 0 && !self.pending.contains_key(&self.last) {
-                self.pending.insert(self.last, Call { plugin, kind });
-                return Some(self.last);
+            self.last_id = self.last_id.wrapping_add(1);
+            if self.last_id != 0 && !self.open.contains_key(&self.last_id) {
+                self.open.insert(self.last_id, call);
+                return Some(self.last_id);
             }
         }
     }
-}
 
-/// SplitMix64: small, fast, and the same on every machine. Guests that need secrets are not run here.
-pub(crate) struct Random(u64);
+    pub(crate) fn get(&self, id: u32) -> Option<Call> {
+        self.open.get(&id).copied()
+    }
 
-impl Random {
-    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(8) {
-            let word = self.next().to_le_bytes();
-            chunk.copy_from_slice(&word[..chunk.len()]);
+    pub(crate) fn remove(&mut self, id: u32) {
+        self.open.remove(&id);
+    }
+
+    /// Marks the guest's side of a gRPC stream as ended.
+    pub(crate) fn close_stream(&mut self, id: u32) {
+        if let Some(call) = self.open.get_mut(&id) {
+            call.kind = CallKind::GrpcStream { closed: true };
         }
     }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
-    }
 }
 
-/// What an effect costs beside its bytes, so that empty ones are not free.
+/// Bytes charged for each effect in addition to its content, so that empty effects count too.
 const OVERHEAD: usize = 64;
 
 impl State {
     pub(crate) fn new(process: &Process, options: VmOptions, limits: Arc<Limits>) -> State {
-        let vm = process.next_vm();
-        let mut seed = Random(process.seed() ^ vm.rotate_left(32));
+        let id = process.next_vm_id();
         State {
             rules: process.profile().rules(),
             process: process.clone(),
             options,
-            vm,
+            id,
             memory: None,
             allocate: None,
-            mode: Mode::Starting,
-            growth: StoreLimitsBuilder::new()
+            phase: Phase::Starting,
+            store_limits: StoreLimitsBuilder::new()
                 .memory_size(limits.memory_bytes)
                 .table_elements(limits.table_elements)
                 .build(),
             contexts: Contexts::default(),
-            current: None,
-            subject: Subject::Nothing,
-            status: (0, String::new()),
+            effective: None,
+            subject: Subject::None,
+            call_status: (0, String::new()),
             calls: Calls::default(),
-            random: Random(seed.next()),
-            touched: VecDeque::new(),
+            random: Rng::with_seed(process.seed() ^ id.rotate_left(32)),
+            pending: VecDeque::new(),
             effects: Vec::new(),
             effect_bytes: 0,
             log_bytes: 0,
@@ -165,18 +160,18 @@ impl State {
         }
     }
 
-    /// Whether the guest may call this host function now. Logging it may always.
-    pub(crate) fn admit(&self, call: &'static str) -> Result<(), HostTrap> {
-        let during = match self.mode {
-            Mode::Running => return Ok(()),
-            Mode::Starting => "its module starts",
-            Mode::Allocating => "its allocator runs",
+    /// Fails if the guest may not make host calls in this phase. Logging is always allowed.
+    pub(crate) fn check_phase(&self, call: &'static str) -> Result<(), HostTrap> {
+        let during = match self.phase {
+            Phase::Running => return Ok(()),
+            Phase::Starting => "its module starts",
+            Phase::Allocating => "its allocator runs",
         };
         Err(HostTrap(TrapReason::Forbidden { call, during }))
     }
 
-    /// Counts what the guest makes the host keep until the effects are drained.
-    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Status> {
+    /// Counts the bytes of an effect against the limit, until the effects are drained.
+    pub(crate) fn charge_effect(&mut self, bytes: usize) -> Result<(), Status> {
         let bytes = self.effect_bytes.saturating_add(bytes).saturating_add(OVERHEAD);
         if bytes > self.limits.effect_bytes {
             return Err(Status::InternalFailure);
@@ -186,12 +181,12 @@ impl State {
     }
 
     pub(crate) fn log(&mut self, level: LogLevel, text: &[u8]) {
-        let cost = text.len() + OVERHEAD;
-        if self.log_bytes + cost > self.limits.log_bytes {
+        let bytes = text.len() + OVERHEAD;
+        if self.log_bytes + bytes > self.limits.log_bytes {
             self.dropped_logs += 1;
             return;
         }
-        self.log_bytes += cost;
+        self.log_bytes += bytes;
         let text = String::from_utf8_lossy(text).into_owned();
         self.effects.push(Effect::Log { level, text });
     }
@@ -201,13 +196,21 @@ impl State {
         (self.effect_bytes, self.log_bytes) = (0, 0);
     }
 
-    /// Notes that the context has something pending, once.
-    pub(crate) fn touch(&mut self, slot: u32) -> &mut crate::context::Pending {
+    /// The pending host calls of a context; puts the context into the queue.
+    pub(crate) fn pending_mut(&mut self, slot: u32) -> &mut Pending {
         let pending = &mut self.contexts.at_mut(slot).pending;
         if !pending.queued {
             pending.queued = true;
-            self.touched.push_back(slot);
+            self.pending.push_back(slot);
         }
         pending
+    }
+
+    /// Removes a context. The calls of a plugin end with it.
+    pub(crate) fn remove_context(&mut self, slot: u32) {
+        if self.contexts.plugin(slot).is_some() {
+            self.calls.open.retain(|_, call| call.plugin != slot);
+        }
+        self.contexts.remove(slot);
     }
 }

@@ -1,64 +1,65 @@
-//! How guests break, and what the embedder learns about it.
+//! Traps: how a callback of a guest can fail.
 
 use thiserror::Error;
 
+use crate::ids::StreamId;
 use crate::limits::Limits;
-use crate::stream::StreamId;
 
 /// A callback that did not return.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("guest trapped in {callback}: {reason}")]
+#[non_exhaustive]
 pub struct Trap {
-    /// The stream whose callback it was; `None` for a plugin's callback.
+    /// The stream whose callback trapped; `None` for a callback of a plugin.
     pub stream: Option<StreamId>,
-    /// The export that was running.
+    /// The name of the exported function.
     pub callback: &'static str,
-    /// What happened.
+    /// The cause.
     pub reason: TrapReason,
 }
 
-/// What made a callback break off.
+/// The cause of a trap.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TrapReason {
-    /// The callback ran longer than [`Limits::callback_budget`](crate::Limits::callback_budget).
-    #[error("its budget of {budget} instructions is used up")]
+    /// The callback exceeded [`Limits::callback_budget`](crate::Limits::callback_budget).
+    #[error("exceeded its budget of {budget} instructions")]
     Budget {
-        /// The budget.
+        /// The budget, in instructions.
         budget: u64,
     },
-    /// Calls nested deeper than [`Limits::stack_bytes`](crate::Limits::stack_bytes).
-    #[error("its stack of {bytes} bytes is used up")]
+    /// The callback exceeded [`Limits::stack_bytes`](crate::Limits::stack_bytes).
+    #[error("exceeded its stack of {bytes} bytes")]
     Stack {
-        /// The limit.
+        /// The limit, in bytes.
         bytes: usize,
     },
-    /// `unreachable`, which is also how a panic ends.
-    #[error("it executed `unreachable` (a panic ends this way)")]
+    /// The guest executed `unreachable`. A panic in Rust ends this way.
+    #[error("executed `unreachable` (a panic ends this way)")]
     Unreachable,
-    /// Memory or table accessed outside of its bounds, division by zero and the like.
+    /// Another fault of WebAssembly, such as an access out of bounds or a division by zero.
     #[error("{0}")]
     Fault(String),
-    /// It called the host where the host cannot answer: while the module starts, or from its
-    /// allocator, which the host itself had called.
-    #[error("it called {call} while {during}")]
+    /// The guest called the host where no host call is allowed: in the module's start function, or
+    /// in its allocator.
+    #[error("called {call} while {during}")]
     Forbidden {
         /// The host function.
         call: &'static str,
-        /// What was going on.
+        /// A clause that describes the phase.
         during: &'static str,
     },
-    /// `proc_exit` was called.
-    #[error("it called proc_exit({0})")]
+    /// The guest called `proc_exit`.
+    #[error("called proc_exit({0})")]
     Exit(u32),
 }
 
-/// Why a host function ends the callback instead of answering it.
+/// An error with which a host function ends the running callback.
 #[derive(Debug, Error)]
 #[error(transparent)]
 pub(crate) struct HostTrap(pub(crate) TrapReason);
 
 impl TrapReason {
-    /// What the runtime's error means.
     pub(crate) fn from_error(error: &wasmtime::Error, limits: &Limits) -> TrapReason {
         if let Some(HostTrap(reason)) = error.downcast_ref() {
             return reason.clone();

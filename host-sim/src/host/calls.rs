@@ -1,16 +1,17 @@
-//! Calls that a guest makes on its own account: HTTP, and gRPC unary or as a stream.
+//! Calls of the guest to upstreams: HTTP, and gRPC (unary or stream).
 
 use std::time::Duration;
 
-use super::memory::{bytes, map, parts, pay, put_u32};
-use super::{Done, Fail, Guest, grpc_service};
+use super::grpc_service;
 use crate::abi::Status;
 use crate::effect::{Effect, GrpcOpen, HttpCall};
-use crate::headers::HeaderMap;
-use crate::state::{CallKind, State};
-use crate::stream::CallId;
+use crate::ids::CallId;
+use crate::memory::{
+    CallResult, Guest, bytes, charge_copy, header_map, memory_and_state, write_u32,
+};
+use crate::state::{Call, CallKind, State};
 
-#[expect(clippy::too_many_arguments, reason = "the ABI's own parameter list")]
+#[expect(clippy::too_many_arguments, reason = "the ABI defines the parameters")]
 pub(super) fn http(
     guest: &mut Guest<'_>,
     upstream: u32,
@@ -23,16 +24,16 @@ pub(super) fn http(
     trailers_size: u32,
     timeout: u32,
     out: u32,
-) -> Done {
-    pay(guest, headers_size as usize + body_size as usize + trailers_size as usize)?;
-    let (memory, state) = parts(guest)?;
+) -> CallResult {
+    charge_copy(guest, headers_size as usize + body_size as usize + trailers_size as usize)?;
+    let (memory, state) = memory_and_state(guest)?;
     let upstream = text(memory, upstream, upstream_size)?;
-    let mut headers = map(memory, state, headers, headers_size)?;
+    let mut headers = header_map(memory, state, headers, headers_size)?;
     let body = bytes(memory, body, body_size)?.to_vec();
-    let trailers = map(memory, state, trailers, trailers_size)?;
+    let trailers = header_map(memory, state, trailers, trailers_size)?;
     bytes(memory, out, 4)?;
     if timeout > i32::MAX as u32
-        || !state.process.knows_upstream(&upstream)
+        || !state.process.has_upstream(&upstream)
         || [":method", ":path", ":authority"].iter().any(|name| headers.find(name).is_none())
     {
         return Err(Status::BadArgument.into());
@@ -40,10 +41,10 @@ pub(super) fn http(
     if state.rules.http_call_adds_length && !body.is_empty() {
         headers.set("content-length", body.len().to_string());
     }
-    state.charge(headers.byte_size() + body.len() + trailers.byte_size() + upstream.len())?;
-    let call = open(state, CallKind::Http)?;
-    let timeout = timeout_of(timeout);
-    let plugin = plugin_of(state)?;
+    state
+        .charge_effect(headers.byte_size() + body.len() + trailers.byte_size() + upstream.len())?;
+    let call = insert(state, CallKind::Http)?;
+    let plugin = plugin_slot(state)?;
     state.effects.push(Effect::HttpCall(Box::new(HttpCall {
         call,
         plugin: state.contexts.plugin_id(plugin),
@@ -51,12 +52,12 @@ pub(super) fn http(
         headers,
         body,
         trailers,
-        timeout,
+        timeout: timeout_of(timeout),
     })));
-    put_u32(memory, out, call.0)
+    write_u32(memory, out, call.0)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the ABI's own parameter list")]
+#[expect(clippy::too_many_arguments, reason = "the ABI defines the parameters")]
 pub(super) fn grpc_unary(
     guest: &mut Guest<'_>,
     upstream: u32,
@@ -71,9 +72,9 @@ pub(super) fn grpc_unary(
     message_size: u32,
     timeout: u32,
     out: u32,
-) -> Done {
-    pay(guest, metadata_size as usize + message_size as usize)?;
-    let (memory, _) = parts(guest)?;
+) -> CallResult {
+    charge_copy(guest, metadata_size as usize + message_size as usize)?;
+    let (memory, _) = memory_and_state(guest)?;
     let message = bytes(memory, message, message_size)?.to_vec();
     let target = Target {
         upstream: (upstream, upstream_size),
@@ -84,7 +85,7 @@ pub(super) fn grpc_unary(
     grpc_open(guest, target, Some(message), timeout_of(timeout), out)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the ABI's own parameter list")]
+#[expect(clippy::too_many_arguments, reason = "the ABI defines the parameters")]
 pub(super) fn grpc_stream(
     guest: &mut Guest<'_>,
     upstream: u32,
@@ -96,8 +97,8 @@ pub(super) fn grpc_stream(
     metadata: u32,
     metadata_size: u32,
     out: u32,
-) -> Done {
-    pay(guest, metadata_size as usize)?;
+) -> CallResult {
+    charge_copy(guest, metadata_size as usize)?;
     let target = Target {
         upstream: (upstream, upstream_size),
         service: (service, service_size),
@@ -107,7 +108,7 @@ pub(super) fn grpc_stream(
     grpc_open(guest, target, None, None, out)
 }
 
-/// What both ways to open a gRPC call name, as pointers and lengths.
+/// The parameters of both gRPC calls, as pointers and lengths.
 struct Target {
     upstream: (u32, u32),
     service: (u32, u32),
@@ -121,8 +122,8 @@ fn grpc_open(
     message: Option<Vec<u8>>,
     timeout: Option<Duration>,
     out: u32,
-) -> Done {
-    let (memory, state) = parts(guest)?;
+) -> CallResult {
+    let (memory, state) = memory_and_state(guest)?;
     let upstream = bytes(memory, target.upstream.0, target.upstream.1)?;
     let upstream = if state.rules.grpc_upstream_is_message {
         grpc_service::upstream(upstream).ok_or(Status::ParseFailure)?
@@ -131,17 +132,17 @@ fn grpc_open(
     };
     let service = text(memory, target.service.0, target.service.1)?;
     let method = text(memory, target.method.0, target.method.1)?;
-    let metadata: HeaderMap = map(memory, state, target.metadata.0, target.metadata.1)?;
+    let metadata = header_map(memory, state, target.metadata.0, target.metadata.1)?;
     bytes(memory, out, 4)?;
-    if !state.process.knows_upstream(&upstream) {
+    if !state.process.has_upstream(&upstream) {
         return Err(state.rules.unknown_grpc_upstream.into());
     }
     let message_size = message.as_ref().map_or(0, Vec::len);
-    state.charge(upstream.len() + metadata.byte_size() + message_size)?;
+    state.charge_effect(upstream.len() + metadata.byte_size() + message_size)?;
     let unary = message.is_some();
     let kind = if unary { CallKind::GrpcUnary } else { CallKind::GrpcStream { closed: false } };
-    let call = open(state, kind)?;
-    let plugin = plugin_of(state)?;
+    let call = insert(state, kind)?;
+    let plugin = plugin_slot(state)?;
     state.effects.push(Effect::GrpcOpen(Box::new(GrpcOpen {
         call,
         plugin: state.contexts.plugin_id(plugin),
@@ -152,84 +153,78 @@ fn grpc_open(
         message,
         timeout,
     })));
-    put_u32(memory, out, call.0)
+    write_u32(memory, out, call.0)
 }
 
 pub(super) fn grpc_send(
     guest: &mut Guest<'_>,
-    call: u32,
+    id: u32,
     message: u32,
     size: u32,
     end: u32,
-) -> Done {
-    pay(guest, size as usize)?;
-    let (memory, state) = parts(guest)?;
+) -> CallResult {
+    charge_copy(guest, size as usize)?;
+    let (memory, state) = memory_and_state(guest)?;
     let message = bytes(memory, message, size)?;
-    match grpc_kind(state, call)? {
+    match grpc_kind(state, id)? {
         CallKind::GrpcStream { closed: false } => {}
         _ => return Err(Status::BadArgument.into()),
     }
-    state.charge(message.len())?;
+    state.charge_effect(message.len())?;
     let end = end != 0;
-    state.effects.push(Effect::GrpcSend { call: CallId(call), message: message.to_vec(), end });
-    if end && let Some(call) = state.calls.pending.get_mut(&call) {
-        call.kind = CallKind::GrpcStream { closed: true };
+    state.effects.push(Effect::GrpcSend { call: CallId(id), message: message.to_vec(), end });
+    if end {
+        state.calls.close_stream(id);
     }
     Ok(())
 }
 
-pub(super) fn grpc_cancel(guest: &mut Guest<'_>, call: u32) -> Done {
+pub(super) fn grpc_cancel(guest: &mut Guest<'_>, id: u32) -> CallResult {
     let state = guest.data_mut();
-    grpc_kind(state, call)?;
-    state.calls.pending.remove(&call);
-    state.effects.push(Effect::GrpcCancel { call: CallId(call) });
+    grpc_kind(state, id)?;
+    state.calls.remove(id);
+    state.effects.push(Effect::GrpcCancel { call: CallId(id) });
     Ok(())
 }
 
-pub(super) fn grpc_close(guest: &mut Guest<'_>, call: u32) -> Done {
+pub(super) fn grpc_close(guest: &mut Guest<'_>, id: u32) -> CallResult {
     let state = guest.data_mut();
-    match grpc_kind(state, call)? {
-        // Ended already; the peer's end is still to come.
+    match grpc_kind(state, id)? {
+        // The guest's side has ended; the upstream has still to end its side.
         CallKind::GrpcStream { closed: true } => return Ok(()),
-        CallKind::GrpcStream { closed: false } => {
-            if let Some(call) = state.calls.pending.get_mut(&call) {
-                call.kind = CallKind::GrpcStream { closed: true };
-            }
-        }
-        CallKind::GrpcUnary | CallKind::Http => {
-            state.calls.pending.remove(&call);
-        }
+        CallKind::GrpcStream { closed: false } => state.calls.close_stream(id),
+        CallKind::GrpcUnary | CallKind::Http => state.calls.remove(id),
     }
-    state.effects.push(Effect::GrpcClose { call: CallId(call) });
+    state.effects.push(Effect::GrpcClose { call: CallId(id) });
     Ok(())
 }
 
-fn grpc_kind(state: &State, call: u32) -> Result<CallKind, Fail> {
-    let plugin = plugin_of(state)?;
-    match state.calls.pending.get(&call) {
+/// The kind of a gRPC call of the current plugin.
+fn grpc_kind(state: &State, id: u32) -> CallResult<CallKind> {
+    let plugin = plugin_slot(state)?;
+    match state.calls.get(id) {
         Some(call) if call.kind == CallKind::Http => Err(Status::BadArgument.into()),
         Some(call) if call.plugin == plugin => Ok(call.kind),
         _ => Err(Status::NotFound.into()),
     }
 }
 
-fn open(state: &mut State, kind: CallKind) -> Result<CallId, Fail> {
-    let plugin = plugin_of(state)?;
-    let limit = state.limits.pending_calls;
-    let call = state.calls.open(plugin, kind, limit).ok_or(Status::InternalFailure)?;
-    Ok(CallId(call))
+fn insert(state: &mut State, kind: CallKind) -> CallResult<CallId> {
+    let call = Call { plugin: plugin_slot(state)?, kind };
+    let id = state.calls.insert(call, state.limits.pending_calls);
+    Ok(CallId(id.ok_or(Status::InternalFailure)?))
 }
 
-fn plugin_of(state: &State) -> Result<u32, Fail> {
-    let slot = state.current.ok_or(Status::InternalFailure)?;
+fn plugin_slot(state: &State) -> CallResult<u32> {
+    let slot = state.effective.ok_or(Status::InternalFailure)?;
     Ok(state.contexts.at(slot).plugin)
 }
 
-fn text(memory: &[u8], at: u32, len: u32) -> Result<String, Fail> {
+fn text(memory: &[u8], at: u32, len: u32) -> CallResult<String> {
     Ok(String::from_utf8_lossy(bytes(memory, at, len)?).into_owned())
 }
 
-/// A timeout of 0 is none.
+/// A timeout of 0 means no timeout.
 fn timeout_of(millis: u32) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis.into()))
 }

@@ -1,10 +1,11 @@
-//! Envoy's way to name the upstream of a gRPC call: a serialized `envoy.config.core.v3.GrpcService`.
+//! The upstream of a gRPC call, as Envoy expects it: a serialized
+//! `envoy.config.core.v3.GrpcService` message.
 //!
-//! Two of its fields matter here: `envoy_grpc.cluster_name` and `google_grpc.target_uri`, each the
-//! first field of the message in field 1 or 2. Whatever is well-formed around them is skipped.
+//! Only `envoy_grpc.cluster_name` and `google_grpc.target_uri` are read. Both are the first field of
+//! the message in field 1 or 2. Other well-formed fields are skipped.
 
-/// The upstream that a serialized service names; empty if it names none, `None` if the bytes are no
-/// protobuf message.
+/// Reads the upstream's name. Returns an empty name if the message has none, and `None` if the bytes
+/// are not valid protobuf.
 pub(super) fn upstream(service: &[u8]) -> Option<String> {
     let mut name = String::new();
     for (number, value) in fields(service)? {
@@ -19,10 +20,9 @@ pub(super) fn upstream(service: &[u8]) -> Option<String> {
     Some(name)
 }
 
-/// A field's number and, if it is one with a length, its bytes.
+/// The number of a field and, if the field is length-delimited, its bytes.
 type Field<'a> = (u64, Option<&'a [u8]>);
 
-/// The fields of a message.
 fn fields(mut message: &[u8]) -> Option<Vec<Field<'_>>> {
     let mut fields = Vec::new();
     while !message.is_empty() {
@@ -56,9 +56,9 @@ fn fields(mut message: &[u8]) -> Option<Vec<Field<'_>>> {
 }
 
 fn take<'a>(message: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
-    let (head, tail) = message.split_at_checked(len)?;
-    *message = tail;
-    Some(head)
+    let (taken, rest) = message.split_at_checked(len)?;
+    *message = rest;
+    Some(taken)
 }
 
 fn varint(message: &mut &[u8]) -> Option<u64> {

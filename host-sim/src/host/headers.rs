@@ -1,21 +1,26 @@
-//! Header maps: which of them the guest can see, read and write, and when.
+//! Header maps: which maps the guest can read and write, and when.
 
-use super::memory::{bytes, give, map, parts, pay, put_u32, spend};
-use super::{Done, Fail, Guest};
 use crate::abi::{MapType, Status};
 use crate::context::{Http, Kind};
 use crate::headers::HeaderMap;
+use crate::memory::{
+    CallResult, Guest, bytes, charge_copy, consume_fuel, copy_to_guest, header_map,
+    memory_and_state, write_u32,
+};
 use crate::state::{State, Subject};
 
-pub(super) fn size(guest: &mut Guest<'_>, kind: u32, out: u32) -> Done {
+pub(super) fn size(guest: &mut Guest<'_>, kind: u32, out: u32) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
-    let (memory, state) = parts(guest)?;
+    let (memory, state) = memory_and_state(guest)?;
     let map = readable(state, kind).ok_or(Status::BadArgument)?;
-    let size = if state.rules.map_size_is_text { map.byte_size() } else { map.serialized_len() };
-    put_u32(memory, out, size as u32)
+    let size = match state.rules.map_size_excludes_lengths {
+        true => map.byte_size(),
+        false => map.serialized_len(),
+    };
+    write_u32(memory, out, size as u32)
 }
 
-pub(super) fn pairs(guest: &mut Guest<'_>, kind: u32, data: u32, size: u32) -> Done {
+pub(super) fn pairs(guest: &mut Guest<'_>, kind: u32, data: u32, size: u32) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
     let state = guest.data();
     let len = match readable(state, kind) {
@@ -23,19 +28,19 @@ pub(super) fn pairs(guest: &mut Guest<'_>, kind: u32, data: u32, size: u32) -> D
         None if state.rules.missing_map_is_empty => 0,
         None => return Err(Status::BadArgument.into()),
     };
-    give(guest, len, data, size, |state, out| {
-        // Nothing can have changed the map in between: the allocator cannot call the host.
+    copy_to_guest(guest, len, data, size, |state, out| {
+        // The allocator ran in between. It cannot call the host, so the map is unchanged.
         if let Some(map) = readable(state, kind) {
             map.serialize_into(out);
         }
     })
 }
 
-pub(super) fn set_pairs(guest: &mut Guest<'_>, kind: u32, data: u32, size: u32) -> Done {
+pub(super) fn set_pairs(guest: &mut Guest<'_>, kind: u32, data: u32, size: u32) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
-    pay(guest, size as usize)?;
-    let (memory, state) = parts(guest)?;
-    let new = map(memory, state, data, size)?;
+    charge_copy(guest, size as usize)?;
+    let (memory, state) = memory_and_state(guest)?;
+    let new = header_map(memory, state, data, size)?;
     *writable(state, kind)? = new;
     Ok(())
 }
@@ -47,15 +52,15 @@ pub(super) fn value(
     key_size: u32,
     data: u32,
     size: u32,
-) -> Done {
+) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
-    let (memory, state) = parts(guest)?;
+    let (memory, state) = memory_and_state(guest)?;
     let name = bytes(memory, key, key_size)?;
     let map = readable(state, kind).ok_or(Status::BadArgument)?;
-    let place = map.place_of(name).ok_or(Status::NotFound)?;
-    give(guest, place.len(), data, size, |state, out| {
+    let range = map.value_range(name).ok_or(Status::NotFound)?;
+    copy_to_guest(guest, range.len(), data, size, |state, out| {
         if let Some(map) = readable(state, kind) {
-            out.copy_from_slice(map.at(place));
+            out.copy_from_slice(map.value_at(range));
         }
     })
 }
@@ -67,7 +72,7 @@ pub(super) fn add(
     key_size: u32,
     data: u32,
     size: u32,
-) -> Done {
+) -> CallResult {
     change(guest, kind, (key, key_size), (data, size), |map, name, value| map.push(name, value))
 }
 
@@ -78,11 +83,11 @@ pub(super) fn replace(
     key_size: u32,
     data: u32,
     size: u32,
-) -> Done {
+) -> CallResult {
     change(guest, kind, (key, key_size), (data, size), |map, name, value| map.set(name, value))
 }
 
-pub(super) fn remove(guest: &mut Guest<'_>, kind: u32, key: u32, key_size: u32) -> Done {
+pub(super) fn remove(guest: &mut Guest<'_>, kind: u32, key: u32, key_size: u32) -> CallResult {
     change(guest, kind, (key, key_size), (0, 0), |map, name, _| {
         map.remove(name);
     })
@@ -94,12 +99,12 @@ fn change(
     (key, key_size): (u32, u32),
     (data, size): (u32, u32),
     change: impl FnOnce(&mut HeaderMap, &[u8], &[u8]),
-) -> Done {
+) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
-    // Moving the entries of a large map is work that the guest causes.
-    let cost = readable(guest.data(), kind).map_or(0, HeaderMap::byte_size);
-    spend(guest, cost)?;
-    let (memory, state) = parts(guest)?;
+    // A change can move all entries of the map.
+    let moved = readable(guest.data(), kind).map_or(0, HeaderMap::byte_size);
+    consume_fuel(guest, moved)?;
+    let (memory, state) = memory_and_state(guest)?;
     let (name, value) = (bytes(memory, key, key_size)?, bytes(memory, data, size)?);
     let (limit, lower) = (state.limits.header_bytes, state.rules.lower_case_names);
     let map = writable(state, kind)?;
@@ -113,22 +118,22 @@ fn change(
     Ok(())
 }
 
-/// The map, if the guest can see it now.
+/// The map, if the guest can read it now.
 fn readable(state: &State, kind: MapType) -> Option<&HeaderMap> {
     match (kind, &state.subject) {
         (MapType::HttpCallResponseHeaders, Subject::HttpCall { headers, .. }) => Some(headers),
         (MapType::HttpCallResponseTrailers, Subject::HttpCall { trailers, .. }) => Some(trailers),
         (MapType::GrpcCallInitialMetadata, Subject::GrpcInitialMetadata(map))
         | (MapType::GrpcCallTrailingMetadata, Subject::GrpcTrailingMetadata(map)) => Some(map),
-        _ => match &state.contexts.at(state.current?).kind {
+        _ => match &state.contexts.at(state.effective?).kind {
             Kind::Http(http) if http.closing => logged(http, kind, state),
             Kind::Http(http) => http.open_map(kind),
-            Kind::Plugin(_) | Kind::Tcp(_) | Kind::Free => None,
+            Kind::Plugin(_) | Kind::Tcp(_) => None,
         },
     }
 }
 
-/// The map as `on_log` sees it: what left, or what would have left.
+/// The map as `on_log` reads it: as it was forwarded, or would have been.
 fn logged<'a>(http: &'a Http, kind: MapType, state: &State) -> Option<&'a HeaderMap> {
     let [request, request_trailers, response, response_trailers] = &http.logged;
     match kind {
@@ -143,10 +148,10 @@ fn logged<'a>(http: &'a Http, kind: MapType, state: &State) -> Option<&'a Header
     .filter(|map| !map.is_empty())
 }
 
-/// The map, if the guest can change it now. What a plugin's callbacks are called about is read-only.
-fn writable(state: &mut State, kind: MapType) -> Result<&mut HeaderMap, Fail> {
-    let from_body = state.rules.trailers_from_body;
-    let slot = state.current.ok_or(Status::BadArgument)?;
+/// The map, if the guest can change it now. Responses to calls of the guest are read-only.
+fn writable(state: &mut State, kind: MapType) -> CallResult<&mut HeaderMap> {
+    let adds_trailers = state.rules.body_callback_adds_trailers;
+    let slot = state.effective.ok_or(Status::BadArgument)?;
     let http = state.contexts.http(slot).ok_or(Status::BadArgument)?;
     let (flow, trailers) = match kind {
         MapType::HttpRequestHeaders => (&mut http.request, false),
@@ -156,9 +161,9 @@ fn writable(state: &mut State, kind: MapType) -> Result<&mut HeaderMap, Fail> {
         _ => return Err(Status::BadArgument.into()),
     };
     let map = match trailers {
-        false => flow.open_headers(),
-        true if from_body => flow.trailers_to_write(),
-        true => flow.open_trailers(),
+        false => flow.headers_mut(),
+        true if adds_trailers => flow.trailers_or_insert(),
+        true => flow.trailers_mut(),
     };
     Ok(map.ok_or(Status::BadArgument)?)
 }

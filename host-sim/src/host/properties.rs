@@ -1,36 +1,49 @@
-//! Properties and foreign functions: what a host offers beside the ABI.
+//! Properties and foreign functions.
 
-use super::memory::{bytes, give_bytes, parts, pay, put_u32};
-use super::{Done, Guest};
 use crate::abi::Status;
 use crate::attributes;
+use crate::memory::{
+    CallResult, Guest, bytes, charge_copy, copy_bytes_to_guest, memory_and_state, write_u32,
+};
 use crate::process::ForeignCall;
 
-pub(super) fn get(guest: &mut Guest<'_>, path: u32, path_size: u32, data: u32, size: u32) -> Done {
-    let (memory, state) = parts(guest)?;
+pub(super) fn get(
+    guest: &mut Guest<'_>,
+    path: u32,
+    path_size: u32,
+    data: u32,
+    size: u32,
+) -> CallResult {
+    let (memory, state) = memory_and_state(guest)?;
     let path = bytes(memory, path, path_size)?;
-    let slot = state.current.ok_or(Status::NotFound)?;
-    let value = attributes::read(state, slot, path)?.into_owned();
-    give_bytes(guest, &value, data, size)
+    let slot = state.effective.ok_or(Status::NotFound)?;
+    let value = attributes::read_property(state, slot, path)?.into_owned();
+    copy_bytes_to_guest(guest, &value, data, size)
 }
 
-pub(super) fn set(guest: &mut Guest<'_>, path: u32, path_size: u32, data: u32, size: u32) -> Done {
-    pay(guest, path_size as usize + size as usize)?;
-    let (memory, state) = parts(guest)?;
+pub(super) fn set(
+    guest: &mut Guest<'_>,
+    path: u32,
+    path_size: u32,
+    data: u32,
+    size: u32,
+) -> CallResult {
+    charge_copy(guest, path_size as usize + size as usize)?;
+    let (memory, state) = memory_and_state(guest)?;
     let (path, value) = (bytes(memory, path, path_size)?, bytes(memory, data, size)?);
-    let slot = state.current.ok_or(Status::NotFound)?;
+    let slot = state.effective.ok_or(Status::NotFound)?;
     if state.rules.properties_are_filter_state && state.contexts.stream_id(slot).is_none() {
         return Err(Status::NotFound.into());
     }
-    let stored = &mut state.contexts.at_mut(slot).stored;
-    if stored.bytes() + path.len() + value.len() > state.limits.property_bytes {
+    let properties = &mut state.contexts.at_mut(slot).guest_properties;
+    if properties.byte_size() + path.len() + value.len() > state.limits.property_bytes {
         return Err(Status::InternalFailure.into());
     }
-    stored.set(path, value.to_vec());
+    properties.set(path, value.to_vec());
     Ok(())
 }
 
-pub(super) fn call_foreign(
+pub(super) fn call_foreign_function(
     guest: &mut Guest<'_>,
     name: u32,
     name_size: u32,
@@ -38,24 +51,24 @@ pub(super) fn call_foreign(
     arguments_size: u32,
     data: u32,
     size: u32,
-) -> Done {
-    pay(guest, arguments_size as usize)?;
-    let (memory, state) = parts(guest)?;
+) -> CallResult {
+    charge_copy(guest, arguments_size as usize)?;
+    let (memory, state) = memory_and_state(guest)?;
     let name = bytes(memory, name, name_size)?;
     let arguments = bytes(memory, arguments, arguments_size)?;
     let function = state.process.foreign_function(name).ok_or(Status::NotFound)?;
-    let slot = state.current.ok_or(Status::NotFound)?;
+    let slot = state.effective.ok_or(Status::NotFound)?;
     let call = ForeignCall {
-        vm: state.vm,
+        vm: state.id,
         worker: state.options.worker,
         plugin: state.contexts.plugin_id(slot),
         stream: state.contexts.stream_id(slot),
     };
-    let results = function(&call, arguments)?;
-    // Results are optional: a guest that does not want them passes no place for them.
+    let result = function(&call, arguments)?;
+    // The guest can pass null pointers if it does not need the result.
     match (data, size) {
         (0, 0) => Ok(()),
-        (0, size) => put_u32(parts(guest)?.0, size, results.len() as u32),
-        (data, size) => give_bytes(guest, &results, data, size),
+        (0, size) => write_u32(memory_and_state(guest)?.0, size, result.len() as u32),
+        (data, size) => copy_bytes_to_guest(guest, &result, data, size),
     }
 }

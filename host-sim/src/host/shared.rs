@@ -1,8 +1,9 @@
 //! Shared data and shared queues.
 
-use super::memory::{bytes, give_bytes, parts, pay, put_u32};
-use super::{Done, Guest};
 use crate::abi::Status;
+use crate::memory::{
+    CallResult, Guest, bytes, charge_copy, copy_bytes_to_guest, memory_and_state, write_u32,
+};
 
 pub(super) fn set(
     guest: &mut Guest<'_>,
@@ -11,11 +12,11 @@ pub(super) fn set(
     data: u32,
     size: u32,
     cas: u32,
-) -> Done {
-    pay(guest, key_size as usize + size as usize)?;
-    let (memory, state) = parts(guest)?;
+) -> CallResult {
+    charge_copy(guest, key_size as usize + size as usize)?;
+    let (memory, state) = memory_and_state(guest)?;
     let (key, value) = (bytes(memory, key, key_size)?, bytes(memory, data, size)?);
-    Ok(state.process.data().set(&state.options.vm_id, key, value, cas)?)
+    Ok(state.process.set_shared_data(&state.options.vm_id, key, value, cas)?)
 }
 
 pub(super) fn get(
@@ -25,27 +26,27 @@ pub(super) fn get(
     data: u32,
     size: u32,
     out: u32,
-) -> Done {
-    let (memory, state) = parts(guest)?;
+) -> CallResult {
+    let (memory, state) = memory_and_state(guest)?;
     let key = bytes(memory, key, key_size)?;
     let found = state.process.shared_data(&state.options.vm_id, key);
     let (value, cas) = found.ok_or(Status::NotFound)?;
     bytes(memory, out, 4)?;
-    give_bytes(guest, &value, data, size)?;
-    put_u32(parts(guest)?.0, out, cas)
+    copy_bytes_to_guest(guest, &value, data, size)?;
+    write_u32(memory_and_state(guest)?.0, out, cas)
 }
 
-pub(super) fn register(guest: &mut Guest<'_>, name: u32, name_size: u32, out: u32) -> Done {
-    let (memory, state) = parts(guest)?;
+pub(super) fn register(guest: &mut Guest<'_>, name: u32, name_size: u32, out: u32) -> CallResult {
+    let (memory, state) = memory_and_state(guest)?;
     let name = bytes(memory, name, name_size)?;
     bytes(memory, out, 4)?;
-    // A stream's queue outlives it, so it is its plugin that is told.
-    let slot = state.current.ok_or(Status::InternalFailure)?;
+    // A queue outlives the stream that registers it, so its plugin is notified.
+    let slot = state.effective.ok_or(Status::InternalFailure)?;
     let plugin = state.contexts.plugin_id(slot);
-    let mut queues = state.process.queues();
-    let queue = queues.register(&state.options.vm_id, name, state.vm, plugin)?;
+    let mut queues = state.process.queues_mut();
+    let queue = queues.register(&state.options.vm_id, name, state.id, plugin)?;
     drop(queues);
-    put_u32(memory, out, queue.0)
+    write_u32(memory, out, queue.0)
 }
 
 pub(super) fn resolve(
@@ -55,25 +56,25 @@ pub(super) fn resolve(
     name: u32,
     name_size: u32,
     out: u32,
-) -> Done {
-    let (memory, state) = parts(guest)?;
+) -> CallResult {
+    let (memory, state) = memory_and_state(guest)?;
     let vm_id = String::from_utf8_lossy(bytes(memory, vm, vm_size)?);
     let name = bytes(memory, name, name_size)?;
     let vm_id = if vm_id.is_empty() { &state.options.vm_id } else { &*vm_id };
-    let queue = state.process.queues().resolve(vm_id, name).ok_or(Status::NotFound)?;
-    put_u32(memory, out, queue.0)
+    let queue = state.process.queues_mut().resolve(vm_id, name).ok_or(Status::NotFound)?;
+    write_u32(memory, out, queue.0)
 }
 
-pub(super) fn enqueue(guest: &mut Guest<'_>, queue: u32, data: u32, size: u32) -> Done {
-    pay(guest, size as usize)?;
-    let (memory, state) = parts(guest)?;
+pub(super) fn enqueue(guest: &mut Guest<'_>, queue: u32, data: u32, size: u32) -> CallResult {
+    charge_copy(guest, size as usize)?;
+    let (memory, state) = memory_and_state(guest)?;
     let item = bytes(memory, data, size)?;
-    Ok(state.process.queues().enqueue(queue, item)?)
+    Ok(state.process.queues_mut().enqueue(queue, item)?)
 }
 
-pub(super) fn dequeue(guest: &mut Guest<'_>, queue: u32, data: u32, size: u32) -> Done {
-    let item = guest.data().process.queues().front(queue)?.to_vec();
-    give_bytes(guest, &item, data, size)?;
-    guest.data().process.queues().pop(queue);
+pub(super) fn dequeue(guest: &mut Guest<'_>, queue: u32, data: u32, size: u32) -> CallResult {
+    let item = guest.data().process.queues_mut().front(queue)?.to_vec();
+    copy_bytes_to_guest(guest, &item, data, size)?;
+    guest.data().process.queues_mut().pop(queue);
     Ok(())
 }

@@ -1,31 +1,32 @@
-//! Continuing, closing and answering streams. What is asked here is done after the callback.
+//! Continuing, closing and answering streams. The calls take effect when the callback has returned.
 
-use super::memory::{bytes, give, map, parts, pay, put_u32};
-use super::{Done, Guest};
 use crate::abi::{Status, StreamType};
 use crate::context::Kind;
 use crate::local_reply::LocalReply;
+use crate::memory::{
+    CallResult, Guest, bytes, charge_copy, copy_to_guest, header_map, memory_and_state, write_u32,
+};
 
-pub(super) fn resume(guest: &mut Guest<'_>, kind: u32) -> Done {
+pub(super) fn continue_stream(guest: &mut Guest<'_>, kind: u32) -> CallResult {
     let kind = StreamType::from_abi(kind).ok_or(Status::BadArgument)?;
     let state = guest.data_mut();
-    let (rules, slot) = (state.rules, state.current.ok_or(Status::BadArgument)?);
+    let (rules, slot) = (state.rules, state.effective.ok_or(Status::BadArgument)?);
     match (kind, &state.contexts.at(slot).kind) {
         (StreamType::Upstream, _) if !rules.upstream_continues => Err(Status::Unimplemented.into()),
         (StreamType::HttpRequest, Kind::Http(_)) => {
-            state.touch(slot).continue_request = true;
+            state.pending_mut(slot).continue_request = true;
             Ok(())
         }
         (StreamType::HttpResponse, Kind::Http(_)) => {
-            state.touch(slot).continue_response = true;
+            state.pending_mut(slot).continue_response = true;
             Ok(())
         }
         (StreamType::Downstream, Kind::Tcp(_)) => {
-            state.touch(slot).continue_downstream = true;
+            state.pending_mut(slot).continue_downstream = true;
             Ok(())
         }
         (StreamType::Upstream, Kind::Tcp(_)) => {
-            state.touch(slot).continue_upstream = true;
+            state.pending_mut(slot).continue_upstream = true;
             Ok(())
         }
         _ if rules.foreign_stream_is_ok => Ok(()),
@@ -33,21 +34,21 @@ pub(super) fn resume(guest: &mut Guest<'_>, kind: u32) -> Done {
     }
 }
 
-pub(super) fn close(guest: &mut Guest<'_>, kind: u32) -> Done {
+pub(super) fn close(guest: &mut Guest<'_>, kind: u32) -> CallResult {
     let kind = StreamType::from_abi(kind).ok_or(Status::BadArgument)?;
     let state = guest.data_mut();
-    let (rules, slot) = (state.rules, state.current.ok_or(Status::BadArgument)?);
+    let (rules, slot) = (state.rules, state.effective.ok_or(Status::BadArgument)?);
     match (kind, &state.contexts.at(slot).kind) {
         (StreamType::HttpRequest | StreamType::HttpResponse, Kind::Http(_)) => {
-            state.touch(slot).reset = true;
+            state.pending_mut(slot).reset = true;
             Ok(())
         }
         (StreamType::Downstream, Kind::Tcp(_)) => {
-            state.touch(slot).close_downstream = true;
+            state.pending_mut(slot).close_downstream = true;
             Ok(())
         }
         (StreamType::Upstream, Kind::Tcp(_)) => {
-            state.touch(slot).close_upstream = true;
+            state.pending_mut(slot).close_upstream = true;
             Ok(())
         }
         _ if rules.foreign_stream_is_ok => Ok(()),
@@ -55,15 +56,17 @@ pub(super) fn close(guest: &mut Guest<'_>, kind: u32) -> Done {
     }
 }
 
-pub(super) fn call_status(guest: &mut Guest<'_>, code: u32, data: u32, size: u32) -> Done {
-    let (memory, state) = parts(guest)?;
-    let (number, len) = (state.status.0, state.status.1.len());
-    put_u32(memory, code, number)?;
-    give(guest, len, data, size, |state, out| out.copy_from_slice(state.status.1.as_bytes()))
+pub(super) fn call_status(guest: &mut Guest<'_>, code: u32, data: u32, size: u32) -> CallResult {
+    let (memory, state) = memory_and_state(guest)?;
+    let (number, len) = (state.call_status.0, state.call_status.1.len());
+    write_u32(memory, code, number)?;
+    copy_to_guest(guest, len, data, size, |state, out| {
+        out.copy_from_slice(state.call_status.1.as_bytes());
+    })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the ABI's own parameter list")]
-pub(super) fn reply(
+#[expect(clippy::too_many_arguments, reason = "the ABI defines the parameters")]
+pub(super) fn local_reply(
     guest: &mut Guest<'_>,
     code: u32,
     details: u32,
@@ -73,45 +76,45 @@ pub(super) fn reply(
     pairs: u32,
     pairs_size: u32,
     grpc: u32,
-) -> Done {
-    pay(guest, body_size as usize + pairs_size as usize)?;
-    let (memory, state) = parts(guest)?;
+) -> CallResult {
+    charge_copy(guest, body_size as usize + pairs_size as usize)?;
+    let (memory, state) = memory_and_state(guest)?;
     let details = String::from_utf8_lossy(bytes(memory, details, details_size)?);
     let body = bytes(memory, body, body_size)?;
-    let headers = map(memory, state, pairs, pairs_size)?;
+    let headers = header_map(memory, state, pairs, pairs_size)?;
     let rules = state.rules;
-    let slot = state.current.ok_or(Status::BadArgument)?;
+    let slot = state.effective.ok_or(Status::BadArgument)?;
     let Some(http) = state.contexts.http(slot) else {
         return if rules.foreign_stream_is_ok { Ok(()) } else { Err(Status::BadArgument.into()) };
     };
     if http.response.headers_left() && !rules.late_reply_resets {
         return Err(Status::BadArgument.into());
     }
-    state.charge(body.len() + headers.byte_size() + details.len())?;
+    state.charge_effect(body.len() + headers.byte_size() + details.len())?;
     let reply = LocalReply {
         status: code,
         headers,
         body: body.to_vec().into(),
-        // SDKs write "no gRPC status" as all ones; 16 is the last that exists.
+        // 16 is the highest gRPC status. SDKs pass -1 for "no gRPC status".
         grpc_status: (grpc <= 16).then_some(grpc),
         details: details.into_owned().into(),
     };
-    state.touch(slot).reply = Some(Box::new(reply));
+    state.pending_mut(slot).reply = Some(Box::new(reply));
     Ok(())
 }
 
-pub(super) fn act_for(guest: &mut Guest<'_>, context: u32) -> Done {
+pub(super) fn set_effective_context(guest: &mut Guest<'_>, context: u32) -> CallResult {
     let state = guest.data_mut();
-    state.current = Some(state.contexts.slot_of(context).ok_or(Status::BadArgument)?);
+    state.effective = Some(state.contexts.slot_of(context).ok_or(Status::BadArgument)?);
     Ok(())
 }
 
-pub(super) fn done(guest: &mut Guest<'_>) -> Done {
+pub(super) fn done(guest: &mut Guest<'_>) -> CallResult {
     let state = guest.data_mut();
-    let slot = state.current.ok_or(Status::NotFound)?;
+    let slot = state.effective.ok_or(Status::NotFound)?;
     if !state.contexts.at(slot).awaits_done {
         return Err(Status::NotFound.into());
     }
-    state.touch(slot).done = true;
+    state.pending_mut(slot).done = true;
     Ok(())
 }

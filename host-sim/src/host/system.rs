@@ -1,15 +1,16 @@
-//! Logging, the clock and the tick.
+//! Logging, the clock and the tick period.
 
 use std::time::Duration;
 
-use super::memory::{bytes, parts, pay, put_u32, put_u64};
-use super::{Done, Guest};
 use crate::abi::{LogLevel, Status};
+use crate::memory::{
+    CallResult, Guest, bytes, charge_copy, memory_and_state, write_u32, write_u64,
+};
 
-pub(super) fn log(guest: &mut Guest<'_>, level: u32, text: u32, size: u32) -> Done {
+pub(super) fn log(guest: &mut Guest<'_>, level: u32, text: u32, size: u32) -> CallResult {
     let level = LogLevel::from_abi(level).ok_or(Status::BadArgument)?;
-    pay(guest, size as usize)?;
-    let (memory, state) = parts(guest)?;
+    charge_copy(guest, size as usize)?;
+    let (memory, state) = memory_and_state(guest)?;
     let text = bytes(memory, text, size)?;
     if level >= state.options.log_level {
         state.log(level, text);
@@ -17,19 +18,19 @@ pub(super) fn log(guest: &mut Guest<'_>, level: u32, text: u32, size: u32) -> Do
     Ok(())
 }
 
-pub(super) fn log_level(guest: &mut Guest<'_>, out: u32) -> Done {
-    let (memory, state) = parts(guest)?;
-    put_u32(memory, out, state.options.log_level as u32)
+pub(super) fn log_level(guest: &mut Guest<'_>, out: u32) -> CallResult {
+    let (memory, state) = memory_and_state(guest)?;
+    write_u32(memory, out, state.options.log_level as u32)
 }
 
-pub(super) fn time(guest: &mut Guest<'_>, out: u32) -> Done {
-    let (memory, state) = parts(guest)?;
-    put_u64(memory, out, state.process.now_nanos())
+pub(super) fn current_time(guest: &mut Guest<'_>, out: u32) -> CallResult {
+    let (memory, state) = memory_and_state(guest)?;
+    write_u64(memory, out, state.process.now_nanos())
 }
 
-pub(super) fn tick_period(guest: &mut Guest<'_>, period: u32) -> Done {
+pub(super) fn set_tick_period(guest: &mut Guest<'_>, period: u32) -> CallResult {
     let state = guest.data_mut();
-    let slot = state.current.ok_or(Status::BadArgument)?;
+    let slot = state.effective.ok_or(Status::BadArgument)?;
     let plugin = state.contexts.at(slot).plugin;
     let plugin = state.contexts.plugin_mut(plugin).ok_or(Status::InternalFailure)?;
     plugin.tick = (period > 0).then(|| Duration::from_millis(period.into()));

@@ -1,21 +1,23 @@
-//! The part of WASI preview 1 that proxies offer, so that modules built for wasm32-wasip1 load.
+//! The functions of WASI preview 1 that modules for wasm32-wasip1 import.
 //!
-//! There are no files, no arguments and no network: a guest can write log lines to its standard
-//! streams, read the clock, the environment that the embedder gives it and random bytes. What else
-//! such modules import is there and answers that it cannot be done.
+//! As in Envoy, a guest can write log lines to standard output and standard error, and read the
+//! clock, its environment and random bytes. There are no files, no arguments and no network. All
+//! other functions return an error.
 
 use wasmtime::Linker;
 
-use super::memory::{bytes, bytes_mut, parts, pay, put_u32, put_u64};
-use super::{Done, Fail, Guest};
-use crate::abi::{LogLevel, errno};
+use crate::abi::{LogLevel, Status, errno};
+use crate::memory::{
+    CallError, CallResult, Guest, bytes, bytes_mut, charge_copy, memory_and_state, write_u32,
+    write_u64,
+};
 use crate::state::State;
 use crate::trap::{HostTrap, TrapReason};
 
-/// Names under which WASI preview 1 has been known.
+/// The import modules of WASI preview 1; the second name is an older one.
 const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
-/// Most bytes that a guest gets from `random_get` at once, as WASI bounds it.
+/// The most bytes that one call of `random_get` returns. WASI permits the limit.
 const RANDOM_LIMIT: u32 = 65_536;
 
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -32,7 +34,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             Err(wasmtime::Error::new(HostTrap(TrapReason::Exit(code))))
         })?;
         linker.func_wrap(module, "sched_yield", || errno::SUCCESS)?;
-        // There is no descriptor but the standard streams, and those cannot be read or moved.
+        // Only the standard streams exist, and they cannot be read or positioned.
         linker.func_wrap(module, "fd_read", |_: u32, _: u32, _: u32, _: u32| errno::BADF)?;
         linker.func_wrap(module, "fd_seek", |_: u32, _: i64, _: u32, _: u32| errno::BADF)?;
         linker.func_wrap(module, "fd_close", |_: u32| errno::BADF)?;
@@ -72,12 +74,12 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// The error number for an outcome: whatever is wrong with a pointer is a fault.
-fn number(done: Done) -> wasmtime::Result<u32> {
-    match done {
+/// Converts a result to an error number. Every status that occurs here concerns a pointer.
+fn errno_of(result: CallResult) -> wasmtime::Result<u32> {
+    match result {
         Ok(()) => Ok(errno::SUCCESS),
-        Err(Fail::Status(_)) => Ok(errno::FAULT),
-        Err(Fail::Trap(error)) => Err(error),
+        Err(CallError::Status(_)) => Ok(errno::FAULT),
+        Err(CallError::Trap(error)) => Err(error),
     }
 }
 
@@ -93,27 +95,33 @@ fn fd_write(
         2 => LogLevel::Error,
         _ => return Ok(errno::BADF),
     };
-    number(write_line(&mut guest, level, vectors, count, out))
+    errno_of(write_line(&mut guest, level, vectors, count, out))
 }
 
-fn write_line(guest: &mut Guest<'_>, level: LogLevel, vectors: u32, count: u32, out: u32) -> Done {
-    let vectors_size = count.checked_mul(8).ok_or(crate::abi::Status::InvalidMemoryAccess)?;
-    pay(guest, vectors_size as usize)?;
+fn write_line(
+    guest: &mut Guest<'_>,
+    level: LogLevel,
+    vectors: u32,
+    count: u32,
+    out: u32,
+) -> CallResult {
+    let vectors_size = count.checked_mul(8).ok_or(Status::InvalidMemoryAccess)?;
+    charge_copy(guest, vectors_size as usize)?;
     let mut line = Vec::new();
     for index in 0..count {
-        let (memory, _) = parts(guest)?;
+        let (memory, _) = memory_and_state(guest)?;
         let vector = bytes(memory, vectors, vectors_size)?;
         let vector = &vector[index as usize * 8..][..8];
         let [at, len] = [&vector[..4], &vector[4..]]
             .map(|half| u32::from_le_bytes([half[0], half[1], half[2], half[3]]));
-        pay(guest, len as usize)?;
-        let (memory, state) = parts(guest)?;
+        charge_copy(guest, len as usize)?;
+        let (memory, state) = memory_and_state(guest)?;
         let room = state.limits.log_bytes.saturating_sub(line.len());
-        let piece = bytes(memory, at, len)?;
-        line.extend_from_slice(&piece[..piece.len().min(room)]);
+        let chunk = bytes(memory, at, len)?;
+        line.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }
-    let (memory, state) = parts(guest)?;
-    put_u32(memory, out, line.len() as u32)?;
+    let (memory, state) = memory_and_state(guest)?;
+    write_u32(memory, out, line.len() as u32)?;
     if !line.is_empty() && level >= state.options.log_level {
         state.log(level, line.strip_suffix(b"\n").unwrap_or(&line));
     }
@@ -126,42 +134,42 @@ fn clock_time_get(
     _precision: u64,
     out: u32,
 ) -> wasmtime::Result<u32> {
-    let known = clock == 0 || (clock == 1 && guest.data().rules.monotonic_clock);
-    if !known {
+    let exists = clock == 0 || (clock == 1 && guest.data().rules.has_monotonic_clock);
+    if !exists {
         return Ok(errno::NOTSUP);
     }
     let now = guest.data().process.now_nanos();
-    number(parts(&mut guest).and_then(|(memory, _)| put_u64(memory, out, now)))
+    errno_of(memory_and_state(&mut guest).and_then(|(memory, _)| write_u64(memory, out, now)))
 }
 
 fn random_get(mut guest: Guest<'_>, at: u32, len: u32) -> wasmtime::Result<u32> {
     if len > RANDOM_LIMIT {
         return Ok(errno::INVAL);
     }
-    number(pay(&mut guest, len as usize).and_then(|()| {
-        let (memory, state) = parts(&mut guest)?;
+    errno_of(charge_copy(&mut guest, len as usize).and_then(|()| {
+        let (memory, state) = memory_and_state(&mut guest)?;
         state.random.fill(bytes_mut(memory, at, len)?);
         Ok(())
     }))
 }
 
 fn environ_sizes_get(mut guest: Guest<'_>, count: u32, size: u32) -> wasmtime::Result<u32> {
-    number(parts(&mut guest).and_then(|(memory, state)| {
+    errno_of(memory_and_state(&mut guest).and_then(|(memory, state)| {
         let env = &state.options.env;
         let bytes: usize = env.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
-        put_u32(memory, count, env.len() as u32)?;
-        put_u32(memory, size, bytes as u32)
+        write_u32(memory, count, env.len() as u32)?;
+        write_u32(memory, size, bytes as u32)
     }))
 }
 
 fn environ_get(mut guest: Guest<'_>, pointers: u32, at: u32) -> wasmtime::Result<u32> {
-    number(parts(&mut guest).and_then(|(memory, state)| {
+    errno_of(memory_and_state(&mut guest).and_then(|(memory, state)| {
         let (mut pointer, mut at) = (pointers, at);
         for (key, value) in &state.options.env {
-            put_u32(memory, pointer, at)?;
+            write_u32(memory, pointer, at)?;
             let line = format!("{key}={value}\0");
             bytes_mut(memory, at, line.len() as u32)?.copy_from_slice(line.as_bytes());
-            // Both lie inside of the memory, as the writes have shown.
+            // The writes have checked that both are inside the memory.
             pointer = pointer.wrapping_add(4);
             at = at.wrapping_add(line.len() as u32);
         }
@@ -170,19 +178,19 @@ fn environ_get(mut guest: Guest<'_>, pointers: u32, at: u32) -> wasmtime::Result
 }
 
 fn args_sizes_get(mut guest: Guest<'_>, count: u32, size: u32) -> wasmtime::Result<u32> {
-    number(parts(&mut guest).and_then(|(memory, _)| {
-        put_u32(memory, count, 0)?;
-        put_u32(memory, size, 0)
+    errno_of(memory_and_state(&mut guest).and_then(|(memory, _)| {
+        write_u32(memory, count, 0)?;
+        write_u32(memory, size, 0)
     }))
 }
 
-/// The standard streams can be written, nothing else is known about them.
+/// Reports that standard output and standard error are writable.
 fn fd_fdstat_get(mut guest: Guest<'_>, fd: u32, out: u32) -> wasmtime::Result<u32> {
     if fd != 1 && fd != 2 {
         return Ok(errno::BADF);
     }
     const RIGHT_TO_WRITE: u64 = 64;
-    number(parts(&mut guest).and_then(|(memory, _)| {
+    errno_of(memory_and_state(&mut guest).and_then(|(memory, _)| {
         let stat = bytes_mut(memory, out, 24)?;
         stat.fill(0);
         stat[8..16].copy_from_slice(&RIGHT_TO_WRITE.to_le_bytes());

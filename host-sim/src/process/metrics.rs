@@ -1,4 +1,4 @@
-//! The metrics of a process: every virtual machine that defines a name means the same metric.
+//! The metrics of a process. VMs that define the same name and kind share the metric.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,21 @@ use crate::abi::{MetricKind, Status};
 use crate::limits::Limits;
 use crate::profile::Rules;
 
-/// One metric of the process.
+/// A metric of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metric {
-    /// What it counts.
+    /// The kind.
     pub kind: MetricKind,
-    /// Its name, as the guest defined it.
+    /// The name, as the guest defined it.
     pub name: String,
-    /// A counter's or gauge's value, or the sum of what a histogram recorded.
+    /// The value of a counter or gauge, or the sum of the values of a histogram.
     pub value: u64,
-    /// How many values a histogram recorded; 0 for the others.
+    /// The number of values of a histogram; 0 for other kinds.
     pub recorded: u64,
 }
 
-/// All metrics of a process; a metric's number is its place, starting at 1.
+/// All metrics of a process. The id of a metric is its position, starting at 1.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     metrics: Vec<Metric>,
@@ -72,10 +73,10 @@ impl Metrics {
     }
 
     pub(crate) fn increment(&mut self, id: u32, delta: i64) -> Result<(), Status> {
-        let refuses_zero = self.rules.counter_refuses_zero;
+        let rejects_zero = self.rules.counter_rejects_zero;
         let metric = self.find_mut(id)?;
         match metric.kind {
-            MetricKind::Counter if delta < 0 || (delta == 0 && refuses_zero) => {
+            MetricKind::Counter if delta < 0 || (delta == 0 && rejects_zero) => {
                 return Err(Status::BadArgument);
             }
             MetricKind::Counter | MetricKind::Gauge => {
@@ -86,7 +87,7 @@ impl Metrics {
         Ok(())
     }
 
-    /// The value of a counter or gauge; a histogram has none.
+    /// The value of a counter or gauge. Histograms have no value that a guest can read.
     pub(crate) fn value(&self, id: u32) -> Result<u64, Status> {
         let index = (id as usize).checked_sub(1).ok_or(Status::NotFound)?;
         let metric = self.metrics.get(index).ok_or(Status::NotFound)?;

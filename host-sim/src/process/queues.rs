@@ -1,17 +1,19 @@
-//! The shared queues of a process: any guest fills them, the plugin that registered one empties it.
+//! The shared queues of a process. Any guest can enqueue; the plugin that registered a queue last is
+//! notified.
 
 use std::collections::VecDeque;
 
 use crate::abi::Status;
-use crate::stream::{PluginId, QueueId};
+use crate::ids::{PluginId, QueueId};
 
-/// Somebody must be told that a queue has an item: call
-/// [`queue_ready`](crate::Vm::queue_ready) of that virtual machine.
+/// A notification that a queue has a new item. Deliver it with
+/// [`Vm::queue_ready`](crate::Vm::queue_ready).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueEvent {
-    /// The virtual machine, as [`Vm::id`](crate::Vm::id) gives it.
+    /// The id of the VM that owns the plugin; see [`Vm::id`](crate::Vm::id).
     pub vm: u64,
-    /// Its plugin context that registered the queue last.
+    /// The plugin that registered the queue last.
     pub plugin: PluginId,
     /// The queue.
     pub queue: QueueId,
@@ -21,12 +23,12 @@ pub struct QueueEvent {
 struct Queue {
     vm_id: String,
     name: Vec<u8>,
-    /// Who is told, the last to have registered.
+    /// The VM and plugin that registered the queue last.
     owner: (u64, PluginId),
     items: VecDeque<Vec<u8>>,
 }
 
-/// All queues of a process; a queue's number is its place and one.
+/// All queues of a process. The id of a queue is its position, starting at 1.
 #[derive(Debug)]
 pub(crate) struct Queues {
     queues: Vec<Queue>,
@@ -35,11 +37,11 @@ pub(crate) struct Queues {
     limit: usize,
 }
 
-/// What a queue or an item costs beside its bytes, so that empty ones are not free.
+/// Bytes charged for a queue or an item in addition to its content, so that empty ones count too.
 const OVERHEAD: usize = 64;
 
-/// What an event costs until it is taken.
-const EVENT: usize = size_of::<QueueEvent>();
+/// Bytes charged for an event until the embedder takes it.
+const EVENT_BYTES: usize = size_of::<QueueEvent>();
 
 impl Queues {
     pub(crate) fn new(limit: usize) -> Queues {
@@ -75,7 +77,7 @@ impl Queues {
     pub(crate) fn enqueue(&mut self, id: u32, item: &[u8]) -> Result<(), Status> {
         let index = (id as usize).checked_sub(1).filter(|&index| index < self.queues.len());
         let index = index.ok_or(Status::NotFound)?;
-        self.charge(item.len() + EVENT)?;
+        self.charge(item.len() + EVENT_BYTES)?;
         let queue = &mut self.queues[index];
         queue.items.push_back(item.to_vec());
         let (vm, plugin) = queue.owner;
@@ -83,7 +85,8 @@ impl Queues {
         Ok(())
     }
 
-    /// The item at the front, without taking it, so that it is not lost where it cannot be handed over.
+    /// The first item. The caller removes it with [`pop`](Self::pop) after copying it to the guest,
+    /// so that it is not lost if copying fails.
     pub(crate) fn front(&self, id: u32) -> Result<&[u8], Status> {
         let index = (id as usize).checked_sub(1).ok_or(Status::NotFound)?;
         let queue = self.queues.get(index).ok_or(Status::NotFound)?;
@@ -98,7 +101,7 @@ impl Queues {
     }
 
     pub(crate) fn take_events(&mut self) -> Vec<QueueEvent> {
-        self.bytes -= self.events.len() * EVENT;
+        self.bytes -= self.events.len() * EVENT_BYTES;
         std::mem::take(&mut self.events)
     }
 

@@ -1,21 +1,20 @@
 //! The key-value store of a process, with compare-and-swap.
 //!
-//! Keys belong to a `vm_id`: virtual machines with the same one see the same values. Every write
-//! gives the value a new number, which is never 0, so that 0 can mean "unconditionally".
+//! Keys belong to a `vm_id`: VMs with the same id share them. Each write assigns a new CAS number to
+//! the value. The number is never 0, because a write with CAS 0 is unconditional.
 
 use std::collections::HashMap;
 
 use crate::abi::Status;
 
-/// What one process keeps for its guests.
 #[derive(Debug)]
 pub(crate) struct SharedData {
-    /// Never iterated, so that the order of a hash map decides nothing.
+    /// By `vm_id` and key. The maps are never iterated, so their order has no effect.
     values: HashMap<String, HashMap<Vec<u8>, Versioned>>,
     bytes: usize,
     limit: usize,
     next_cas: u32,
-    /// A conditional write of a key that does not exist succeeds.
+    /// See [`Rules::cas_creates`](crate::Rules::cas_creates).
     cas_creates: bool,
 }
 

@@ -1,17 +1,18 @@
-//! HTTP exchanges: what arrives, what the guest is asked, what leaves.
+//! HTTP exchanges: events, callbacks and forwarding.
 
-use super::Vm;
-use super::run::Broken;
+use super::guest::Trapped;
+use super::instance::Vm;
 use crate::context::{Http, Kind};
 use crate::details::ResponseDetails;
 use crate::effect::{Direction, Effect, Part, ReplySource, ResetCause};
-use crate::flow::{Ask, Flow};
+use crate::flow::{Callback, Flow};
 use crate::headers::HeaderMap;
+use crate::ids::{PluginId, StreamId};
 use crate::local_reply::LocalReply;
-use crate::stream::{PluginId, StreamId, StreamInfo};
+use crate::options::StreamInfo;
 
 impl Vm {
-    /// Opens an HTTP stream of a plugin. From a plugin that has ended comes a stream that has ended.
+    /// Opens an HTTP stream. If the plugin has ended, events of the stream have no effect.
     pub fn open_http(&mut self, plugin: PluginId, info: StreamInfo) -> StreamId {
         let state = self.state();
         let opened = state.process.now();
@@ -19,42 +20,42 @@ impl Vm {
         self.open_stream(plugin, Kind::Http(http))
     }
 
-    /// The request's headers arrived; `end` if it has neither body nor trailers.
+    /// Delivers the request headers. `end` is true if neither body nor trailers follow.
     pub fn request_headers(&mut self, stream: StreamId, headers: HeaderMap, end: bool) {
-        self.headers(stream, Direction::Request, headers, end);
+        self.on_headers(stream, Direction::Request, headers, end);
     }
 
-    /// A piece of the request's body arrived.
+    /// Delivers a chunk of the request body. `end` is true for the last part of the request.
     pub fn request_body(&mut self, stream: StreamId, bytes: &[u8], end: bool) {
-        self.arrive(stream, Direction::Request, |flow| flow.body(bytes, end));
+        self.on_event(stream, Direction::Request, |flow| flow.on_body(bytes, end));
     }
 
-    /// The request's trailers arrived.
+    /// Delivers the request trailers.
     pub fn request_trailers(&mut self, stream: StreamId, trailers: HeaderMap) {
-        self.trailers(stream, Direction::Request, trailers);
+        self.on_trailers(stream, Direction::Request, trailers);
     }
 
-    /// The final response's headers arrived (1xx responses do not go through filters).
+    /// Delivers the headers of the final response. Responses with a 1xx status do not pass filters.
     pub fn response_headers(&mut self, stream: StreamId, headers: HeaderMap, end: bool) {
         let contexts = &mut self.state().contexts;
         if let Some(http) = contexts.stream_slot(stream).and_then(|slot| contexts.http(slot)) {
             http.details.get_or_insert(ResponseDetails::UPSTREAM);
         }
-        self.headers(stream, Direction::Response, headers, end);
+        self.on_headers(stream, Direction::Response, headers, end);
     }
 
-    /// A piece of the response's body arrived.
+    /// Delivers a chunk of the response body. `end` is true for the last part of the response.
     pub fn response_body(&mut self, stream: StreamId, bytes: &[u8], end: bool) {
-        self.arrive(stream, Direction::Response, |flow| flow.body(bytes, end));
+        self.on_event(stream, Direction::Response, |flow| flow.on_body(bytes, end));
     }
 
-    /// The response's trailers arrived.
+    /// Delivers the response trailers.
     pub fn response_trailers(&mut self, stream: StreamId, trailers: HeaderMap) {
-        self.trailers(stream, Direction::Response, trailers);
+        self.on_trailers(stream, Direction::Response, trailers);
     }
 
-    /// The response headers as `on_log` will see them, once they have left. An embedder whose later
-    /// filters change headers changes them here as well.
+    /// The response headers that `on_log` will read; `None` before they are forwarded. If filters
+    /// after this one change headers, the embedder applies the changes here.
     pub fn logged_response_headers(&mut self, stream: StreamId) -> Option<&mut HeaderMap> {
         let contexts = &mut self.state().contexts;
         let slot = contexts.stream_slot(stream)?;
@@ -62,104 +63,116 @@ impl Vm {
         http.response.headers_left().then_some(&mut http.logged[2])
     }
 
-    /// Who answers the exchange in the upstream's place, before that answer arrives, or why it is about to
-    /// break off. Without this, the upstream answers.
+    /// Sets the details of a response that the upstream does not send, before the response is
+    /// delivered, or the reason why a response will be incomplete. Without this call, responses have
+    /// [`ResponseDetails::UPSTREAM`].
     pub fn response_details(&mut self, stream: StreamId, details: ResponseDetails) {
         let contexts = &mut self.state().contexts;
         let Some(slot) = contexts.stream_slot(stream) else { return };
-        if let Some(http) = contexts.http(slot).filter(|http| !http.cut) {
-            http.explain(details);
+        if let Some(http) = contexts.http(slot).filter(|http| !http.reset) {
+            http.add_details(details);
         }
     }
 
-    /// The exchange is over, however it went: last callbacks in the profile's order.
+    /// Ends the exchange, complete or not, and makes its final callbacks.
     pub fn close_http(&mut self, stream: StreamId) {
         let contexts = &mut self.state().contexts;
         let Some(slot) = contexts.stream_slot(stream) else { return };
         let Some(http) = contexts.http(slot).filter(|http| !http.closing) else { return };
-        http.abandon(Direction::Request);
-        http.abandon(Direction::Response);
+        http.discard(Direction::Request);
+        http.discard(Direction::Response);
         http.closing = true;
         self.end_http(slot);
-        self.settle();
+        self.apply_pending();
     }
 
-    fn headers(&mut self, stream: StreamId, direction: Direction, mut map: HeaderMap, end: bool) {
-        if self.state().rules.lower_case_names {
-            map.lower_names();
-        }
-        self.arrive(stream, direction, |flow| flow.headers(map, end));
-    }
-
-    fn trailers(&mut self, stream: StreamId, direction: Direction, mut map: HeaderMap) {
-        if self.state().rules.lower_case_names {
-            map.lower_names();
-        }
-        self.arrive(stream, direction, |flow| flow.trailers(map));
-    }
-
-    /// Something arrived for an exchange.
-    fn arrive(
+    fn on_headers(
         &mut self,
         stream: StreamId,
         direction: Direction,
-        take: impl FnOnce(&mut Flow) -> Option<Ask>,
+        mut map: HeaderMap,
+        end: bool,
     ) {
-        let Some(slot) = self.state().contexts.stream_slot(stream) else { return };
-        if self.doom(slot) {
-            return;
+        if self.state().rules.lower_case_names {
+            map.lower_names();
         }
-        // An exchange that was answered here, cut or closed has flows that take nothing more.
-        let Some(http) = self.state().contexts.http(slot) else { return };
-        let ask = take(http.flow(direction));
-        self.drive(slot, direction, ask);
-        self.settle();
+        self.on_event(stream, direction, |flow| flow.on_headers(map, end));
     }
 
-    /// Asks the guest about one thing after the other, until it holds something or nothing is left.
-    pub(super) fn drive(&mut self, slot: u32, direction: Direction, mut ask: Option<Ask>) {
-        let limit = self.state().rules.body_limit.unwrap_or(usize::MAX);
-        while let Some(asked) = ask {
+    fn on_trailers(&mut self, stream: StreamId, direction: Direction, mut map: HeaderMap) {
+        if self.state().rules.lower_case_names {
+            map.lower_names();
+        }
+        self.on_event(stream, direction, |flow| flow.on_trailers(map));
+    }
+
+    fn on_event(
+        &mut self,
+        stream: StreamId,
+        direction: Direction,
+        accept: impl FnOnce(&mut Flow) -> Option<Callback>,
+    ) {
+        let Some(slot) = self.state().contexts.stream_slot(stream) else { return };
+        if self.fail_stream(slot) {
+            return;
+        }
+        // The flows of a stream that is answered, reset or closed accept nothing.
+        let Some(http) = self.state().contexts.http(slot) else { return };
+        let callback = accept(http.flow(direction));
+        self.run_callbacks(slot, direction, callback);
+        self.apply_pending();
+    }
+
+    /// Makes callbacks until the guest answers or resets the stream, or nothing is left.
+    pub(super) fn run_callbacks(
+        &mut self,
+        slot: u32,
+        direction: Direction,
+        mut next: Option<Callback>,
+    ) {
+        let limit = self.state().rules.buffer_limit.unwrap_or(usize::MAX);
+        while let Some(callback) = next {
             let flow = self.http(slot).flow(direction);
-            if flow.paused() && flow.held() > limit {
-                return self.overflow(slot, direction);
+            if flow.paused() && flow.buffered() > limit {
+                return self.exceed_buffer_limit(slot, direction);
             }
-            let holds = match self.ask(slot, direction, asked) {
-                Ok(answer) => answer.is_some_and(|action| action != 0),
-                Err(Broken) if self.doom(slot) => return,
-                Err(Broken) => false,
+            let pauses = match self.call_stream(slot, direction, callback) {
+                Ok(action) => action.is_some_and(|action| action != 0),
+                Err(Trapped) if self.fail_stream(slot) => return,
+                Err(Trapped) => false,
             };
             let pending = &self.state().contexts.at(slot).pending;
             if pending.reset || pending.reply.is_some() {
                 return;
             }
-            if !holds {
-                self.release(slot, direction);
+            if !pauses {
+                self.forward(slot, direction);
             } else {
-                let stops = matches!(asked, Ask::Headers { .. }) && self.headers_stop_all(slot);
+                let stops =
+                    matches!(callback, Callback::Headers { .. }) && self.headers_pause_stops(slot);
                 let flow = self.http(slot).flow(direction);
-                flow.hold(stops);
-                if flow.held() > limit {
-                    return self.overflow(slot, direction);
+                flow.pause(stops);
+                if flow.buffered() > limit {
+                    return self.exceed_buffer_limit(slot, direction);
                 }
             }
-            ask = self.http(slot).flow(direction).next();
+            next = self.http(slot).flow(direction).next_callback();
         }
     }
 
-    /// The guest continues a direction that it held.
-    pub(super) fn resume(&mut self, slot: u32, direction: Direction) {
+    /// Continues a direction that the guest paused.
+    pub(super) fn continue_flow(&mut self, slot: u32, direction: Direction) {
         let http = self.http(slot);
-        if http.cut || http.closing || !http.flow(direction).paused() {
+        if http.reset || http.closing || !http.flow(direction).paused() {
             return;
         }
-        self.release(slot, direction);
-        let ask = self.http(slot).flow(direction).next();
-        self.drive(slot, direction, ask);
+        self.forward(slot, direction);
+        let next = self.http(slot).flow(direction).next_callback();
+        self.run_callbacks(slot, direction, next);
     }
 
-    /// Lets everything leave that the guest has seen.
-    pub(super) fn release(&mut self, slot: u32, direction: Direction) {
+    /// Forwards everything that the guest has received, and copies the headers for `on_log`.
+    pub(super) fn forward(&mut self, slot: u32, direction: Direction) {
         let state = self.store.data_mut();
         let stream = StreamId { context: state.contexts.at(slot).id, slot };
         let (contexts, effects) = (&mut state.contexts, &mut state.effects);
@@ -170,7 +183,7 @@ impl Vm {
             Direction::Response => response,
         };
         let index = direction.headers_index();
-        flow.release(|part| {
+        flow.forward(|part| {
             match &part {
                 Part::Headers { map, .. } => logged[index].clone_from(map),
                 Part::Trailers(map) => logged[index + 1].clone_from(map),
@@ -183,79 +196,85 @@ impl Vm {
         });
     }
 
-    /// Cuts the exchange in both directions, once.
-    pub(super) fn cut(&mut self, slot: u32, cause: ResetCause) {
+    /// Resets the exchange in both directions, once.
+    pub(super) fn reset_stream(&mut self, slot: u32, cause: ResetCause) {
         let state = self.store.data_mut();
         let stream = StreamId { context: state.contexts.at(slot).id, slot };
         let Some(http) = state.contexts.http(slot) else { return };
-        if http.cut || http.closing {
+        if http.reset || http.closing {
             return;
         }
-        http.cut = true;
-        let nobody_said_why = match cause {
+        http.reset = true;
+        let default_details = match cause {
             ResetCause::Guest => Some("wasm_close_stream"),
             ResetCause::Trap => Some("wasm_fail_stream"),
             ResetCause::LateReply | ResetCause::Overflow => None,
         };
-        if let (None, Some(why)) = (&http.details, nobody_said_why) {
-            http.explain(ResponseDetails::new(why, 0));
+        if let (None, Some(details)) = (&http.details, default_details) {
+            http.add_details(ResponseDetails::new(details, 0));
         }
-        http.abandon(Direction::Request);
-        http.abandon(Direction::Response);
+        http.discard(Direction::Request);
+        http.discard(Direction::Response);
         state.effects.push(Effect::Reset { stream, cause });
     }
 
-    /// After a trap: a response that has not begun is replaced, one that has is cut.
-    pub(super) fn doom_http(&mut self, slot: u32) {
+    /// After a trap, replies locally if the response has not begun, and otherwise resets the stream.
+    pub(super) fn fail_http(&mut self, slot: u32) {
         let status = self.state().rules.trap_status;
         let http = self.http(slot);
-        if http.cut || http.closing || http.response.finished() {
+        if http.reset || http.closing || http.response.finished() {
             return;
         }
         match status {
             Some(status) if !http.response.headers_left() => {
                 let reply = LocalReply::new(status, "", "wasm_fail_stream");
-                self.reply(slot, reply, ReplySource::Trap);
+                self.send_local_reply(slot, reply, ReplySource::Trap);
             }
-            _ => self.cut(slot, ResetCause::Trap),
+            _ => self.reset_stream(slot, ResetCause::Trap),
         }
     }
 
-    fn ask(&mut self, slot: u32, direction: Direction, ask: Ask) -> Result<Option<u32>, Broken> {
+    /// Makes one callback and returns its action.
+    fn call_stream(
+        &mut self,
+        slot: u32,
+        direction: Direction,
+        callback: Callback,
+    ) -> Result<Option<u32>, Trapped> {
         use Direction::{Request, Response};
         let id = self.state().contexts.at(slot).id;
-        match (ask, direction) {
-            (Ask::Headers { count, end }, Request) => self.enter(
+        match (callback, direction) {
+            (Callback::Headers { count, end }, Request) => self.call_guest(
                 slot,
                 "proxy_on_request_headers",
                 |exports| &exports.on_request_headers,
                 (id, count, end.into()),
             ),
-            (Ask::Body { size, end }, Request) => self.enter(
+            (Callback::Body { size, end }, Request) => self.call_guest(
                 slot,
                 "proxy_on_request_body",
                 |exports| &exports.on_request_body,
                 (id, size, end.into()),
             ),
-            (Ask::Trailers { count }, Request) => self.enter(
+            (Callback::Trailers { count }, Request) => self.call_guest(
                 slot,
                 "proxy_on_request_trailers",
                 |exports| &exports.on_request_trailers,
                 (id, count),
             ),
-            (Ask::Headers { count, end }, Response) => self.enter(
+            (Callback::Headers { count, end }, Response) => self.call_guest(
                 slot,
                 "proxy_on_response_headers",
                 |exports| &exports.on_response_headers,
                 (id, count, end.into()),
             ),
-            (Ask::Body { size, end }, Response) => self.enter(
+            (Callback::Body { size, end }, Response) => self.call_guest(
                 slot,
                 "proxy_on_response_body",
                 |exports| &exports.on_response_body,
                 (id, size, end.into()),
             ),
-            (Ask::Trailers { count }, Response) => self.enter(
+            (Callback::Trailers { count }, Response) => self.call_guest(
                 slot,
                 "proxy_on_response_trailers",
                 |exports| &exports.on_response_trailers,
@@ -264,19 +283,15 @@ impl Vm {
         }
     }
 
-    /// Whether headers that this stream's guest holds stop everything behind them as well.
-    fn headers_stop_all(&mut self, slot: u32) -> bool {
+    /// Whether a pause in a headers callback also stops the callbacks for body and trailers.
+    fn headers_pause_stops(&mut self, slot: u32) -> bool {
         let state = self.state();
-        let plugin = state.contexts.plugin(state.contexts.at(slot).plugin);
-        let allowed = plugin.is_some_and(|plugin| plugin.options.allow_on_headers_stop_iteration);
-        state.rules.headers_pause_holds_body && !allowed
+        let plugin = state.contexts.plugin_of(slot);
+        let continues = plugin.is_some_and(|plugin| plugin.options.allow_on_headers_stop_iteration);
+        state.rules.headers_pause_stops_body && !continues
     }
 
-    /// The exchange in a slot that is known to hold one.
     pub(super) fn http(&mut self, slot: u32) -> &mut Http {
-        self.state()
-            .contexts
-            .http(slot)
-            .expect("only exchanges are driven, and none ends meanwhile")
+        self.state().contexts.http(slot).expect("an exchange does not end during its callbacks")
     }
 }

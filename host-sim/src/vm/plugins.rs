@@ -1,42 +1,44 @@
-//! Plugin contexts, and how contexts of every kind begin and end.
+//! Plugins, and the first and last callbacks of every context.
 
 use std::time::Duration;
 
-use super::run::Broken;
-use super::{StartError, Vm};
+use super::guest::Trapped;
+use super::instance::Vm;
 use crate::context::{Kind, Plugin};
+use crate::error::StartError;
+use crate::ids::{PluginId, QueueId, StreamId};
+use crate::options::PluginOptions;
 use crate::state::Subject;
-use crate::stream::{PluginId, PluginOptions, QueueId, StreamId};
 
 impl Vm {
-    /// Creates a plugin context and configures it. A new configuration of a plugin that runs is a
-    /// new context in the same virtual machine; the embedder then stops the old one.
+    /// Creates a plugin context and configures it. To change the configuration of a plugin, start a
+    /// new plugin in the same VM and stop the old one.
     ///
     /// # Errors
-    /// [`StartError::Refused`] if the guest does not accept its configuration,
-    /// [`StartError::Trap`] if it breaks.
+    /// [`StartError::Refused`] if the guest refuses the configuration, [`StartError::Trap`] if it
+    /// traps.
     pub fn start_plugin(&mut self, options: PluginOptions) -> Result<PluginId, StartError> {
         let plugin = Plugin { options, tick: None, streams: 0, stopping: false };
         let state = self.state();
         let slot = state.contexts.insert(None, Kind::Plugin(Box::new(plugin)));
         let plugin = state.contexts.plugin_id(slot);
-        let refused = match self.configure(slot) {
+        let error = match self.configure(slot) {
             Ok(None) => None,
             Ok(Some(callback)) => {
-                self.conclude(slot);
+                self.finish_context(slot);
                 Some(StartError::Refused { callback })
             }
-            Err(Broken) => {
-                self.state().contexts.remove(slot);
+            Err(Trapped) => {
+                self.state().remove_context(slot);
                 self.trap.clone().map(|trap| StartError::Trap(Box::new(trap)))
             }
         };
-        self.settle();
-        refused.map_or(Ok(plugin), Err)
+        self.apply_pending();
+        error.map_or(Ok(plugin), Err)
     }
 
-    /// Ends a plugin context as soon as its last stream has ended, with the guest's consent
-    /// (`proxy_on_done`, `proxy_done`).
+    /// Ends a plugin when its last stream has ended. If `proxy_on_done` returns false, the plugin
+    /// ends when the guest calls `proxy_done`.
     pub fn stop_plugin(&mut self, plugin: PluginId) {
         let contexts = &mut self.state().contexts;
         let Some(slot) = contexts.plugin_slot(plugin) else { return };
@@ -47,47 +49,46 @@ impl Vm {
         if plugin.streams == 0 {
             self.end_plugin(slot);
         }
-        self.settle();
+        self.apply_pending();
     }
 
-    /// Calls `proxy_on_tick`. When is the embedder's business; see [`tick_period`](Self::tick_period).
+    /// Calls `proxy_on_tick`. The embedder calls this once in each
+    /// [`tick_period`](Self::tick_period).
     pub fn tick(&mut self, plugin: PluginId) {
         let Some(slot) = self.state().contexts.plugin_slot(plugin) else { return };
-        let _ = self.enter(slot, "proxy_on_tick", |exports| &exports.on_tick, (plugin.context,));
-        self.settle();
+        let params = (plugin.context,);
+        let _ = self.call_guest(slot, "proxy_on_tick", |exports| &exports.on_tick, params);
+        self.apply_pending();
     }
 
-    /// How often the plugin wants its tick; `None` for never. May change in any callback.
+    /// The tick period of the plugin; `None` for no ticks. Every callback can change it.
     pub fn tick_period(&self, plugin: PluginId) -> Option<Duration> {
         let contexts = &self.store.data().contexts;
         contexts.plugin(contexts.plugin_slot(plugin)?)?.tick
     }
 
-    /// A queue that the plugin registered has an item; see
+    /// Calls `proxy_on_queue_ready`. See
     /// [`Process::take_queue_events`](crate::Process::take_queue_events).
     pub fn queue_ready(&mut self, plugin: PluginId, queue: QueueId) {
         let Some(slot) = self.state().contexts.plugin_slot(plugin) else { return };
         let params = (plugin.context, queue.0);
-        let _ = self.enter(slot, "proxy_on_queue_ready", |exports| &exports.on_queue_ready, params);
-        self.settle();
+        let name = "proxy_on_queue_ready";
+        let _ = self.call_guest(slot, name, |exports| &exports.on_queue_ready, params);
+        self.apply_pending();
     }
 
-    /// Calls the plugin's `proxy_on_foreign_function`.
+    /// Calls `proxy_on_foreign_function`.
     pub fn call_guest_function(&mut self, plugin: PluginId, function: u32, arguments: &[u8]) {
         let Some(slot) = self.state().contexts.plugin_slot(plugin) else { return };
         self.state().subject = Subject::ForeignArguments(arguments.to_vec());
         let params = (plugin.context, function, arguments.len() as u32);
-        let _ = self.enter(
-            slot,
-            "proxy_on_foreign_function",
-            |exports| &exports.on_foreign_function,
-            params,
-        );
-        self.state().subject = Subject::Nothing;
-        self.settle();
+        let name = "proxy_on_foreign_function";
+        let _ = self.call_guest(slot, name, |exports| &exports.on_foreign_function, params);
+        self.state().subject = Subject::None;
+        self.apply_pending();
     }
 
-    /// Opens a stream of a plugin and tells the guest.
+    /// Creates the context of a stream and calls `proxy_on_context_create`.
     pub(super) fn open_stream(&mut self, plugin: PluginId, kind: Kind) -> StreamId {
         let contexts = &mut self.state().contexts;
         let Some(parent) = contexts.plugin_slot(plugin) else {
@@ -98,109 +99,110 @@ impl Vm {
         }
         let slot = contexts.insert(Some(parent), kind);
         let id = contexts.at(slot).id;
-        let _ = self.create(slot, plugin.context);
-        self.settle();
+        let _ = self.on_context_create(slot, plugin.context);
+        self.apply_pending();
         StreamId { context: id, slot }
     }
 
-    /// The last callbacks of an HTTP exchange.
+    /// Makes the final callbacks of an HTTP exchange, in the order of the profile.
     pub(super) fn end_http(&mut self, slot: u32) {
         let rules = self.state().rules;
         if rules.log_before_done {
-            let _ = self.log(slot);
+            let _ = self.on_log(slot);
         }
         self.end_stream(slot, rules.log_before_done);
     }
 
-    /// Asks the guest whether it is done with a stream, and if so removes it.
+    /// Makes the final callbacks of a stream and removes it, unless the guest needs more time.
     pub(super) fn end_stream(&mut self, slot: u32, logged: bool) {
         let waits = self.state().rules.streams_wait_for_done;
-        if matches!(self.done(slot), Ok(false)) && waits {
+        if matches!(self.on_done(slot), Ok(false)) && waits {
             self.state().contexts.at_mut(slot).awaits_done = true;
             return;
         }
         if !logged {
-            let _ = self.log(slot);
+            let _ = self.on_log(slot);
         }
         self.delete(slot);
     }
 
-    /// The last callbacks of a context with which the guest is done.
-    pub(super) fn conclude(&mut self, slot: u32) {
+    /// Makes the callbacks that follow `on_done`, and removes the context.
+    pub(super) fn finish_context(&mut self, slot: u32) {
         let logs = match self.state().contexts.at(slot).kind {
             Kind::Plugin(_) => self.state().rules.log_for_plugins,
             Kind::Http(_) => !self.state().rules.log_before_done,
-            Kind::Tcp(_) | Kind::Free => true,
+            Kind::Tcp(_) => true,
         };
         if logs {
-            let _ = self.log(slot);
+            let _ = self.on_log(slot);
         }
         self.delete(slot);
     }
 
     fn end_plugin(&mut self, slot: u32) {
-        match self.done(slot) {
+        match self.on_done(slot) {
             Ok(false) => self.state().contexts.at_mut(slot).awaits_done = true,
-            Ok(true) | Err(Broken) => self.conclude(slot),
+            Ok(true) | Err(Trapped) => self.finish_context(slot),
         }
     }
 
-    /// Starts and configures a plugin context; gives the callback that refused, if one did.
-    fn configure(&mut self, slot: u32) -> Result<Option<&'static str>, Broken> {
+    /// Starts and configures a plugin. Returns the callback that refused, if there is one.
+    fn configure(&mut self, slot: u32) -> Result<Option<&'static str>, Trapped> {
         let id = self.state().contexts.at(slot).id;
-        self.create(slot, 0)?;
+        self.on_context_create(slot, 0)?;
         if !self.started || self.state().rules.vm_start_per_plugin {
             self.started = true;
-            let size = self.state().options.vm_configuration.len() as u32;
+            let params = (id, self.state().options.vm_configuration.len() as u32);
             self.state().subject = Subject::VmConfiguration;
-            let accepted =
-                self.enter(slot, "proxy_on_vm_start", |exports| &exports.on_vm_start, (id, size));
-            self.state().subject = Subject::Nothing;
+            let name = "proxy_on_vm_start";
+            let accepted = self.call_guest(slot, name, |exports| &exports.on_vm_start, params);
+            self.state().subject = Subject::None;
             if accepted? == Some(0) {
-                return Ok(Some("proxy_on_vm_start"));
+                return Ok(Some(name));
             }
         }
         let configuration =
             self.state().contexts.plugin(slot).map(|plugin| plugin.options.configuration.clone());
         let configuration = configuration.unwrap_or_default();
-        let size = configuration.len() as u32;
+        let params = (id, configuration.len() as u32);
         self.state().subject = Subject::PluginConfiguration(configuration);
-        let accepted =
-            self.enter(slot, "proxy_on_configure", |exports| &exports.on_configure, (id, size));
-        self.state().subject = Subject::Nothing;
-        Ok((accepted? == Some(0)).then_some("proxy_on_configure"))
+        let name = "proxy_on_configure";
+        let accepted = self.call_guest(slot, name, |exports| &exports.on_configure, params);
+        self.state().subject = Subject::None;
+        Ok((accepted? == Some(0)).then_some(name))
     }
 
-    fn create(&mut self, slot: u32, parent: u32) -> Result<(), Broken> {
-        let id = self.state().contexts.at(slot).id;
-        let params = (id, parent);
-        self.enter(slot, "proxy_on_context_create", |exports| &exports.on_context_create, params)?;
+    fn on_context_create(&mut self, slot: u32, parent: u32) -> Result<(), Trapped> {
+        let params = (self.state().contexts.at(slot).id, parent);
+        let name = "proxy_on_context_create";
+        self.call_guest(slot, name, |exports| &exports.on_context_create, params)?;
         Ok(())
     }
 
-    fn done(&mut self, slot: u32) -> Result<bool, Broken> {
-        let id = self.state().contexts.at(slot).id;
-        let done = self.enter(slot, "proxy_on_done", |exports| &exports.on_done, (id,))?;
+    /// Whether the guest is done with the context.
+    fn on_done(&mut self, slot: u32) -> Result<bool, Trapped> {
+        let params = (self.state().contexts.at(slot).id,);
+        let done = self.call_guest(slot, "proxy_on_done", |exports| &exports.on_done, params)?;
         Ok(done != Some(0))
     }
 
-    fn log(&mut self, slot: u32) -> Result<(), Broken> {
-        let id = self.state().contexts.at(slot).id;
-        self.enter(slot, "proxy_on_log", |exports| &exports.on_log, (id,))?;
+    fn on_log(&mut self, slot: u32) -> Result<(), Trapped> {
+        let params = (self.state().contexts.at(slot).id,);
+        self.call_guest(slot, "proxy_on_log", |exports| &exports.on_log, params)?;
         Ok(())
     }
 
+    /// Calls `proxy_on_delete` and removes the context. A stopping plugin ends with its last stream.
     fn delete(&mut self, slot: u32) {
-        let id = self.state().contexts.at(slot).id;
-        let _ = self.enter(slot, "proxy_on_delete", |exports| &exports.on_delete, (id,));
-        let contexts = &mut self.state().contexts;
-        let parent = contexts.at(slot).plugin;
-        contexts.remove(slot);
+        let params = (self.state().contexts.at(slot).id,);
+        let _ = self.call_guest(slot, "proxy_on_delete", |exports| &exports.on_delete, params);
+        let state = self.state();
+        let parent = state.contexts.at(slot).plugin;
+        state.remove_context(slot);
         if parent == slot {
-            self.state().calls.pending.retain(|_, call| call.plugin != slot);
             return;
         }
-        let Some(plugin) = contexts.plugin_mut(parent) else { return };
+        let Some(plugin) = state.contexts.plugin_mut(parent) else { return };
         plugin.streams -= 1;
         if plugin.stopping && plugin.streams == 0 {
             self.end_plugin(parent);

@@ -1,15 +1,16 @@
-//! TCP connections: a half for each side, held and let go like bodies.
+//! TCP connections: events, callbacks and forwarding of data in both directions.
 
-use super::Vm;
-use super::run::Broken;
+use super::guest::Trapped;
+use super::instance::Vm;
 use crate::abi::Peer;
-use crate::context::{Half, Kind, Pending, Tcp};
+use crate::context::{Kind, Pending, Tcp};
 use crate::effect::{Effect, Side};
-use crate::stream::{PluginId, StreamId, StreamInfo};
+use crate::ids::{PluginId, StreamId};
+use crate::options::StreamInfo;
 
 impl Vm {
-    /// Opens a TCP stream of a plugin and calls `proxy_on_new_connection`. If the guest holds the
-    /// connection, data that arrives waits until it continues ([`Effect::Connected`]).
+    /// Opens a TCP stream and calls `proxy_on_new_connection`. If the guest pauses the connection,
+    /// data waits until the guest continues it ([`Effect::Connected`]).
     pub fn open_tcp(&mut self, plugin: PluginId, info: StreamInfo) -> StreamId {
         let opened = self.state().process.now();
         let tcp = Tcp { info, opened, ..Tcp::default() };
@@ -17,73 +18,73 @@ impl Vm {
         let Some(slot) = self.state().contexts.stream_slot(stream) else { return stream };
         let params = (stream.context,);
         let name = "proxy_on_new_connection";
-        let answer = self.enter(slot, name, |exports| &exports.on_new_connection, params);
-        if let Ok(Some(action)) = answer
+        let action = self.call_guest(slot, name, |exports| &exports.on_new_connection, params);
+        if let Ok(Some(action)) = action
             && let Some(tcp) = self.state().contexts.tcp(slot)
         {
-            tcp.held = action != 0;
+            tcp.paused = action != 0;
         }
-        self.settle();
+        self.apply_pending();
         stream
     }
 
-    /// Data arrived from the client; `end` if it sends no more.
+    /// Delivers data from the client. `end` is true if the client sends no more.
     pub fn downstream_data(&mut self, stream: StreamId, bytes: &[u8], end: bool) {
-        self.data(stream, Side::Downstream, bytes, end);
+        self.on_data(stream, Side::Downstream, bytes, end);
     }
 
-    /// Data arrived from the upstream; `end` if it sends no more.
+    /// Delivers data from the upstream. `end` is true if the upstream sends no more.
     pub fn upstream_data(&mut self, stream: StreamId, bytes: &[u8], end: bool) {
-        self.data(stream, Side::Upstream, bytes, end);
+        self.on_data(stream, Side::Upstream, bytes, end);
         if end && self.state().rules.upstream_end_is_close {
             self.upstream_close(stream, Peer::Unknown);
         }
     }
 
-    /// The client's connection was closed.
+    /// Notifies the guest that the client's connection is closed.
     pub fn downstream_close(&mut self, stream: StreamId, by: Peer) {
-        let Some(slot) = self.live_tcp(stream) else { return };
+        let Some(slot) = self.tcp_slot(stream) else { return };
         let Some(tcp) = self.state().contexts.tcp(slot) else { return };
         if std::mem::replace(&mut tcp.downstream_closed, true) {
             return;
         }
         let params = (stream.context, by as u32);
         let name = "proxy_on_downstream_connection_close";
-        let _ = self.enter(slot, name, |exports| &exports.on_downstream_close, params);
+        let _ = self.call_guest(slot, name, |exports| &exports.on_downstream_close, params);
         if self.state().rules.tcp_ends_with_downstream {
             self.end_stream(slot, false);
         }
-        self.settle();
+        self.apply_pending();
     }
 
-    /// The upstream's connection was closed.
+    /// Notifies the guest that the upstream's connection is closed.
     pub fn upstream_close(&mut self, stream: StreamId, by: Peer) {
-        let Some(slot) = self.live_tcp(stream) else { return };
+        let Some(slot) = self.tcp_slot(stream) else { return };
         let Some(tcp) = self.state().contexts.tcp(slot) else { return };
         if std::mem::replace(&mut tcp.upstream_closed, true) {
             return;
         }
         let params = (stream.context, by as u32);
         let name = "proxy_on_upstream_connection_close";
-        let _ = self.enter(slot, name, |exports| &exports.on_upstream_close, params);
-        self.settle();
+        let _ = self.call_guest(slot, name, |exports| &exports.on_upstream_close, params);
+        self.apply_pending();
     }
 
-    /// The connection is over: last callbacks in the profile's order.
+    /// Ends the stream and makes its final callbacks.
     pub fn close_tcp(&mut self, stream: StreamId) {
-        let Some(slot) = self.live_tcp(stream) else { return };
+        let Some(slot) = self.tcp_slot(stream) else { return };
         if !self.state().contexts.at(slot).awaits_done {
             self.end_stream(slot, false);
         }
-        self.settle();
+        self.apply_pending();
     }
 
-    pub(super) fn settle_tcp(&mut self, slot: u32, pending: Pending) {
+    pub(super) fn apply_pending_tcp(&mut self, slot: u32, pending: Pending) {
         if pending.continue_downstream {
             self.continue_downstream(slot);
         }
         if pending.continue_upstream {
-            self.let_go(slot, Side::Upstream);
+            self.forward_data(slot, Side::Upstream);
         }
         if pending.close_downstream {
             self.close_side(slot, Side::Downstream);
@@ -92,12 +93,12 @@ impl Vm {
             self.close_side(slot, Side::Upstream);
         }
         if pending.done {
-            self.conclude(slot);
+            self.finish_context(slot);
         }
     }
 
-    /// After a trap both sides are closed, once.
-    pub(super) fn doom_tcp(&mut self, slot: u32) {
+    /// After a trap, closes both sides once.
+    pub(super) fn fail_tcp(&mut self, slot: u32) {
         let Some(tcp) = self.state().contexts.tcp(slot) else { return };
         if !std::mem::replace(&mut tcp.failed, true) {
             self.close_side(slot, Side::Downstream);
@@ -105,81 +106,81 @@ impl Vm {
         }
     }
 
-    fn data(&mut self, stream: StreamId, side: Side, bytes: &[u8], end: bool) {
-        let Some(slot) = self.live_tcp(stream) else { return };
-        if self.doom(slot) {
+    fn on_data(&mut self, stream: StreamId, side: Side, bytes: &[u8], end: bool) {
+        let Some(slot) = self.tcp_slot(stream) else { return };
+        if self.fail_stream(slot) {
             return;
         }
         let Some(tcp) = self.state().contexts.tcp(slot) else { return };
-        let held = tcp.held;
-        let half = tcp.half(side);
-        if half.end {
+        let paused = tcp.paused;
+        let data = tcp.data(side);
+        if data.end {
             return;
         }
-        half.data.extend_from_slice(bytes);
-        half.end = end;
-        if !held {
-            self.ask_about_data(slot, side);
+        data.bytes.extend_from_slice(bytes);
+        data.end = end;
+        if !paused {
+            self.call_on_data(slot, side);
         }
-        self.settle();
+        self.apply_pending();
     }
 
-    fn ask_about_data(&mut self, slot: u32, side: Side) {
+    fn call_on_data(&mut self, slot: u32, side: Side) {
         let state = self.state();
         let id = state.contexts.at(slot).id;
         let Some(tcp) = state.contexts.tcp(slot) else { return };
-        let half = tcp.half(side);
-        half.open = true;
-        let params = (id, half.data.len() as u32, half.end.into());
-        let answer = match side {
-            Side::Downstream => self.enter(
+        let data = tcp.data(side);
+        data.open = true;
+        let params = (id, data.bytes.len() as u32, data.end.into());
+        let action = match side {
+            Side::Downstream => self.call_guest(
                 slot,
                 "proxy_on_downstream_data",
                 |exports| &exports.on_downstream_data,
                 params,
             ),
-            Side::Upstream => self.enter(
+            Side::Upstream => self.call_guest(
                 slot,
                 "proxy_on_upstream_data",
                 |exports| &exports.on_upstream_data,
                 params,
             ),
         };
-        match answer {
+        match action {
             Ok(Some(action)) if action != 0 => {}
-            Ok(_) => self.let_go(slot, side),
-            Err(Broken) if self.doom(slot) => {}
-            Err(Broken) => self.let_go(slot, side),
+            Ok(_) => self.forward_data(slot, side),
+            Err(Trapped) if self.fail_stream(slot) => {}
+            Err(Trapped) => self.forward_data(slot, side),
         }
     }
 
     fn continue_downstream(&mut self, slot: u32) {
         let stream = self.state().contexts.stream_id(slot);
         let (Some(tcp), Some(stream)) = (self.state().contexts.tcp(slot), stream) else { return };
-        if !std::mem::take(&mut tcp.held) {
-            return self.let_go(slot, Side::Downstream);
+        if !std::mem::take(&mut tcp.paused) {
+            return self.forward_data(slot, Side::Downstream);
         }
         let waiting = [Side::Downstream, Side::Upstream].map(|side| {
-            let half = tcp.half(side);
-            (side, !half.data.is_empty() || half.end)
+            let data = tcp.data(side);
+            (side, !data.bytes.is_empty() || data.end)
         });
         self.state().effects.push(Effect::Connected { stream });
         for (side, _) in waiting.into_iter().filter(|(_, waits)| *waits) {
-            self.ask_about_data(slot, side);
+            self.call_on_data(slot, side);
         }
     }
 
-    /// Lets data leave that the guest has seen.
-    fn let_go(&mut self, slot: u32, side: Side) {
+    /// Forwards the data that the guest has received.
+    fn forward_data(&mut self, slot: u32, side: Side) {
         let state = self.state();
         let stream = state.contexts.stream_id(slot);
         let (Some(tcp), Some(stream)) = (state.contexts.tcp(slot), stream) else { return };
-        let half = tcp.half(side);
-        if !std::mem::take(&mut half.open) || half.ended {
+        let data = tcp.data(side);
+        if !std::mem::take(&mut data.open) || data.end_left {
             return;
         }
-        let (bytes, end) = (std::mem::take(&mut half.data), half.end);
-        half.ended = end;
+        let (bytes, end) = (std::mem::take(&mut data.bytes), data.end);
+        data.end_left = end;
         if bytes.is_empty() && !end {
             return;
         }
@@ -196,19 +197,10 @@ impl Vm {
         }
     }
 
-    /// The slot of a connection that has not ended.
-    fn live_tcp(&mut self, stream: StreamId) -> Option<u32> {
+    /// The slot of a TCP connection that has not ended.
+    fn tcp_slot(&mut self, stream: StreamId) -> Option<u32> {
         let contexts = &mut self.state().contexts;
         let slot = contexts.stream_slot(stream)?;
         contexts.tcp(slot).map(|_| slot)
-    }
-}
-
-impl Tcp {
-    fn half(&mut self, side: Side) -> &mut Half {
-        match side {
-            Side::Downstream => &mut self.downstream,
-            Side::Upstream => &mut self.upstream,
-        }
     }
 }

@@ -234,7 +234,7 @@ impl Run {
     }
 
     pub(crate) fn with(process: &Process, module: &Module, plugin: PluginOptions) -> Run {
-        let options = VmOptions { log_level: LogLevel::Trace, ..VmOptions::default() };
+        let options = VmOptions::default().with_log_level(LogLevel::Trace);
         let mut vm = Vm::new(module, process, options).unwrap();
         let plugin = vm.start_plugin(plugin).unwrap();
         Run { process: process.clone(), vm, plugin, effects: Vec::new() }
@@ -242,14 +242,12 @@ impl Run {
 
     /// Opens an exchange on connection 7.
     pub(crate) fn open(&mut self) -> StreamId {
-        let connection = ConnectionInfo {
-            id: 7,
-            source: "10.0.0.1:4711".into(),
-            destination: "10.0.0.2:443".into(),
-            protocol: "HTTP/1.1".into(),
-            tls: None,
-        };
-        let info = StreamInfo { connection: Arc::new(connection), properties: None };
+        let connection = ConnectionInfo::default()
+            .with_id(7)
+            .with_source("10.0.0.1:4711")
+            .with_destination("10.0.0.2:443")
+            .with_protocol("HTTP/1.1");
+        let info = StreamInfo::default().with_connection(connection);
         self.vm.open_http(self.plugin, info)
     }
 

@@ -34,8 +34,8 @@ fn concurrent_commands_without_an_epoch_get_different_epochs() {
 /// Starts a drain through one worker of `process`; returns the epoch in the reply.
 fn start_drain(process: &Process, barrier: &Barrier) -> u64 {
     let mut vm = Vm::new(module(), process, VmOptions::default()).expect("a VM");
-    let options = PluginOptions { configuration: CONFIGURATION.into(), ..PluginOptions::default() };
-    let plugin = vm.start_plugin(options).expect("the configuration is accepted");
+    let options = PluginOptions::default().with_configuration(CONFIGURATION);
+    let plugin = vm.start_plugin(options).expect("the configuration is taken");
     let stream = vm.open_http(plugin, Default::default());
     let headers: HeaderMap = [
         (":method", "POST"),

@@ -77,7 +77,8 @@ impl Engine<'_> {
             (CallResult::Timeout, _) => vm.http_call_failed(pending.call, CallFailure::Timeout),
             (CallResult::Http, respond) => {
                 let has_started = respond.is_some_and(|respond| respond.status.is_some());
-                let failure = if has_started { CallFailure::BrokenOff } else { CallFailure::Reset };
+                let failure =
+                    if has_started { CallFailure::IncompleteResponse } else { CallFailure::Reset };
                 vm.http_call_failed(pending.call, failure);
             }
             (CallResult::Grpc, _) => vm.grpc_close(pending.call, GRPC_UNAVAILABLE, ""),

@@ -87,7 +87,7 @@ impl<'t> Engine<'t> {
         }
         self.mark_ready(slot);
         self.request_in(slot, Part::Headers { map: request_headers(request), end })?;
-        if upgrade && rules.upgrade_begins_empty {
+        if upgrade && rules.upgrade_sends_empty_chunk {
             self.request_in(slot, Part::Body { bytes: Vec::new(), end: false })?;
         }
         Ok(())

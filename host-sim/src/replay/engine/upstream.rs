@@ -26,7 +26,7 @@ impl Engine<'_> {
                 exchange.forwarded.body.add(&bytes);
                 // A retry needs the whole body in the proxy's buffer.
                 let exceeds = |limit| exchange.forwarded.body.bytes > limit as u64;
-                if rules.body_limit.is_some_and(exceeds) {
+                if rules.buffer_limit.is_some_and(exceeds) {
                     exchange.policy.disable_retries();
                 }
                 end
@@ -134,7 +134,7 @@ impl Engine<'_> {
             self.return_upstream_connection(slot);
         }
         if retriable {
-            let flags = flags::TRIES_USED_UP;
+            let flags = flags::RETRY_LIMIT_EXCEEDED;
             self.set_response_details(slot, ResponseDetails { flags, ..ResponseDetails::UPSTREAM });
         }
         self.response_in(slot, Part::Headers { map: headers, end })
@@ -183,7 +183,7 @@ impl Engine<'_> {
             return Ok(());
         }
         exchange.abandon_attempt();
-        self.reply(slot, failure, if retriable { flags::TRIES_USED_UP } else { 0 })
+        self.reply(slot, failure, if retriable { flags::RETRY_LIMIT_EXCEEDED } else { 0 })
     }
 
     fn retry(&mut self, slot: u32) {

@@ -27,7 +27,7 @@ fn endless_loop_is_stopped() {
 
 /// Runs `body` in a tick of a guest with a budget of ten million instructions.
 fn after_costly_tick(body: &str) -> Run {
-    let limits = Limits { callback_budget: 10_000_000, ..Limits::default() };
+    let limits = Limits::default().with_callback_budget(10_000_000);
     let wasm = wat::parse_str(text(&on("tick", body))).unwrap();
     let module = Module::new(&wasm, &limits).unwrap();
     let process = Process::new(Profile::Generic, 1);
@@ -118,7 +118,7 @@ fn traps_have_a_reason() {
 
 #[test]
 fn memory_does_not_grow_beyond_its_limit() {
-    let limits = Limits { memory_bytes: 8 * 65_536, ..Limits::default() };
+    let limits = Limits::default().with_memory_bytes(8 * 65_536);
     let body = "(call $log_number (memory.grow (i32.const 4)))
         (call $log_number (i32.eq (memory.grow (i32.const 1)) (i32.const -1)))";
     let wasm = wat::parse_str(text(&on("tick", body))).unwrap();
@@ -169,7 +169,7 @@ fn host_call_from_the_allocator_ends_the_vm() {
     let trap = run.vm.trap().expect("the guest traps");
     assert_eq!(
         trap.reason.to_string(),
-        "it called proxy_remove_header_map_value while its allocator runs"
+        "called proxy_remove_header_map_value while its allocator runs"
     );
 }
 
@@ -251,7 +251,7 @@ fn trap_cuts_the_stream() {
 fn envoy_continues_streams_of_a_fail_open_plugin_without_the_guest() {
     let guest = on("request_body", "unreachable") + &on("response_body", "(return (i32.const 1))");
     let module = crate::guest::compile(&guest);
-    let options = PluginOptions { fail_open: true, ..PluginOptions::default() };
+    let options = PluginOptions::default().with_fail_open(true);
     let mut run = Run::with(&Process::new(Profile::Envoy, 1), &module, options);
     let paused = run.get(true);
     run.vm.response_headers(paused, response(), false);
@@ -409,7 +409,7 @@ fn scripted_guest() -> &'static Module {
             guest += &on(name, "(drop (call $step))");
         }
         let wasm = wat::parse_str(text(&guest)).unwrap();
-        let limits = Limits { callback_budget: 1_000_000, ..Limits::default() };
+        let limits = Limits::default().with_callback_budget(1_000_000);
         Module::new(&wasm, &limits).unwrap()
     })
 }
@@ -435,7 +435,7 @@ fn step() -> impl Strategy<Value = Vec<u8>> {
 fn live(profile: Profile, script: Vec<u8>) -> Vec<Effect> {
     let process = Process::new(profile, 1);
     process.register_foreign_function("f", |_, arguments| Ok(arguments.to_vec()));
-    let options = PluginOptions { configuration: script, ..PluginOptions::default() };
+    let options = PluginOptions::default().with_configuration(script);
     let mut run = Run::with(&process, scripted_guest(), options);
     let (plugin, vm) = (run.plugin, &mut run.vm);
     let first = vm.open_http(plugin, Default::default());

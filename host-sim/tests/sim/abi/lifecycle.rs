@@ -7,7 +7,7 @@ use sluice_sim::{Effect, PluginOptions, Process, Profile, StartError, StreamInfo
 use crate::guest::{BOTH, Run, compile, log_status, on};
 
 fn configured(configuration: &str) -> PluginOptions {
-    PluginOptions { configuration: configuration.into(), ..PluginOptions::default() }
+    PluginOptions::default().with_configuration(configuration)
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn plugin_reads_both_configurations() {
             )
         };
         let guest = on("vm_start", &read(6)) + &on("configure", &read(7));
-        let options = VmOptions { vm_configuration: b"vm".into(), ..VmOptions::default() };
+        let options = VmOptions::default().with_vm_configuration(b"vm");
         let mut vm = Vm::new(&compile(&guest), &Process::new(profile, 1), options).unwrap();
         vm.start_plugin(configured("plugin")).unwrap();
         let mut effects = Vec::new();

@@ -87,7 +87,7 @@ fn error_names_the_callback_with_another_type() {
     let memory = r#"(export "proxy_on_log" (memory 0))"#;
     assert_eq!(
         rejection(&[ABI, MEMORY, memory]).to_string(),
-        "exports proxy_on_log as something that is no function, expected (i32) -> ()"
+        "exports proxy_on_log as an export that is not a function, expected (i32) -> ()"
     );
 }
 
@@ -177,7 +177,7 @@ fn module_can_only_log_at_start() {
     match vm(&[done, ABI, MEMORY, start]) {
         Err(VmError::Trap(trap)) => assert_eq!(
             trap.to_string(),
-            "guest trapped in _initialize: it called proxy_done while its module starts"
+            "guest trapped in _initialize: called proxy_done while its module starts"
         ),
         other => panic!("expected a trap, got {:?}", other.err()),
     }

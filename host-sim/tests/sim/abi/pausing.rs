@@ -128,8 +128,7 @@ fn envoy_stops_body_callbacks_while_headers_are_paused() {
 
 #[test]
 fn envoy_option_allows_body_callbacks_while_headers_are_paused() {
-    let options =
-        PluginOptions { allow_on_headers_stop_iteration: true, ..PluginOptions::default() };
+    let options = PluginOptions::default().with_allow_on_headers_stop_iteration(true);
     assert_eq!(body_after_paused_headers(Profile::Envoy, options), ["3", "6"]);
 }
 
@@ -176,10 +175,10 @@ fn envoy_cuts_a_buffered_response_above_1_mib() {
         LIMIT / 16,
         &on("response_body", "(return (i32.const 1))"),
     );
-    let [Effect::BodyOverflow { held, .. }, Effect::Reset { cause, .. }] = out[..] else {
+    let [Effect::BodyOverflow { buffered, .. }, Effect::Reset { cause, .. }] = out[..] else {
         panic!("expected an overflow and a cut, got {out:?}")
     };
-    assert_eq!((held, cause), (LIMIT / 16 * 17, ResetCause::Overflow));
+    assert_eq!((buffered, cause), (LIMIT / 16 * 17, ResetCause::Overflow));
 }
 
 #[test]

@@ -92,11 +92,7 @@ fn request_path_is_unavailable_only_in_the_response_phase() {
 fn plugin_has_its_names_and_no_stream_properties() {
     for profile in BOTH {
         let body = read("plugin_name") + &read("plugin_root_id") + &read("connection\\0id");
-        let options = PluginOptions {
-            name: "sluice".into(),
-            root_id: "root".into(),
-            ..PluginOptions::default()
-        };
+        let options = PluginOptions::default().with_name("sluice").with_root_id("root");
         let guest = compile(&on("tick", &body));
         let mut run = Run::with(&Process::new(profile, 1), &guest, options);
         assert_eq!(run.logged_on_tick(), ["0", "sluice", "0", "root", "1"]);
@@ -107,14 +103,12 @@ fn plugin_has_its_names_and_no_stream_properties() {
 fn embedder_supplies_properties_of_plugins_and_streams() {
     for profile in BOTH {
         let body = read("xds\\0node\\0id") + &read("xds\\0route_name");
-        let options = PluginOptions {
-            properties: Properties::new().with(&["xds", "node", "id"], "n1"),
-            ..PluginOptions::default()
-        };
+        let options = PluginOptions::default()
+            .with_properties(Properties::new().with(&["xds", "node", "id"], "n1"));
         let guest = compile(&on("request_headers", &body));
         let mut run = Run::with(&Process::new(profile, 1), &guest, options);
         let properties = Properties::new().with(&["xds", "route_name"], "r1");
-        let info = StreamInfo { properties: Some(Arc::new(properties)), ..StreamInfo::default() };
+        let info = StreamInfo::default().with_properties(Arc::new(properties));
         let stream = run.vm.open_http(run.plugin, info);
         run.vm.request_headers(stream, crate::guest::request(), true);
         assert_eq!(run.logged(), ["0", "n1", "0", "r1"]);
@@ -124,10 +118,8 @@ fn embedder_supplies_properties_of_plugins_and_streams() {
 
 /// Reads a path that has only other paths below it.
 fn node(profile: Profile) -> Vec<String> {
-    let options = PluginOptions {
-        properties: Properties::new().with(&["xds", "node", "id"], "n1").with(&["xdsx"], ""),
-        ..PluginOptions::default()
-    };
+    let options = PluginOptions::default()
+        .with_properties(Properties::new().with(&["xds", "node", "id"], "n1").with(&["xdsx"], ""));
     let guest = compile(&on("tick", &(read("xds\\0node") + &read("xds\\0no") + &read("xds"))));
     Run::with(&Process::new(profile, 1), &guest, options).logged_on_tick()
 }
@@ -145,7 +137,7 @@ fn envoy_cannot_serialize_a_path_with_other_paths_below() {
 fn set_host_property(profile: Profile) -> Vec<String> {
     let body = log_status(r#"set_property @"plugin_name" @"mine""#) + &read("plugin_name");
     let guest = compile(&on("request_headers", &body));
-    let options = PluginOptions { name: "host's".into(), ..PluginOptions::default() };
+    let options = PluginOptions::default().with_name("host's");
     Run::with(&Process::new(profile, 1), &guest, options).logged_on_request()
 }
 
@@ -166,13 +158,12 @@ fn tls_properties_are_available() {
             + &read("connection\\0requested_server_name")
             + &read("connection\\0mtls");
         let mut run = Run::new(profile, &on("request_headers", &body));
-        let tls = TlsInfo {
-            version: "TLSv1.3".into(),
-            server_name: "a.example.com".into(),
-            mutual: true,
-        };
-        let connection = ConnectionInfo { tls: Some(tls), ..ConnectionInfo::default() };
-        let info = StreamInfo { connection: Arc::new(connection), properties: None };
+        let tls = TlsInfo::default()
+            .with_version("TLSv1.3")
+            .with_server_name("a.example.com")
+            .with_mutual(true);
+        let connection = ConnectionInfo::default().with_tls(tls);
+        let info = StreamInfo::default().with_connection(connection);
         let stream = run.vm.open_http(run.plugin, info);
         run.vm.request_headers(stream, crate::guest::request(), true);
         assert_eq!(run.logged(), ["0", "TLSv1.3", "0", "a.example.com", "0", "\u{1}"]);

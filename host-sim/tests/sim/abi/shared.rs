@@ -172,7 +172,7 @@ fn queue_notifies_the_registered_plugin_in_another_vm() {
             )),
         );
         let process = Process::new(profile, 1);
-        let owner = PluginOptions { configuration: b"x".into(), ..PluginOptions::default() };
+        let owner = PluginOptions::default().with_configuration(b"x");
         let mut reader = Run::with(&process, &guest, owner);
         let mut writer = Run::with(&process, &guest, PluginOptions::default());
         writer.vm.tick(writer.plugin);

@@ -33,7 +33,7 @@ fn lines_below_the_log_level_are_dropped_and_the_guest_can_read_the_level() {
         let body = log_status(r#"log (i32.const 2) @"quiet""#)
             + &log_status("get_log_level @p")
             + "(drop (call $log (i32.const 4) (i32.const 16) (i32.const 1)))";
-        let options = VmOptions { log_level: LogLevel::Warn, ..VmOptions::default() };
+        let options = VmOptions::default().with_log_level(LogLevel::Warn);
         let module = compile(&on("tick", &body));
         let mut vm = Vm::new(&module, &Process::new(profile, 1), options).unwrap();
         let plugin = vm.start_plugin(PluginOptions::default()).unwrap();
@@ -199,7 +199,7 @@ fn wasi_has_no_arguments_and_the_environment_of_the_embedder() {
             (drop (call $line (i32.const 1) (i32.const 1)))
             (call $log_number (call $environ (i32.const -1) (i32.const 256)))";
         let module = compile_raw(&wasi("wasi_snapshot_preview1", body)).unwrap();
-        let options = VmOptions { env: vec![("KEY".into(), "v".into())], ..VmOptions::default() };
+        let options = VmOptions::default().with_env(vec![("KEY".into(), "v".into())]);
         let mut vm = Vm::new(&module, &Process::new(profile, 1), options).unwrap();
         let plugin = vm.start_plugin(PluginOptions::default()).unwrap();
         vm.tick(plugin);

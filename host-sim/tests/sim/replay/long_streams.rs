@@ -57,7 +57,7 @@ fn upgrade_carries_chunks_in_both_directions_until_one_side_closes() {
                 (23, "up", "5"),
                 (33, "down", "3"),
             ];
-            if profile.rules().upgrade_begins_empty {
+            if profile.rules().upgrade_sends_empty_chunk {
                 expected.insert(1, (0, "up", "0"));
             }
             assert_eq!(logged.collect::<Vec<_>>(), expected);

@@ -1,0 +1,106 @@
+//! Calling the guest, and applying its host calls afterwards.
+//!
+//! During a callback, host functions only record that the guest continued, answered or reset a
+//! stream. The host applies these calls when the callback has returned, so that the guest is never
+//! called recursively.
+
+use wasmtime::{TypedFunc, WasmParams, WasmResults};
+
+use super::instance::{Vm, refuel};
+use crate::context::{Kind, Pending};
+use crate::effect::{Direction, Effect, ReplySource, ResetCause};
+use crate::exports::Exports;
+use crate::state::Phase;
+use crate::trap::{Trap, TrapReason};
+
+/// The guest has trapped, in this callback or before. The stream is handled already.
+pub(super) struct Trapped;
+
+impl Vm {
+    /// Calls a callback for the context in this slot. Returns `None` if the guest does not export
+    /// it.
+    pub(super) fn call_guest<P: WasmParams, R: WasmResults>(
+        &mut self,
+        slot: u32,
+        name: &'static str,
+        callback: impl Fn(&Exports) -> &Option<TypedFunc<P, R>>,
+        params: P,
+    ) -> Result<Option<R>, Trapped> {
+        if self.trap.is_some() {
+            return Err(Trapped);
+        }
+        let Some(function) = callback(&self.exports) else { return Ok(None) };
+        self.store.data_mut().effective = Some(slot);
+        refuel(&mut self.store);
+        let result = function.call(&mut self.store, params);
+        self.store.data_mut().effective = None;
+        match result {
+            Ok(result) => Ok(Some(result)),
+            Err(error) => {
+                self.on_trap(slot, name, &error);
+                Err(Trapped)
+            }
+        }
+    }
+
+    /// Applies the pending host calls of all contexts.
+    pub(super) fn apply_pending(&mut self) {
+        while let Some(slot) = self.state().pending.pop_front() {
+            // The context may have ended since.
+            let Some(context) = self.state().contexts.get_mut(slot) else { continue };
+            let pending = std::mem::take(&mut context.pending);
+            match context.kind {
+                Kind::Http(_) => self.apply_pending_http(slot, pending),
+                Kind::Tcp(_) => self.apply_pending_tcp(slot, pending),
+                Kind::Plugin(_) if pending.done => self.finish_context(slot),
+                Kind::Plugin(_) => {}
+            }
+        }
+    }
+
+    fn apply_pending_http(&mut self, slot: u32, pending: Pending) {
+        if pending.reset {
+            self.reset_stream(slot, ResetCause::Guest);
+        } else if let Some(reply) = pending.reply {
+            self.send_local_reply(slot, *reply, ReplySource::Guest);
+        }
+        if pending.continue_request {
+            self.continue_flow(slot, Direction::Request);
+        }
+        if pending.continue_response {
+            self.continue_flow(slot, Direction::Response);
+        }
+        if pending.done {
+            self.finish_context(slot);
+        }
+    }
+
+    fn on_trap(&mut self, slot: u32, callback: &'static str, error: &wasmtime::Error) {
+        let state = self.store.data_mut();
+        state.phase = Phase::Running;
+        state.pending.clear();
+        let reason = TrapReason::from_error(error, &state.limits);
+        let trap = Trap { stream: state.contexts.stream_id(slot), callback, reason };
+        state.effects.push(Effect::Trap(Box::new(trap.clone())));
+        self.trap = Some(trap);
+        self.fail_stream(slot);
+    }
+
+    /// After a trap, ends the stream in this slot with a local reply or a reset. Returns whether the
+    /// stream has failed, now or before. A stream that bypasses the guest does not fail.
+    pub(super) fn fail_stream(&mut self, slot: u32) -> bool {
+        if self.trap.is_none() || self.fails_open(slot) {
+            return false;
+        }
+        match self.state().contexts.at(slot).kind {
+            Kind::Http(_) => self.fail_http(slot),
+            Kind::Tcp(_) => self.fail_tcp(slot),
+            Kind::Plugin(_) => {}
+        }
+        true
+    }
+
+    fn fails_open(&mut self, slot: u32) -> bool {
+        self.state().contexts.plugin_of(slot).is_some_and(|plugin| plugin.options.fail_open)
+    }
+}

@@ -1,0 +1,131 @@
+//! Creating a VM and reading its state.
+
+use wasmtime::Store;
+
+use crate::attributes;
+use crate::effect::Effect;
+use crate::error::VmError;
+use crate::exports::Exports;
+use crate::ids::StreamId;
+use crate::module::Module;
+use crate::options::VmOptions;
+use crate::process::Process;
+use crate::properties;
+use crate::state::{Phase, State};
+use crate::trap::{HostTrap, Trap, TrapReason};
+
+/// A running instance of a module, with its plugins and streams.
+///
+/// An event for a stream or plugin that has ended has no effect. After a local reply or a reset, the
+/// embedder can therefore deliver the remaining events of the upstream as usual.
+pub struct Vm {
+    pub(super) store: Store<State>,
+    pub(super) exports: Exports,
+    /// The trap after which no more guest code runs.
+    pub(super) trap: Option<Trap>,
+    /// Whether `proxy_on_vm_start` has been called.
+    pub(super) started: bool,
+}
+
+impl Vm {
+    /// Instantiates a module and calls its start functions.
+    ///
+    /// # Errors
+    /// [`VmError`] if a start function traps, or the initial memory or tables exceed the limits.
+    pub fn new(module: &Module, process: &Process, options: VmOptions) -> Result<Vm, VmError> {
+        let instance = module.instance();
+        let state = State::new(process, options, module.limits().clone());
+        let mut store = Store::new(instance.module().engine(), state);
+        store.limiter(|state| &mut state.store_limits);
+        refuel(&mut store);
+        let instance = instance.instantiate(&mut store).map_err(|error| {
+            match error.downcast_ref::<wasmtime::Trap>() {
+                Some(_) => VmError::Trap(trap_in("start", &error, &store)),
+                None => VmError::Instantiate { reason: format!("{error:#}") },
+            }
+        })?;
+        let exports = Exports::new(&instance, &mut store);
+        let memory = instance.get_memory(&mut store, "memory");
+        let state = store.data_mut();
+        state.memory = memory;
+        state.allocate = exports.allocate.clone().or_else(|| exports.malloc.clone());
+        start(&mut store, &exports).map_err(VmError::Trap)?;
+        store.data_mut().phase = Phase::Running;
+        Ok(Vm { store, exports, trap: None, started: false })
+    }
+
+    /// The id of the VM, unique in its process.
+    pub fn id(&self) -> u64 {
+        self.store.data().id
+    }
+
+    /// The trap that ended the VM, if there was one. Its streams fail at their next event, with a
+    /// local reply or a reset as the profile defines.
+    pub fn trap(&self) -> Option<&Trap> {
+        self.trap.as_ref()
+    }
+
+    /// Reads a property as the guest of the stream would.
+    pub fn property<S: AsRef<[u8]>>(&self, stream: StreamId, path: &[S]) -> Option<Vec<u8>> {
+        let state = self.store.data();
+        let slot = state.contexts.stream_slot(stream)?;
+        let value = attributes::read_property(state, slot, &properties::join(path)).ok()?;
+        Some(value.into_owned())
+    }
+
+    /// Appends the effects since the last call to `into`, in order.
+    pub fn drain_effects(&mut self, into: &mut Vec<Effect>) {
+        self.store.data_mut().drain_effects(into);
+    }
+
+    /// The number of log lines that were dropped because of
+    /// [`Limits::log_bytes`](crate::Limits::log_bytes).
+    pub fn dropped_logs(&self) -> u64 {
+        self.store.data().dropped_logs
+    }
+
+    /// The size of the guest's linear memory in bytes. Linear memory never shrinks, so this is also
+    /// its maximum.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    pub(super) fn state(&mut self) -> &mut State {
+        self.store.data_mut()
+    }
+}
+
+/// Sets the fuel of the next callback to its full budget.
+pub(super) fn refuel(store: &mut Store<State>) {
+    let budget = store.data().limits.callback_budget;
+    store.set_fuel(budget).expect("the engine is configured to consume fuel");
+}
+
+/// Calls the start functions of the module: `_initialize` and `main`, or `_start`.
+fn start(store: &mut Store<State>, exports: &Exports) -> Result<(), Box<Trap>> {
+    if let Some(initialize) = &exports.initialize {
+        refuel(store);
+        initialize.call(&mut *store, ()).map_err(|error| trap_in("_initialize", &error, store))?;
+        if let Some(main) = &exports.main {
+            refuel(store);
+            main.call(&mut *store, (0, 0)).map_err(|error| trap_in("main", &error, store))?;
+        }
+    } else if let Some(command) = &exports.start {
+        refuel(store);
+        match command.call(&mut *store, ()) {
+            Ok(()) => {}
+            Err(error) if is_exit_with_success(&error) => {}
+            Err(error) => return Err(trap_in("_start", &error, store)),
+        }
+    }
+    Ok(())
+}
+
+fn is_exit_with_success(error: &wasmtime::Error) -> bool {
+    matches!(error.downcast_ref(), Some(HostTrap(TrapReason::Exit(0))))
+}
+
+fn trap_in(callback: &'static str, error: &wasmtime::Error, store: &Store<State>) -> Box<Trap> {
+    let reason = TrapReason::from_error(error, &store.data().limits);
+    Box::new(Trap { stream: None, callback, reason })
+}

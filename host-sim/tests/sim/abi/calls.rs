@@ -138,10 +138,10 @@ fn response_to_an_ended_plugin_is_dropped() {
 
 /// The name of the upstream `auth` in each host.
 fn upstream(profile: Profile) -> &'static str {
-    match profile {
+    match profile.rules().grpc_upstream_is_message {
         // A serialized GrpcService { envoy_grpc { cluster_name: "auth" } }.
-        Profile::Envoy => "@\"\n\u{6}\n\u{4}auth\"",
-        Profile::Generic => "@\"auth\"",
+        true => "@\"\n\u{6}\n\u{4}auth\"",
+        false => "@\"auth\"",
     }
 }
 

@@ -1,5 +1,6 @@
-//! How fast two hosts run the same filters. See README.md.
+//! Compares the speed of two hosts with the same filters. See README.md.
 
+mod inputs;
 mod ours;
 mod theirs;
 
@@ -10,41 +11,22 @@ const FILTERS: [(&str, &str); 2] = [
     ("small", include_str!("../../host-sim/benches/small.wat")),
 ];
 
-/// The header that the small filter sets.
-const MARK: &str = "x-small";
-
-const REQUEST: [(&str, &str); 10] = [
-    (":method", "GET"),
-    (":scheme", "https"),
-    (":authority", "www.example.com"),
-    (":path", "/search?q=sluice"),
-    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
-    ("accept-language", "en-US,en;q=0.5"),
-    ("accept-encoding", "gzip, deflate, br, zstd"),
-    ("cookie", "session=8d1f3c5e7a9b0d2f4a6c8e0b1d3f5a7c; theme=dark"),
-    ("x-forwarded-for", "203.0.113.7"),
-];
-
-const RESPONSE: [(&str, &str); 3] =
-    [(":status", "200"), ("content-type", "text/html"), ("content-length", "512")];
-
-const BODY: [u8; 512] = [b'x'; 512];
-
-/// Turns, and exchanges of each host in a turn: long enough for the clock, short enough for the neighbours' noise to fall on both.
+/// The number of rounds, and the number of exchanges of each host in a round. A round is long enough
+/// for the resolution of the clock. It is short enough that other load on the machine affects both
+/// hosts alike.
 const ROUNDS: usize = 41;
 const EXCHANGES: usize = 50_000;
 
 fn main() {
     for (name, text) in FILTERS {
-        let wasm = wat::parse_str(text).expect("the module is written correctly");
+        let wasm = wat::parse_str(text).expect("the module is valid");
         let mut ours = ours::Worker::new(&wasm);
         let mut theirs = theirs::Worker::new(&wasm);
         ours.exchange();
         theirs.exchange();
         let expected = (name == "small").then(|| "seen".to_owned());
-        assert_eq!(ours.mark(), expected);
-        assert_eq!(theirs.mark(), expected);
+        assert_eq!(ours.marker(), expected);
+        assert_eq!(theirs.marker(), expected);
 
         let mut rounds: Vec<Round> = (0..ROUNDS)
             .map(|_| Round { ours: rate(|| ours.exchange()), theirs: rate(|| theirs.exchange()) })
@@ -57,7 +39,7 @@ fn main() {
     }
 }
 
-/// Exchanges a second of both in one turn.
+/// The exchanges per second of both hosts in one round.
 struct Round {
     ours: f64,
     theirs: f64,

@@ -1,4 +1,4 @@
-//! An exchange in `sluice-sim`.
+//! The exchange in `sluice-sim`.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use sluice_sim::{
     Profile, StreamInfo, Vm, VmOptions,
 };
 
-use crate::{BODY, MARK, REQUEST, RESPONSE};
+use crate::inputs::{BODY, MARKER, REQUEST, RESPONSE};
 
-/// One virtual machine with the filter.
+/// A VM with the filter.
 pub(crate) struct Worker {
     vm: Vm,
     plugin: PluginId,
@@ -21,10 +21,10 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(wasm: &[u8]) -> Worker {
-        let module = Module::new(wasm, &Limits::default()).expect("the module is a good one");
+        let module = Module::new(wasm, &Limits::default()).expect("the module is valid");
         let process = Process::new(Profile::Envoy, 0);
-        let mut vm = Vm::new(&module, &process, VmOptions::default()).expect("it instantiates");
-        let plugin = vm.start_plugin(PluginOptions::default()).expect("it starts");
+        let mut vm = Vm::new(&module, &process, VmOptions::default()).expect("the module can be instantiated");
+        let plugin = vm.start_plugin(PluginOptions::default()).expect("the plugin starts");
         Worker {
             vm,
             plugin,
@@ -35,7 +35,7 @@ impl Worker {
         }
     }
 
-    /// A whole exchange. The headers that come out go in again with the next one.
+    /// Runs a whole exchange. The forwarded headers are used again for the next exchange.
     pub(crate) fn exchange(&mut self) {
         let info = StreamInfo::default().with_connection(Arc::clone(&self.connection));
         let stream = self.vm.open_http(self.plugin, info);
@@ -54,13 +54,13 @@ impl Worker {
                 Effect::Request { part: Part::Headers { map, .. }, .. } => self.request = map,
                 Effect::Response { part: Part::Headers { map, .. }, .. } => self.response = map,
                 Effect::Response { part: Part::Body { .. }, .. } => {}
-                other => panic!("the filter only looks, yet: {other:?}"),
+                other => panic!("expected forwarded messages, got {other:?}"),
             }
         }
     }
 
-    pub(crate) fn mark(&self) -> Option<String> {
+    pub(crate) fn marker(&self) -> Option<String> {
         assert_eq!(self.response.len(), RESPONSE.len());
-        self.request.text(MARK).map(str::to_owned)
+        self.request.text(MARKER).map(str::to_owned)
     }
 }

@@ -9,17 +9,17 @@ use proxy_wasm_host::abi::v0_2_1::{
 };
 use proxy_wasm_host::{Buffer, Engine, HeaderMap, Limits, Module, VecHeaderMap};
 
-use crate::{BODY, MARK, REQUEST, RESPONSE};
+use crate::inputs::{BODY, MARKER, REQUEST, RESPONSE};
 
-/// One guest with the filter.
+/// A guest with the filter.
 pub(crate) struct Worker {
     guest: Guest,
     root: ContextId,
-    /// `None` only while the guest has it.
+    /// `None` while the guest borrows it.
     exchange: Option<Exchange>,
 }
 
-/// What the guest may look at.
+/// The data that the guest can read and change.
 struct Exchange {
     request: VecHeaderMap,
     response: VecHeaderMap,
@@ -61,58 +61,58 @@ impl LogSink for Silent {
 
 impl Worker {
     pub(crate) fn new(wasm: &[u8]) -> Worker {
-        let engine = Engine::new().expect("the defaults make an engine");
-        let module = Module::new(&engine, wasm).expect("the module is a good one");
-        let host = Host::new(&engine).expect("the host functions link");
+        let engine = Engine::new().expect("the default engine is valid");
+        let module = Module::new(&engine, wasm).expect("the module is valid");
+        let host = Host::new(&engine).expect("the host functions can be linked");
         let services = VmServices::new(Arc::new(Silent));
         let mut guest =
-            Guest::new(&host, &module, services, &Limits::default()).expect("it instantiates");
-        let Started::Serving(root) = guest.start(PluginConfig::new()).expect("it starts") else {
-            panic!("the filter refused its start");
+            Guest::new(&host, &module, services, &Limits::default()).expect("the module can be instantiated");
+        let Started::Serving(root) = guest.start(PluginConfig::new()).expect("the plugin starts") else {
+            panic!("the filter refused to start");
         };
         let exchange =
             Exchange { request: map(&REQUEST), response: map(&RESPONSE), body: Vec::new() };
         Worker { guest, root, exchange: Some(exchange) }
     }
 
-    /// A whole exchange. The headers are lent again with the next one.
+    /// Runs a whole exchange. The headers are used again for the next exchange.
     pub(crate) fn exchange(&mut self) {
-        let exchange = self.exchange.take().expect("the guest gave it back");
+        let exchange = self.exchange.take().expect("the previous exchange has ended");
         let count = exchange.request.len() as u32;
         let mut scope = self.guest.enter(exchange);
-        let stream = scope.on_context_create(Some(self.root)).expect("the root serves");
-        scope.expect_stream_kind(stream, StreamKind::Http).expect("it has served nothing yet");
-        passes(scope.on_request_headers(stream, count, true));
+        let stream = scope.on_context_create(Some(self.root)).expect("the plugin accepts streams");
+        scope.expect_stream_kind(stream, StreamKind::Http).expect("the stream is new");
+        expect_continue(scope.on_request_headers(stream, count, true));
         let mut exchange = scope.finish();
 
         exchange.body.clear();
         exchange.body.extend_from_slice(&BODY);
         let count = exchange.response.len() as u32;
         let mut scope = self.guest.enter(exchange);
-        passes(scope.on_response_headers(stream, count, false));
-        passes(scope.on_response_body(stream, BODY.len() as u32, true));
-        scope.on_done(stream).expect("it is done");
-        scope.on_log(stream).expect("it logs");
-        scope.on_delete(stream).expect("it goes");
+        expect_continue(scope.on_response_headers(stream, count, false));
+        expect_continue(scope.on_response_body(stream, BODY.len() as u32, true));
+        scope.on_done(stream).expect("on_done succeeds");
+        scope.on_log(stream).expect("on_log succeeds");
+        scope.on_delete(stream).expect("on_delete succeeds");
         self.exchange = Some(scope.finish());
     }
 
-    pub(crate) fn mark(&self) -> Option<String> {
-        let exchange = self.exchange.as_ref().expect("the guest gave it back");
+    pub(crate) fn marker(&self) -> Option<String> {
+        let exchange = self.exchange.as_ref().expect("the previous exchange has ended");
         assert_eq!(exchange.response.len(), RESPONSE.len());
-        let value = exchange.request.get(MARK.as_bytes())?;
+        let value = exchange.request.get(MARKER.as_bytes())?;
         Some(String::from_utf8_lossy(&value).into_owned())
     }
 }
 
-fn passes<E: std::fmt::Debug>(answer: Result<Action, E>) {
+fn expect_continue<E: std::fmt::Debug>(answer: Result<Action, E>) {
     assert_eq!(answer.expect("the filter does not trap"), Action::Continue);
 }
 
 fn map(headers: &[(&str, &str)]) -> VecHeaderMap {
     let mut map = VecHeaderMap::default();
     for (name, value) in headers {
-        map.add(name.as_bytes(), value.as_bytes()).expect("it takes everything");
+        map.add(name.as_bytes(), value.as_bytes()).expect("the header is valid");
     }
     map
 }

@@ -23,7 +23,8 @@ impl Worker {
     pub(crate) fn new(wasm: &[u8]) -> Worker {
         let module = Module::new(wasm, &Limits::default()).expect("the module is valid");
         let process = Process::new(Profile::Envoy, 0);
-        let mut vm = Vm::new(&module, &process, VmOptions::default()).expect("the module can be instantiated");
+        let mut vm = Vm::new(&module, &process, VmOptions::default())
+            .expect("the module can be instantiated");
         let plugin = vm.start_plugin(PluginOptions::default()).expect("the plugin starts");
         Worker {
             vm,

@@ -65,9 +65,10 @@ impl Worker {
         let module = Module::new(&engine, wasm).expect("the module is valid");
         let host = Host::new(&engine).expect("the host functions can be linked");
         let services = VmServices::new(Arc::new(Silent));
-        let mut guest =
-            Guest::new(&host, &module, services, &Limits::default()).expect("the module can be instantiated");
-        let Started::Serving(root) = guest.start(PluginConfig::new()).expect("the plugin starts") else {
+        let mut guest = Guest::new(&host, &module, services, &Limits::default())
+            .expect("the module can be instantiated");
+        let Started::Serving(root) = guest.start(PluginConfig::new()).expect("the plugin starts")
+        else {
             panic!("the filter refused to start");
         };
         let exchange =

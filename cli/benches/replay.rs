@@ -1,13 +1,13 @@
-//! What a replay of many short requests costs. Prints figures by name.
+//! Measures a replay of many short requests. Prints one named figure per line.
 
 mod program;
 
 use program::{replay, write};
 use sluice_test_kit::{inputs, trace};
 
-/// Requests of the trace that is measured.
+/// Requests in the measured trace.
 const REQUESTS: usize = 100_000;
-/// A replay that does next to nothing: what remains is starting.
+/// Requests in a trace that takes only as long as the start of the program.
 const START: usize = 1;
 const ROUNDS: usize = 5;
 

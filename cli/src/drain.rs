@@ -1,96 +1,100 @@
-//! `sluice drain`: the operator's hand. It starts, shows and ends the drain of running proxies, through the admin path of
-//! one or through the key in etcd that a fleet polls, and waits until a drain has done its work.
+//! `sluice drain`: starts, shows and ends the drain of running proxies, and waits until a drain is
+//! complete.
+//!
+//! One proxy is reached through its admin path. A fleet is reached through the key in etcd that its
+//! proxies poll.
 
 mod clock;
+mod endpoint;
+pub(crate) mod error;
 mod etcd;
 mod http;
+mod progress;
 mod proxy;
 mod report;
 mod state;
 mod target;
 mod token;
-mod url;
 mod wait;
-mod watch;
 
 use std::time::Duration;
 
-use serde_json::json;
-use sluice_filter::drain::{Command as Order, RecordError};
+use serde_json::{Value, json};
+use sluice_filter::drain::Command as DrainCommand;
 
-use self::proxy::Proxy;
-use self::report::{Format, Told};
-use self::target::{Started, Target};
-use self::url::Url;
+use self::endpoint::Endpoint;
+use self::error::DrainError;
+use self::progress::{End, Goal};
+use self::report::{Format, Line};
+use self::target::{Started, TargetArguments};
 use self::wait::Waited;
-use self::watch::Goal;
-use crate::Verdict;
-use crate::style::Short;
+use crate::files;
+use crate::text::ShortDuration;
+use crate::verdict::Verdict;
 
-/// What `sluice drain` does.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Starts a drain, and waits for its end if asked to
+    /// Start a drain, and optionally wait until it is complete
     ///
-    /// Exit status: 0 the drain was started, or has done its work where --wait asks for that; 1 it has not, in spite of the
-    /// time given; 2 bad input, refused or no answer.
-    Start(Start),
-    /// Shows the drain in force and what is in flight
-    Status(Status),
-    /// Ends the drain in force
-    End(End),
+    /// Exit status: 0 the drain was started, and with --wait is complete; 1 it is not complete within
+    /// the time of --wait; 2 bad input, a rejected command, or no response.
+    Start(StartArguments),
+    /// Show the drain in force and the number of in-flight requests
+    Status(StatusArguments),
+    /// End the drain in force
+    End(EndArguments),
 }
 
-/// What `sluice drain start` takes.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Start {
+pub(crate) struct StartArguments {
     #[command(flatten)]
-    target: Target,
-    /// The admin path or health path of a proxy that polls etcd, to wait for; may be repeated. A token is sent to each
+    target: TargetArguments,
+    /// Admin path or health path of a proxy to wait for, with --etcd; may be repeated. Each receives the
+    /// token
     #[arg(long, value_name = "URL", requires = "etcd", requires = "wait")]
-    watch: Vec<Url>,
-    /// Which connections it closes
+    watch: Vec<Endpoint>,
+    /// Connections to close
     #[arg(long, value_enum)]
     mode: Mode,
-    /// The time over which the closes spread, such as 20s [default: 30s, for terminate none]
-    #[arg(long, value_name = "SPAN")]
+    /// Time over which to spread the closes, such as 20s [default: 30s; 0 for terminate]
+    #[arg(long, value_name = "DURATION")]
     window: Option<String>,
-    /// The share of the connections that a rebalance closes, 1 to 100
+    /// Share of the connections that a rebalance closes, from 1 to 100
     #[arg(long, value_name = "N")]
     percent: Option<u64>,
-    /// Only responses of this route close connections; may be repeated
+    /// Close a connection only after a response of this route; may be repeated
     #[arg(long = "route", value_name = "NAME")]
     routes: Vec<String>,
-    /// The number of the drain [default: the next one]
+    /// Number of the drain; a higher number replaces a lower one [default: the next number]
     #[arg(long, value_name = "N")]
     epoch: Option<u64>,
-    /// Waits at most so long, such as 60s, until the window is over and after a terminate nothing is in flight any more
-    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    /// Wait at most this long, such as 60s, for the end of the window and, with --mode terminate, for the
+    /// end of all in-flight requests
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
-    /// What to print
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-/// What `sluice drain status` takes.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Status {
+pub(crate) struct StatusArguments {
     #[command(flatten)]
-    target: Target,
-    /// The admin path or health path of a proxy that polls etcd, to show, too; may be repeated. A token is sent to each
+    target: TargetArguments,
+    /// Admin path or health path of a proxy to show as well, with --etcd; may be repeated. Each receives
+    /// the token
     #[arg(long, value_name = "URL", requires = "etcd")]
-    watch: Vec<Url>,
-    /// What to print
+    watch: Vec<Endpoint>,
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-/// What `sluice drain end` takes.
 #[derive(Debug, clap::Args)]
-pub(crate) struct End {
+pub(crate) struct EndArguments {
     #[command(flatten)]
-    target: Target,
-    /// What to print
+    target: TargetArguments,
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -98,48 +102,45 @@ pub(crate) struct End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
-    /// Every connection, new ones too: the instance goes away
+    /// All connections, new ones too; the health check fails
     Terminate,
-    /// Those that existed when it began
+    /// All connections that are open when the drain starts
     Reload,
-    /// A share of those that existed when it began
+    /// A share of the connections that are open when the drain starts
     Rebalance,
 }
 
-/// Runs the command.
-pub(crate) fn run(command: &Command) -> Result<Verdict, String> {
+pub(crate) fn run(command: &Command) -> Result<Verdict, DrainError> {
     match command {
         Command::Start(start) => start.run(),
         Command::Status(status) => status.run(),
         Command::End(end) => {
-            let order = order(&json!({ "mode": "off" }))?;
-            show(&end.target.place(&[])?.start(&order)?, "ended", end.format)
+            let off = parse_command(&json!({ "mode": "off" }))?;
+            show(&end.target.target(&[])?.start(&off)?, "ended", end.format)
         }
     }
 }
 
-impl Start {
-    fn run(&self) -> Result<Verdict, String> {
-        let order = self.order()?;
-        let place = self.target.place(&self.watch)?;
-        let Some(patience) = self.wait else {
-            return show(&place.start(&order)?, "started", self.format);
+impl StartArguments {
+    fn run(&self) -> Result<Verdict, DrainError> {
+        let command = self.command()?;
+        let target = self.target.target(&self.watch)?;
+        let Some(timeout) = self.wait else {
+            return show(&target.start(&command)?, "started", self.format);
         };
-        if place.proxies().is_empty() {
-            let hint = "name each proxy's admin path or health path with --watch";
-            return Err(format!("--wait has nobody to ask about a drain in etcd; {hint}"));
+        if target.proxies().is_empty() {
+            return Err(DrainError::NothingToWatch);
         }
-        let started = place.start(&order)?;
-        let goal = started.record.as_ref().map(Goal::from);
-        let goal = goal.ok_or("a drain was started, but has no record")?;
-        let waited = wait::wait(goal, place.proxies(), started.state(), patience);
+        let started = target.start(&command)?;
+        let goal = Goal::from(&started.record);
+        let waited = wait::wait(goal, target.proxies(), started.snapshot.state(), timeout);
         self.conclude(&waited, goal)
     }
 
-    /// The drain that is asked for, held against the filter's own rules.
-    fn order(&self) -> Result<Order, String> {
+    /// The drain of these arguments, checked by the filter's own rules.
+    fn command(&self) -> Result<DrainCommand, DrainError> {
         if self.percent.is_some() && self.mode != Mode::Rebalance {
-            return Err("--percent: only --mode rebalance closes a share".to_owned());
+            return Err(DrainError::PercentWithoutRebalance);
         }
         let fields = [
             ("mode", json!(self.mode)),
@@ -148,71 +149,62 @@ impl Start {
             ("routes", json!((!self.routes.is_empty()).then_some(&self.routes))),
             ("epoch", json!(self.epoch)),
         ];
-        order(&fields.into_iter().filter(|(_, value)| !value.is_null()).collect())
+        parse_command(&fields.into_iter().filter(|(_, value)| !value.is_null()).collect())
     }
 
-    fn conclude(&self, waited: &Waited, goal: Goal) -> Result<Verdict, String> {
-        let Waited { watch, end, time } = waited;
-        let time = Short(Duration::from_millis(time.as_millis().try_into().unwrap_or(u64::MAX)));
+    fn conclude(&self, waited: &Waited, goal: Goal) -> Result<Verdict, DrainError> {
+        let Waited { progress, end, elapsed } = waited;
+        let milliseconds = elapsed.as_millis().try_into().unwrap_or(u64::MAX);
+        let time = ShortDuration(Duration::from_millis(milliseconds));
         let epoch = goal.epoch;
         let (outcome, message) = match end {
-            watch::End::Done => ("done", format!("done after {time}: {watch}")),
-            watch::End::TimeUp(missing) => (
+            End::Complete => ("done", format!("complete after {time}: {progress}")),
+            End::TimedOut(missing) => (
                 "time_up",
-                format!("time is up after {time}, epoch {epoch} stays in force: {missing}"),
+                format!("not complete after {time}, epoch {epoch} stays in force: {missing}"),
             ),
-            watch::End::Overtaken(other) => {
-                ("overtaken", format!("epoch {epoch} is not in force: {other} is"))
-            }
+            End::Replaced(other) => ("overtaken", format!("{other} replaced epoch {epoch}")),
         };
-        let is_done = outcome == "done";
+        let is_complete = *end == End::Complete;
         if self.format == Format::Json {
-            let told = watch.proxies().iter().map(Told::from);
-            report::print(Format::Json, Some(outcome), told, clock::unix_ms())?;
-        } else if is_done {
-            crate::files::print(|out| writeln!(out, "{message}"))?;
+            let lines = progress.proxies().iter().map(Line::from);
+            report::print(Format::Json, Some(outcome), lines, clock::unix_ms())?;
+        } else if is_complete {
+            files::print(|out| writeln!(out, "{message}"))?;
         }
-        if !is_done {
+        if !is_complete {
             eprintln!("sluice: {message}");
         }
-        Ok(if is_done { Verdict::Held } else { Verdict::Failed })
+        Ok(if is_complete { Verdict::Passed } else { Verdict::Failed })
     }
 }
 
-impl Status {
-    fn run(&self) -> Result<Verdict, String> {
-        let place = self.target.place(&self.watch)?;
-        // A store that is down hides no proxy.
-        let stored = place.stored();
-        let ask = |proxy: &Proxy| (proxy.url.to_string(), proxy.state());
-        let seen: Vec<_> = place
-            .proxies()
-            .iter()
-            .map(ask)
-            .map(|(url, seen)| (url, seen.map_err(|error| error.to_string())))
-            .collect();
-        let told = seen.iter().map(|(url, seen)| match seen {
-            Ok(state) => Told::State(url, state),
-            Err(trouble) => Told::Nothing(url, None, trouble),
+impl StatusArguments {
+    fn run(&self) -> Result<Verdict, DrainError> {
+        let target = self.target.target(&self.watch)?;
+        // If etcd does not respond, the states of the proxies are still printed.
+        let stored = target.stored();
+        let polled: Vec<_> =
+            target.proxies().iter().map(|proxy| (proxy.url.to_string(), proxy.state())).collect();
+        let proxies = polled.iter().map(|(url, result)| match result {
+            Ok(state) => Line::State(url, state),
+            Err(error) => Line::Failed(url, None, error),
         });
-        let told = stored.iter().flatten().map(Started::told).chain(told);
-        report::print(self.format, None, told, clock::unix_ms())?;
+        let lines = stored.iter().flatten().map(Line::from).chain(proxies);
+        report::print(self.format, None, lines, clock::unix_ms())?;
         stored?;
-        match seen.iter().filter(|(_, seen)| seen.is_err()).count() {
-            0 => Ok(Verdict::Held),
-            failed => Err(format!("{failed} of {} proxies told no state", seen.len())),
+        match polled.iter().filter(|(_, result)| result.is_err()).count() {
+            0 => Ok(Verdict::Passed),
+            silent => Err(DrainError::Unreported { silent, all: polled.len() }),
         }
     }
 }
 
-fn order(fields: &serde_json::Value) -> Result<Order, String> {
-    Order::parse(fields.to_string().as_bytes()).map_err(|error| match error {
-        RecordError::Wrong(error) => error.to_string(),
-        error => error.to_string(),
-    })
+fn parse_command(fields: &Value) -> Result<DrainCommand, DrainError> {
+    DrainCommand::parse(fields.to_string().as_bytes()).map_err(DrainError::Command)
 }
 
-fn show(started: &Started, outcome: &'static str, format: Format) -> Result<Verdict, String> {
-    report::print(format, Some(outcome), [started.told()], clock::unix_ms())?;
-    Ok(Verdict::Held)
+fn show(started: &Started, outcome: &str, format: Format) -> Result<Verdict, DrainError> {
+    report::print(format, Some(outcome), [Line::from(&started.snapshot)], clock::unix_ms())?;
+    Ok(Verdict::Passed)
 }

@@ -1,25 +1,43 @@
-//! `sluice`: tests a configuration of the filter before a proxy sees it, and drains the proxies that run it.
+//! `sluice`: tests a configuration of the filter before a proxy loads it, and drains the proxies that
+//! run the filter.
 //!
-//! The program joins the simulator, which knows nothing of Sluice's rules, with the filter's core, which
-//! knows nothing of hosts.
+//! The program joins two libraries. The simulator does not know the filter's rules, and the filter's
+//! rules do not know a host.
 
 mod check;
+mod configuration;
+mod decision;
 mod drain;
+mod effects;
+mod error;
 mod explain;
 mod files;
 mod import;
 mod replay;
+mod request;
+mod request_url;
+mod schema;
 mod style;
 mod table;
+mod text;
+mod verdict;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Replays request traces against a proxy-wasm filter in virtual time, explains Sluice configurations,
-/// and drains proxies.
+use self::error::CliError;
+use self::verdict::Verdict;
+
+/// Test configurations of the Sluice filter without a proxy, and drain running proxies.
 #[derive(Debug, Parser)]
-#[command(name = "sluice", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "sluice",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Exit status: 0 everything was as expected, 1 something was not, 2 bad input."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -27,49 +45,38 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Replays traces and compares what clients and upstreams see with what the traces expect
+    /// Replay traces through the filter and compare the results with the traces' expectations
     Replay(replay::Arguments),
-    /// Says whether the filter accepts a configuration, and what its routes do
+    /// Check whether the filter accepts a configuration, and list what each route does
     Check(check::Arguments),
-    /// Says which route a request takes, why not the ones before it, and what happens to it
+    /// Show which route a request takes, and why
     Explain(explain::Arguments),
-    /// Turns what a proxy or a browser recorded into a trace
+    /// Convert an access log or a browser recording to a trace
     Import(import::Arguments),
-    /// Prints the JSON Schema of the configuration
+    /// Print the JSON Schema of the configuration
     Schema,
-    /// Starts, shows or ends the drain of running proxies
+    /// Start, show or end a drain of running proxies
     #[command(subcommand)]
     Drain(Box<drain::Command>),
 }
 
-/// How a command ended, apart from bad input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// Everything that was expected held.
-    Held,
-    /// Something did not.
-    Failed,
-}
-
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Replay(arguments) => replay::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Explain(arguments) => explain::run(&arguments),
-        Command::Import(arguments) => import::run(&arguments),
-        Command::Drain(command) => drain::run(&command),
-        Command::Schema => files::print(|out| {
-            serde_json::to_writer_pretty(&mut *out, &sluice_filter::config::schema())?;
-            writeln!(out)
-        })
-        .map(|()| Verdict::Held),
-    };
-    match result {
-        Ok(Verdict::Held) => ExitCode::SUCCESS,
-        Ok(Verdict::Failed) => ExitCode::from(1),
-        Err(message) => {
-            eprintln!("sluice: {message}");
+    match run(&Arguments::parse().command) {
+        Ok(verdict) => verdict.into(),
+        Err(error) => {
+            eprintln!("sluice: {error}");
             ExitCode::from(2)
         }
     }
+}
+
+fn run(command: &Command) -> Result<Verdict, CliError> {
+    Ok(match command {
+        Command::Replay(arguments) => replay::run(arguments)?,
+        Command::Check(arguments) => check::run(arguments)?,
+        Command::Explain(arguments) => explain::run(arguments)?,
+        Command::Import(arguments) => import::run(arguments)?,
+        Command::Schema => schema::run()?,
+        Command::Drain(command) => drain::run(command)?,
+    })
 }

@@ -1,4 +1,5 @@
-//! `sluice replay`: runs traces against the filter, or without it, and says what held.
+//! `sluice replay`: runs traces through the filter, or without it, and compares the results with what
+//! the traces expect.
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
@@ -8,69 +9,71 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sluice_sim::replay::{Options, Report, replay};
-use sluice_sim::trace::Trace;
+use sluice_sim::trace::{Trace, TraceError};
 use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
 
-use super::style::Style;
-use super::{Verdict, files, table};
+use crate::error::CliError;
+use crate::files::{self, FileError};
+use crate::style::Palette;
+use crate::table;
+use crate::verdict::Verdict;
 
-/// Traces shorter than this are over before a progress bar could be read.
+/// A shorter trace ends before a progress bar can be read.
 const PROGRESS_FROM: usize = 20_000;
 
-/// What `sluice replay` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The traces, JSON Lines files
+    /// Traces to replay (JSON Lines)
     #[arg(value_name = "TRACE", required = true)]
     traces: Vec<PathBuf>,
-    /// The plugin configuration in force at the start
+    /// Plugin configuration at the start of each trace (JSON)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The filter's module [default: target/sluice_filter.wasm, here or above]
+    /// Module of the filter [default: target/sluice_filter.wasm in this folder or above]
     #[arg(long, value_name = "FILE", conflicts_with = "without_filter")]
     wasm: Option<PathBuf>,
-    /// Replays without any filter, to see what it changes
+    /// Replay without a filter, for comparison
     #[arg(long)]
     without_filter: bool,
-    /// The proxy to simulate
+    /// Proxy to simulate
     #[arg(long, value_enum, default_value_t = ProfileName::Envoy)]
     profile: ProfileName,
-    /// Simulates a plugin with Envoy's option of this name, which the admin path needs for commands with a body
+    /// Simulate Envoy's plugin option of the same name; the admin path needs it to read a request body
     #[arg(long)]
     allow_on_headers_stop_iteration: bool,
-    /// Worker threads of the proxy, each with its own virtual machine
+    /// Number of worker threads of the simulated proxy; each runs its own VM
     #[arg(long, value_name = "N", default_value = "2")]
     workers: NonZeroU32,
-    /// Decides what traces leave open, such as the worker that gets a connection
+    /// Seed for random choices, such as the worker of a new connection
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// What to print
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Writes to a file instead of standard output
+    /// Write to a file instead of standard output
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Prints every row of the table, however many there are
+    /// Print every row of the table; by default, rows without a failure end after the first 100
     #[arg(long)]
     all: bool,
-    /// Prints what the filter logs from this level on
+    /// Lowest level of the filter's log messages to print
     #[arg(long, value_enum, default_value_t = Level::Warn)]
     log: Level,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ProfileName {
-    /// What Envoy does, the drain bridge included
+    /// Envoy with the drain bridge
     Envoy,
-    /// What the ABI says and nothing else
+    /// A proxy that follows the proxy-wasm ABI and nothing else
     Generic,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A row for each exchange, for people
+    /// One row for each exchange
     Table,
-    /// Everything, for programs
+    /// The whole result as one JSON document
     Json,
 }
 
@@ -84,7 +87,7 @@ enum Level {
     Critical,
 }
 
-/// The whole result, as `--format json` prints it.
+/// The document that `--format json` prints.
 #[derive(Serialize)]
 struct Replays<'t> {
     expected: usize,
@@ -92,24 +95,21 @@ struct Replays<'t> {
     replays: Vec<Report<'t>>,
 }
 
-/// Runs the command.
-pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
+pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
     let inputs = arguments.traces.iter().chain(&arguments.config).chain(&arguments.wasm);
-    files::spare_inputs(arguments.output.as_deref(), inputs.map(PathBuf::as_path))
-        .map_err(|error| error.to_string())?;
+    files::reject_output_over_input(arguments.output.as_deref(), inputs.map(PathBuf::as_path))?;
     let options = options(arguments)?;
     let module = module(arguments, &options.limits)?;
     let texts = arguments
         .traces
         .iter()
         .map(|path| Ok((path.display().to_string(), files::read_text(path)?)))
-        .collect::<Result<Vec<_>, files::FileError>>()
-        .map_err(|error| error.to_string())?;
-    // All traces are read before any is run: a mistake in the last one must not cost the first ones.
+        .collect::<Result<Vec<_>, FileError>>()?;
+    // All traces are parsed first, so that a mistake in the last one is reported before any is replayed.
     let traces = texts
         .iter()
-        .map(|(name, text)| Trace::parse(name, text).map_err(|error| error.to_string()))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|(name, text)| Trace::parse(name, text))
+        .collect::<Result<Vec<_>, TraceError>>()?;
 
     let mut replays = Vec::new();
     for trace in &traces {
@@ -118,7 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
             bar.set_position(progress.done as u64);
         });
         bar.finish_and_clear();
-        replays.push(report.map_err(|error| error.to_string())?);
+        replays.push(report?);
     }
 
     let failed = replays.iter().map(|report| report.failures().count()).sum();
@@ -130,24 +130,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, String> {
             writeln!(out)
         }
         Format::Table => {
-            let terminal = arguments.output.is_none() && io::stdout().is_terminal();
-            table::write(out, &result.replays, Style::new(terminal), arguments.all)
+            let is_terminal = arguments.output.is_none() && io::stdout().is_terminal();
+            table::write(out, &result.replays, Palette::new(is_terminal), arguments.all)
         }
-    })
-    .map_err(|error| error.to_string())?;
-    // The program ends here; to give back every piece of a long trace first would take a tenth of the time.
+    })?;
+    // The program ends here. Freeing each part of a long trace would take a tenth of the time.
     std::mem::forget(result);
     std::mem::forget(traces);
-    Ok(if failed == 0 { Verdict::Held } else { Verdict::Failed })
+    Ok(Verdict::from_failures(failed))
 }
 
-fn options(arguments: &Arguments) -> Result<Options, String> {
-    let configuration = arguments.config.as_deref().map(files::read).transpose();
+fn options(arguments: &Arguments) -> Result<Options, FileError> {
     let profile = match arguments.profile {
         ProfileName::Envoy => Profile::Envoy,
         ProfileName::Generic => Profile::Generic,
     };
-    // What the filter recognises Envoy by, and the instance that it names in its health answer.
+    // The filter recognizes Envoy by the first property, and its health response names the second.
     let properties = match profile.rules().user_agent_name {
         Some(name) => Properties::new()
             .with(&["xds", "node", "user_agent_name"], name)
@@ -165,21 +163,20 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         .drain_bridge(sluice_filter::reserved_headers::MARKER, "close")
         .decision_function(sluice_filter::decision::FUNCTION)
         .hash_bodies(arguments.format == Format::Json);
-    options.configuration = configuration.map_err(|error| error.to_string())?;
+    options.configuration = arguments.config.as_deref().map(files::read).transpose()?;
     Ok(options)
 }
 
-fn module(arguments: &Arguments, limits: &Limits) -> Result<Option<Module>, String> {
+fn module(arguments: &Arguments, limits: &Limits) -> Result<Option<Module>, CliError> {
     if arguments.without_filter {
         return Ok(None);
     }
-    let path = match &arguments.wasm {
+    let file = match &arguments.wasm {
         Some(path) => path.clone(),
-        None => files::built_filter().map_err(|error| error.to_string())?,
+        None => files::built_filter()?,
     };
-    let wasm = files::read(&path).map_err(|error| error.to_string())?;
-    let module =
-        Module::new(&wasm, limits).map_err(|error| format!("{}: {error}", path.display()))?;
+    let wasm = files::read(&file)?;
+    let module = Module::new(&wasm, limits).map_err(|source| CliError::Module { file, source })?;
     Ok(Some(module))
 }
 
@@ -188,7 +185,7 @@ fn progress_bar(trace: &Trace<'_>) -> ProgressBar {
     if events < PROGRESS_FROM {
         return ProgressBar::hidden();
     }
-    // Hidden by itself where standard error is no terminal.
+    // indicatif hides the bar if standard error is not a terminal.
     let bar = ProgressBar::new(events as u64).with_message(trace.name.clone());
     let template = "{msg} {wide_bar} {percent}% of {len} events, {eta} left";
     bar.with_style(

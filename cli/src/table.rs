@@ -1,21 +1,25 @@
-//! The table that `sluice replay` prints: a row for each exchange, failed expectations below it, and one
-//! line at the end that says whether everything held.
+//! The table that `sluice replay` prints: a row for each exchange, failed expectations below it, and a
+//! verdict at the end.
+//!
+//! comfy-table lays out the rows of exchanges. Other events and failed expectations have no cells, so
+//! they are written between the lines of that table.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Deserialize;
-use sluice_sim::replay::{ExchangeReport, Mismatch, Report};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Row, Table, presets};
+use sluice_sim::replay::{ClosedBy, ExchangeReport, Mismatch, Report};
 use sluice_sim::trace::Outcome;
 
-use super::check::plural;
-use super::style::{Short, Style, printable};
+use crate::decision;
+use crate::style::Palette;
+use crate::text::{ShortDuration, count_items, printable};
 
-/// Rows beyond this many are left out unless asked for; those with failures never are.
-const MOST_ROWS: usize = 100;
+/// Without `--all`, later rows are printed only if they have a failure.
+const MAX_ROWS: usize = 100;
 
-/// The longest request that is printed whole.
-const WIDEST_REQUEST: usize = 44;
+/// A longer request is shortened, in characters.
+const MAX_REQUEST: usize = 44;
 
 const TITLES: [&str; 9] = [
     "time",
@@ -29,189 +33,216 @@ const TITLES: [&str; 9] = [
     "expected",
 ];
 
+/// Numbers end at the same column, so that they can be compared with those above.
+const RIGHT_ALIGNED: [&str; 2] = ["time", "first byte"];
+
 /// Prints the tables of all replays.
 pub(crate) fn write(
     out: &mut dyn Write,
     replays: &[Report<'_>],
-    style: Style,
+    palette: Palette,
     all: bool,
 ) -> io::Result<()> {
     for (index, report) in replays.iter().enumerate() {
         if index > 0 {
             writeln!(out)?;
         }
-        one(out, report, style, all)?;
+        write_report(out, report, palette, all)?;
     }
     if replays.len() > 1 {
         let expected = replays.iter().map(Report::expected).sum();
         let failed = replays.iter().map(|report| report.failures().count()).sum();
-        writeln!(out, "\n{} traces: {}", replays.len(), verdict(expected, failed, style))?;
+        writeln!(out, "\n{} traces: {}", replays.len(), verdict(expected, failed, palette))?;
     }
     Ok(())
 }
 
-fn one(out: &mut dyn Write, report: &Report<'_>, style: Style, all: bool) -> io::Result<()> {
+fn write_report(
+    out: &mut dyn Write,
+    report: &Report<'_>,
+    palette: Palette,
+    all: bool,
+) -> io::Result<()> {
     let filter = if report.filter { "" } else { ", without a filter" };
     let title = format!(
-        "{} workers, seed {}, profile {}{filter}",
-        report.workers, report.seed, report.profile
+        "{}, seed {}, profile {}{filter}",
+        count_items(report.workers as usize, "worker"),
+        report.seed,
+        report.profile
     );
-    writeln!(out, "{}  {}", style.strong(report.trace), style.dim(&title))?;
+    writeln!(out, "{}  {}", palette.strong(report.trace), palette.dim(&title))?;
 
-    let rows: Vec<Row> = rows(report, all);
-    let mut widths = TITLES.map(str::len);
-    for cells in rows.iter().filter_map(|row| row.cells.as_ref()) {
-        for (width, cell) in widths.iter_mut().zip(cells) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let titles = line(&TITLES.map(str::to_owned), &widths, |_, cell| cell);
-    writeln!(out, "{}", style.dim(titles.trim_end()))?;
-    for row in &rows {
-        match &row.cells {
-            Some(cells) => {
-                let painted = line(cells, &widths, |column, cell| paint(column, &cell, row, style));
-                writeln!(out, "{}", painted.trim_end())?;
+    let entries = entries(report, all);
+    let exchanges = entries.iter().filter_map(|entry| match entry.content {
+        Content::Exchange(exchange) => Some(exchange),
+        Content::Note(_) => None,
+    });
+    let table = table(exchanges.clone(), palette);
+    let time_width = table.column_max_content_widths().first().copied().unwrap_or(0).into();
+    let mut lines = table.lines();
+    let titles = lines.next().unwrap_or_default();
+    writeln!(out, "{}", palette.dim(titles.trim_end()))?;
+    for entry in &entries {
+        match &entry.content {
+            Content::Exchange(_) => {
+                writeln!(out, "{}", lines.next().unwrap_or_default().trim_end())?;
             }
-            None => {
-                let time = format!("{:>width$}", seconds(row.at), width = widths[0]);
-                writeln!(out, "{}  {}", style.dim(&time), style.dim(&printable(&row.note)))?;
+            Content::Note(text) => {
+                let time = format!("{:>time_width$}", seconds(entry.at));
+                writeln!(out, "{}  {}", palette.dim(time), palette.dim(printable(text)))?;
             }
         }
-        for failure in row.failures {
-            let Mismatch { field, want, got, .. } = failure;
+        for Mismatch { field, want, got, .. } in entry.failures {
             let got = if got.is_empty() { "none" } else { got };
             let text = format!("expected {field} {want}, got {got}");
-            writeln!(out, "{:>width$}  {}", "", style.bad(&printable(&text)), width = widths[0])?;
+            writeln!(out, "{:>time_width$}  {}", "", palette.bad(printable(&text)))?;
         }
     }
-    let left_out = report.exchanges.len() - rows.iter().filter(|row| row.exchange).count();
-    if left_out > 0 {
-        writeln!(out, "{}", style.dim(&format!("… {left_out} more exchanges; --all prints them")))?;
+    let omitted = report.exchanges.len() - exchanges.count();
+    if omitted > 0 {
+        writeln!(out, "{}", palette.dim(format!("… {omitted} more exchanges; --all prints them")))?;
     }
     for log in &report.log {
-        let time = format!("{:>width$}", seconds(log.at), width = widths[0]);
+        let time = format!("{:>time_width$}", seconds(log.at));
         let level = format!("{:?}", log.level).to_lowercase();
-        writeln!(
-            out,
-            "{}  {} {}",
-            style.dim(&time),
-            style.bad(&level),
-            printable(log.text.trim_end())
-        )?;
+        let text = printable(log.text.trim_end());
+        writeln!(out, "{}  {} {text}", palette.dim(time), palette.bad(level))?;
     }
-    let (expected, failed) = (report.expected(), report.failures().count());
-    let closed = report
-        .connections
-        .iter()
-        .filter(|connection| connection.by == Some(sluice_sim::replay::ClosedBy::Proxy));
+    let by_proxy = report.connections.iter().filter(|one| one.by == Some(ClosedBy::Proxy));
     writeln!(
         out,
-        "{} exchange{}, {} connection{}, {} closed by the proxy: {}",
-        report.exchanges.len(),
-        plural(report.exchanges.len()),
-        report.connections.len(),
-        plural(report.connections.len()),
-        closed.count(),
-        verdict(expected, failed, style)
+        "{}, {}, {} closed by the proxy: {}",
+        count_items(report.exchanges.len(), "exchange"),
+        count_items(report.connections.len(), "connection"),
+        by_proxy.count(),
+        verdict(report.expected(), report.failures().count(), palette)
     )
 }
 
-fn verdict(expected: usize, failed: usize, style: Style) -> String {
+fn verdict(expected: usize, failed: usize, palette: Palette) -> String {
     match failed {
-        0 if expected == 0 => "nothing was expected".to_owned(),
-        0 => style.good(&format!("all {expected} expectations held")),
-        _ => style.bad(&format!("{failed} of {expected} expectations did not hold")),
+        0 if expected == 0 => "the trace has no expectations".to_owned(),
+        0 => palette.good(format!("all {expected} expectations met")),
+        _ => palette.bad(format!("{failed} of {expected} expectations failed")),
     }
 }
 
-struct Row<'r> {
-    at: std::time::Duration,
+/// One event of the trace, with its failed expectations.
+struct Entry<'r> {
+    at: Duration,
     line: u32,
-    /// The cells of an exchange, or of an event that has a time only.
-    cells: Option<[String; TITLES.len()]>,
-    /// What is printed where there are no cells.
-    note: String,
-    exchange: bool,
+    content: Content<'r>,
     failures: &'r [Mismatch],
 }
 
-fn rows<'r>(report: &'r Report<'_>, all: bool) -> Vec<Row<'r>> {
-    let shown =
-        |index: usize, failures: &[Mismatch]| all || index < MOST_ROWS || !failures.is_empty();
+enum Content<'r> {
+    Exchange(&'r ExchangeReport<'r>),
+    Note(String),
+}
+
+/// The events to print, in the order of time.
+fn entries<'r>(report: &'r Report<'_>, all: bool) -> Vec<Entry<'r>> {
     let exchanges = report
         .exchanges
         .iter()
         .enumerate()
-        .filter(|(index, exchange)| shown(*index, &exchange.failures))
-        .map(|(_, exchange)| Row {
+        .filter(|(index, exchange)| all || *index < MAX_ROWS || !exchange.failures.is_empty())
+        .map(|(_, exchange)| Entry {
             at: exchange.sent,
             line: exchange.line,
-            cells: Some(cells(exchange)),
-            note: String::new(),
-            exchange: true,
+            content: Content::Exchange(exchange),
             failures: &exchange.failures,
         });
     let configurations = report.configurations.iter().map(|push| {
         let text = match (&push.message, push.accepted) {
             (Some(message), _) => message.clone(),
             (None, true) => "configuration accepted".to_owned(),
-            (None, false) => "configuration refused".to_owned(),
+            (None, false) => "configuration rejected".to_owned(),
         };
         note(push.at, push.line, text, &push.failures)
     });
     let metrics = report.metric_checks.iter().map(|check| {
-        let held = check.expected - check.failures.len();
         let sign = if check.failures.is_empty() { "✓" } else { "✗" };
-        let text = format!("{sign} {held} of {} metric{}", check.expected, plural(check.expected));
+        let met = check.expected - check.failures.len();
+        let text = format!("{sign} {met} of {}", count_items(check.expected, "metric"));
         note(check.at, check.line, text, &check.failures)
     });
     let notes =
         report.notes.iter().map(|other| note(other.at, other.line, other.text.clone(), &[]));
-    let mut rows: Vec<Row> = exchanges.chain(configurations).chain(metrics).chain(notes).collect();
-    rows.sort_by_key(|row| (row.at, row.line));
-    rows
+    let mut entries: Vec<Entry> =
+        exchanges.chain(configurations).chain(metrics).chain(notes).collect();
+    entries.sort_by_key(|entry| (entry.at, entry.line));
+    entries
 }
 
-fn note(at: std::time::Duration, line: u32, text: String, failures: &[Mismatch]) -> Row<'_> {
-    Row { at, line, cells: None, note: text, exchange: false, failures }
+fn note(at: Duration, line: u32, text: String, failures: &[Mismatch]) -> Entry<'_> {
+    Entry { at, line, content: Content::Note(text), failures }
 }
 
-fn cells(exchange: &ExchangeReport<'_>) -> [String; TITLES.len()] {
+/// The table of these exchanges: a line with the titles, and one for each exchange.
+fn table<'r>(exchanges: impl Iterator<Item = &'r ExchangeReport<'r>>, palette: Palette) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).style_text_only();
+    match palette.enabled() {
+        true => table.enforce_styling(),
+        false => table.force_no_tty(),
+    };
+    table.set_header(TITLES);
+    table.add_rows(exchanges.map(|exchange| {
+        let mut row = Row::from(cells(exchange));
+        // A second line would break the assignment of lines to entries.
+        row.max_height(1);
+        row
+    }));
+    for (column, title) in table.column_iter_mut().zip(TITLES) {
+        column.set_padding((0, 2));
+        if RIGHT_ALIGNED.contains(&title) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn cells(exchange: &ExchangeReport<'_>) -> [Cell; TITLES.len()] {
     let opening = match exchange.opening {
         0 | 1 => String::new(),
         opening => format!("#{opening}"),
     };
-    let held = exchange.expected - exchange.failures.len();
-    let expected = match (exchange.expected, exchange.failures.len()) {
-        (0, _) => String::new(),
-        (all, 0) => format!("✓ {all}"),
-        (all, _) => format!("✗ {held} of {all}"),
-    };
+    let close = if exchange.closed { "close" } else { "" };
     [
-        seconds(exchange.sent),
-        format!("{}{opening}", printable(exchange.connection_name)),
-        shortened(&format!("{} {}", exchange.method, exchange.path)),
-        exchange.route.as_deref().unwrap_or("-").to_owned(),
-        decision(&exchange.decisions),
-        status(exchange),
-        exchange.first_byte.map_or_else(|| "-".to_owned(), |span| Short(span).to_string()),
-        if exchange.closed { "close".to_owned() } else { String::new() },
-        expected,
+        Cell::new(seconds(exchange.sent)).add_attribute(Attribute::Dim),
+        Cell::new(format!("{}{opening}", printable(exchange.connection_name))),
+        Cell::new(shortened(&format!("{} {}", exchange.method, exchange.path))),
+        Cell::new(printable(exchange.route.as_deref().unwrap_or("-"))),
+        Cell::new(printable(&decision::words(&exchange.decisions))),
+        Cell::new(status(exchange)),
+        Cell::new(
+            exchange.first_byte.map_or_else(|| "-".to_owned(), |at| ShortDuration(at).to_string()),
+        ),
+        Cell::new(close).add_attribute(Attribute::Bold),
+        expectations(exchange),
     ]
 }
 
-/// The trace's own time, in seconds, as logs have it.
-fn seconds(at: std::time::Duration) -> String {
+fn expectations(exchange: &ExchangeReport<'_>) -> Cell {
+    match (exchange.expected, exchange.failures.len()) {
+        (0, _) => Cell::new(""),
+        (all, 0) => Cell::new(format!("✓ {all}")).fg(Color::DarkGreen),
+        (all, failed) => Cell::new(format!("✗ {} of {all}", all - failed)).fg(Color::DarkRed),
+    }
+}
+
+/// The trace's own time in seconds.
+fn seconds(at: Duration) -> String {
     format!("{}.{:03}", at.as_secs(), at.subsec_millis())
 }
 
 fn shortened(text: &str) -> String {
     let text = &printable(text);
-    if text.chars().count() <= WIDEST_REQUEST {
+    if text.chars().count() <= MAX_REQUEST {
         return text.to_owned();
     }
-    text.chars().take(WIDEST_REQUEST - 1).chain(['…']).collect()
+    text.chars().take(MAX_REQUEST - 1).chain(['…']).collect()
 }
 
 fn status(exchange: &ExchangeReport<'_>) -> String {
@@ -224,67 +255,5 @@ fn status(exchange: &ExchangeReport<'_>) -> String {
     match exchange.reason.as_deref() {
         Some(reason) => format!("{text} {}", printable(reason)),
         None => text,
-    }
-}
-
-/// The filter's decisions in a few words: `stream, 60s`.
-fn decision(objects: &[Arc<str>]) -> String {
-    #[derive(Deserialize, Default)]
-    struct Decision {
-        timeout_ms: Option<u64>,
-        per_try_ms: Option<u64>,
-        attempts: Option<u32>,
-        #[serde(default)]
-        hold: bool,
-        body: Option<String>,
-    }
-    let mut words = Vec::new();
-    for decision in objects.iter().filter_map(|text| serde_json::from_str::<Decision>(text).ok()) {
-        let limit = |ms| Short(std::time::Duration::from_millis(ms)).to_string();
-        if decision.hold {
-            words.push("hold upload".to_owned());
-        }
-        match decision.timeout_ms {
-            Some(0) => words.push("no limit".to_owned()),
-            Some(ms) => words.push(limit(ms)),
-            None => {}
-        }
-        if let Some(ms) = decision.per_try_ms {
-            words.push(format!("{} a try", limit(ms)));
-        }
-        if let Some(attempts) = decision.attempts {
-            words.push(format!("{attempts} tries"));
-        }
-        words.extend(decision.body);
-    }
-    words.join(", ")
-}
-
-fn line(
-    cells: &[String; TITLES.len()],
-    widths: &[usize; TITLES.len()],
-    paint: impl Fn(usize, String) -> String,
-) -> String {
-    let mut text = String::new();
-    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        let pad = " ".repeat(width - cell.chars().count());
-        // Times and first bytes are compared with the rows above: numbers end at the same column.
-        let padded = match column {
-            0 | 6 => pad + cell,
-            _ => cell.clone() + &pad,
-        };
-        text.push_str(&paint(column, padded));
-        text.push_str("  ");
-    }
-    text
-}
-
-fn paint(column: usize, cell: &str, row: &Row<'_>, style: Style) -> String {
-    match column {
-        0 => style.dim(cell),
-        8 if row.failures.is_empty() => style.good(cell),
-        8 => style.bad(cell),
-        7 => style.strong(cell),
-        _ => cell.to_owned(),
     }
 }

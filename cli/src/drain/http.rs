@@ -1,66 +1,60 @@
-//! Asking a proxy or a store: one request on a connection of its own, because a proxy that drains closes every connection
-//! after the next response. Every request has an end, whatever the other side does.
+//! The HTTP client for proxies and stores.
+//!
+//! Each request has its own connection, because a draining proxy closes connections after a response.
+//! Each has a timeout and a size limit, because the server may be any program.
 
 use std::time::Duration;
 
 use thiserror::Error;
-use ureq::Agent;
 use ureq::http::header::AUTHORIZATION;
+use ureq::{Agent, Body, http};
 
 use super::token::Token;
 
-/// The longest answer that is read, in bytes: a drain record may have a megabyte.
-const LONGEST: u64 = 2 << 20;
+/// The longest body that is read, in bytes. It covers the largest drain record, one MiB.
+const MAX_BODY: u64 = 2 << 20;
 
-/// A way to ask.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     agent: Agent,
-    patience: Duration,
+    timeout: Duration,
 }
 
-/// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
-    /// The status.
+pub(crate) struct Response {
     pub(crate) status: u16,
-    /// The whole body.
     pub(crate) body: Vec<u8>,
 }
 
-/// Why no whole answer came back.
+/// Why there is no complete response.
 #[derive(Debug, Error)]
 pub(crate) enum HttpError {
-    /// It took too long.
-    #[error("no whole answer within {0:?}")]
-    TooLate(Duration),
-    /// It is too long.
-    #[error("the answer has over {LONGEST} bytes")]
+    #[error("no complete response within {0:?}")]
+    Timeout(Duration),
+    #[error("the response is longer than {MAX_BODY} bytes")]
     TooLong,
-    /// The connection or the protocol failed.
-    #[error("no answer ({0})")]
+    #[error("no response ({0})")]
     Failed(Box<ureq::Error>),
 }
 
 impl Client {
-    /// A client that waits so long for a whole answer.
-    pub(crate) fn new(patience: Duration) -> Self {
+    /// `timeout` covers a whole request and response.
+    pub(crate) fn new(timeout: Duration) -> Self {
         let config = Agent::config_builder()
-            .timeout_global(Some(patience))
+            .timeout_global(Some(timeout))
             .http_status_as_error(false)
-            // The token is for the one who was named, not for whom he points to.
+            // A redirect must not send the token to another server.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // A proxy of the environment is for the world outside; these answers come from next door.
+            // `http_proxy` is meant for remote servers; these are on the proxy's own network.
             .proxy(None)
             .max_idle_connections(0)
             .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.new_agent(), patience }
+        Self { agent: config.new_agent(), timeout }
     }
 
-    /// A GET.
-    pub(crate) fn get(&self, url: &str, token: Option<&Token>) -> Result<Answer, HttpError> {
+    pub(crate) fn get(&self, url: &str, token: Option<&Token>) -> Result<Response, HttpError> {
         let mut request = self.agent.get(url);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.header());
@@ -68,13 +62,12 @@ impl Client {
         self.read(request.call())
     }
 
-    /// A POST with this body.
     pub(crate) fn post(
         &self,
         url: &str,
         token: Option<&Token>,
         body: &str,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<Response, HttpError> {
         let mut request = self.agent.post(url);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.header());
@@ -84,14 +77,14 @@ impl Client {
 
     fn read(
         &self,
-        response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Answer, HttpError> {
+        response: Result<http::Response<Body>, ureq::Error>,
+    ) -> Result<Response, HttpError> {
         let read = response.and_then(|mut response| {
-            let body = response.body_mut().with_config().limit(LONGEST).read_to_vec()?;
-            Ok(Answer { status: response.status().as_u16(), body })
+            let body = response.body_mut().with_config().limit(MAX_BODY).read_to_vec()?;
+            Ok(Response { status: response.status().as_u16(), body })
         });
         read.map_err(|error| match error {
-            ureq::Error::Timeout(_) => HttpError::TooLate(self.patience),
+            ureq::Error::Timeout(_) => HttpError::Timeout(self.timeout),
             ureq::Error::BodyExceedsLimit(_) => HttpError::TooLong,
             error => HttpError::Failed(Box::new(error)),
         })

@@ -1,4 +1,4 @@
-//! Where a drain is started and shown: at the admin path of one proxy, or under a key of etcd.
+//! Where a drain is started and shown: the admin path of one proxy, or a key of etcd that a fleet polls.
 
 use std::time::Duration;
 
@@ -6,115 +6,109 @@ use sluice_filter::config::is_store_key;
 use sluice_filter::drain::{Command, Record};
 
 use super::clock;
+use super::endpoint::Endpoint;
+use super::error::DrainError;
 use super::etcd::{Etcd, EtcdError};
 use super::http::Client;
 use super::proxy::Proxy;
-use super::report::Told;
-use super::state::State;
-use super::token::{self, TokenArguments};
-use super::url::Url;
+use super::state::ProxyState;
+use super::token::TokenArguments;
 
-/// How long a whole answer may take: the proxy answers from memory, and etcd is near.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout of a request. A proxy answers from memory, and etcd is on the same network.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the command line says about it.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Target {
-    /// The admin path of one proxy, such as http://127.0.0.1:10000/.sluice/drain
+pub(crate) struct TargetArguments {
+    /// Admin path of one proxy, such as http://127.0.0.1:10000/.sluice/drain
     #[arg(long, value_name = "URL", required_unless_present = "etcd", conflicts_with = "etcd")]
-    url: Option<Url>,
+    url: Option<Endpoint>,
     #[command(flatten)]
     token: TokenArguments,
-    /// An etcd whose key a fleet polls, such as http://127.0.0.1:2379
+    /// Client URL of the etcd that the fleet polls, such as http://127.0.0.1:2379
     #[arg(long, value_name = "URL", requires = "key")]
-    etcd: Option<Url>,
-    /// That key
+    etcd: Option<Endpoint>,
+    /// Key in etcd that holds the drain of the fleet
     #[arg(long, requires = "etcd", value_parser = key)]
     key: Option<String>,
 }
 
-/// A [`Target`] with what it takes to ask it.
-pub(crate) enum Place {
-    /// One proxy.
+pub(crate) enum Target {
     Proxy(Proxy),
-    /// A key of etcd, and the proxies of its fleet that are asked.
+    /// A key, and the proxies of its fleet that can be asked for their state.
     Etcd(Etcd, Vec<Proxy>),
 }
 
-/// A drain that was started, or that stands under a key.
+/// The drain at a target, and where it was found.
+pub(crate) enum Snapshot {
+    Proxy { url: String, state: ProxyState },
+    Key { url: String, key: String, record: Option<Record> },
+}
+
+/// A drain that a command started.
 pub(crate) struct Started {
-    /// The drain; none only where nothing stands under the key.
-    pub(crate) record: Option<Record>,
-    url: String,
-    by: By,
+    pub(crate) record: Record,
+    pub(crate) snapshot: Snapshot,
 }
 
-enum By {
-    Proxy(State),
-    Key(String),
-}
-
-/// A key that a proxy's configuration can name, too.
+/// Accepts the keys that a proxy's configuration accepts.
 fn key(text: &str) -> Result<String, &'static str> {
     let expected = "expected 1 to 1024 visible ASCII characters other than ?, # and %";
     is_store_key(text).then(|| text.to_owned()).ok_or(expected)
 }
 
-impl Target {
-    /// The place, where `watch` has the proxies of a fleet.
-    pub(crate) fn place(&self, watch: &[Url]) -> Result<Place, String> {
-        let client = Client::new(PATIENCE);
-        let token = self.token.find().map_err(|error| error.to_string())?;
+impl TargetArguments {
+    /// The target; `watched` are the URLs of the proxies of a fleet.
+    pub(crate) fn target(&self, watched: &[Endpoint]) -> Result<Target, DrainError> {
+        let client = Client::new(TIMEOUT);
+        let token = self.token.read()?;
         match (&self.url, &self.etcd) {
             (Some(url), _) => {
-                let token = token.ok_or_else(|| {
-                    format!(
-                        "no token for {url}; expected a file with --token-file, or {}",
-                        token::VARIABLE
-                    )
-                })?;
-                Ok(Place::Proxy(Proxy::admin(client, url.clone(), token)))
+                let token = token.ok_or_else(|| DrainError::NoToken(url.clone()))?;
+                Ok(Target::Proxy(Proxy::with_admin_path(client, url.clone(), token)))
             }
             (None, Some(url)) => {
                 let key = self.key.clone().unwrap_or_default();
-                let watched =
-                    |url: &Url| Proxy::watched(client.clone(), url.clone(), token.clone());
-                let watched = watch.iter().map(watched).collect();
-                Ok(Place::Etcd(Etcd::new(client, url.clone(), key), watched))
+                let watched = watched
+                    .iter()
+                    .map(|url| Proxy::with_any_path(client.clone(), url.clone(), token.clone()))
+                    .collect();
+                Ok(Target::Etcd(Etcd::new(client, url.clone(), key), watched))
             }
-            (None, None) => Err("nobody to drain; expected --url or --etcd".to_owned()),
+            (None, None) => Err(DrainError::NoTarget),
         }
     }
 }
 
-impl Place {
-    /// Has the drain started that `command` asks for.
-    pub(crate) fn start(&self, command: &Command) -> Result<Started, String> {
+impl Target {
+    pub(crate) fn start(&self, command: &Command) -> Result<Started, DrainError> {
         match self {
             Self::Proxy(proxy) => {
-                let url = proxy.url.to_string();
+                let sent = proxy.send(command);
                 let (record, state) =
-                    proxy.command(command).map_err(|error| format!("{url} {error}"))?;
-                Ok(Started { record: Some(record), url, by: By::Proxy(state) })
+                    sent.map_err(|source| DrainError::Proxy { url: proxy.url.clone(), source })?;
+                let snapshot = Snapshot::Proxy { url: proxy.url.to_string(), state };
+                Ok(Started { record, snapshot })
             }
             Self::Etcd(etcd, watched) => {
-                // A proxy may be further than the key: its admin path counts on, too.
+                // A proxy ignores epochs up to its own, which an admin path may have raised.
                 let epochs = watched.iter().filter_map(|proxy| proxy.state().ok()?.epoch);
-                let record = etcd.put(command, epochs.max().unwrap_or(0), clock::unix_ms());
-                Started::under(etcd, record.map(Some))
+                let record = etcd
+                    .put(command, epochs.max().unwrap_or(0), clock::unix_ms())
+                    .map_err(|source| etcd_error(etcd, source))?;
+                let snapshot = snapshot_of_key(etcd, Some(record.clone()));
+                Ok(Started { record, snapshot })
             }
         }
     }
 
-    /// What stands under the key of etcd, if that is the place.
-    pub(crate) fn stored(&self) -> Result<Option<Started>, String> {
-        match self {
-            Self::Proxy(_) => Ok(None),
-            Self::Etcd(etcd, _) => Started::under(etcd, etcd.record(clock::unix_ms())).map(Some),
-        }
+    /// The drain under the key; `None` if the target is a proxy.
+    pub(crate) fn stored(&self) -> Result<Option<Snapshot>, DrainError> {
+        let Self::Etcd(etcd, _) = self else { return Ok(None) };
+        let record = etcd.record(clock::unix_ms()).map_err(|source| etcd_error(etcd, source))?;
+        Ok(Some(snapshot_of_key(etcd, record)))
     }
 
-    /// The proxies that can be asked.
+    /// The proxies that report their state.
     pub(crate) fn proxies(&self) -> &[Proxy] {
         match self {
             Self::Proxy(proxy) => std::slice::from_ref(proxy),
@@ -123,26 +117,20 @@ impl Place {
     }
 }
 
-impl Started {
-    fn under(etcd: &Etcd, record: Result<Option<Record>, EtcdError>) -> Result<Self, String> {
-        let url = etcd.url.to_string();
-        let record = record.map_err(|error| format!("{url} {error}"))?;
-        Ok(Self { record, url, by: By::Key(etcd.key.clone()) })
-    }
+fn etcd_error(etcd: &Etcd, source: EtcdError) -> DrainError {
+    DrainError::Etcd { url: etcd.url.clone(), source }
+}
 
-    /// Who told it.
-    pub(crate) fn told(&self) -> Told<'_> {
-        match &self.by {
-            By::Proxy(state) => Told::State(&self.url, state),
-            By::Key(key) => Told::Record(&self.url, key, self.record.as_ref()),
-        }
-    }
+fn snapshot_of_key(etcd: &Etcd, record: Option<Record>) -> Snapshot {
+    Snapshot::Key { url: etcd.url.to_string(), key: etcd.key.clone(), record }
+}
 
-    /// What the proxy told that started it.
-    pub(crate) fn state(&self) -> Option<&State> {
-        match &self.by {
-            By::Proxy(state) => Some(state),
-            By::Key(_) => None,
+impl Snapshot {
+    /// The state of the proxy that started the drain; `None` for a key.
+    pub(crate) fn state(&self) -> Option<&ProxyState> {
+        match self {
+            Self::Proxy { state, .. } => Some(state),
+            Self::Key { .. } => None,
         }
     }
 }

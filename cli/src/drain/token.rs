@@ -1,5 +1,7 @@
-//! The secret that opens an admin path. It comes from a file or from the environment, never from the command line, which
-//! every user of the machine can read; and no output or error repeats it.
+//! The bearer token of an admin path.
+//!
+//! It comes from a file or from the environment. Arguments are not an option, because every user of the
+//! machine can read them. No output and no error contains the token.
 
 use std::path::{Path, PathBuf};
 
@@ -8,86 +10,74 @@ use ureq::http::HeaderValue;
 
 use crate::files::{self, FileError};
 
-/// The variable of the environment that may hold it.
+/// The environment variable that may hold the token.
 pub(crate) const VARIABLE: &str = "SLUICE_TOKEN";
 
-/// The longest file that is read for one, in bytes; a request with more would be refused anyway.
-const LONGEST: u64 = 16 * 1024;
+/// The longest token file that is read, in bytes. No proxy accepts a longer header.
+const MAX_FILE: u64 = 16 * 1024;
 
-/// A token, in the form in which a request carries it.
+/// The value of the header `authorization`.
 #[derive(Debug, Clone)]
 pub(crate) struct Token(HeaderValue);
 
-/// Why there is no token.
+/// Why a token could not be read. `place` is a file or the variable.
 #[derive(Debug, Error)]
 pub(crate) enum TokenError {
-    /// Its file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// There is nothing in its place.
-    #[error("{place}: found nothing, expected a token")]
-    Empty {
-        /// A file or a variable.
-        place: String,
-    },
-    /// What is there cannot be sent.
-    #[error("{place}: found more than one line of plain ASCII text, expected a token")]
-    Unfit {
-        /// A file or a variable.
-        place: String,
-    },
+    #[error("{place}: empty, expected a token")]
+    Empty { place: String },
+    #[error("{place}: expected a token, which is one line of printable ASCII characters")]
+    NotPlainText { place: String },
 }
 
-impl Token {
-    /// The token in `file`, or else in the environment; `None` when nobody names one.
-    pub(crate) fn find(file: Option<&Path>) -> Result<Option<Self>, TokenError> {
-        let found = match file {
-            Some(path) => Some((path.display().to_string(), files::read_at_most(path, LONGEST)?)),
-            // An empty variable is how scripts unset one.
-            None => std::env::var_os(VARIABLE)
-                .filter(|value| !value.is_empty())
-                .map(|value| (VARIABLE.to_owned(), value.into_encoded_bytes())),
-        };
-        found.map(|(place, bytes)| Self::read(place, &bytes)).transpose()
-    }
-
-    /// The value of the request's `authorization`.
-    pub(crate) fn header(&self) -> &HeaderValue {
-        &self.0
-    }
-
-    fn read(place: String, bytes: &[u8]) -> Result<Self, TokenError> {
-        // Editors and `echo` end a file with a line end.
-        let token = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        let token = token.strip_suffix(b"\r").unwrap_or(token);
-        if token.is_empty() {
-            return Err(TokenError::Empty { place });
-        }
-        let plain = token.iter().all(|byte| matches!(byte, b' '..=b'~'));
-        let header = HeaderValue::from_bytes(&[b"Bearer ", token].concat());
-        match header {
-            Ok(mut header) if plain => {
-                // So that nothing which prints a request prints it.
-                header.set_sensitive(true);
-                Ok(Self(header))
-            }
-            _ => Err(TokenError::Unfit { place }),
-        }
-    }
-}
-
-/// What the command line says about the token.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TokenArguments {
-    /// The file that holds the admin path's token; without it the environment does, in SLUICE_TOKEN
+    /// File with the bearer token of the admin path [default: the environment variable SLUICE_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
 impl TokenArguments {
-    /// The token, if somebody names one.
-    pub(crate) fn find(&self) -> Result<Option<Token>, TokenError> {
-        Token::find(self.token_file.as_deref())
+    /// Reads the token; `None` if neither the argument nor the variable is set.
+    pub(crate) fn read(&self) -> Result<Option<Token>, TokenError> {
+        Token::read(self.token_file.as_deref())
+    }
+}
+
+impl Token {
+    fn read(file: Option<&Path>) -> Result<Option<Self>, TokenError> {
+        let found = match file {
+            Some(path) => Some((path.display().to_string(), files::read_limited(path, MAX_FILE)?)),
+            // Some scripts set a variable to nothing to unset it.
+            None => std::env::var_os(VARIABLE)
+                .filter(|value| !value.is_empty())
+                .map(|value| (VARIABLE.to_owned(), value.into_encoded_bytes())),
+        };
+        found.map(|(place, bytes)| Self::parse(place, &bytes)).transpose()
+    }
+
+    pub(crate) fn header(&self) -> &HeaderValue {
+        &self.0
+    }
+
+    fn parse(place: String, bytes: &[u8]) -> Result<Self, TokenError> {
+        // Editors and `echo` end a file with a line break.
+        let token = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let token = token.strip_suffix(b"\r").unwrap_or(token);
+        if token.is_empty() {
+            return Err(TokenError::Empty { place });
+        }
+        let is_plain = token.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        let header = HeaderValue::from_bytes(&[b"Bearer ", token].concat());
+        match header {
+            Ok(mut header) if is_plain => {
+                // Keeps the token out of debug output.
+                header.set_sensitive(true);
+                Ok(Self(header))
+            }
+            _ => Err(TokenError::NotPlainText { place }),
+        }
     }
 }
 
@@ -95,8 +85,8 @@ impl TokenArguments {
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<String, String> {
-        let token = Token::read("token".to_owned(), bytes).map_err(|error| error.to_string())?;
+    fn parse(bytes: &[u8]) -> Result<String, TokenError> {
+        let token = Token::parse("token".to_owned(), bytes)?;
         assert!(!format!("{token:?}").contains("sesame"));
         Ok(token.header().to_str().expect("plain text").to_owned())
     }
@@ -104,11 +94,15 @@ mod tests {
     #[test]
     fn one_line_of_plain_text_is_a_token() {
         for file in [&b"open sesame"[..], b"open sesame\n", b"open sesame\r\n"] {
-            assert_eq!(read(file).as_deref(), Ok("Bearer open sesame"));
+            assert_eq!(parse(file).expect("a token"), "Bearer open sesame");
         }
+    }
+
+    #[test]
+    fn errors_do_not_contain_the_token() {
         for file in [&b""[..], b"\n", b"open\nsesame", b"sesame\0", b"s\xc3\xa9same", b"\xff"] {
-            let error = read(file).expect_err("no token");
-            assert!(error.starts_with("token: found "), "{error}");
+            let error = parse(file).expect_err("not a token").to_string();
+            assert!(error.starts_with("token: ") && error.contains("expected a token"), "{error}");
             assert!(!error.contains("same"), "{error}");
         }
     }

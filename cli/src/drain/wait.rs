@@ -1,5 +1,5 @@
-//! Waiting until a drain has done its work: a thread looks at each proxy, so that a slow one does not keep the others from
-//! being seen, and standard error shows how far it is.
+//! The wait for a drain. One thread polls each proxy, so that a slow one does not delay the others.
+//! Standard error shows the progress.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,100 +9,99 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 
 use super::clock::Stopwatch;
-use super::proxy::Proxy;
-use super::state::State;
-use super::watch::{End, Goal, Watch};
+use super::progress::{End, Goal, Progress};
+use super::proxy::{Proxy, ProxyError};
+use super::state::ProxyState;
 
-/// The pause between two looks at a proxy.
-const PAUSE: Duration = Duration::from_millis(250);
+/// The pause between two polls of a proxy.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often somebody who reads a log is told of a change.
-const LINE_EVERY: Duration = Duration::from_secs(1);
+/// The shortest time between two lines of progress in a log.
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How the wait ended.
+/// The result of a wait.
 pub(crate) struct Waited {
-    pub(crate) watch: Watch,
+    pub(crate) progress: Progress,
     pub(crate) end: End,
-    pub(crate) time: Duration,
+    pub(crate) elapsed: Duration,
 }
 
-/// Waits until the drain has done its work at all `proxies`, or `patience` is over. `first` is what the only proxy has told already.
+type Poll = (usize, Result<ProxyState, ProxyError>);
+
+/// Waits until the drain is complete at all `proxies`, or until `timeout`. `first` is the state that the
+/// only proxy reported when it started the drain.
 pub(crate) fn wait(
     goal: Goal,
     proxies: &[Proxy],
-    first: Option<&State>,
-    patience: Duration,
+    first: Option<&ProxyState>,
+    timeout: Duration,
 ) -> Waited {
     let time = Stopwatch::start();
     let urls = proxies.iter().map(|proxy| proxy.url.to_string());
-    let mut watch = Watch::new(goal, urls, patience);
+    let mut progress = Progress::new(goal, urls, timeout);
     if let Some(state) = first {
-        watch.look(0, Duration::ZERO, Ok(state.clone()));
+        progress.record_poll(0, Duration::ZERO, Ok(state.clone()));
     }
-    let looks = look(proxies);
-    let mut progress = Progress::new();
+    let polls = poll(proxies);
+    let mut display = Display::new();
     loop {
-        let now = time.elapsed();
-        progress.show(&watch, now);
-        if let Some(end) = watch.end(now) {
-            progress.end();
-            return Waited { watch, end, time: now };
+        let elapsed = time.elapsed();
+        display.show(&progress, elapsed);
+        if let Some(end) = progress.end(elapsed) {
+            display.clear();
+            return Waited { progress, end, elapsed };
         }
-        match looks.recv_timeout(patience.saturating_sub(now)) {
-            Ok((index, seen)) => watch.look(index, time.elapsed(), seen),
+        match polls.recv_timeout(timeout.saturating_sub(elapsed)) {
+            Ok((index, result)) => progress.record_poll(index, time.elapsed(), result),
             Err(RecvTimeoutError::Timeout) => {}
-            // The threads end only after us.
-            Err(RecvTimeoutError::Disconnected) => thread::sleep(PAUSE),
+            // No thread ends while this function runs, except one that panicked.
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL_INTERVAL),
         }
     }
 }
 
-/// Looks at each proxy again and again, until nobody listens any more.
-fn look(proxies: &[Proxy]) -> mpsc::Receiver<(usize, Result<State, String>)> {
-    let (found, looks) = mpsc::channel();
+/// Polls each proxy until the receiver is dropped.
+fn poll(proxies: &[Proxy]) -> mpsc::Receiver<Poll> {
+    let (sender, polls) = mpsc::channel();
     for (index, proxy) in proxies.iter().cloned().enumerate() {
-        let found = found.clone();
+        let sender = sender.clone();
         thread::spawn(move || {
-            loop {
-                let seen = proxy.state().map_err(|error| error.to_string());
-                if found.send((index, seen)).is_err() {
-                    break;
-                }
-                thread::sleep(PAUSE);
+            while sender.send((index, proxy.state())).is_ok() {
+                thread::sleep(POLL_INTERVAL);
             }
         });
     }
-    looks
+    polls
 }
 
-/// What is shown meanwhile: one line that changes on a terminal, lines elsewhere.
-struct Progress {
+/// The progress on standard error: one changing line on a terminal, several lines elsewhere.
+struct Display {
     bar: Option<ProgressBar>,
-    line: String,
-    due: Duration,
+    last_line: String,
+    next_line_at: Duration,
 }
 
-impl Progress {
+impl Display {
     fn new() -> Self {
         let bar = io::stderr().is_terminal().then(ProgressBar::new_spinner);
         if let Some(bar) = &bar {
-            bar.enable_steady_tick(PAUSE);
+            bar.enable_steady_tick(POLL_INTERVAL);
         }
-        Self { bar, line: String::new(), due: Duration::ZERO }
+        Self { bar, last_line: String::new(), next_line_at: Duration::ZERO }
     }
 
-    fn show(&mut self, watch: &Watch, now: Duration) {
-        let line = watch.to_string();
+    fn show(&mut self, progress: &Progress, elapsed: Duration) {
+        let line = progress.to_string();
         if let Some(bar) = &self.bar {
             bar.set_message(line);
-        } else if line != self.line && now >= self.due {
+        } else if line != self.last_line && elapsed >= self.next_line_at {
             eprintln!("{line}");
-            self.line = line;
-            self.due = now + LINE_EVERY;
+            self.last_line = line;
+            self.next_line_at = elapsed + LINE_INTERVAL;
         }
     }
 
-    fn end(&self) {
+    fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -1,13 +1,13 @@
-//! Envoy's access log: a line for each request that ended.
-//!
-//! What a line must say, and which format makes Envoy say it, stands in one table ([`Field`]); a test
-//! holds it against the example that operators copy.
+//! Envoy's access log: one line for each request that ended.
 
+pub(crate) mod error;
+pub(crate) mod field;
 mod line;
-mod story;
+mod reconstruct;
 #[cfg(test)]
 mod tests;
 
+use std::io::{BufRead, Read};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,17 +16,22 @@ use serde_json::{Map, Value, json};
 use sluice_filter::decision;
 use sluice_sim::trace::{MAX_BODY_BYTES, is_target, is_token};
 
+use self::error::LineError;
+use self::field::Field;
 use self::line::Line;
-use self::story::Account;
-use super::LeftOut;
-use super::error::LineError;
+use self::reconstruct::LoggedExchange;
+use super::error::ImportError;
+use super::imported::{Imported, LeftOut};
 use super::record::{
-    Attempts, Connection, Exchange, Expect, Open, Record, Request, abandoned, body,
+    Connection, Exchange, Expect, ExpectedAttempts, Headers, Open, Record, Request,
+    abandoned_upload, body,
 };
-pub(super) use line::{EXAMPLE, Field};
 
-/// Without these there is no request to tell of.
-const NEEDED: [Field; 6] = [
+/// The longest line, in bytes. It exceeds what any proxy accepts as request headers.
+const MAX_LINE: u64 = 1 << 20;
+
+/// The fields that every line must have.
+const REQUIRED: [Field; 6] = [
     Field::StartTime,
     Field::Duration,
     Field::Method,
@@ -35,13 +40,41 @@ const NEEDED: [Field; 6] = [
     Field::ResponseFlags,
 ];
 
-/// Headers that say how a message is framed, which is up to each hop.
+/// Headers for the framing of a message, which each hop chooses for itself.
 const FRAMING: [&str; 2] = ["transfer-encoding", "connection"];
 
-/// Reads a line; `id` is its name in the trace.
-pub(super) fn read(id: String, text: &str) -> Result<Result<Record, LeftOut>, LineError> {
+/// Reads a log. Errors name it as `name`, and records after its file name.
+pub(super) fn read(name: &str, mut input: impl BufRead) -> Result<Imported, ImportError> {
+    let file_name = name.rsplit('/').next().unwrap_or(name);
+    let mut imported = Imported::default();
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        bytes.clear();
+        let length = (&mut input)
+            .take(MAX_LINE + 1)
+            .read_until(b'\n', &mut bytes)
+            .map_err(|source| ImportError::Read { name: name.to_owned(), source })?;
+        if length == 0 {
+            break;
+        }
+        let error = |source| ImportError::Line { name: name.to_owned(), line, source };
+        if length as u64 > MAX_LINE {
+            return Err(error(LineError::TooLong { limit: MAX_LINE }));
+        }
+        // Clients can put any byte into a header. No route matches on bytes that are not UTF-8.
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.trim_start_matches('\u{feff}').trim();
+        if !text.is_empty() {
+            imported.add(record(format!("{file_name}:{line}"), text).map_err(error)?);
+        }
+    }
+    Ok(imported)
+}
+
+/// Parses one line; `id` names its record.
+fn record(id: String, text: &str) -> Result<Result<Record, LeftOut>, LineError> {
     let line = Line::parse(text)?;
-    line.require(&NEEDED)?;
+    line.require(&REQUIRED)?;
     let (Some(method), path) = (line.text(Field::Method)?, line.text(Field::Path)?) else {
         return Ok(Err(LeftOut::NoRequest));
     };
@@ -56,10 +89,10 @@ pub(super) fn read(id: String, text: &str) -> Result<Result<Record, LeftOut>, Li
     let Some(status) = u16::try_from(status).ok().filter(|status| is_final(*status)) else {
         return Ok(Err(LeftOut::Status));
     };
-    let start = moment(&line)?;
+    let start = start_time(&line)?;
     let decision = line.object(Field::Decision)?;
     let bodiless = method == "HEAD" || matches!(status, 204 | 304);
-    let account = Account {
+    let logged = LoggedExchange {
         status,
         flags: line.text(Field::ResponseFlags)?.unwrap_or_default(),
         details: line.text(Field::ResponseCodeDetails)?.unwrap_or_default(),
@@ -73,11 +106,11 @@ pub(super) fn read(id: String, text: &str) -> Result<Result<Record, LeftOut>, Li
         response_end: micros(&line, Field::ResponseEnd)?,
         decision: decision.as_ref(),
     };
-    // Envoy counts whole milliseconds, and the client left within the last one.
-    let gone = account.client_left().then_some(account.duration + Duration::from_millis(1));
+    // Envoy rounds the duration down to a millisecond, so the client left within the next one.
+    let client_left = logged.client_left().then_some(logged.duration + Duration::from_millis(1));
     let mut connection = connection(&line)?;
-    if gone.is_some() && connection.is_none() {
-        // Whoever leaves needs a connection to close.
+    if client_left.is_some() && connection.is_none() {
+        // A client leaves by closing its connection, so the trace needs one.
         let open = Open { protocol: "HTTP/1.1", id: None, source: None };
         connection = Some(Connection { name: id.clone(), open });
     }
@@ -90,23 +123,23 @@ pub(super) fn read(id: String, text: &str) -> Result<Result<Record, LeftOut>, Li
         route_metadata: line
             .text(Field::Policy)?
             .map(|policy| json!({ "sluice": { "policy": policy } })),
-        ..upload(&line, &account)?
+        ..upload(&line, &logged)?
     };
-    let upstream = account.upstream();
-    let expect = Some(expectations(&account, decision.clone()));
+    let upstream = logged.upstream();
+    let expect = Some(expectations(&logged, decision.clone()));
     let exchange = Exchange { request, upstream, expect };
-    Ok(Ok(Record { id, start, connection, gone, exchange }))
+    Ok(Ok(Record { id, start, connection, client_left, exchange }))
 }
 
-/// The statuses that end an exchange, and 0 for none.
+/// Whether a trace can have this status; 0 means no response.
 fn is_final(status: u16) -> bool {
     matches!(status, 0 | 101 | 200..600)
 }
 
-fn moment(line: &Line) -> Result<Timestamp, LineError> {
+fn start_time(line: &Line) -> Result<Timestamp, LineError> {
     let text = line.text(Field::StartTime)?;
     text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| line.unexpected(Field::StartTime, "a moment of RFC 3339"))
+        .ok_or_else(|| line.unexpected(Field::StartTime, "a time in RFC 3339"))
 }
 
 fn micros(line: &Line, field: Field) -> Result<Option<Duration>, LineError> {
@@ -126,31 +159,31 @@ fn connection(line: &Line) -> Result<Option<Connection>, LineError> {
     Ok(Some(Connection { name: format!("c{id}"), open }))
 }
 
-/// Headers and body of the request. A declared length counts more than what came of it, because a
-/// request may be answered before its end.
-fn upload(line: &Line, account: &Account<'_>) -> Result<Request, LineError> {
+/// The request's headers and body. The declared length of the body has precedence over the received
+/// bytes, because a response can come before the end of the upload.
+fn upload(line: &Line, logged: &LoggedExchange<'_>) -> Result<Request, LineError> {
     let mut headers = line.headers(Field::RequestHeaders)?;
     headers.retain(|(name, _)| !FRAMING.contains(&name.as_str()));
     let declared = headers.iter().find(|(name, _)| name == "content-length");
     let declared = declared.and_then(|(_, value)| value.parse().ok());
-    let came = line.number(Field::BytesReceived)?.unwrap_or(0);
-    let unfinished = line.notes(Field::RequestEnd) && account.request_end.is_none();
-    let body = if account.status == 101 {
-        // What is sent after an upgrade is no body, and would hold the answer back.
+    let received = line.number(Field::BytesReceived)?.unwrap_or(0);
+    let unfinished = line.has(Field::RequestEnd) && logged.request_end.is_none();
+    let body = if logged.status == 101 {
+        // Bytes after an upgrade are not a body. As a body, they would delay the response.
         Vec::new()
-    } else if account.left_unanswered() && unfinished {
-        abandoned(came, declared, account.duration)
+    } else if logged.client_left_before_response() && unfinished {
+        abandoned_upload(received, declared, logged.duration)
     } else {
-        body(declared.unwrap_or(came), account.request_end.unwrap_or_default())
+        body(declared.unwrap_or(received), logged.request_end.unwrap_or_default())
     };
     Ok(Request { headers, body, ..Request::default() })
 }
 
-/// What the upstream sent, as far as the filter did not put it there.
+/// The upstream's response headers, without the one that the filter added.
 fn response_headers(
     line: &Line,
     decision: Option<&Map<String, Value>>,
-) -> Result<super::record::Headers, LineError> {
+) -> Result<Headers, LineError> {
     let mut headers = line.headers(Field::ResponseHeaders)?;
     headers.retain(|(name, _)| !FRAMING.contains(&name.as_str()));
     if decision.is_some_and(|decision| decision.contains_key("accel")) {
@@ -159,22 +192,24 @@ fn response_headers(
     Ok(headers)
 }
 
-fn expectations(account: &Account<'_>, decision: Option<Map<String, Value>>) -> Expect {
+fn expectations(logged: &LoggedExchange<'_>, decision: Option<Map<String, Value>>) -> Expect {
     let (route, decision) = match decision {
         Some(decision) => split(decision),
         None => (None, None),
     };
     Expect {
-        status: Some(account.status).filter(|status| *status != 0),
+        status: Some(logged.status).filter(|status| *status != 0),
         route,
         decision,
-        body_bytes: Some(account.bytes).filter(|bytes| account.whole() && *bytes <= MAX_BODY_BYTES),
-        end: account.outcome(),
-        upstream: account.asked().map(|attempts| Attempts { attempts }),
+        body_bytes: Some(logged.bytes)
+            .filter(|bytes| logged.is_whole_response() && *bytes <= MAX_BODY_BYTES),
+        end: logged.outcome(),
+        upstream: logged.expected_attempts().map(|attempts| ExpectedAttempts { attempts }),
     }
 }
 
-/// The route, and the rest of the decision: what was not decided shall not be decided again.
+/// Splits a decision into its route and its other fields. Optional fields that it lacks become `null`,
+/// so that the replay expects their absence.
 fn split(mut decision: Map<String, Value>) -> (Option<String>, Option<Box<RawValue>>) {
     for field in decision::OPTIONAL {
         decision.entry(field).or_insert(Value::Null);

@@ -1,13 +1,12 @@
-//! HAR 1.2, what browsers export of a page's requests.
+//! HAR 1.2, the file format in which browsers export the requests of a page.
 //!
-//! A browser sees the far side of everything between it and the upstream, so what it calls waiting
-//! counts as the upstream's time. Its file has the bodies, which a trace needs only the size of: they
-//! are read over, not kept.
+//! A browser is on the far side of everything before the upstream, so its waiting time counts as the
+//! upstream's. A HAR file contains the bodies. A trace needs only their sizes, so they are not kept.
 
 #[cfg(test)]
 mod tests;
 
-use std::io::Read;
+use std::io::{self, BufRead, Read};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,23 +15,25 @@ use serde::de::{Deserializer, Error};
 use serde_json::Value;
 use sluice_sim::trace::{MAX_BODY_BYTES, is_control, is_target, is_token};
 
-use super::LeftOut;
+use super::error::ImportError;
+use super::imported::{Imported, LeftOut};
 use super::record::{
-    Attempt, Connection, Exchange, Expect, Headers, Open, Record, Request, Span, body,
+    Attempt, Connection, Exchange, Expect, Headers, Open, Record, Request, TraceDuration, body,
 };
+use crate::request_url::RequestUrl;
 
-/// Response headers that decisions hang on; the others are none of a trace's business.
+/// The response headers that can change a decision of the filter.
 const RESPONSE_HEADERS: [&str; 3] = ["content-length", "content-type", "x-accel-buffering"];
 
-/// Request headers that are no part of a trace: framing is up to each hop, and secrets stay where they are.
-const NOT_SENT: [&str; 6] =
+/// Request headers that are not imported: each hop chooses the framing, and secrets stay in the HAR file.
+const OMITTED_REQUEST_HEADERS: [&str; 6] =
     ["connection", "host", "transfer-encoding", "cookie", "authorization", "proxy-authorization"];
 
-/// The longest time that an entry may speak of, as in a trace.
-const LONGEST_MS: f64 = 1e12;
+/// The longest duration, in milliseconds; the same as in a trace.
+const MAX_MILLIS: f64 = 1e12;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Har {
+struct Har {
     log: Log,
 }
 
@@ -45,24 +46,24 @@ struct Log {
 #[serde(rename_all = "camelCase")]
 struct Entry {
     started_date_time: Timestamp,
-    request: Asked,
-    response: Answered,
+    request: HarRequest,
+    response: HarResponse,
     #[serde(default)]
     timings: Timings,
-    /// A socket's number, or in some browsers the server's port.
+    /// The number of a socket, or in some browsers the port of the server.
     #[serde(default, deserialize_with = "number_or_text")]
     connection: Option<String>,
-    /// Chromium: the entry was served by its cache.
+    /// Chromium: the response came from the cache.
     #[serde(rename = "_fromCache")]
     from_cache: Option<Value>,
-    /// Chromium: the page's own worker served it.
+    /// Chromium: the response came from a service worker.
     #[serde(rename = "_fetchedViaServiceWorker", default)]
     from_worker: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked {
+struct HarRequest {
     method: String,
     url: String,
     #[serde(default)]
@@ -76,13 +77,14 @@ struct Asked {
 
 #[derive(Debug, Deserialize)]
 struct PostData {
+    /// The length of the text, in bytes.
     #[serde(default, deserialize_with = "length")]
     text: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answered {
+struct HarResponse {
     status: i64,
     #[serde(default)]
     http_version: String,
@@ -117,22 +119,21 @@ struct Timings {
     receive: Millis,
 }
 
-/// Milliseconds; -1 and `null` stand for what did not happen.
+/// Milliseconds. A phase that did not happen is -1 or `null`, which becomes zero.
 #[derive(Debug, Default, Clone, Copy)]
 struct Millis(Duration);
 
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let millis = Option::<f64>::deserialize(deserializer)?.unwrap_or(0.0).max(0.0);
-        if millis > LONGEST_MS {
+        if millis > MAX_MILLIS {
             return Err(D::Error::custom(format_args!("found {millis:e}, expected milliseconds")));
         }
-        // Browsers measure in microseconds at best; what stands behind them is rounding.
+        // Browsers measure microseconds at best; further digits are rounding errors.
         Ok(Self(Duration::from_micros((millis * 1000.0).round() as u64)))
     }
 }
 
-/// The length of a text in bytes; the text itself is not kept.
 fn length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.map(|text| text.len() as u64))
 }
@@ -145,56 +146,56 @@ fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
     })
 }
 
-/// A mistake in a HAR file: its line, the field and what is wrong there.
-pub(super) struct Mistake {
-    pub(super) line: usize,
-    pub(super) field: String,
-    pub(super) reason: String,
-    pub(super) io: Option<std::io::ErrorKind>,
+/// Reads a HAR file. Errors name it as `name`, and records after its file name and their position.
+pub(super) fn read(name: &str, mut input: impl BufRead) -> Result<Imported, ImportError> {
+    skip_byte_order_mark(&mut input)
+        .map_err(|source| ImportError::Read { name: name.to_owned(), source })?;
+    let har = parse(input).map_err(|(field, source)| match source.io_error_kind() {
+        Some(kind) => ImportError::Read { name: name.to_owned(), source: kind.into() },
+        None => ImportError::Har { name: name.to_owned(), field, source },
+    })?;
+    let file_name = name.rsplit('/').next().unwrap_or(name);
+    let mut imported = Imported::default();
+    for (index, entry) in har.log.entries.into_iter().enumerate() {
+        imported.add(entry.record(format!("{file_name}:{index}")));
+    }
+    Ok(imported)
 }
 
-impl Har {
-    /// Reads a whole file; a JSON document cannot be read by lines.
-    pub(super) fn read(input: impl Read) -> Result<Self, Mistake> {
-        let mut json = serde_json::Deserializer::from_reader(input);
-        let har = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let field = error.path().to_string();
-            Mistake::new(field, &error.into_inner())
-        })?;
-        json.end().map_err(|error| Mistake::new(".".to_owned(), &error))?;
-        Ok(har)
+/// Some programs begin a text with a byte order mark, which is not valid JSON.
+fn skip_byte_order_mark(input: &mut impl BufRead) -> io::Result<()> {
+    if input.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
+        input.consume(3);
     }
-
-    /// The entries as records, `name` and their position being their names.
-    pub(super) fn records(self, name: &str) -> impl Iterator<Item = Result<Record, LeftOut>> {
-        let entries = self.log.entries.into_iter().enumerate();
-        entries.map(move |(index, entry)| entry.record(format!("{name}:{index}")))
-    }
+    Ok(())
 }
 
-impl Mistake {
-    fn new(field: String, error: &serde_json::Error) -> Self {
-        let text = error.to_string();
-        let reason = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]).to_owned();
-        let field = if field == "." { "file".to_owned() } else { field };
-        Self { line: error.line(), field, reason, io: error.io_error_kind() }
-    }
+/// Parses a whole file. An error has the path of its field.
+fn parse(input: impl Read) -> Result<Har, (String, serde_json::Error)> {
+    let mut json = serde_json::Deserializer::from_reader(input);
+    let har = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { "file".to_owned() } else { path };
+        (field, error.into_inner())
+    })?;
+    json.end().map_err(|error| ("file".to_owned(), error))?;
+    Ok(har)
 }
 
 impl Entry {
     fn record(self, id: String) -> Result<Record, LeftOut> {
-        let is_true = |value: &Option<Value>| {
+        let is_set = |value: &Option<Value>| {
             value.as_ref().is_some_and(|value| !value.is_null() && value != false)
         };
-        if is_true(&self.from_cache) || is_true(&self.from_worker) {
+        if is_set(&self.from_cache) || is_set(&self.from_worker) {
             return Err(LeftOut::Cached);
         }
-        let url = Url::split(&self.request.url).ok_or(LeftOut::NotHttp)?;
+        let url = http_url(&self.request.url).ok_or(LeftOut::NotHttp)?;
         if !is_token(&self.request.method) {
             return Err(LeftOut::NotHttp);
         }
         if self.response.status <= 0 {
-            return Err(LeftOut::NoAnswer);
+            return Err(LeftOut::NoResponse);
         }
         let status = u16::try_from(self.response.status).ok();
         let status =
@@ -213,16 +214,17 @@ impl Entry {
             ..Expect::default()
         };
         let upstream = Attempt {
-            after: Span(timings.wait.0),
+            after: TraceDuration(timings.wait.0),
             status: Some(status),
-            headers: self.response.kept(),
+            headers: self.response.imported_headers(),
             body: body(bytes, timings.receive.0),
             end: None,
         };
-        let upload = self.request.bytes();
+        // Bytes after an upgrade are not a body.
+        let upload = if status == 101 { 0 } else { self.request.bytes() };
         let request = Request {
-            headers: self.request.kept(),
-            body: body(if status == 101 { 0 } else { upload }, timings.send.0),
+            headers: self.request.imported_headers(),
+            body: body(upload, timings.send.0),
             method: self.request.method,
             scheme: Some(url.scheme.to_owned()),
             authority: Some(url.authority.to_owned()),
@@ -230,16 +232,16 @@ impl Entry {
             ..Request::default()
         };
         let exchange = Exchange { request, upstream: vec![upstream], expect: Some(expect) };
-        Ok(Record { id, start, connection, gone: None, exchange })
+        Ok(Record { id, start, connection, client_left: None, exchange })
     }
 
-    /// A connection by its number. Where a browser tells none, or the server's port in its place,
-    /// HTTP/2 and 3 have one for each server, and HTTP/1.1 has one that cannot be known.
-    fn connection(&self, url: &Url<'_>) -> Option<Connection> {
+    /// The connection by its number. Some browsers write no number, or the port of the server. Then all
+    /// HTTP/2 and HTTP/3 requests to a server share a connection, and each HTTP/1.1 request has its own.
+    fn connection(&self, url: &RequestUrl<'_>) -> Option<Connection> {
         let protocol = protocol(&self.response.http_version)
             .or_else(|| protocol(&self.request.http_version))
             .unwrap_or("HTTP/1.1");
-        let number = self.connection.as_deref().filter(|number| *number != url.port());
+        let number = self.connection.as_deref().filter(|number| *number != port(url));
         let name = match number {
             Some(number) => format!("{protocol} {number}"),
             None if protocol != "HTTP/1.1" => format!("{protocol} {}", url.authority),
@@ -249,7 +251,7 @@ impl Entry {
     }
 }
 
-/// The version in the words of traces; browsers write `http/2.0`, `h2`, `HTTP/2` for the same.
+/// The HTTP version as a trace writes it. Browsers write `http/2.0`, `h2` or `HTTP/2`.
 fn protocol(version: &str) -> Option<&'static str> {
     let version = version.to_ascii_lowercase();
     match version.strip_prefix("http/").or_else(|| version.strip_prefix('h'))? {
@@ -260,76 +262,69 @@ fn protocol(version: &str) -> Option<&'static str> {
     }
 }
 
-impl Asked {
+impl HarRequest {
+    /// The size of the body. HTTP/2 does not require `content-length`, and some browsers do not write
+    /// `bodySize`.
     fn bytes(&self) -> u64 {
         let posted = || self.post_data.as_ref().and_then(|posted| posted.text);
-        declared(&self.headers).or_else(|| size(self.body_size)).or_else(posted).unwrap_or(0)
+        declared_length(&self.headers)
+            .or_else(|| known_size(self.body_size))
+            .or_else(posted)
+            .unwrap_or(0)
     }
 
-    fn kept(&self) -> Headers {
-        let kept = self.headers.iter().map(Header::lower);
-        kept.filter(|(name, _)| !name.starts_with(':') && !NOT_SENT.contains(&name.as_str()))
+    fn imported_headers(&self) -> Headers {
+        let headers = self.headers.iter().map(Header::imported);
+        headers
+            .filter(|(name, _)| !name.starts_with(':'))
+            .filter(|(name, _)| !OMITTED_REQUEST_HEADERS.contains(&name.as_str()))
             .collect()
     }
 }
 
-impl Answered {
-    /// What came over the wire, which for compressed bodies is less than what the page saw.
+impl HarResponse {
+    /// The size of the body on the wire; a compressed body is smaller than the content of the page.
     fn bytes(&self, method: &str, status: u16) -> u64 {
         if method == "HEAD" || matches!(status, 101 | 204 | 304) {
             return 0;
         }
-        let wire = declared(&self.headers).or_else(|| size(self.body_size));
-        wire.or_else(|| size(self.content.size)).unwrap_or(0)
+        let wire = declared_length(&self.headers).or_else(|| known_size(self.body_size));
+        wire.or_else(|| known_size(self.content.size)).unwrap_or(0)
     }
 
-    fn kept(&self) -> Headers {
-        let kept = self.headers.iter().map(Header::lower);
-        kept.filter(|(name, _)| RESPONSE_HEADERS.contains(&name.as_str())).collect()
+    fn imported_headers(&self) -> Headers {
+        let headers = self.headers.iter().map(Header::imported);
+        headers.filter(|(name, _)| RESPONSE_HEADERS.contains(&name.as_str())).collect()
     }
 }
 
 impl Header {
-    fn lower(&self) -> (String, String) {
+    fn imported(&self) -> (String, String) {
         (self.name.to_ascii_lowercase(), self.value.replace(is_control, " "))
     }
 }
 
-fn declared(headers: &[Header]) -> Option<u64> {
+fn declared_length(headers: &[Header]) -> Option<u64> {
     let length =
         headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"))?;
     length.value.trim().parse().ok()
 }
 
-/// A size; -1 stands for one that the browser does not know.
-fn size(size: Option<f64>) -> Option<u64> {
+/// A size. Browsers write -1 if they do not know it.
+fn known_size(size: Option<f64>) -> Option<u64> {
     size.filter(|size| *size >= 0.0).map(|size| size as u64)
 }
 
-/// The parts of a URL that a request has.
-struct Url<'u> {
-    scheme: &'u str,
-    authority: &'u str,
-    path: String,
+/// The URL of an HTTP request, without a user name; `None` for `data:`, `wss:` and the like.
+fn http_url(url: &str) -> Option<RequestUrl<'_>> {
+    let url = RequestUrl::split(url).filter(|url| matches!(url.scheme, "http" | "https"))?;
+    let authority = url.authority.rsplit('@').next().filter(|authority| !authority.is_empty())?;
+    let is_valid = is_target(authority) && is_target(&url.path);
+    is_valid.then_some(RequestUrl { authority, ..url })
 }
 
-impl<'u> Url<'u> {
-    fn split(url: &'u str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
-        if !matches!(scheme, "http" | "https") {
-            return None;
-        }
-        let rest = rest.split('#').next().unwrap_or_default();
-        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let authority = authority.rsplit('@').next().filter(|authority| !authority.is_empty())?;
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        let can_be_sent = is_target(authority) && is_target(&path);
-        can_be_sent.then_some(Self { scheme, authority, path })
-    }
-
-    fn port(&self) -> &'u str {
-        let digits = |port: &&str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-        let written = self.authority.rsplit_once(':').map(|(_, port)| port).filter(digits);
-        written.unwrap_or(if self.scheme == "https" { "443" } else { "80" })
-    }
+fn port<'u>(url: &RequestUrl<'u>) -> &'u str {
+    let digits = |port: &&str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let written = url.authority.rsplit_once(':').map(|(_, port)| port).filter(digits);
+    written.unwrap_or(if url.scheme == "https" { "443" } else { "80" })
 }

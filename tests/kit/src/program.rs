@@ -1,36 +1,36 @@
-//! The program `sluice` as its users run it: built by cargo, started with arguments, judged by its exit status and by what
-//! it prints.
+//! The program `sluice` as a child process: started with arguments, judged by its output and its exit
+//! status.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// How a run of `sluice` ended.
+/// The result of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Run {
-    /// The exit status; -1 where a signal ended it.
+    /// The exit status; -1 if a signal ended the program.
     pub status: i32,
-    /// What it printed.
     pub stdout: String,
-    /// What it complained about.
     pub stderr: String,
 }
 
-/// `sluice`, in the repository's root, with nothing of the environment that changes what it prints.
-pub fn sluice<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+/// `sluice` with these arguments. It runs in the root of the repository, without the environment variables
+/// that change its output.
+pub fn sluice<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(program());
     command.current_dir(root()).env_remove("NO_COLOR").args(arguments).stdin(Stdio::null());
     command
 }
 
-/// Runs `sluice` to its end.
-pub fn run<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
+/// Runs `sluice` with these arguments.
+pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
     finish(sluice(arguments))
 }
 
-/// Runs a [`sluice`] to its end.
+/// Runs a command that [`sluice`] made.
 pub fn finish(mut command: Command) -> Run {
-    let output = command.output().expect("the program was found");
+    let output = command.output().expect("the program exists");
     let text = |bytes| String::from_utf8(bytes).expect("sluice prints UTF-8");
     Run {
         status: output.status.code().unwrap_or(-1),
@@ -39,13 +39,13 @@ pub fn finish(mut command: Command) -> Run {
     }
 }
 
-/// The arguments that replay with the built filter, before any others.
+/// Runs `sluice replay` with the built filter and these arguments.
 pub fn replay<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
     let module = module().to_str().expect("cargo's folders are UTF-8");
     run(["replay", "--wasm", module].into_iter().chain(arguments))
 }
 
-/// The repository's root.
+/// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
@@ -53,7 +53,7 @@ pub fn root() -> &'static Path {
         .expect("the package lies two folders below the root")
 }
 
-/// The filter's module.
+/// The module of the filter: the file in the environment variable `SLUICE_FILTER`, or the built one.
 pub fn module() -> &'static Path {
     static MODULE: OnceLock<PathBuf> = OnceLock::new();
     MODULE.get_or_init(|| {
@@ -64,7 +64,7 @@ pub fn module() -> &'static Path {
     })
 }
 
-/// The program, which cargo leaves two folders above the tests that run.
+/// The program, which cargo builds into the folder above that of the tests.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {

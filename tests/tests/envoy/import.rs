@@ -284,7 +284,7 @@ fn another_configuration_takes_other_decisions() {
     let trace = day.file("traffic.jsonl", &imported.stdout);
     let replayed = replay(["--config", configuration.as_str(), trace.as_str()]);
     assert_eq!(replayed.status, 0, "{}", replayed.stdout);
-    assert!(replayed.stdout.ends_with(": nothing was expected\n"), "{}", replayed.stdout);
+    assert!(replayed.stdout.ends_with(": the trace has no expectations\n"), "{}", replayed.stdout);
 }
 
 /// Without `report` the filter sets no property, and the field of the log line is null.

@@ -186,31 +186,34 @@ fn a_wrong_token_and_an_old_epoch_are_refused() {
     stranger.env("SLUICE_TOKEN", "open barley");
     let run = finish(stranger);
     let message = format!(
-        "sluice: {url} did not answer as an admin path of Sluice (status 200); is the token right, and is drain.admin configured?\n"
+        "sluice: {url}: the response with status 200 is not from an admin path of Sluice; check the token, and that the configuration has drain.admin\n"
     );
     assert_eq!((run.status, run.stderr), (2, message));
     let run = drain(&["status", "--url", &url]);
     assert_eq!(
         run.stdout,
-        "proxy-1: no drain so far; 0 requests in flight, 0 connections closed so far\n"
+        "proxy-1: no drain yet; 0 requests in flight, 0 connections closed so far\n"
     );
 
     let run = drain(&[&start[..], &["--epoch", "5", "--window", "10s"]].concat());
-    assert!(run.stdout.starts_with("proxy-1: reload, epoch 5, window of 10s, "), "{run:?}");
+    assert!(run.stdout.starts_with("proxy-1: reload, epoch 5, window 10s, "), "{run:?}");
     for (more, refusal) in [
-        (&["--epoch", "4"][..], "refused with status 409: epoch 4 is below 5, which is in force"),
+        (
+            &["--epoch", "4"][..],
+            "the proxy rejected the command with status 409: epoch 4 is below 5, which is in force",
+        ),
         (
             &["--epoch", "5"],
-            "refused with status 409: epoch 5 is in force and means something else",
+            "the proxy rejected the command with status 409: epoch 5 is in force and means something else",
         ),
         (
             &["--route", "nowhere"],
-            "refused with status 400: this configuration has no route nowhere",
+            "the proxy rejected the command with status 400: this configuration has no route nowhere",
         ),
     ] {
         let run = drain(&[&start[..], more].concat());
         assert!(
-            run.status == 2 && run.stderr.starts_with(&format!("sluice: {url} {refusal}")),
+            run.status == 2 && run.stderr.starts_with(&format!("sluice: {url}: {refusal}")),
             "{run:?}"
         );
     }
@@ -230,7 +233,7 @@ fn a_drain_through_etcd_waits_for_every_proxy() {
     let place = ["--etcd", &store, "--key", "sluice/drain"];
     let watch = ["--watch", &admin(&proxies[0]), "--watch", &health(&proxies[1])];
     let run = drain(&[&["status"], &place[..], &watch[..2]].concat());
-    let expected = "sluice/drain: no such key, so no drain\nproxy-1: no drain so far; ";
+    let expected = "sluice/drain: no drain (the key does not exist)\nproxy-1: no drain yet; ";
     assert!(run.status == 0 && run.stdout.starts_with(expected), "{run:?}");
 
     let terminate = [&["start", "--mode", "terminate"], &place[..]].concat();
@@ -247,8 +250,8 @@ fn a_drain_through_etcd_waits_for_every_proxy() {
     assert!(stored.starts_with(r#"{"epoch":1,"mode":"terminate","started_ms":"#), "{stored}");
 
     let refused = drain(&[&terminate[..], &["--epoch", "1", "--window", "3s"]].concat());
-    let message = "epoch 1 stands under the key and means something else; expected a higher one";
-    assert_eq!((refused.status, refused.stderr), (2, format!("sluice: {store}/ {message}\n")));
+    let message = "epoch 1 under the key is a different drain; expected a higher epoch";
+    assert_eq!((refused.status, refused.stderr), (2, format!("sluice: {store}/: {message}\n")));
     let ended = drain(&[&["end"], &place[..]].concat());
     assert_eq!((ended.status, ended.stdout.as_str()), (0, "sluice/drain: off, epoch 2\n"));
     for proxy in &proxies {
@@ -258,7 +261,7 @@ fn a_drain_through_etcd_waits_for_every_proxy() {
     etcd.put("sluice/drain", "somebody else's");
     let refused = drain(&terminate);
     assert!(
-        refused.status == 2 && refused.stderr.contains("the key holds something else, which stays"),
+        refused.status == 2 && refused.stderr.contains("the key has a value that is not a drain"),
         "{refused:?}"
     );
     assert_eq!(etcd.value("sluice/drain").as_deref(), Some("somebody else's"));

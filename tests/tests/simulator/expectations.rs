@@ -11,7 +11,7 @@ fn each_scenario_holds() {
             let run =
                 replay(["--config", &configuration, "--workers", workers, "--seed", seed, &trace]);
             assert_eq!(run.status, 0, "{name}, {workers} workers, seed {seed}:\n{}", run.stdout);
-            assert!(run.stdout.ends_with("expectations held\n"), "{}", run.stdout);
+            assert!(run.stdout.ends_with("expectations met\n"), "{}", run.stdout);
             assert_eq!(run.stderr, "", "{name}");
         }
     }

@@ -140,5 +140,5 @@ fn failure_names_field_expected_and_actual_value() {
         assert!(run.stdout.contains(line), "no {line:?} in\n{}", run.stdout);
     }
     let last = run.stdout.lines().last().expect("a last line");
-    assert!(last.ends_with("expectations did not hold"), "{last}");
+    assert!(last.ends_with("expectations failed"), "{last}");
 }

@@ -1,5 +1,5 @@
-//! The access log: one source for importer and example, failures told so that they happen again, and
-//! no line that breaks the program.
+//! The importer and the example name the same fields, failures happen again in the replay, and no line
+//! crashes the program.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,10 +7,13 @@ use std::path::Path;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{Harvest, LeftOut, day, envoy_log};
-use super::{EXAMPLE, Field, read};
+use super::super::error::ImportError;
+use super::super::imported::{Imported, LeftOut};
+use super::super::trace_writer;
+use super::field::{EXAMPLE, Field};
+use super::{read, record};
 
-/// A line as Envoy 1.40 wrote it, with these fields changed.
+/// A line that Envoy 1.40 wrote, with these changes.
 fn line(changes: &Value) -> String {
     let mut line = json!({
         "start_time": "2026-11-21T13:23:18.058536Z", "duration": 12, "connection_id": 2,
@@ -37,23 +40,24 @@ fn merge(into: &mut Value, changes: &Value) {
     }
 }
 
-/// The line of the trace that these changes make.
+/// The exchange in the trace of a line with these changes.
 fn exchange(changes: &Value) -> Value {
-    let text = trace(&line(changes)).expect("a line that can be read");
+    let text = trace(&line(changes)).expect("a valid line");
     let exchange = text.lines().find(|line| line.contains("\"request\":")).expect("an exchange");
     serde_json::from_str(exchange).expect("JSON")
 }
 
-fn trace(log: &str) -> Result<String, String> {
-    let harvest = envoy_log("day.jsonl", log.as_bytes()).map_err(|error| error.to_string())?;
-    day::trace("day", harvest.records).map_err(|error| error.to_string())
+fn trace(log: &str) -> Result<String, ImportError> {
+    let imported = read("day.jsonl", log.as_bytes())?;
+    trace_writer::write("day", imported.records)
+        .map_err(|source| ImportError::Trace { name: "day.jsonl".to_owned(), source })
 }
 
-fn refusal(log: &str) -> String {
-    trace(log).expect_err("a mistake")
+fn error(log: &str) -> String {
+    trace(log).expect_err("a mistake").to_string()
 }
 
-/// Every format entry below this one, by the path of its field.
+/// Collects every format entry below `format`, by the path of its field.
 fn entries(format: &Value, path: &str, into: &mut BTreeMap<String, String>) {
     for (name, value) in format.as_object().expect("an object") {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
@@ -65,7 +69,7 @@ fn entries(format: &Value, path: &str, into: &mut BTreeMap<String, String>) {
 }
 
 #[test]
-fn importer_and_example_name_the_same_fields() {
+fn importer_and_example_have_the_same_fields() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let text = std::fs::read_to_string(root.join(EXAMPLE)).expect("the example");
     let example: Value = serde_saphyr::from_str(&text).expect("YAML");
@@ -87,7 +91,7 @@ fn importer_and_example_name_the_same_fields() {
 }
 
 #[test]
-fn an_ordinary_line_becomes_an_exchange() {
+fn a_line_becomes_an_exchange() {
     let text = trace(&line(&json!({}))).expect("a trace");
     let lines: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -110,7 +114,7 @@ fn an_ordinary_line_becomes_an_exchange() {
 }
 
 #[test]
-fn failures_are_told_so_that_they_happen_again() {
+fn response_flags_become_the_same_failure_of_the_upstream() {
     let nothing = json!({ "upstream_start": null, "response_start": null, "response_end": null });
     for (code, flags, details, upstream) in [
         (504, "UT", "response_timeout", json!({ "end": "never" })),
@@ -139,7 +143,7 @@ fn failures_are_told_so_that_they_happen_again() {
             json!({ "after": "11ms", "end": "reset_in_header" }),
         ),
         (0, "DC", "downstream_remote_disconnect", json!({ "end": "never" })),
-        // What no upstream did stands as if it had.
+        // Envoy's own reply becomes a response of the upstream.
         (
             503,
             "UH",
@@ -154,28 +158,36 @@ fn failures_are_told_so_that_they_happen_again() {
         assert_eq!(found["upstream"], upstream, "{flags}");
         let status = if code == 0 { Value::Null } else { json!(code) };
         assert_eq!(found["expect"]["status"], status, "{flags}");
-        assert_eq!(found["expect"]["body_bytes"], Value::Null, "the proxy's own words may change");
+        assert_eq!(
+            found["expect"]["body_bytes"],
+            Value::Null,
+            "the body of a local reply may change"
+        );
         let end = if flags == "DC" { "client" } else { "complete" };
         assert_eq!(found["expect"]["end"], end, "{flags}");
     }
 }
 
 #[test]
-fn a_response_that_was_cut_is_cut_again() {
+fn a_cut_response_is_cut_in_the_trace() {
     for (flags, end, outcome) in [
         ("UT", "never", json!("cut")),
         ("UC", "reset", json!("cut")),
         ("UPE", "reset", json!("cut")),
         ("SI", "reset", json!("cut")),
         ("DC", "never", json!("client")),
-        // A trace knows no client that resets a single stream.
+        // A trace does not have a client that resets one stream.
         ("DR", "reset", Value::Null),
     ] {
         let found =
             exchange(&json!({ "response_flags": flags, "timing": { "response_end": null } }));
         assert_eq!(found["upstream"]["end"], end, "{flags}");
         assert_eq!(found["expect"]["end"], outcome, "{flags}");
-        assert_eq!(found["expect"]["body_bytes"], Value::Null, "{flags}: how much came is chance");
+        assert_eq!(
+            found["expect"]["body_bytes"],
+            Value::Null,
+            "{flags}: the received size depends on timing"
+        );
     }
 }
 
@@ -195,11 +207,11 @@ fn a_client_that_left_closes_its_connection_after_its_last_request() {
 }
 
 #[test]
-fn an_upload_that_was_given_up_ends_only_after_its_client_left() {
-    let uploaded = |came: u64, length: Value, timing: Value| {
+fn an_abandoned_upload_ends_only_after_its_client_left() {
+    let uploaded = |received: u64, length: Value, timing: Value| {
         let found = exchange(&json!({
             "method": "POST", "response_code": 0, "response_flags": "DC", "duration": 3000, "timing": timing,
-            "bytes_received": came, "request_headers": { "content-length": length },
+            "bytes_received": received, "request_headers": { "content-length": length },
         }));
         assert_eq!(found["upstream"], json!({ "end": "never" }));
         found["request"]["body"].clone()
@@ -211,12 +223,12 @@ fn an_upload_that_was_given_up_ends_only_after_its_client_left() {
     assert_eq!(uploaded(0, Value::Null, nothing()), json!([{ "after": "4s", "bytes": 1 }]));
     let whole = json!({ "request_end": 5000, "response_start": null, "response_end": null });
     assert_eq!(uploaded(100, json!("100"), whole), json!([{ "after": "5ms", "bytes": 100 }]));
-    // A log without times says nothing of the upload's end.
+    // Without timing, the end of the upload is unknown.
     assert_eq!(uploaded(0, Value::Null, Value::Null), Value::Null);
 }
 
 #[test]
-fn a_response_that_did_not_fit_is_told_whole_and_expected_cut() {
+fn a_response_over_the_buffer_limit_has_its_declared_size_and_is_cut() {
     let overflow = |status: u16| {
         exchange(&json!({
             "response_code": status, "response_code_details": "response_payload_too_large", "bytes_sent": 32760,
@@ -231,12 +243,12 @@ fn a_response_that_did_not_fit_is_told_whole_and_expected_cut() {
     assert_eq!(chunks.iter().map(size).sum::<u64>(), 2_000_000);
     assert_eq!(found["upstream"].get("end"), None);
     assert_eq!(found["expect"]["end"], "cut");
-    assert_eq!(overflow(500)["expect"]["end"], "complete", "the proxy's own answer");
+    assert_eq!(overflow(500)["expect"]["end"], "complete", "a local reply");
 }
 
-/// What the attempts before the last one met is not logged; the policy that tried again says what it may have been.
+/// The log does not have the failures of these attempts, but the retry policy limits them.
 #[test]
-fn attempts_before_the_last_one_fail_as_the_policy_retries() {
+fn earlier_attempts_fail_in_a_way_that_the_policy_retries() {
     let decided = |fields: &str| format!("{{\"phase\":\"response\",\"attempts\":3{fields}}}");
     for (fields, first) in [
         (r#","retry":"connect-failure,reset""#, json!({ "after": "250us", "end": "reset" })),
@@ -254,23 +266,19 @@ fn attempts_before_the_last_one_fail_as_the_policy_retries() {
 }
 
 #[test]
-fn what_the_filter_answers_by_itself_has_no_upstream() {
+fn a_local_reply_of_the_filter_has_no_upstream() {
     let found = exchange(&json!({
         "method": "POST", "response_code": 413, "response_code_details": "", "upstream_request_attempt_count": 0,
         "request_headers": { "content-length": "2000" },
         "timing": { "request_end": null, "upstream_start": null, "response_start": null, "response_end": null },
     }));
     assert_eq!(found.get("upstream"), None);
-    assert_eq!(
-        found["request"]["body"],
-        json!([{ "bytes": 2000 }]),
-        "what the client meant to send"
-    );
+    assert_eq!(found["request"]["body"], json!([{ "bytes": 2000 }]), "the declared size");
     assert_eq!(found["expect"]["status"], 413);
 }
 
 #[test]
-fn what_the_filter_added_is_not_the_upstreams() {
+fn the_header_that_the_filter_added_is_not_the_upstreams() {
     let added = |decision: &str| {
         let header = json!({ "x-accel-buffering": "no" });
         let found = exchange(&json!({ "response_headers": header, "decision": decision }));
@@ -281,7 +289,7 @@ fn what_the_filter_added_is_not_the_upstreams() {
 }
 
 #[test]
-fn lines_that_are_no_exchange_are_left_out() {
+fn lines_without_an_exchange_are_left_out() {
     for (changes, why) in [
         (
             json!({ "method": null, "path": null, "response_code": 400, "response_flags": "DPE" }),
@@ -289,42 +297,42 @@ fn lines_that_are_no_exchange_are_left_out() {
         ),
         (json!({ "method": "CONNECT", "path": null }), LeftOut::Tunnel),
         (json!({ "response_code": 700 }), LeftOut::Status),
-        // What an HTTP/2 client may write, and the proxy answers by itself.
+        // HTTP/2 clients can send these, and the proxy replies itself.
         (json!({ "method": "G T" }), LeftOut::NoRequest),
         (json!({ "path": "/a b" }), LeftOut::NoRequest),
         (json!({ "authority": "shop\u{7}" }), LeftOut::NoRequest),
     ] {
-        let read = read("x:1".to_owned(), &line(&changes)).expect("a line of the format");
-        assert_eq!(read.expect_err("no exchange"), why);
+        let record = record("x:1".to_owned(), &line(&changes)).expect("a valid line");
+        assert_eq!(record.expect_err("no exchange"), why);
     }
     let mut log = line(&json!({ "method": null }));
     log.push_str("\n\n");
-    let Harvest { records, left_out } = envoy_log("day.jsonl", log.as_bytes()).expect("a log");
+    let Imported { records, left_out } = read("day.jsonl", log.as_bytes()).expect("a log");
     assert_eq!((records.len(), left_out[&LeftOut::NoRequest]), (0, 1));
 }
 
 #[test]
-fn mistakes_name_the_line_the_field_and_what_writes_it() {
+fn errors_name_the_line_the_field_and_its_format_entry() {
     let without = |field: &str| {
         let mut value: Value = serde_json::from_str(&line(&json!({}))).expect("JSON");
         value.as_object_mut().expect("fields").remove(field);
         value.to_string()
     };
     let good = line(&json!({}));
-    let message = refusal(&format!("{good}\n\n{}", without("response_code")));
+    let message = error(&format!("{good}\n\n{}", without("response_code")));
     assert_eq!(
         message,
-        "day.jsonl:3: response_code: missing; expected the entry \"response_code\": \"%RESPONSE_CODE%\" in the \
-         log's format, as envoy-examples/access-log/access_log.yaml has it"
+        "day.jsonl:3: response_code: missing; add the entry \"response_code\": \"%RESPONSE_CODE%\" to the \
+         log format, as in envoy-examples/access-log/access_log.yaml"
     );
     for (changes, mistake) in [
         (
             json!({ "response_code": "abc" }),
-            "response_code: found \"abc\"; expected a whole number from 0, as %RESPONSE_CODE%",
+            "response_code: found \"abc\"; expected a whole number of at least 0, as %RESPONSE_CODE%",
         ),
         (
             json!({ "start_time": "yesterday" }),
-            "start_time: found \"yesterday\"; expected a moment of RFC 3339",
+            "start_time: found \"yesterday\"; expected a time in RFC 3339",
         ),
         (json!({ "duration": -1 }), "duration: found -1; expected a whole number"),
         (json!({ "timing": 5 }), ""),
@@ -333,34 +341,35 @@ fn mistakes_name_the_line_the_field_and_what_writes_it() {
             "protocol: found \"SPDY\"; expected HTTP/1.1, HTTP/2 or HTTP/3",
         ),
         (json!({ "decision": "{" }), "decision: found \"{\"; expected a JSON object"),
-        (json!({ "request_headers": { "a b": "x" } }), "request_headers.\"a b\": no header name"),
+        (
+            json!({ "request_headers": { "a b": "x" } }),
+            "request_headers.\"a b\": not a header name",
+        ),
         (json!({ "request_headers": { "a": ["x"] } }), "request_headers: found"),
     ] {
         match (trace(&line(&changes)), mistake) {
             (Ok(_), "") => {}
-            (Ok(_), _) => panic!("{changes} was read"),
-            (Err(found), _) => assert!(
-                !mistake.is_empty() && found.starts_with(&format!("day.jsonl:1: {mistake}")),
-                "{found}"
-            ),
+            (Ok(_), _) => panic!("{changes} was accepted"),
+            (Err(found), _) => {
+                let found = found.to_string();
+                let begin = format!("day.jsonl:1: {mistake}");
+                assert!(!mistake.is_empty() && found.starts_with(&begin), "{found}");
+            }
         }
     }
-    assert!(refusal("[1]").starts_with("day.jsonl:1: found a list; expected a JSON object"));
-    let cut = &good[..good.len() / 2];
-    assert!(
-        refusal(cut).starts_with("day.jsonl:1: not JSON: EOF while parsing"),
-        "{}",
-        refusal(cut)
-    );
+    assert!(error("[1]").starts_with("day.jsonl:1: found an array; expected a JSON object"));
+    let cut = error(&good[..good.len() / 2]);
+    let begin = "day.jsonl:1: not valid JSON: EOF while parsing a";
+    assert!(cut.starts_with(begin) && cut.contains(" at column "), "{cut}");
     let long = " ".repeat(1 << 21);
     assert_eq!(
-        refusal(&long),
-        "day.jsonl:1: longer than 1048576 bytes; expected one JSON object a line"
+        error(&long),
+        "day.jsonl:1: longer than 1048576 bytes; expected one JSON object per line"
     );
 }
 
 #[test]
-fn text_and_numbers_are_the_same_and_fields_of_others_are_left_alone() {
+fn numbers_can_be_strings_and_unknown_fields_are_ignored() {
     let as_text = exchange(
         &json!({ "response_code": "200", "bytes_sent": "2", "connection_id": "2",
                                     "timing": { "response_start": "4000" }, "team": { "name": ["x"] } }),
@@ -374,7 +383,7 @@ fn text_and_numbers_are_the_same_and_fields_of_others_are_left_alone() {
 }
 
 #[test]
-fn bodies_beyond_what_a_trace_may_say_are_cut_to_that() {
+fn bodies_are_limited_to_the_size_that_a_trace_allows() {
     let found = exchange(&json!({ "bytes_sent": u64::MAX, "bytes_received": u64::MAX }));
     assert_eq!(found["expect"]["body_bytes"], Value::Null);
 }
@@ -404,9 +413,9 @@ fn any_field() -> impl Strategy<Value = Field> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever stands in the fields: it is refused in a sentence, or it is a trace that can be read.
+    /// Any values in the fields give an error or a valid trace.
     #[test]
-    fn no_line_breaks_the_program(
+    fn no_line_crashes_the_program(
         lines in prop::collection::vec(
             prop::collection::vec((any_field(), json_value()), 0..6), 1..5),
     ) {
@@ -422,22 +431,22 @@ proptest! {
             log.push_str(&line(&fields));
             log.push('\n');
         }
-        if let Err(message) = trace(&log) {
-            prop_assert!(message.starts_with("day.jsonl:") || message.starts_with("day:"), "{message}");
+        if let Err(error) = trace(&log) {
+            prop_assert!(error.to_string().starts_with("day.jsonl:"), "{error}");
         }
     }
 
-    /// Nor does a byte that was lost, added or changed on the way.
+    /// Lost and changed bytes give an error or a valid trace.
     #[test]
-    fn no_torn_line_breaks_the_program(at in 0..900usize, byte in any::<u8>(), cut in any::<bool>()) {
+    fn no_damaged_line_crashes_the_program(at in 0..900usize, byte in any::<u8>(), cut in any::<bool>()) {
         let mut bytes = line(&json!({})).into_bytes();
         let at = at % bytes.len();
         match cut {
             true => bytes.truncate(at),
             false => bytes[at] = byte,
         }
-        if let Ok(harvest) = envoy_log("day.jsonl", &bytes[..]) {
-            let _ = day::trace("day", harvest.records);
+        if let Ok(imported) = read("day.jsonl", &bytes[..]) {
+            let _ = trace_writer::write("day", imported.records);
         }
     }
 }

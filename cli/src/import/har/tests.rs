@@ -1,4 +1,4 @@
-//! HAR files: what Chromium and Firefox write, and no file that breaks the program.
+//! Files of Chromium and Firefox are imported, and no file crashes the program.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,23 +6,27 @@ use std::path::Path;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{LeftOut, day, har};
+use super::super::error::ImportError;
+use super::super::imported::LeftOut;
+use super::super::trace_writer;
+use super::read;
 
-/// A page as Chromium exports it, and requests as Firefox does.
+/// A page from Chromium, and requests from Firefox.
 fn recording() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     std::fs::read_to_string(root.join("tests/recordings/shop.har")).expect("the recording")
 }
 
-fn trace(text: &str) -> Result<Vec<Value>, String> {
-    let harvest = har("shop.har", text.as_bytes()).map_err(|error| error.to_string())?;
-    let text = day::trace("shop", harvest.records).map_err(|error| error.to_string())?;
+fn trace(text: &str) -> Result<Vec<Value>, ImportError> {
+    let imported = read("shop.har", text.as_bytes())?;
+    let text = trace_writer::write("shop", imported.records)
+        .map_err(|source| ImportError::Trace { name: "shop.har".to_owned(), source })?;
     Ok(text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
 }
 
 fn exchange(lines: &[Value], path: &str) -> Value {
     let found = lines.iter().find(|line| line["request"]["path"] == path);
-    found.unwrap_or_else(|| panic!("nothing asks for {path}")).clone()
+    found.unwrap_or_else(|| panic!("no request for {path}")).clone()
 }
 
 #[test]
@@ -40,7 +44,7 @@ fn a_page_becomes_a_trace() {
     });
     assert_eq!(lines[0]["open"], json!({ "protocol": "HTTP/2" }));
     assert_eq!(lines[1], first);
-    // Sent when the browser had its connection: 24 ms late for the page, 0.4 ms for the script.
+    // A request starts when its connection is open: after 24 ms for the page, 0.4 ms for the script.
     let script = exchange(&lines, "/app.js?v=3");
     assert_eq!(script["at"], "106.4ms");
     assert_eq!(script["upstream"], json!({ "after": "12ms", "status": 304 }));
@@ -55,9 +59,8 @@ fn a_page_becomes_a_trace() {
     );
 }
 
-/// HTTP/2 needs no `content-length`, and not every browser counts the bytes.
 #[test]
-fn an_upload_that_nobody_counted_is_as_long_as_its_text() {
+fn an_upload_without_a_size_is_as_long_as_its_text() {
     let upload = |fields: Value| {
         let mut recording: Value = serde_json::from_str(&recording()).expect("JSON");
         let entries = recording["log"]["entries"].as_array_mut().expect("entries");
@@ -79,7 +82,7 @@ fn an_upload_that_nobody_counted_is_as_long_as_its_text() {
 }
 
 #[test]
-fn what_a_browser_calls_a_connection_may_be_a_port() {
+fn the_port_of_the_server_is_not_a_connection() {
     let lines = trace(&recording()).expect("a trace");
     let connection = |path| exchange(&lines, path)["connection"].clone();
     assert_eq!(connection("/api/cart"), "HTTP/2 1021");
@@ -90,26 +93,26 @@ fn what_a_browser_calls_a_connection_may_be_a_port() {
 }
 
 #[test]
-fn what_never_came_to_the_proxy_is_left_out() {
-    let harvest = har("shop.har", recording().as_bytes()).expect("a recording");
-    let left_out = [(LeftOut::NotHttp, 2), (LeftOut::NoAnswer, 1), (LeftOut::Cached, 1)];
-    assert_eq!(harvest.left_out, BTreeMap::from(left_out));
-    assert_eq!(harvest.records.len(), 8);
+fn requests_that_did_not_reach_a_proxy_are_left_out() {
+    let imported = read("shop.har", recording().as_bytes()).expect("a recording");
+    let left_out = [(LeftOut::NotHttp, 2), (LeftOut::NoResponse, 1), (LeftOut::Cached, 1)];
+    assert_eq!(imported.left_out, BTreeMap::from(left_out));
+    assert_eq!(imported.records.len(), 8);
 }
 
 #[test]
-fn what_no_request_can_carry_is_left_out() {
+fn invalid_requests_are_left_out() {
     for (from, to) in [("/api/items", "/api/two items"), ("\"POST\"", "\"PO ST\"")] {
         let text = recording().replacen(from, to, 1);
-        let harvest = har("shop.har", text.as_bytes()).expect("a recording");
-        assert_eq!((harvest.left_out[&LeftOut::NotHttp], harvest.records.len()), (3, 7), "{to}");
-        day::trace("shop", harvest.records).expect("a trace of the others");
+        let imported = read("shop.har", text.as_bytes()).expect("a recording");
+        assert_eq!((imported.left_out[&LeftOut::NotHttp], imported.records.len()), (3, 7), "{to}");
+        trace_writer::write("shop", imported.records).expect("a trace of the others");
     }
 }
 
 #[test]
-fn mistakes_name_the_line_and_the_field() {
-    let refusal = |text: &str| trace(text).expect_err("a mistake");
+fn errors_name_the_line_and_the_field() {
+    let error = |text: &str| trace(text).expect_err("a mistake").to_string();
     for (text, mistake) in [
         ("", "shop.har:1: file: not HAR 1.2: EOF while parsing a value"),
         ("{}", "shop.har:1: file: not HAR 1.2: missing field `log`"),
@@ -120,7 +123,7 @@ fn mistakes_name_the_line_and_the_field() {
         ("{\"log\":{\"entries\":[]}} {}", "shop.har:1: file: not HAR 1.2: trailing characters"),
         ("[]", "shop.har:1: file: "),
     ] {
-        assert!(refusal(text).starts_with(mistake), "{}", refusal(text));
+        assert!(error(text).starts_with(mistake), "{}", error(text));
     }
     let changed = |from: &str, to: &str| recording().replacen(from, to, 1);
     for (from, to, mistake) in [
@@ -141,23 +144,25 @@ fn mistakes_name_the_line_and_the_field() {
         ),
     ] {
         let text = changed(from, to);
-        assert_ne!(text, recording(), "{from} stands in the recording");
-        assert!(refusal(&text).contains(mistake), "{}", refusal(&text));
+        assert_ne!(text, recording(), "the recording has {from}");
+        assert!(error(&text).contains(mistake), "{}", error(&text));
     }
 }
 
 #[test]
-fn a_byte_order_mark_is_no_mistake_and_an_empty_page_is_a_trace() {
-    assert_eq!(trace(&format!("\u{feff}{}", recording())), trace(&recording()));
-    assert_eq!(trace(r#"{"log":{"entries":[]}}"#), Ok(Vec::new()));
+fn a_byte_order_mark_is_accepted_and_an_empty_page_is_an_empty_trace() {
+    let marked = trace(&format!("\u{feff}{}", recording())).expect("a trace");
+    assert_eq!(marked, trace(&recording()).expect("a trace"));
+    let empty = trace(r#"{"log":{"entries":[]}}"#).expect("a trace");
+    assert!(empty.is_empty());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A file that was cut or changed anywhere is refused in a sentence, or makes a trace.
+    /// Lost and changed bytes give an error or a valid trace.
     #[test]
-    fn no_torn_file_breaks_the_program(
+    fn no_damaged_file_crashes_the_program(
         at in any::<prop::sample::Index>(),
         bytes in prop::collection::vec(any::<u8>(), 0..4),
         keep in any::<bool>(),
@@ -168,14 +173,14 @@ proptest! {
             true => drop(text.splice(at..at + bytes.len().min(text.len() - at), bytes)),
             false => text.truncate(at),
         }
-        if let Ok(harvest) = har("shop.har", &text[..]) {
-            let _ = day::trace("shop", harvest.records);
+        if let Ok(imported) = read("shop.har", &text[..]) {
+            let _ = trace_writer::write("shop", imported.records);
         }
     }
 
-    /// Nor do values that no browser would write.
+    /// Values that no browser writes give an error or a valid trace.
     #[test]
-    fn no_value_breaks_the_program(
+    fn no_value_crashes_the_program(
         field in prop::sample::select(&["status", "bodySize", "url", "method", "httpVersion", "connection",
                                         "startedDateTime", "wait", "receive", "value", "size"][..]),
         value in prop_oneof![
@@ -185,8 +190,8 @@ proptest! {
     ) {
         let mut recording: Value = serde_json::from_str(&recording()).expect("JSON");
         replace(&mut recording, field, &value);
-        if let Err(message) = trace(&recording.to_string()) {
-            prop_assert!(message.starts_with("shop"), "{message}");
+        if let Err(error) = trace(&recording.to_string()) {
+            prop_assert!(error.to_string().starts_with("shop.har:"), "{error}");
         }
     }
 }

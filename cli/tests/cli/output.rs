@@ -1,10 +1,10 @@
-//! What `sluice` prints, where to, and how it ends.
+//! The output of `sluice`, its destination, and the exit status.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::program::{replay, root, run, sluice};
+use sluice_test_kit::program::{replay, root, run, sluice};
 
 const CONFIGURATION: &str = "tests/traces/tour.config.json";
 const TRACE: &str = "tests/traces/tour.jsonl";
@@ -32,7 +32,7 @@ fn help_names_every_command_and_option() {
 }
 
 #[test]
-fn a_command_line_that_makes_no_sense_is_bad_input() {
+fn invalid_arguments_are_bad_input() {
     for arguments in [
         &[][..],
         &["replay"],
@@ -55,7 +55,7 @@ fn a_command_line_that_makes_no_sense_is_bad_input() {
 }
 
 #[test]
-fn a_file_gets_what_standard_output_would() {
+fn a_file_has_the_same_output_as_a_pipe() {
     let folder = tempfile::tempdir().expect("a folder");
     for format in ["json", "table"] {
         let file = folder.path().join(format);
@@ -68,15 +68,15 @@ fn a_file_gets_what_standard_output_would() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_named() {
+fn an_output_that_cannot_be_written_is_named() {
     let run = replay(["--config", CONFIGURATION, "-o", "no/such/folder/result", TRACE]);
     assert_eq!((run.status, run.stdout.as_str()), (2, ""));
     assert!(run.stderr.contains("no/such/folder/result: cannot be written: "), "{}", run.stderr);
 }
 
-/// By whatever name: an input is what somebody cannot record again.
+/// An input can be a recording that cannot be repeated. It can have several names.
 #[test]
-fn an_output_never_destroys_an_input() {
+fn an_output_never_overwrites_an_input() {
     let folder = tempfile::tempdir().expect("a folder");
     let place = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
     let (trace, configuration, alias) = (place("trace"), place("configuration"), place("alias"));
@@ -85,29 +85,31 @@ fn an_output_never_destroys_an_input() {
     fs::hard_link(&trace, &alias).expect("a second name");
     let before = [&trace, &configuration].map(|file| fs::read(file).expect("a file"));
     for output in [&trace, &configuration, &alias] {
-        let said = (
+        let expected = (
             2,
-            format!("sluice: {output}: is read by this command; expected another file for -o\n"),
+            format!(
+                "sluice: {output}: this command reads the file; expected another file for -o\n"
+            ),
         );
         let replayed = replay(["--config", &configuration, "-o", output, &trace]);
-        assert_eq!((replayed.status, replayed.stderr), said);
+        assert_eq!((replayed.status, replayed.stderr), expected);
         if output != &configuration {
             let imported = run(["import", "envoy-log", "-o", output, &trace]);
-            assert_eq!((imported.status, imported.stderr), said);
+            assert_eq!((imported.status, imported.stderr), expected);
             let stdin = fs::File::open(&trace).expect("the trace");
             let piped = sluice(["import", "har", "-o", output, "-"]).stdin(stdin).output();
-            let piped = piped.expect("it runs");
+            let piped = piped.expect("the program runs");
             let stderr = String::from_utf8(piped.stderr).expect("UTF-8");
-            assert_eq!((piped.status.code().unwrap_or(0), stderr), said);
+            assert_eq!((piped.status.code().unwrap_or(0), stderr), expected);
         }
     }
     assert_eq!([&trace, &configuration].map(|file| fs::read(file).expect("a file")), before);
 }
 
-/// `sluice … | head -1` is no mistake.
+/// As in `sluice … | head -1`.
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
-    let module = crate::program::module().to_str().expect("UTF-8");
+fn a_closed_pipe_is_not_an_error() {
+    let module = sluice_test_kit::program::module().to_str().expect("UTF-8");
     let arguments = [
         "--config",
         "tests/traces/blue-green.config.json",
@@ -124,7 +126,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let mut reader = BufReader::with_capacity(64, child.stdout.take().expect("a pipe"));
     reader.read_line(&mut first).expect("a line");
     drop(reader);
-    let output = child.wait_with_output().expect("it ends");
+    let output = child.wait_with_output().expect("the program ends");
     assert!(!first.is_empty());
     assert_eq!(
         (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
@@ -133,17 +135,17 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn colours_are_for_terminals_that_want_them() {
+fn colors_are_only_for_terminals() {
     assert!(
         !replay(["--config", CONFIGURATION, TRACE]).stdout.contains('\x1b'),
-        "a pipe is no terminal"
+        "a pipe has no colors"
     );
-    assert!(on_terminal(&[]).contains("\x1b[32m"), "a terminal gets colours");
-    assert!(!on_terminal(&[("NO_COLOR", "1")]).contains('\x1b'), "unless NO_COLOR is set");
-    assert!(on_terminal(&[("NO_COLOR", "")]).contains("\x1b[32m"), "to something");
+    assert!(on_terminal(&[]).contains("\x1b[32m"), "a terminal has colors");
+    assert!(!on_terminal(&[("NO_COLOR", "1")]).contains('\x1b'), "NO_COLOR disables them");
+    assert!(on_terminal(&[("NO_COLOR", "")]).contains("\x1b[32m"), "an empty NO_COLOR does not");
 }
 
-/// What `sluice check` prints on a terminal, which `script` of util-linux plays.
+/// The output of `sluice check` on a terminal, which `script` of util-linux emulates.
 fn on_terminal(environment: &[(&str, &str)]) -> String {
     let program = sluice([""; 0]).get_program().to_str().expect("UTF-8").to_owned();
     let output = Command::new("script")
@@ -153,7 +155,7 @@ fn on_terminal(environment: &[(&str, &str)]) -> String {
         .args(["-qec", &format!("'{program}' check --config {CONFIGURATION}"), "/dev/null"])
         .stdin(Stdio::null())
         .output()
-        .expect("`script` is there; Debian has it in the package bsdutils");
+        .expect("`script` is installed (Debian: bsdutils)");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -161,14 +163,13 @@ fn on_terminal(environment: &[(&str, &str)]) -> String {
 #[test]
 fn several_traces_end_with_one_verdict() {
     let run = replay(["--config", CONFIGURATION, TRACE, "tests/traces/slow-pages.jsonl", TRACE]);
-    assert_eq!(run.status, 1, "one of three traces does not hold under the tour's configuration");
+    assert_eq!(run.status, 1, "one of the three traces fails with this configuration");
     let last = run.stdout.lines().last().expect("a last line");
-    assert!(last.starts_with("3 traces: ") && last.ends_with("did not hold"), "{last}");
+    assert!(last.starts_with("3 traces: ") && last.ends_with(" expectations failed"), "{last}");
 }
 
-/// JSON says how many expectations there were, and which did not hold.
 #[test]
-fn json_is_one_document() {
+fn json_is_one_document_for_all_traces() {
     let run = replay(["--format", "json", "--config", CONFIGURATION, TRACE, TRACE]);
     let result: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!(run.status, 0);

@@ -1,13 +1,13 @@
-//! Wrong traces: `file:line: field: what was expected`, exit status 2, and nothing was run.
+//! Invalid traces: `file:line: field: mistake`, exit status 2, and nothing is replayed.
 
 use std::fs;
 use std::path::Path;
 
-use crate::program::{Run, replay, root};
+use sluice_test_kit::program::{Run, replay, root};
 
 const GOOD: &str = r#"{"at":"0s","request":{}}"#;
 
-/// Ten lines, of which the seventh is `line`.
+/// Ten lines; the seventh is `line`.
 fn seventh(line: &str) -> String {
     let mut lines: Vec<String> = (0..10)
         .map(|second| {
@@ -29,7 +29,7 @@ fn replayed(folder: &Path, traces: &[(&str, &str)]) -> Run {
 }
 
 #[test]
-fn a_wrong_line_is_named_and_nothing_is_run() {
+fn an_invalid_line_is_named_and_nothing_is_replayed() {
     let folder = tempfile::tempdir().expect("a folder");
     for (line, mistake) in [
         ("{", "line: is not valid JSON"),
@@ -38,8 +38,8 @@ fn a_wrong_line_is_named_and_nothing_is_run() {
         (r#"{"at":"-6s","request":{}}"#, r#"at: "-6s" is negative"#),
         (r#"{"at":"2s","request":{}}"#, "at: 2s is before the previous event"),
         (
-            r#"{"at":"6s","connection":"nobody","close":"client"}"#,
-            r#"connection: "nobody" is unknown"#,
+            r#"{"at":"6s","connection":"other","close":"client"}"#,
+            r#"connection: "other" is unknown"#,
         ),
         (r#"{"at":"6s","request":{},"upstream":{"status":99}}"#, "upstream.status: found 99"),
         (
@@ -61,7 +61,7 @@ fn a_wrong_line_is_named_and_nothing_is_run() {
 }
 
 #[test]
-fn a_request_on_a_connection_that_the_client_closed_is_named() {
+fn a_request_on_a_closed_connection_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let text = [
         r#"{"at":"0s","connection":"c","request":{}}"#,
@@ -77,9 +77,9 @@ fn a_request_on_a_connection_that_the_client_closed_is_named() {
     );
 }
 
-/// The first of several traces could be run before the second one is found to be wrong; it is not.
+/// All traces are parsed before the first is replayed.
 #[test]
-fn a_mistake_in_the_last_trace_runs_none() {
+fn a_mistake_in_the_last_trace_prevents_all_replays() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = replayed(folder.path(), &[("good.jsonl", GOOD), ("bad.jsonl", &seventh("?"))]);
     assert_eq!((run.status, run.stdout.as_str()), (2, ""));
@@ -87,7 +87,7 @@ fn a_mistake_in_the_last_trace_runs_none() {
 }
 
 #[test]
-fn nothing_is_written_for_a_wrong_trace() {
+fn an_invalid_trace_creates_no_output_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let (trace, result) = (folder.path().join("bad.jsonl"), folder.path().join("result.json"));
     fs::write(&trace, seventh("?")).expect("a file");
@@ -97,7 +97,7 @@ fn nothing_is_written_for_a_wrong_trace() {
 }
 
 #[test]
-fn a_file_that_is_missing_or_no_text_is_named() {
+fn a_missing_file_or_a_binary_file_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let missing = folder.path().join("missing.jsonl");
     let run = replay([missing.to_str().expect("UTF-8")]);
@@ -108,11 +108,11 @@ fn a_file_that_is_missing_or_no_text_is_named() {
     fs::write(&binary, b"{\"at\":\"0s\",\"id\":\"\xff\",\"request\":{}}").expect("a file");
     let run = replay([binary.to_str().expect("UTF-8")]);
     assert_eq!((run.status, run.stdout.as_str()), (2, ""));
-    assert!(run.stderr.contains("binary.jsonl: not UTF-8 after 17 bytes"), "{}", run.stderr);
+    assert!(run.stderr.contains("binary.jsonl: not valid UTF-8 at byte 17"), "{}", run.stderr);
 }
 
 #[test]
-fn a_worker_that_the_proxy_does_not_have_is_named() {
+fn an_unknown_worker_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let open = r#"{"at":"0s","connection":"c","open":{"worker":2}}"#;
     let run = replayed(folder.path(), &[("day.jsonl", open)]);
@@ -124,37 +124,36 @@ fn a_worker_that_the_proxy_does_not_have_is_named() {
     );
 }
 
-/// An empty day is a day.
 #[test]
-fn a_trace_without_events_holds() {
+fn an_empty_trace_passes() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("empty.jsonl");
     fs::write(&file, "\n\n").expect("a file");
     let configuration = "tests/traces/tour.config.json";
     let run = replay(["--config", configuration, file.to_str().expect("UTF-8")]);
     assert_eq!((run.status, run.stderr.as_str()), (0, ""));
-    assert!(run.stdout.ends_with("nothing was expected\n"), "{}", run.stdout);
+    assert!(run.stdout.ends_with("the trace has no expectations\n"), "{}", run.stdout);
 }
 
-/// The reference names every field that a trace may have: serde tells them when it meets one that it does not know.
+/// serde lists all fields when it finds an unknown one.
 #[test]
 fn the_reference_names_every_field() {
     let folder = tempfile::tempdir().expect("a folder");
     let reference = fs::read_to_string(root().join("docs/traces.md")).expect("the reference");
     for object in [
-        r#"{"at":"0s","nobody":0}"#,
-        r#"{"at":"0s","request":{"nobody":0}}"#,
-        r#"{"at":"0s","request":{"body":[{"nobody":0}]}}"#,
-        r#"{"at":"0s","request":{},"upstream":{"nobody":0}}"#,
-        r#"{"at":"0s","request":{},"upstream":{"end":"nobody"}}"#,
-        r#"{"at":"0s","request":{},"expect":{"nobody":0}}"#,
-        r#"{"at":"0s","request":{},"expect":{"upstream":{"nobody":0}}}"#,
-        r#"{"at":"0s","request":{},"expect":{"end":"nobody"}}"#,
-        r#"{"at":"0s","connection":"c","open":{"nobody":0}}"#,
-        r#"{"at":"0s","connection":"c","open":{"protocol":"nobody"}}"#,
-        r#"{"at":"0s","configure":{},"expect":{"nobody":0}}"#,
-        r#"{"at":"0s","shared_data":{"nobody":0}}"#,
-        r#"{"at":"0s","cluster":"c","respond":{"nobody":0}}"#,
+        r#"{"at":"0s","unknown":0}"#,
+        r#"{"at":"0s","request":{"unknown":0}}"#,
+        r#"{"at":"0s","request":{"body":[{"unknown":0}]}}"#,
+        r#"{"at":"0s","request":{},"upstream":{"unknown":0}}"#,
+        r#"{"at":"0s","request":{},"upstream":{"end":"unknown"}}"#,
+        r#"{"at":"0s","request":{},"expect":{"unknown":0}}"#,
+        r#"{"at":"0s","request":{},"expect":{"upstream":{"unknown":0}}}"#,
+        r#"{"at":"0s","request":{},"expect":{"end":"unknown"}}"#,
+        r#"{"at":"0s","connection":"c","open":{"unknown":0}}"#,
+        r#"{"at":"0s","connection":"c","open":{"protocol":"unknown"}}"#,
+        r#"{"at":"0s","configure":{},"expect":{"unknown":0}}"#,
+        r#"{"at":"0s","shared_data":{"unknown":0}}"#,
+        r#"{"at":"0s","cluster":"c","respond":{"unknown":0}}"#,
     ] {
         let run = replayed(folder.path(), &[("day.jsonl", object)]);
         let (_, known) = run.stderr.split_once("; expected ").expect("the known fields");
@@ -163,14 +162,14 @@ fn the_reference_names_every_field() {
         for name in names {
             assert!(
                 reference.contains(&format!("{name}`")),
-                "docs/traces.md has no `{name}`, which {object} may have"
+                "docs/traces.md has no `{name}`, which belongs to {object}"
             );
         }
     }
 }
 
 #[test]
-fn the_examples_of_the_reference_hold() {
+fn the_examples_of_the_reference_pass() {
     let folder = tempfile::tempdir().expect("a folder");
     let reference = fs::read_to_string(root().join("docs/traces.md")).expect("the reference");
     let blocks: Vec<&str> =
@@ -188,9 +187,8 @@ fn the_examples_of_the_reference_hold() {
     }
 }
 
-/// What the filter decided is an expectation like any other, also that it did not decide something.
 #[test]
-fn a_decision_can_be_expected() {
+fn a_decision_and_its_absence_can_be_expected() {
     let folder = tempfile::tempdir().expect("a folder");
     let replayed = |expect: &str| {
         let text = format!(
@@ -200,26 +198,26 @@ fn a_decision_can_be_expected() {
         fs::write(&file, text).expect("a file");
         replay(["--config", "tests/traces/tour.config.json", file.to_str().expect("UTF-8")])
     };
-    let holds = replayed(r#"{"timeout_ms":5000,"body":"stream","route":"login","close":null}"#);
-    assert_eq!(holds.status, 0, "{}", holds.stdout);
-    assert!(holds.stdout.contains("all 4 expectations held"), "{}", holds.stdout);
+    let passes = replayed(r#"{"timeout_ms":5000,"body":"stream","route":"login","close":null}"#);
+    assert_eq!(passes.status, 0, "{}", passes.stdout);
+    assert!(passes.stdout.contains("all 4 expectations met"), "{}", passes.stdout);
     let fails = replayed(r#"{"timeout_ms":6000,"body":null,"close":true,"route":"login"}"#);
     assert_eq!(fails.status, 1);
     for line in [
         "expected decision.timeout_ms 6000, got 5000",
         "expected decision.body nothing, got stream",
         "expected decision.close true, got nothing",
-        "3 of 4 expectations did not hold",
+        "3 of 4 expectations failed",
     ] {
         assert!(fails.stdout.contains(line), "no {line} in {}", fails.stdout);
     }
 }
 
-/// A drain chooses a connection's moment by its number; with the number of a real proxy it is the moment of that proxy.
+/// A drain derives the time of a close from the connection id, so a trace can repeat the times of a proxy.
 #[test]
-fn a_numbered_connection_closes_in_its_own_moment() {
+fn a_connection_with_an_id_closes_at_the_time_of_that_id() {
     let folder = tempfile::tempdir().expect("a folder");
-    let moment = |others: usize, id: &str| {
+    let close_time = |others: usize, id: &str| {
         let mut text = "{\"at\":\"0s\",\"configure\":{\"version\":1,\"drain\":{}}}\n".to_owned();
         for other in 0..others {
             text +=
@@ -243,7 +241,11 @@ fn a_numbered_connection_closes_in_its_own_moment() {
         let row = run.stdout.lines().find(|row| row.contains(" c ") && row.contains("close"));
         row.and_then(|row| row.split_whitespace().next()).map(str::to_owned)
     };
-    let numbered: Vec<_> = (0..4).map(|others| moment(others, "\"id\":4711")).collect();
-    assert!(numbered[0].is_some() && numbered.iter().all(|at| *at == numbered[0]), "{numbered:?}");
-    assert_ne!(moment(0, ""), moment(3, ""), "without a number it hangs on the others");
+    let with_id: Vec<_> = (0..4).map(|others| close_time(others, "\"id\":4711")).collect();
+    assert!(with_id[0].is_some() && with_id.iter().all(|at| *at == with_id[0]), "{with_id:?}");
+    assert_ne!(
+        close_time(0, ""),
+        close_time(3, ""),
+        "without an id, the time depends on the other connections"
+    );
 }

@@ -1,15 +1,15 @@
-//! `sluice import`: recordings in, traces out, and one sentence about what is wrong.
+//! `sluice import`: recordings become traces, and a mistake becomes one sentence.
 
 use std::fs::{self, File};
 use std::path::Path;
 
 use serde_json::json;
 
-use crate::program::{Run, replay, run, sluice};
+use sluice_test_kit::program::{Run, replay, run, sluice};
 
 const PAGE: &str = "tests/recordings/shop.har";
 
-/// A line as the format in envoy-examples/access-log writes it.
+/// A line in the format of envoy-examples/access-log.
 fn line(status: u16) -> String {
     json!({
         "start_time": "2026-11-21T13:23:18.058536Z", "duration": 2, "connection_id": 7, "protocol": "HTTP/1.1",
@@ -27,7 +27,7 @@ fn written(folder: &Path, name: &str, text: &str) -> String {
 }
 
 #[test]
-fn a_log_becomes_a_trace_that_holds() {
+fn the_trace_of_a_log_meets_its_expectations() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = written(folder.path(), "access.log", &format!("{}\n\n{}\n", line(200), line(404)));
     let trace = folder.path().join("day.jsonl");
@@ -36,12 +36,13 @@ fn a_log_becomes_a_trace_that_holds() {
     let replayed = replay(["--config", "tests/traces/tour.config.json", trace]);
     assert_eq!(replayed.status, 0, "{}", replayed.stdout);
     let last = replayed.stdout.lines().last().expect("a last line");
-    assert_eq!(last, "2 exchanges, 1 connection, 0 closed by the proxy: all 8 expectations held");
+    assert_eq!(last, "2 exchanges, 1 connection, 0 closed by the proxy: all 8 expectations met");
 
     let printed = run(["import", "envoy-log", &log]);
     assert_eq!(printed.stdout, fs::read_to_string(trace).expect("the trace"));
     let mut piped = sluice(["import", "envoy-log", "-"]);
-    let output = piped.stdin(File::open(&log).expect("the log")).output().expect("it runs");
+    let output =
+        piped.stdin(File::open(&log).expect("the log")).output().expect("the program runs");
     let named = printed.stdout.replace("access.log:", "standard input:");
     assert_eq!(String::from_utf8_lossy(&output.stdout), named);
 }
@@ -51,7 +52,7 @@ fn silent() -> Run {
 }
 
 #[test]
-fn without_expectations_nothing_is_expected() {
+fn no_expect_writes_no_expectations() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = written(folder.path(), "access.log", &line(200));
     assert!(run(["import", "envoy-log", &log]).stdout.contains("\"expect\":"));
@@ -60,23 +61,23 @@ fn without_expectations_nothing_is_expected() {
 }
 
 #[test]
-fn a_page_becomes_a_trace_that_holds() {
+fn the_trace_of_a_page_meets_its_expectations() {
     let folder = tempfile::tempdir().expect("a folder");
     let imported = run(["import", "har", PAGE]);
     assert_eq!(imported.status, 0);
     assert_eq!(
         imported.stderr,
-        "tests/recordings/shop.har: 8 requests; left out: 2 of something else than HTTP, 1 that were blocked or \
-         never answered, 1 served by the browser itself\n"
+        "tests/recordings/shop.har: 8 requests imported; left out: 2 not HTTP, 1 blocked or without a response, \
+         1 served by the browser\n"
     );
     let trace = written(folder.path(), "page.jsonl", &imported.stdout);
     let configuration = written(folder.path(), "config.json", r#"{"version":1}"#);
     let replayed = replay(["--config", &configuration, &trace]);
     assert_eq!(replayed.status, 0, "{}", replayed.stdout);
-    assert!(replayed.stdout.contains("all 16 expectations held"), "{}", replayed.stdout);
+    assert!(replayed.stdout.contains("all 16 expectations met"), "{}", replayed.stdout);
 }
 
-/// A mistake on line 3 leaves no half of a trace behind.
+/// The mistake is on line 3, after two valid lines.
 #[test]
 fn a_mistake_is_one_sentence_and_writes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -87,12 +88,12 @@ fn a_mistake_is_one_sentence_and_writes_nothing() {
         (
             "envoy-log",
             format!("{}\n{}\n{{\n", line(200), line(200)),
-            ":3: not JSON: EOF while parsing an object",
+            ":3: not valid JSON: EOF while parsing an object",
         ),
         (
             "envoy-log",
             line(200).replace("duration", "took"),
-            ":1: duration: missing; expected the entry",
+            ":1: duration: missing; add the entry",
         ),
         ("envoy-log", line(200).replace("13:23", "25:23"), ":1: start_time: found "),
         ("har", line(200), ":1: file: not HAR 1.2: missing field `log`"),

@@ -1,15 +1,15 @@
-//! Wrong modules: what is no filter is refused with its reason, and a hostile one costs its own streams and nothing more.
+//! Modules that are not filters, and filters that crash.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::program::{Run, run};
+use sluice_test_kit::program::{Run, run};
 
 const TRACE: &str = r#"{"at":"0s","id":"r","connection":"c","request":{},"expect":{"status":503}}"#;
 
-/// A module with what every module needs, and `more`.
+/// A module with the exports that every filter needs, and `more`.
 fn guest(more: &str) -> Vec<u8> {
     let text = format!(
         r#"(module {more}
@@ -17,7 +17,7 @@ fn guest(more: &str) -> Vec<u8> {
             (func (export "proxy_abi_version_0_2_1"))
             (func (export "proxy_on_memory_allocate") (param i32) (result i32) i32.const 1024))"#
     );
-    wat::parse_str(text).expect("the module is written correctly")
+    wat::parse_str(text).expect("valid WebAssembly text")
 }
 
 fn replayed(folder: &Path, module: &[u8], arguments: &[&str]) -> Run {
@@ -29,9 +29,9 @@ fn replayed(folder: &Path, module: &[u8], arguments: &[&str]) -> Run {
 }
 
 #[test]
-fn what_is_no_filter_is_refused_with_its_reason() {
+fn a_module_that_is_not_a_filter_is_rejected_with_a_reason() {
     let folder = tempfile::tempdir().expect("a folder");
-    let parse = |text: &str| wat::parse_str(text).expect("the module is written correctly");
+    let parse = |text: &str| wat::parse_str(text).expect("valid WebAssembly text");
     let mut cut = guest("");
     cut.truncate(cut.len() / 2);
     for (module, reason) in [
@@ -68,15 +68,14 @@ fn what_is_no_filter_is_refused_with_its_reason() {
 }
 
 #[test]
-fn a_module_that_is_missing_is_named() {
+fn a_missing_module_is_named() {
     let run = run(["replay", "--wasm", "no/such.wasm", "tests/traces/tour.jsonl"]);
     assert_eq!((run.status, run.stdout.as_str()), (2, ""));
     assert!(run.stderr.contains("no/such.wasm: cannot be read: "), "{}", run.stderr);
 }
 
-/// A guest that cannot take its first configuration runs nothing, however it fails.
 #[test]
-fn a_guest_that_breaks_while_it_is_configured_is_bad_input() {
+fn a_guest_that_fails_to_configure_is_bad_input() {
     let folder = tempfile::tempdir().expect("a folder");
     let configure = |body: &str| {
         guest(&format!(
@@ -86,9 +85,9 @@ fn a_guest_that_breaks_while_it_is_configured_is_bad_input() {
     for (what, body) in [
         ("refuses", "i32.const 0"),
         ("traps", "unreachable"),
-        ("loops for ever", "(loop (br 0)) i32.const 1"),
-        ("grows for ever", "(loop (drop (memory.grow (i32.const 16))) (br 0)) i32.const 1"),
-        ("calls itself for ever", "(call 0 (local.get 0) (local.get 1))"),
+        ("loops forever", "(loop (br 0)) i32.const 1"),
+        ("grows forever", "(loop (drop (memory.grow (i32.const 16))) (br 0)) i32.const 1"),
+        ("recurses forever", "(call 0 (local.get 0) (local.get 1))"),
         ("reads beyond its memory", "(i32.load (i32.const 0x7ffffff0))"),
     ] {
         let run = replayed(folder.path(), &configure(body), &[]);
@@ -103,9 +102,8 @@ fn a_guest_that_breaks_while_it_is_configured_is_bad_input() {
     }
 }
 
-/// What breaks under a request is answered as Envoy does, and the report says so.
 #[test]
-fn a_guest_that_breaks_under_a_request_is_answered_with_503() {
+fn a_guest_that_crashes_in_a_request_becomes_a_503() {
     let folder = tempfile::tempdir().expect("a folder");
     for body in ["unreachable", "(loop (br 0)) i32.const 0"] {
         let module = guest(&format!(
@@ -120,9 +118,8 @@ fn a_guest_that_breaks_under_a_request_is_answered_with_503() {
     }
 }
 
-/// Not only ours: any proxy-wasm filter can be replayed.
 #[test]
-fn a_guest_that_does_nothing_passes_everything() {
+fn a_guest_without_callbacks_forwards_everything() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = replayed(folder.path(), &guest(""), &[]);
     assert_eq!(run.status, 1, "{}", run.stderr);

@@ -1,39 +1,40 @@
-//! Wrong configurations: `check` says why, and a proxy that is handed one goes on with the one before.
+//! `sluice check` and invalid configurations: the command names the mistake, and a proxy keeps the
+//! configuration that it has.
 
 use std::fmt::Write;
 use std::fs;
 
 use serde_json::{Value, json};
 
-use super::wrong;
-use crate::program::{replay, run};
+use super::invalid_configurations;
+use sluice_test_kit::program::{replay, run};
 
 #[test]
 fn check_names_the_place_and_the_mistake() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("wrong.json");
+    let file = folder.path().join("invalid.json");
     let name = file.to_str().expect("UTF-8");
-    let all = wrong::all();
+    let all = invalid_configurations::all();
     assert!(all.len() >= 25, "{} are not enough", all.len());
-    let mut surprises = String::new();
-    for wrong in all {
-        fs::write(&file, &wrong.document).expect("a file");
+    let mut differences = String::new();
+    for invalid in all {
+        fs::write(&file, &invalid.document).expect("a file");
         let run = run(["check", "--config", name]);
-        let begin = format!("sluice: {name}: {}", wrong.refusal);
+        let begin = format!("sluice: {name}: {}", invalid.error);
         if run.status != 2 || !run.stdout.is_empty() || !run.stderr.starts_with(&begin) {
-            let document: String = wrong.document.chars().take(120).collect();
-            writeln!(surprises, "{document}\n  expected {begin}\n  got {run:?}").expect("memory");
+            let document: String = invalid.document.chars().take(120).collect();
+            writeln!(differences, "{document}\n  expected {begin}\n  got {run:?}").expect("memory");
         }
         assert_eq!(run.stderr.lines().count(), 1, "one sentence: {}", run.stderr);
-        assert!(run.stderr.len() < 2_000, "a short one: {}", run.stderr);
+        assert!(run.stderr.len() < 2_000, "a short sentence: {}", run.stderr);
     }
-    assert!(surprises.is_empty(), "{surprises}");
+    assert!(differences.is_empty(), "{differences}");
 }
 
 #[test]
-fn a_document_that_is_not_text_is_refused() {
+fn a_document_that_is_not_utf8_is_rejected() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("wrong.json");
+    let file = folder.path().join("invalid.json");
     fs::write(&file, b"{\"version\":1,\"routes\":[{\"name\":\"\xff\"}]}").expect("a file");
     let run = run(["check", "--config", file.to_str().expect("UTF-8")]);
     assert_eq!(run.status, 2);
@@ -44,23 +45,23 @@ fn a_document_that_is_not_text_is_refused() {
     );
 }
 
-/// The filter in its proxy says the same, and the limit of the first configuration still holds after each refusal.
+/// The filter rejects each document with the same error, and its first timeout stays in force.
 #[test]
-fn a_proxy_goes_on_with_the_configuration_before() {
-    let all = wrong::all();
+fn a_proxy_keeps_its_configuration_when_the_filter_rejects_another() {
+    let all = invalid_configurations::all();
     let mut trace = String::from(
         r#"{"at":"0s","configure":{"version":1,"defaults":{"timeouts":{"request":"2s"}}}}"#,
     );
-    for (index, wrong) in all.iter().enumerate() {
+    for (index, invalid) in all.iter().enumerate() {
         let at = format!("{}s", 10 * index + 10);
         let push =
-            json!({ "at": at, "configure": wrong.document, "expect": { "accepted": false } });
-        let ask = json!({
+            json!({ "at": at, "configure": invalid.document, "expect": { "accepted": false } });
+        let request = json!({
             "at": at, "id": format!("after {index}"), "connection": "c",
             "request": {}, "upstream": { "end": "never" },
             "expect": { "status": 504, "last_byte": "2s..2.001s", "closed": false }
         });
-        write!(trace, "\n{push}\n{ask}").expect("memory");
+        write!(trace, "\n{push}\n{request}").expect("memory");
     }
     let at = format!("{}s", 10 * all.len() + 20);
     let count = json!({ "at": at, "metrics": { "sluice.config.rejected": all.len() } });
@@ -80,17 +81,16 @@ fn a_proxy_goes_on_with_the_configuration_before() {
     assert_eq!((run.status, failed), (0, vec![]));
     let pushes = report["configurations"].as_array().expect("a list");
     assert_eq!(pushes.len(), all.len() + 1);
-    for (push, wrong) in pushes[1..].iter().zip(&all) {
-        let message = push["message"].as_str().expect("the filter's words");
-        assert!(message.contains(wrong.refusal), "expected {}, got {message}", wrong.refusal);
+    for (push, invalid) in pushes[1..].iter().zip(&all) {
+        let message = push["message"].as_str().expect("the filter's message");
+        assert!(message.contains(invalid.error), "expected {}, got {message}", invalid.error);
     }
 }
 
-/// A wrong configuration at the start is bad input: nothing is run.
 #[test]
-fn a_wrong_configuration_at_the_start_is_bad_input() {
+fn an_invalid_configuration_at_the_start_is_bad_input() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("wrong.json");
+    let file = folder.path().join("invalid.json");
     fs::write(&file, r#"{"version":1,"defaults":{"timeouts":{"request":"10"}}}"#).expect("a file");
     let run = replay(["--config", file.to_str().expect("UTF-8"), "tests/traces/tour.jsonl"]);
     assert_eq!((run.status, run.stdout.as_str()), (2, ""));
@@ -102,7 +102,7 @@ fn a_wrong_configuration_at_the_start_is_bad_input() {
 }
 
 #[test]
-fn what_is_odd_is_a_warning() {
+fn check_warns_of_probable_mistakes() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("odd.json");
     let document = r#"{"version":1,"routes":[

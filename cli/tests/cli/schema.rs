@@ -1,4 +1,4 @@
-//! `sluice schema`: what it describes is what the filter takes.
+//! `sluice schema` describes the configurations that the filter accepts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::wrong;
-use crate::program::{root, run};
+use super::invalid_configurations;
+use sluice_test_kit::program::{root, run};
 
 fn validator() -> Validator {
     let run = run(["schema"]);
     assert_eq!((run.status, run.stderr.as_str()), (0, ""));
     let schema: Value = serde_json::from_str(&run.stdout).expect("the schema is JSON");
-    jsonschema::validator_for(&schema).expect("the schema is one")
+    jsonschema::validator_for(&schema).expect("the schema is valid")
 }
 
 #[test]
-fn the_schema_takes_every_example_of_the_repository() {
+fn the_schema_accepts_every_example_of_the_repository() {
     let validator = validator();
     let examples = examples();
     assert!(examples.len() >= 10, "{} examples were found", examples.len());
@@ -29,15 +29,15 @@ fn the_schema_takes_every_example_of_the_repository() {
 }
 
 #[test]
-fn the_schema_refuses_what_it_can_know() {
+fn the_schema_rejects_invalid_configurations() {
     let validator = validator();
-    for wrong in wrong::all().into_iter().filter(|wrong| wrong.by_schema) {
-        let document: Value = serde_json::from_str(&wrong.document).expect("it is JSON");
-        assert!(!validator.is_valid(&document), "the schema takes {}", wrong.document);
+    for invalid in invalid_configurations::all().into_iter().filter(|one| one.by_schema) {
+        let document: Value = serde_json::from_str(&invalid.document).expect("it is JSON");
+        assert!(!validator.is_valid(&document), "the schema accepts {}", invalid.document);
     }
 }
 
-/// Configurations in files of their own and in the examples of documents: JSON objects with a version.
+/// The configurations in files, and those in Markdown: JSON objects with a version.
 fn examples() -> Vec<(String, Value)> {
     let mut examples = Vec::new();
     for path in files(root()) {
@@ -56,7 +56,7 @@ fn examples() -> Vec<(String, Value)> {
     examples
 }
 
-/// The traces' configurations, and the documents.
+/// The configurations of the traces, and the Markdown files.
 fn files(root: &Path) -> Vec<PathBuf> {
     let folders = ["tests/traces", "docs", "."];
     let entries =

@@ -1,6 +1,6 @@
-//! `sluice explain`: which route a request takes, why not another one, and what happens to it.
+//! `sluice explain`: the route of a request, the conditions that failed before it, and the effects.
 
-use crate::program::run;
+use sluice_test_kit::program::run;
 
 const CONFIGURATION: &str = "tests/traces/kapacitor-logs.config.json";
 
@@ -11,7 +11,7 @@ fn explain(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_route_comes_with_its_effects() {
+fn a_route_is_shown_with_its_effects() {
     let text = explain(&["http://kapacitor.example.com:9092/kapacitor/v1preview/logs?task=cpu"]);
     assert!(text.starts_with("✓ logs\n"), "{text}");
     assert!(text.contains("x-accel-buffering: no"), "{text}");
@@ -19,7 +19,7 @@ fn the_route_comes_with_its_effects() {
 }
 
 #[test]
-fn routes_before_it_say_which_condition_failed() {
+fn earlier_routes_are_shown_with_their_failed_conditions() {
     let text = explain(&["-X", "POST", "/kapacitor/v1preview/logs"]);
     let lines: Vec<&str> = text.lines().collect();
     let at = |line: &str| lines.iter().position(|other| *other == line);
@@ -33,7 +33,7 @@ fn routes_before_it_say_which_condition_failed() {
 }
 
 #[test]
-fn headers_and_what_the_control_plane_says_count() {
+fn headers_route_name_and_policy_are_matched() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("rules.json");
     let document = r#"{"version":1,"routes":[
@@ -54,9 +54,9 @@ fn headers_and_what_the_control_plane_says_count() {
 }
 
 #[test]
-fn bad_arguments_are_one_sentence() {
+fn an_invalid_request_is_one_sentence() {
     for (arguments, sentence) in [
-        (&["example.com/x"][..], r#"sluice: "example.com/x" is no URL; expected one such as"#),
+        (&["example.com/x"][..], r#"sluice: "example.com/x" is not a URL; expected one such as"#),
         (&["-H", "accept", "/"], r#"sluice: -H "accept" has no colon"#),
         (&["-H", ": x", "/"], r#"sluice: -H ": x" has no name"#),
     ] {

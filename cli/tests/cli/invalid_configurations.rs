@@ -1,16 +1,15 @@
-//! Configurations that are refused, each with the place and the sentence that names the mistake.
+//! Invalid configurations, each with the beginning of its error. The tests of `check` and of `schema` share
+//! them.
 
-/// A configuration that is refused.
-pub(crate) struct Wrong {
-    /// The document.
+pub(crate) struct Invalid {
     pub(crate) document: String,
-    /// How the refusal begins, from the place on.
-    pub(crate) refusal: &'static str,
-    /// Whether the JSON Schema refuses the document as well; rules that span several places it cannot know.
+    /// The beginning of the error: the place, and most of the mistake.
+    pub(crate) error: &'static str,
+    /// Whether the JSON Schema rejects the document too. A schema cannot express every rule.
     pub(crate) by_schema: bool,
 }
 
-/// A document with one route, of which `fields` say something.
+/// A document with one route that has these fields.
 fn route(fields: &str) -> String {
     format!(r#"{{"version":1,"routes":[{{"name":"api",{fields}}}]}}"#)
 }
@@ -19,13 +18,12 @@ fn drain(fields: &str) -> String {
     format!(r#"{{"version":1,"drain":{{{fields}}}}}"#)
 }
 
-/// All of them.
-pub(crate) fn all() -> Vec<Wrong> {
+pub(crate) fn all() -> Vec<Invalid> {
     let huge = format!("{{\"version\":1{}}}", " ".repeat(10 << 20));
     let deep =
         format!("{{\"version\":1,\"routes\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let long = route(&format!(r#""match":{{"path":{{"regex":"{}"}}}}"#, "a".repeat(2_000)));
-    let no_json = [
+    let not_json = [
         (String::new(), "configuration: empty"),
         (" \n\t ".to_owned(), "configuration: empty"),
         ("version = 1".to_owned(), "configuration: not valid JSON at line 1, column 1"),
@@ -35,7 +33,7 @@ pub(crate) fn all() -> Vec<Wrong> {
         (deep, "configuration: not valid JSON at line 1"),
         (huge, "configuration: 10485773 bytes; expected at most 8388608"),
     ];
-    let no_json = no_json.map(|(document, refusal)| Wrong { document, refusal, by_schema: false });
+    let not_json = not_json.map(|(document, error)| Invalid { document, error, by_schema: false });
     let beyond_schema = [
         (r#"{"version":1,"version":1}"#.to_owned(), "version: written twice in one object"),
         (
@@ -59,8 +57,8 @@ pub(crate) fn all() -> Vec<Wrong> {
         (drain(r#""state":{"epoch":1,"mode":"rebalance"}"#), "drain.state.percent: missing"),
         (drain(r#""state":{"epoch":1,"mode":"reload","percent":5}"#), "drain.state.percent: "),
         (
-            drain(r#""state":{"epoch":1,"mode":"reload","routes":["nobody"]}"#),
-            r#"drain.state.routes[0]: "nobody" is not the name of a route"#,
+            drain(r#""state":{"epoch":1,"mode":"reload","routes":["other"]}"#),
+            r#"drain.state.routes[0]: "other" is not the name of a route"#,
         ),
         (r#"{"version":1,"health":{"path":"/health"}}"#.to_owned(), "health: answers only while"),
         (route(r#""name":"default""#), "routes[0].name: "),
@@ -88,7 +86,7 @@ pub(crate) fn all() -> Vec<Wrong> {
         (long, "routes[0].match.path.regex: "),
     ];
     let beyond_schema =
-        beyond_schema.map(|(document, refusal)| Wrong { document, refusal, by_schema: false });
+        beyond_schema.map(|(document, error)| Invalid { document, error, by_schema: false });
     let by_schema = [
         ("[]".to_owned(), "configuration: found an array"),
         ("null".to_owned(), "configuration: found null"),
@@ -156,7 +154,6 @@ pub(crate) fn all() -> Vec<Wrong> {
         ),
         (drain(r#""signal":"loud""#), r#"drain.signal: found "loud""#),
     ];
-    let by_schema =
-        by_schema.map(|(document, refusal)| Wrong { document, refusal, by_schema: true });
-    no_json.into_iter().chain(beyond_schema).chain(by_schema).collect()
+    let by_schema = by_schema.map(|(document, error)| Invalid { document, error, by_schema: true });
+    not_json.into_iter().chain(beyond_schema).chain(by_schema).collect()
 }

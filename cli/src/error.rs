@@ -1,0 +1,36 @@
+//! Every reason for which `sluice` stops without a result. `main` prints the error as one sentence and
+//! exits with status 2.
+
+use std::path::PathBuf;
+
+use sluice_filter::ConfigError;
+use sluice_sim::ModuleError;
+use sluice_sim::replay::ReplayError;
+use sluice_sim::trace::TraceError;
+use thiserror::Error;
+
+use crate::drain::error::DrainError;
+use crate::files::FileError;
+use crate::import::error::ImportError;
+use crate::request::RequestError;
+
+/// Why a command could not run. Each cause keeps its own error.
+#[derive(Debug, Error)]
+pub(crate) enum CliError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{file}: {source}", file = file.display())]
+    Configuration { file: PathBuf, source: ConfigError },
+    #[error("{file}: {source}", file = file.display())]
+    Module { file: PathBuf, source: ModuleError },
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Drain(#[from] DrainError),
+}

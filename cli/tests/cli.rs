@@ -1,0 +1,17 @@
+//! `sluice` on the command line: the inputs that it rejects, the words of each error, its output, and its
+//! exit status.
+//!
+//! Exit status 0: everything was as expected; 1: something was not; 2: bad input, and nothing was run.
+
+mod cli {
+    mod check;
+    mod drain;
+    mod explain;
+    mod import;
+    mod invalid_configurations;
+    mod modules;
+    mod output;
+    mod readme;
+    mod schema;
+    mod traces;
+}

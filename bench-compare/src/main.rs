@@ -11,9 +11,9 @@ const FILTERS: [(&str, &str); 2] = [
     ("small", include_str!("../../host-sim/benches/small.wat")),
 ];
 
-/// The number of rounds, and the number of exchanges of each host in a round. A round is long enough
-/// for the resolution of the clock. It is short enough that other load on the machine affects both
-/// hosts alike.
+/// The number of rounds, and the number of exchanges of each host in a round. A round is long
+/// enough for the resolution of the clock. It is short enough that other load on the machine
+/// affects both hosts alike.
 const ROUNDS: usize = 41;
 const EXCHANGES: usize = 50_000;
 

@@ -67,8 +67,8 @@ pub enum VmError {
     },
 }
 
-/// Why a plugin could not be started. Its context no longer exists. Other contexts of the VM are not
-/// affected, unless the guest trapped.
+/// Why a plugin could not be started. Its context no longer exists. Other contexts of the VM are
+/// not affected, unless the guest trapped.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StartError {

@@ -1,8 +1,8 @@
 //! One direction of an exchange: its state between arrival and forwarding.
 //!
-//! A [`Flow`] decides which callback comes next and what may be forwarded, without calling the guest
-//! itself. Nothing is forwarded while the guest pauses the flow. Parts are forwarded in order, and
-//! once.
+//! A [`Flow`] decides which callback comes next and what may be forwarded, without calling the
+//! guest itself. Nothing is forwarded while the guest pauses the flow. Parts are forwarded in
+//! order, and once.
 
 use crate::effect::Part;
 use crate::headers::HeaderMap;

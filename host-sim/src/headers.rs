@@ -14,8 +14,8 @@ const KEPT_BYTES: usize = 16 << 10;
 /// HTTP headers, trailers or gRPC metadata, in order of arrival.
 ///
 /// Names are compared case-insensitively (ASCII). Repeated names are separate entries.
-/// Pseudo-headers such as `:path` and `:status` are ordinary entries. Values are bytes, because HTTP
-/// does not guarantee UTF-8.
+/// Pseudo-headers such as `:path` and `:status` are ordinary entries. Values are bytes, because
+/// HTTP does not guarantee UTF-8.
 #[derive(Default)]
 pub struct HeaderMap {
     /// The lengths of name and value of each entry.

@@ -1,8 +1,8 @@
 //! The host functions: everything that a guest can import.
 //!
-//! A host function checks its arguments, changes the [`State`] and returns a status. No argument can
-//! make it panic: pointers are checked against the guest's memory, lengths are bounded, and unknown
-//! numbers are rejected.
+//! A host function checks its arguments, changes the [`State`] and returns a status. No argument
+//! can make it panic: pointers are checked against the guest's memory, lengths are bounded, and
+//! unknown numbers are rejected.
 
 mod buffers;
 mod calls;

@@ -46,16 +46,16 @@
 //! # Where to look next
 //!
 //! - [`Module`] is a compiled filter. All workers share it.
-//! - [`Process`] is the state that all VMs of a proxy share: the clock, shared data, queues, metrics
-//!   and foreign functions.
+//! - [`Process`] is the state that all VMs of a proxy share: the clock, shared data, queues,
+//!   metrics and foreign functions.
 //! - [`Vm`] is one worker's instance of the module. Its methods are the events of plugins, HTTP
 //!   exchanges, TCP connections and calls.
 //! - [`Effect`] lists everything that a filter can make a proxy do.
 //! - [`Limits`] bounds what a filter may use. A filter that exceeds its limits traps or gets an
 //!   error; it cannot harm the embedder.
 //! - [`Profile`] selects the rules of Envoy or of the ABI's text, where the two differ.
-//! - [`trace`] reads recorded or written traffic, and [`replay`](mod@replay) runs it through a filter
-//!   and checks what clients and upstreams receive.
+//! - [`trace`] reads recorded or written traffic, and [`replay`](mod@replay) runs it through a
+//!   filter and checks what clients and upstreams receive.
 
 mod abi;
 mod attributes;

@@ -26,7 +26,7 @@ impl LocalReply {
     /// Creates the headers and the body of the response to `request`.
     pub(crate) fn message(&self, request: &HeaderMap, adds_headers: bool) -> (HeaderMap, Vec<u8>) {
         let mut map = HeaderMap::new();
-        let head = request.find(":method") == Some(b"HEAD");
+        let is_head = request.find(":method") == Some(b"HEAD");
         if adds_headers && is_grpc(request) {
             map.push(":status", "200");
             map.extend(self.headers.iter());
@@ -35,7 +35,7 @@ impl LocalReply {
                 let status = self.grpc_status.unwrap_or_else(|| grpc_status_of(self.status));
                 map.push("grpc-status", status.to_string());
             }
-            if !head && !self.body.is_empty() {
+            if !is_head && !self.body.is_empty() {
                 let message = percent_encode(&self.body, GRPC_MESSAGE);
                 map.set("grpc-message", message.to_string());
             }
@@ -49,7 +49,7 @@ impl LocalReply {
                 map.push("content-type", "text/plain");
             }
         }
-        let body = if head { Vec::new() } else { self.body.to_vec() };
+        let body = if is_head { Vec::new() } else { self.body.to_vec() };
         (map, body)
     }
 }

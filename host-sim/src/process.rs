@@ -60,7 +60,8 @@ pub struct ForeignCall {
 const UNPOISONED: &str = "no code panics while it holds a lock of the process";
 
 impl Process {
-    /// Creates a process with default [`Limits`]. `seed` determines the output of `random_get` only.
+    /// Creates a process with default [`Limits`]. `seed` determines the output of `random_get`
+    /// only.
     pub fn new(profile: Profile, seed: u64) -> Process {
         Process::with_limits(profile, seed, &Limits::default())
     }
@@ -97,7 +98,8 @@ impl Process {
         Duration::from_nanos(self.now_nanos())
     }
 
-    /// Declares the upstreams that guests can call. With `None`, the default, every name is accepted.
+    /// Declares the upstreams that guests can call. With `None`, the default, every name is
+    /// accepted.
     pub fn set_upstreams(&self, names: Option<Vec<String>>) {
         *self.0.upstreams.write().expect(UNPOISONED) = names;
     }

@@ -133,8 +133,8 @@ pub struct Rules {
     pub upstream_end_is_close: bool,
 
     // Calls
-    /// A failed HTTP call is delivered as a response that the host creates, instead of as a response
-    /// without headers.
+    /// A failed HTTP call is delivered as a response that the host creates, instead of as a
+    /// response without headers.
     pub failed_call_is_response: bool,
     /// HTTP calls with a body get a `content-length` header.
     pub http_call_adds_length: bool,
@@ -153,14 +153,14 @@ pub struct Rules {
     // Replay only: the proxy around the filter
     /// The router, which applies timeouts and retries attempts; `None` for a host without a router.
     pub router: Option<RouterRules>,
-    /// The status of the local reply if the upstream refuses the connection or the stream, or resets
-    /// it before the response.
+    /// The status of the local reply if the upstream refuses the connection or the stream, or
+    /// resets it before the response.
     pub upstream_failure_status: u16,
     /// The local reply for a failed upstream describes the failure in its body and in the response
     /// details.
     pub failure_replies_have_text: bool,
-    /// `connection: close` in a response closes an HTTP/1 connection. Otherwise, the host removes the
-    /// header, and closes the connection after a response that carries the drain marker or that
+    /// `connection: close` in a response closes an HTTP/1 connection. Otherwise, the host removes
+    /// the header, and closes the connection after a response that carries the drain marker or that
     /// precedes the end of its HTTP/1 request.
     pub connection_header_closes: bool,
 }

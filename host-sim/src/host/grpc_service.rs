@@ -1,11 +1,11 @@
 //! The upstream of a gRPC call, as Envoy expects it: a serialized
 //! `envoy.config.core.v3.GrpcService` message.
 //!
-//! Only `envoy_grpc.cluster_name` and `google_grpc.target_uri` are read. Both are the first field of
-//! the message in field 1 or 2. Other well-formed fields are skipped.
+//! Only `envoy_grpc.cluster_name` and `google_grpc.target_uri` are read. Both are the first field
+//! of the message in field 1 or 2. Other well-formed fields are skipped.
 
-/// Reads the upstream's name. Returns an empty name if the message has none, and `None` if the bytes
-/// are not valid protobuf.
+/// Reads the upstream's name. Returns an empty name if the message has none, and `None` if the
+/// bytes are not valid protobuf.
 pub(super) fn upstream(service: &[u8]) -> Option<String> {
     let mut name = String::new();
     for (number, value) in fields(service)? {

@@ -1,5 +1,5 @@
-//! The shared queues of a process. Any guest can enqueue; the plugin that registered a queue last is
-//! notified.
+//! The shared queues of a process. Any guest can enqueue; the plugin that registered a queue last
+//! is notified.
 
 use std::collections::VecDeque;
 

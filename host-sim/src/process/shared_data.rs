@@ -1,7 +1,7 @@
 //! The key-value store of a process, with compare-and-swap.
 //!
-//! Keys belong to a `vm_id`: VMs with the same id share them. Each write assigns a new CAS number to
-//! the value. The number is never 0, because a write with CAS 0 is unconditional.
+//! Keys belong to a `vm_id`: VMs with the same id share them. Each write assigns a new CAS number
+//! to the value. The number is never 0, because a write with CAS 0 is unconditional.
 
 use std::collections::HashMap;
 

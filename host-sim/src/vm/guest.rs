@@ -86,8 +86,8 @@ impl Vm {
         self.fail_stream(slot);
     }
 
-    /// After a trap, ends the stream in this slot with a local reply or a reset. Returns whether the
-    /// stream has failed, now or before. A stream that bypasses the guest does not fail.
+    /// After a trap, ends the stream in this slot with a local reply or a reset. Returns whether
+    /// the stream has failed, now or before. A stream that bypasses the guest does not fail.
     pub(super) fn fail_stream(&mut self, slot: u32) -> bool {
         if self.trap.is_none() || self.fails_open(slot) {
             return false;

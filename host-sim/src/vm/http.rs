@@ -64,8 +64,8 @@ impl Vm {
     }
 
     /// Sets the details of a response that the upstream does not send, before the response is
-    /// delivered, or the reason why a response will be incomplete. Without this call, responses have
-    /// [`ResponseDetails::UPSTREAM`].
+    /// delivered, or the reason why a response will be incomplete. Without this call, responses
+    /// have [`ResponseDetails::UPSTREAM`].
     pub fn response_details(&mut self, stream: StreamId, details: ResponseDetails) {
         let contexts = &mut self.state().contexts;
         let Some(slot) = contexts.stream_slot(stream) else { return };
@@ -218,7 +218,8 @@ impl Vm {
         state.effects.push(Effect::Reset { stream, cause });
     }
 
-    /// After a trap, replies locally if the response has not begun, and otherwise resets the stream.
+    /// After a trap, replies locally if the response has not begun, and otherwise resets the
+    /// stream.
     pub(super) fn fail_http(&mut self, slot: u32) {
         let status = self.state().rules.trap_status;
         let http = self.http(slot);

@@ -16,8 +16,8 @@ use crate::trap::{HostTrap, Trap, TrapReason};
 
 /// A running instance of a module, with its plugins and streams.
 ///
-/// An event for a stream or plugin that has ended has no effect. After a local reply or a reset, the
-/// embedder can therefore deliver the remaining events of the upstream as usual.
+/// An event for a stream or plugin that has ended has no effect. After a local reply or a reset,
+/// the embedder can therefore deliver the remaining events of the upstream as usual.
 pub struct Vm {
     pub(super) store: Store<State>,
     pub(super) exports: Exports,

@@ -192,7 +192,8 @@ impl Vm {
         Ok(())
     }
 
-    /// Calls `proxy_on_delete` and removes the context. A stopping plugin ends with its last stream.
+    /// Calls `proxy_on_delete` and removes the context. A stopping plugin ends with its last
+    /// stream.
     fn delete(&mut self, slot: u32) {
         let params = (self.state().contexts.at(slot).id,);
         let _ = self.call_guest(slot, "proxy_on_delete", |exports| &exports.on_delete, params);

@@ -424,7 +424,7 @@ fn step() -> impl Strategy<Value = Vec<u8>> {
     let result = prop_oneof![Just(0_u32), Just(1), any::<u32>()];
     (call, proptest::collection::vec(number(), 12), result).prop_map(|(call, numbers, result)| {
         let mut bytes = vec![call, 0, 0, 0];
-        for number in numbers.into_iter().chain([answer]) {
+        for number in numbers.into_iter().chain([result]) {
             bytes.extend(number.to_le_bytes());
         }
         bytes

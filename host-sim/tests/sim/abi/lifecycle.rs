@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use sluice_sim::{Effect, PluginOptions, Process, Profile, StartError, StreamInfo, Vm, VmOptions};
+use sluice_sim::{
+    CallId, Effect, HeaderMap, PluginOptions, Process, Profile, StartError, StreamInfo, Vm,
+    VmOptions,
+};
 
-use crate::guest::{BOTH, Run, compile, log_status, on};
+use crate::guest::{BOTH, Run, compile, log_status, on, request, response};
 
 fn configured(configuration: &str) -> PluginOptions {
     PluginOptions::default().with_configuration(configuration)
@@ -155,6 +158,31 @@ fn plugin_stays_until_the_guest_is_done() {
         assert_eq!(run.logged(), ["0", "10"]);
         run.vm.tick(run.plugin);
         assert_eq!(run.logged(), [""; 0]);
+    }
+}
+
+#[test]
+fn stream_can_outlive_its_stopped_plugin() {
+    for profile in BOTH {
+        let guest = on("done", "(return (i32.ne (local.get $a) (i32.const 1)))")
+            + &on("tick", &log_status("done"))
+            + &on(
+                "request_headers",
+                r#"(call $log_number (call $http_call @"etcd"
+                       @{:method: GET, :path: /, :authority: etcd} @"" @{} (i32.const 0) @p))
+                   (call $log_number (call $get_property @"plugin_name" @p @n))
+                   (call $log_number (call $set_tick_period_milliseconds (i32.const 9)))"#,
+            )
+            + &on("http_call_response", "(call $log_number (i32.const 7))");
+        let mut run = Run::new(profile, &guest);
+        run.vm.stop_plugin(run.plugin);
+        let stream = run.open();
+        assert_eq!(run.logged_on_tick(), ["0"], "the plugin ends");
+        run.vm.request_headers(stream, request(), true);
+        assert_eq!(run.logged(), ["0", "1", "10"]);
+        run.vm.http_call_response(CallId(1), response(), b"", HeaderMap::new());
+        run.vm.close_http(stream);
+        assert_eq!(run.logged(), [""; 0], "no plugin receives the response");
     }
 }
 

@@ -8,7 +8,6 @@
 //! those of a serialized map, and `@p` and `@n` for two addresses of results.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use sluice_sim::{
     ConnectionInfo, Effect, HeaderMap, Limits, LogLevel, Module, ModuleError, PluginId,

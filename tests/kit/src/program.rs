@@ -11,7 +11,9 @@ use std::sync::OnceLock;
 pub struct Run {
     /// The exit status; -1 if a signal ended the program.
     pub status: i32,
+    /// Standard output.
     pub stdout: String,
+    /// Standard error.
     pub stderr: String,
 }
 

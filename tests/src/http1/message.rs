@@ -104,7 +104,7 @@ impl Decoder {
     /// Removes the headers of the next message; `None` until all of them have been pushed.
     ///
     /// # Errors
-    /// If the bytes are not the begin of a message.
+    /// If the bytes are not the start of a message.
     pub fn headers(&mut self) -> Result<Option<Headers>, Malformed> {
         let mut fields = [EMPTY_HEADER; MAX_FIELDS];
         let bytes = &self.unread[..];
@@ -165,7 +165,7 @@ enum Next {
 }
 
 impl BodyDecoder {
-    /// The begin of a body.
+    /// Starts at the first byte of a body.
     pub fn new(framing: Framing) -> Self {
         let next = match framing {
             Framing::Empty | Framing::Length(0) => Next::Nothing,

@@ -7,7 +7,7 @@ use sluice_filter::policy::DEFAULT_MAX_BYTES;
 use super::chunk::{self, Chunk, body, length, pauses};
 use super::configuration::{BUFFER_LIMIT, LONG_PAUSE, TICK, TIMEOUT};
 
-/// What an upstream can do depends on how it is upstream.
+/// The upstream; it determines what an attempt can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UpstreamKind {
     Http1,

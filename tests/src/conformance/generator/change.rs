@@ -1,4 +1,4 @@
-//! The change at the begin of a phase.
+//! the change at the start of a phase.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -113,7 +113,7 @@ fn change(now: u64, change: &Change, connections: &mut [Connection]) -> Option<(
     Some((now, event(now, fields)))
 }
 
-/// Adds the events of a phase's exchanges; returns the begin of the next phase.
+/// Adds the events of a phase's exchanges; returns the start of the next phase.
 fn exchanges(
     now: u64,
     phase: &Phase,
@@ -165,7 +165,7 @@ fn exchanges(
 }
 
 impl Connection {
-    /// The latest begin of a request that is due at this time.
+    /// The latest start of a request that is due at this time.
     fn begins(&self, at: u64) -> u64 {
         if self.http2 { at } else { at.max(self.free) }
     }

@@ -153,16 +153,16 @@ fn options(arguments: &Arguments) -> Result<Options, FileError> {
         None => Properties::new(),
     };
     let mut options = Options::new(profile)
-        .workers(arguments.workers)
-        .seed(arguments.seed)
-        .plugin_name("sluice")
-        .vm_id("sluice")
-        .allow_on_headers_stop_iteration(arguments.allow_on_headers_stop_iteration)
-        .properties(properties)
-        .log_level(arguments.log.into())
-        .drain_bridge(sluice_filter::reserved_headers::MARKER, "close")
-        .decision_function(sluice_filter::decision::FUNCTION)
-        .hash_bodies(arguments.format == Format::Json);
+        .with_workers(arguments.workers)
+        .with_seed(arguments.seed)
+        .with_plugin_name("sluice")
+        .with_vm_id("sluice")
+        .with_allow_on_headers_stop_iteration(arguments.allow_on_headers_stop_iteration)
+        .with_properties(properties)
+        .with_log_level(arguments.log.into())
+        .with_drain_bridge(sluice_filter::reserved_headers::MARKER, "close")
+        .with_decision_function(sluice_filter::decision::FUNCTION)
+        .with_hash_bodies(arguments.format == Format::Json);
     options.configuration = arguments.config.as_deref().map(files::read).transpose()?;
     Ok(options)
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use crate::abi::Status;
 
 /// The host whose behavior is simulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Profile {
     /// Envoy 1.40, as measured.
+    #[default]
     Envoy,
     /// A host that follows the text of the ABI.
     Generic,

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::setters::setters;
 use crate::{Limits, LogLevel, Profile, Properties};
 
 /// How a trace is replayed.
@@ -11,7 +12,7 @@ use crate::{Limits, LogLevel, Profile, Properties};
 /// use sluice_sim::replay::Options;
 /// use sluice_sim::Profile;
 ///
-/// let options = Options::new(Profile::Envoy).seed(7).configuration(r#"{"version":1}"#);
+/// let options = Options::new(Profile::Envoy).with_seed(7).with_configuration(r#"{"version":1}"#);
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -51,7 +52,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            profile: Profile::Envoy,
+            profile: Profile::default(),
             workers: NonZeroU32::MIN,
             seed: 0,
             configuration: None,
@@ -68,82 +69,40 @@ impl Default for Options {
     }
 }
 
+setters!(Options {
+    with_workers(workers: NonZeroU32),
+    with_seed(seed: u64),
+    with_plugin_name(plugin_name: impl Into<String>),
+    with_vm_id(vm_id: impl Into<String>),
+    with_allow_on_headers_stop_iteration(allow_on_headers_stop_iteration: bool),
+    with_properties(properties: Properties),
+    with_log_level(log_level: LogLevel),
+    with_hash_bodies(hash_bodies: bool),
+    with_limits(limits: Limits),
+});
+
 impl Options {
     pub fn new(profile: Profile) -> Self {
         Self { profile, ..Self::default() }
     }
 
-    /// Sets [`workers`](Self::workers).
-    #[must_use]
-    pub fn workers(self, workers: NonZeroU32) -> Self {
-        Self { workers, ..self }
-    }
-
-    /// Sets [`seed`](Self::seed).
-    #[must_use]
-    pub fn seed(self, seed: u64) -> Self {
-        Self { seed, ..self }
-    }
-
     /// Sets [`configuration`](Self::configuration).
     #[must_use]
-    pub fn configuration(self, configuration: impl Into<Vec<u8>>) -> Self {
+    pub fn with_configuration(self, configuration: impl Into<Vec<u8>>) -> Self {
         Self { configuration: Some(configuration.into()), ..self }
-    }
-
-    /// Sets [`plugin_name`](Self::plugin_name).
-    #[must_use]
-    pub fn plugin_name(self, name: impl Into<String>) -> Self {
-        Self { plugin_name: name.into(), ..self }
-    }
-
-    /// Sets [`vm_id`](Self::vm_id).
-    #[must_use]
-    pub fn vm_id(self, vm_id: impl Into<String>) -> Self {
-        Self { vm_id: vm_id.into(), ..self }
-    }
-
-    /// Sets [`allow_on_headers_stop_iteration`](Self::allow_on_headers_stop_iteration).
-    #[must_use]
-    pub fn allow_on_headers_stop_iteration(self, allow: bool) -> Self {
-        Self { allow_on_headers_stop_iteration: allow, ..self }
-    }
-
-    /// Sets [`properties`](Self::properties).
-    #[must_use]
-    pub fn properties(self, properties: Properties) -> Self {
-        Self { properties, ..self }
-    }
-
-    /// Sets [`log_level`](Self::log_level).
-    #[must_use]
-    pub fn log_level(self, log_level: LogLevel) -> Self {
-        Self { log_level, ..self }
     }
 
     /// Sets [`drain_bridge`](Self::drain_bridge) to a bridge that reads the marker `header: value`.
     #[must_use]
-    pub fn drain_bridge(self, header: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn with_drain_bridge(self, header: impl Into<String>, value: impl Into<String>) -> Self {
         let bridge = DrainBridge { header: header.into(), value: value.into() };
         Self { drain_bridge: Some(bridge), ..self }
     }
 
     /// Sets [`decision_function`](Self::decision_function).
     #[must_use]
-    pub fn decision_function(self, name: impl Into<String>) -> Self {
+    pub fn with_decision_function(self, name: impl Into<String>) -> Self {
         Self { decision_function: Some(name.into()), ..self }
-    }
-
-    /// Sets [`hash_bodies`](Self::hash_bodies).
-    #[must_use]
-    pub fn hash_bodies(self, hash: bool) -> Self {
-        Self { hash_bodies: hash, ..self }
-    }
-
-    /// Sets [`limits`](Self::limits).
-    #[must_use]
-    pub fn limits(self, limits: Limits) -> Self {
-        Self { limits, ..self }
     }
 }
 

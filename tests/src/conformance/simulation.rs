@@ -47,12 +47,12 @@ impl Simulated {
     /// If the filter rejects the first configuration.
     pub(super) fn of(trace: &Trace<'_>, configuration: &Value, module: &Module) -> Self {
         let options = Options::new(Profile::Envoy)
-            .configuration(configuration.to_string())
-            .vm_id("sluice")
-            .properties(Properties::new().with(&["xds", "node", "user_agent_name"], "envoy"))
-            .drain_bridge(sluice_filter::reserved_headers::MARKER, "close")
-            .decision_function(sluice_filter::decision::FUNCTION)
-            .hash_bodies(true);
+            .with_configuration(configuration.to_string())
+            .with_vm_id("sluice")
+            .with_properties(Properties::new().with(&["xds", "node", "user_agent_name"], "envoy"))
+            .with_drain_bridge(sluice_filter::reserved_headers::MARKER, "close")
+            .with_decision_function(sluice_filter::decision::FUNCTION)
+            .with_hash_bodies(true);
         let report = replay(Some(module), trace, &options, &mut |_| {})
             .unwrap_or_else(|error| panic!("{error}"));
         let wrong_verdicts =

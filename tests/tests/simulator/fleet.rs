@@ -20,7 +20,7 @@ fn configuration(cluster: &str) -> String {
 }
 
 fn fleet(workers: u32, seed: u64) -> Options {
-    options(&configuration("etcd"), workers, seed).allow_on_headers_stop_iteration(true)
+    options(&configuration("etcd"), workers, seed).with_allow_on_headers_stop_iteration(true)
 }
 
 /// Builds a trace.

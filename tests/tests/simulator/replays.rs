@@ -13,7 +13,7 @@ use crate::program;
 /// The options of `sluice replay`: Envoy with the drain bridge.
 pub(crate) fn options(configuration: &str, workers: u32, seed: u64) -> Options {
     let envoy = Properties::new().with(&["xds", "node", "user_agent_name"], "envoy");
-    on_host(Profile::Envoy, configuration, workers, seed).properties(envoy)
+    on_host(Profile::Envoy, configuration, workers, seed).with_properties(envoy)
 }
 
 /// The options of a host other than Envoy.
@@ -23,11 +23,11 @@ pub(crate) fn generic(configuration: &str, workers: u32, seed: u64) -> Options {
 
 fn on_host(profile: Profile, configuration: &str, workers: u32, seed: u64) -> Options {
     Options::new(profile)
-        .workers(NonZeroU32::new(workers).expect("at least one worker"))
-        .seed(seed)
-        .configuration(configuration)
-        .drain_bridge("x-sluice-drain", "close")
-        .decision_function("sluice_decision")
+        .with_workers(NonZeroU32::new(workers).expect("at least one worker"))
+        .with_seed(seed)
+        .with_configuration(configuration)
+        .with_drain_bridge("x-sluice-drain", "close")
+        .with_decision_function("sluice_decision")
 }
 
 /// Replays `text` and passes the report to `check`.

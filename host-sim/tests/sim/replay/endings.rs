@@ -30,8 +30,10 @@ fn report_decision(object: &str) -> String {
 fn run<T>(profile: Profile, guest: &str, trace: &str, judge: impl FnOnce(&Report<'_>) -> T) -> T {
     let module = compile(guest);
     let trace = Trace::parse("test", trace).expect("a valid trace");
-    let options =
-        Options::new(profile).configuration("").decision_function("report").hash_bodies(true);
+    let options = Options::new(profile)
+        .with_configuration("")
+        .with_decision_function("report")
+        .with_hash_bodies(true);
     judge(&replay(Some(&module), &trace, &options, &mut |_| {}).expect("a replay"))
 }
 

@@ -12,7 +12,7 @@ use crate::guest::{BOTH, compile, on};
 fn run<T>(profile: Profile, guest: &str, trace: &str, judge: impl FnOnce(&Report<'_>) -> T) -> T {
     let module = compile(guest);
     let trace = Trace::parse("test", trace).expect("a valid trace");
-    let options = Options::new(profile).configuration("");
+    let options = Options::new(profile).with_configuration("");
     judge(&replay(Some(&module), &trace, &options, &mut |_| {}).expect("a replay"))
 }
 

@@ -269,7 +269,7 @@ fn draining_connection_finishes_while_its_successor_is_open() {
     let wasm = wat::parse_str(MARKS).expect("a module");
     let module = sluice_sim::Module::new(&wasm, &sluice_sim::Limits::default()).expect("a filter");
     let trace = Trace::parse("test", text).expect("a valid trace");
-    let options = Options::new(Profile::Envoy).drain_bridge("x-drain", "close");
+    let options = Options::new(Profile::Envoy).with_drain_bridge("x-drain", "close");
     let report = replay(Some(&module), &trace, &options, &mut |_| {}).expect("a replay");
     let exchanges: Vec<_> = report.exchanges.iter().map(|e| (e.id, e.opening, e.closed)).collect();
     assert_eq!(exchanges, [("long", 1, false), ("closing", 1, true), ("next", 2, true)]);

@@ -243,7 +243,7 @@ fn pages() -> Value {
 const PAGE: &str = r#"{"error":"overflow","route":"r","status":503}"#;
 
 #[test]
-fn an_error_page_replaces_the_body_of_the_proxys_reply() {
+fn an_error_page_replaces_the_body_of_the_reply_of_the_proxy() {
     let (mut host, mut worker) = proxy(&pages());
     let mut open = worker.get(&mut host, "/x");
     host.set("response.code_details", b"upstream_reset_before_response_started{overflow}");
@@ -268,7 +268,7 @@ fn an_error_page_replaces_the_body_of_the_proxys_reply() {
 }
 
 #[test]
-fn an_error_page_is_a_local_reply_if_the_proxys_reply_has_no_body() {
+fn an_error_page_is_a_local_reply_if_the_reply_of_the_proxy_has_no_body() {
     let (mut host, mut worker) = proxy(&pages());
     let mut open = worker.get(&mut host, "/x");
     host.set("response.code_details", b"overflow");

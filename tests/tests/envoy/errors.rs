@@ -208,7 +208,7 @@ fn a_failure_after_the_response_headers_is_counted() {
 
 /// `max_bytes` is larger than the proxy's buffer limit.
 #[test]
-fn an_upload_above_the_proxys_buffer_limit_gets_413() {
+fn an_upload_above_the_buffer_limit_of_the_proxy_gets_413() {
     let mut configuration = configuration();
     configuration["routes"][1]["buffering"]["max_bytes"] = json!(1_000_000);
     let bootstrap = Bootstrap::example("static", Upstream::ok().port).configured(&configuration);
@@ -223,7 +223,7 @@ fn an_upload_above_the_proxys_buffer_limit_gets_413() {
 /// The response headers are sent before the proxy reaches its buffer limit, so it can only cut the
 /// body.
 #[test]
-fn a_response_above_the_proxys_buffer_limit_is_counted() {
+fn a_response_above_the_buffer_limit_of_the_proxy_is_counted() {
     let upstream = Upstream::start(|_, reply| {
         reply.respond(200, &[("content-type", "text/plain")], &[b'x'; 60_000])
     });
@@ -269,7 +269,7 @@ fn error_responses_of_the_upstream_pass_unchanged() {
 }
 
 #[test]
-fn without_pages_the_proxys_text_stays_and_the_reason_is_counted() {
+fn without_pages_the_text_of_the_proxy_stays_and_the_reason_is_counted() {
     let configuration = json!({ "version": 1, "errors": {} });
     let bootstrap =
         Bootstrap::example("static", sluice_tests::unused_port()).configured(&configuration);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
 
-/// The labelled shares of faster events.
+/// The labeled shares of faster events.
 const SHARES: [(f64, &str); 7] = [
     (0.0, "0"),
     (0.5, "median"),
@@ -16,7 +16,7 @@ const SHARES: [(f64, &str); 7] = [
     (0.99999, "99.999 %"),
 ];
 
-/// An axis with labelled positions.
+/// An axis with labeled positions.
 pub(super) struct Axis {
     range: Range<f64>,
     labels: Vec<(f64, String)>,
@@ -30,7 +30,7 @@ impl Axis {
     }
 
     /// An axis of times between these logarithms of microseconds; 1, 2 and 5 of each power of ten
-    /// are labelled.
+    /// are labeled.
     pub(super) fn of_times(range: Range<f64>) -> Self {
         let powers = range.start.floor() as i32..=range.end.ceil() as i32;
         let times = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power)));

@@ -26,6 +26,7 @@ pub use drain::{
 };
 pub use duration::{Interval, Refresh, SpanWithin, Timeout, Window};
 pub use error::{ConfigError, Problem};
+pub(crate) use error::{quoted, write_place};
 pub(crate) use json::{Node, parse_json};
 pub use matching::{HeaderCondition, MatchSpec, PathCondition, ValueCondition};
 pub use placeholders::PLACEHOLDERS;

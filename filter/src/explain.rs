@@ -147,15 +147,17 @@ fn policy_effects(policy: &Policy) -> Vec<Effect> {
 fn response_buffering_effect(policy: &Policy) -> Option<Effect> {
     let max = policy.max_bytes;
     let text = match policy.response_buffering? {
-        BufferingMode::Off => format!("streamed, and {ACCEL}: no tells the hops in front"),
+        BufferingMode::Off => {
+            format!("streamed; {ACCEL}: no requests the same from proxies in front")
+        }
         BufferingMode::On => {
             format!(
-                "held until complete if its declared length is at most {max} bytes, else streamed"
+                "buffered until complete if its declared length is at most {max} bytes, else streamed"
             )
         }
         BufferingMode::Auto => format!(
-            "held until complete if its declared length is at most {max} bytes and it is no stream by its type, \
-             else streamed; {ACCEL} of the upstream decides first"
+            "buffered until complete if its declared length is at most {max} bytes and its content type is not one of a stream, \
+             else streamed; {ACCEL} from the upstream takes precedence"
         ),
     };
     Some(effect("buffering.response", text))
@@ -163,8 +165,8 @@ fn response_buffering_effect(policy: &Policy) -> Option<Effect> {
 
 fn request_buffering_effect(policy: &Policy) -> Option<Effect> {
     let text = format!(
-        "a body with a declared length is held until complete, over {} bytes it gets 413; \
-         one without passes as it comes",
+        "a body with a declared length is buffered until complete, or gets 413 if it exceeds {} bytes; \
+         one without is streamed",
         policy.max_bytes
     );
     policy.buffer_request.then(|| effect("buffering.request", text))
@@ -173,8 +175,8 @@ fn request_buffering_effect(policy: &Policy) -> Option<Effect> {
 fn request_timeout_effect(policy: &Policy) -> Option<Effect> {
     let timeout = policy.request_timeout?;
     let text = match timeout.is_zero() {
-        true => "no limit for the whole request".into(),
-        false => format!("504 when the whole response has not come after {timeout}"),
+        true => "no timeout for the whole request".into(),
+        false => format!("504 if the response is not complete after {timeout}"),
     };
     Some(effect("timeouts.request", text))
 }
@@ -182,8 +184,8 @@ fn request_timeout_effect(policy: &Policy) -> Option<Effect> {
 fn per_try_timeout_effect(policy: &Policy) -> Option<Effect> {
     let timeout = policy.per_try_timeout?;
     let text = match timeout.is_zero() {
-        true => "no limit for one try".into(),
-        false => format!("a try ends when the response has not begun after {timeout}"),
+        true => "no timeout for one attempt".into(),
+        false => format!("an attempt fails if its response has not started after {timeout}"),
     };
     Some(effect("timeouts.per_try", text))
 }
@@ -191,8 +193,8 @@ fn per_try_timeout_effect(policy: &Policy) -> Option<Effect> {
 fn read_timeout_effect(policy: &Policy) -> Option<Effect> {
     let timeout = policy.idle_timeouts.read?;
     let text = format!(
-        "504 when nothing has come from the upstream for {timeout}, a cut once the response has begun; \
-         of a download the first {} bytes are watched",
+        "504 if the upstream sends nothing for {timeout}, or a cut once the response has started; \
+         of a response with a declared length, the first {} bytes are watched",
         policy.max_bytes
     );
     Some(effect("timeouts.read", text))
@@ -201,23 +203,23 @@ fn read_timeout_effect(policy: &Policy) -> Option<Effect> {
 fn send_timeout_effect(policy: &Policy) -> Option<Effect> {
     let timeout = policy.idle_timeouts.send?;
     let text = format!(
-        "504 when nothing of an incomplete request has gone to the upstream for {timeout}, a cut once the response has begun"
+        "504 if no chunk of an incomplete request reaches the upstream for {timeout}, or a cut once the response has started"
     );
     Some(effect("timeouts.send", text))
 }
 
 fn cut_effect(policy: &Policy) -> Option<Effect> {
-    let text = "a drain cuts an event stream between two events, JSON lines between two lines";
+    let text = "a drain cuts an event stream between two events, and JSON lines between two lines";
     policy.cut_on_drain.then(|| effect("drain", text))
 }
 
 fn retry_effect(policy: &Policy) -> Option<Effect> {
     let retry = policy.retry.as_ref()?;
     let text = match retry.attempts.value() {
-        1 => "one try, no retry".into(),
+        1 => "1 attempt, no retry".into(),
         attempts => {
             let on: Vec<&str> = retry.on.iter().map(|on| on.word()).collect();
-            format!("up to {attempts} tries in all, after {}", on.join(" or "))
+            format!("up to {attempts} attempts; retried after {}", on.join(" or "))
         }
     };
     Some(effect("retry", text))
@@ -226,10 +228,7 @@ fn retry_effect(policy: &Policy) -> Option<Effect> {
 fn removed_headers(request: &RequestView<'_>) -> Option<Effect> {
     let names = request.headers.iter().map(|(name, _)| name.as_str());
     let names: Vec<&str> = names.filter(|name| reserved_headers::is_reserved(name)).collect();
-    let text = format!(
-        "taken from the client's request, it is not the client's to send: {}",
-        names.join(", ")
-    );
+    let text = format!("removed, because clients must not send them: {}", names.join(", "));
     (!names.is_empty()).then(|| effect("headers", text))
 }
 
@@ -237,20 +236,20 @@ fn general_effects(rules: &Rules) -> Vec<Effect> {
     let mut effects = rules.drain.as_ref().map(drain_effects).unwrap_or_default();
     if let Some(health) = &rules.health {
         let text = format!(
-            "while the proxy terminates, {} answers {}; otherwise {}",
+            "while the proxy terminates, {} gets {}; otherwise {}",
             health.path.as_str(),
             health.drain_status,
-            if health.local { "200" } else { "the upstream does" }
+            if health.local { "200" } else { "the upstream's response" }
         );
         effects.push(effect("health", text));
     }
     effects.extend(rules.error_pages.as_ref().map(error_pages_effect));
     if rules.report.access_log {
-        let text = format!("decisions are in the property {PROPERTY} of each stream");
+        let text = format!("the decision is in the stream's property {PROPERTY}");
         effects.push(effect("report.access_log", text));
     }
     if rules.report.header {
-        let text = format!("decisions are in the response header {HEADER}");
+        let text = format!("the decision is in the response header {HEADER}");
         effects.push(effect("report.header", text));
     }
     effects
@@ -261,22 +260,23 @@ fn drain_effects(drain: &DrainSettings) -> Vec<Effect> {
     effects.extend(drain.state.as_ref().map(drain_state_effect));
     let signal = match drain.signal {
         Signal::Auto => {
-            "a drain closes connections by the marker header under Envoy, by connection: close elsewhere"
+            "connections close by the drain marker in Envoy, by connection: close in other proxies"
         }
-        Signal::Marker => {
-            "a drain closes connections by the marker header, which needs the drain bridge"
-        }
-        Signal::Header => "a drain closes connections by connection: close, on HTTP/1.x only",
+        Signal::Marker => "connections close by the drain marker, which requires the drain bridge",
+        Signal::Header => "connections close by connection: close, in HTTP/1.x only",
     };
     effects.push(effect("drain.signal", signal));
     effects.push(effect(
         "drain.refresh",
-        format!("workers look at the drain record every {}", drain.refresh),
+        format!("workers read the drain record every {}", drain.refresh),
     ));
     effects.extend(drain.control.as_ref().map(control_effect));
     effects.extend(drain.admin.as_ref().map(|admin| {
         let path = admin.path.as_str();
-        effect("drain.admin", format!("{path} shows and changes the drain for who has the token"))
+        effect(
+            "drain.admin",
+            format!("{path} reads and changes the drain; requires the bearer token"),
+        )
     }));
     effects
 }
@@ -294,31 +294,29 @@ fn drain_state_text(state: &DrainStateSpec) -> String {
     };
     let which = match state.mode {
         DrainMode::Reload => {
-            "every connection older than this epoch is closed after a response".to_owned()
+            "each connection older than this epoch closes after a response".to_owned()
         }
-        DrainMode::Terminate => "every connection is closed after a response".to_owned(),
+        DrainMode::Terminate => "each connection closes after a response".to_owned(),
         DrainMode::Rebalance => {
             let percent = state.percent.map_or(0, |percent| percent.value());
-            format!(
-                "{percent} % of the connections older than this epoch are closed after a response"
-            )
+            format!("{percent} % of the connections older than this epoch close after a response")
         }
-        DrainMode::Off => return format!("epoch {epoch} ends any drain before it"),
+        DrainMode::Off => return format!("epoch {epoch}: ends the drain before it"),
     };
     let routes = state.routes.as_ref().map_or(String::new(), |routes| {
         let names: Vec<&str> = routes.iter().map(RouteName::as_str).collect();
-        format!(", by responses of {} only", names.join(", "))
+        format!(", only after responses of {}", names.join(", "))
     });
     format!("epoch {epoch}: {which}, {spread}{routes}")
 }
 
 fn control_effect(control: &ControlStore) -> Effect {
     let text = format!(
-        "one worker asks the cluster {} for the key {} every {}, as {} does it, for at most {}",
-        control.cluster.as_str(),
+        "one worker polls the key {} of the {} store in cluster {} every {}, with a timeout of {}",
         control.key.as_str(),
-        control.interval,
         control.format.word(),
+        control.cluster.as_str(),
+        control.interval,
         control.timeout
     );
     effect("drain.control", text)
@@ -327,9 +325,15 @@ fn control_effect(control: &ControlStore) -> Effect {
 fn error_pages_effect(pages: &ErrorPages) -> Effect {
     let types: Vec<&str> = pages.content_types().collect();
     let text = match types.is_empty() {
-        true => "why the proxy answers by itself is counted and told; its answers stay".into(),
+        true => {
+            "the reasons of failures are counted and reported; error responses keep their bodies"
+                .into()
+        }
         false => {
-            format!("what the filter or the proxy answers by itself is {}", types.join(" or "))
+            format!(
+                "error responses of the filter and the proxy have a body in {}",
+                types.join(" or ")
+            )
         }
     };
     effect("errors", text)

@@ -2,19 +2,29 @@
 
 mod cover;
 
-use crate::config::{BufferingMode, Span};
+use std::fmt;
+
+use crate::config::{BufferingMode, Span, quoted, write_place};
 use crate::error_pages::ErrorPages;
 use crate::policy::Policy;
 use crate::rules::Rules;
 
 /// A place in a configuration, and what is probably wrong there.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {lint}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// The place, such as `routes[2]`.
+    /// The place as a JSON path, such as `routes[2]`.
     pub place: String,
+    /// The name of the route in which the place is, quoted.
+    pub route: Option<Box<str>>,
     /// The finding.
     pub lint: Lint,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_place(f, &self.place, self.route.as_deref())?;
+        write!(f, ": {}", self.lint)
+    }
 }
 
 /// Something that is valid but probably wrong.
@@ -23,18 +33,16 @@ pub struct Warning {
 pub enum Lint {
     /// An earlier route matches every request that this one matches.
     #[error(
-        "{name:?} is never reached: routes[{by}] ({by_name:?}) matches every request that it could"
+        "never reached, because routes[{by}] {by_name:?} matches every request that it matches"
     )]
     Unreachable {
-        /// The route's name.
-        name: String,
         /// The position of the earlier route.
         by: usize,
         /// The earlier route's name.
         by_name: String,
     },
     /// Envoy ignores a timeout for one attempt unless it is shorter than the one for the request.
-    #[error("per_try {per_try} is not below request {request}, so it never takes effect")]
+    #[error("{per_try} never takes effect, because the request timeout is {request}; lower it")]
     PerTryTooLong {
         /// The timeout of one attempt.
         per_try: Span,
@@ -42,7 +50,7 @@ pub enum Lint {
         request: Span,
     },
     /// The filter ends idle streams on a tick, three times in a refresh.
-    #[error("{timeout} is shorter than drain.refresh {refresh}, by which it may be late")]
+    #[error("{timeout} can expire up to {refresh} late; lower drain.refresh, which is {refresh}")]
     BelowRefresh {
         /// The idle timeout.
         timeout: Span,
@@ -51,17 +59,18 @@ pub enum Lint {
     },
     /// The proxy's default buffer limit is smaller.
     #[error(
-        "{bytes} is more than Envoy's buffers take unless per_connection_buffer_limit_bytes says otherwise; a body that does not fit there would be cut"
+        "{bytes} exceeds Envoy's default buffer limit of {ENVOY_BUFFER_LIMIT} bytes, at which it cuts a body; \
+         raise per_connection_buffer_limit_bytes"
     )]
     ManyBytes {
         /// `buffering.max_bytes`.
         bytes: u64,
     },
     /// An error page with a JSON content type is not valid JSON once its placeholders are replaced.
-    #[error("with its words filled in this is no JSON, which its content_type says it is")]
+    #[error("not valid JSON once its placeholders are replaced, but its content_type is JSON")]
     InvalidJson,
     /// A route cuts streams in a drain, and the configuration takes part in none.
-    #[error("nothing is ever cut without a drain section")]
+    #[error("cut has no effect without a drain section; add \"drain\": {{}}")]
     NoDrain,
 }
 
@@ -72,30 +81,37 @@ const ENVOY_BUFFER_LIMIT: u64 = 1 << 20;
 pub(crate) fn warnings(rules: &Rules) -> Vec<Warning> {
     let defaults = policy_lints(rules, &rules.defaults);
     let mut warnings: Vec<Warning> =
-        defaults.iter().cloned().map(|found| warning("defaults", found)).collect();
+        defaults.iter().cloned().map(|found| warning("defaults", None, found)).collect();
     for (index, route) in rules.routes.iter().enumerate() {
         let place = format!("routes[{index}]");
+        let name = Some(route.name.as_str());
         if let Some(by) = cover::covering_route(rules, index) {
-            let name = route.name.as_str().to_owned();
             let by_name = rules.routes[by].name.as_str().to_owned();
-            let lint = Lint::Unreachable { name, by, by_name };
-            warnings.push(Warning { place: place.clone(), lint });
+            warnings.push(Warning {
+                place: place.clone(),
+                route: name.map(quoted).map(Into::into),
+                lint: Lint::Unreachable { by, by_name },
+            });
         }
         // A finding that the route inherits is reported once, at the defaults.
         let found = policy_lints(rules, &route.policy).into_iter();
         let found = found.filter(|found| !defaults.contains(found));
-        warnings.extend(found.map(|found| warning(&place, found)));
+        warnings.extend(found.map(|found| warning(&place, name, found)));
     }
     let pages = rules.error_pages.iter().flat_map(ErrorPages::invalid_json);
-    warnings.extend(pages.map(|index| match index {
-        0 => warning("errors", ("body", Lint::InvalidJson)),
-        _ => warning(&format!("errors.alternatives[{}]", index - 1), ("body", Lint::InvalidJson)),
+    warnings.extend(pages.map(|index| {
+        let place = match index {
+            0 => "errors".to_owned(),
+            _ => format!("errors.alternatives[{}]", index - 1),
+        };
+        warning(&place, None, ("body", Lint::InvalidJson))
     }));
     warnings
 }
 
-fn warning(place: &str, (field, lint): (&str, Lint)) -> Warning {
-    Warning { place: format!("{place}.{field}"), lint }
+fn warning(place: &str, route: Option<&str>, (field, lint): (&str, Lint)) -> Warning {
+    let route = route.map(quoted).map(Into::into);
+    Warning { place: format!("{place}.{field}"), route, lint }
 }
 
 /// The findings in a policy, each with its field.
@@ -105,7 +121,7 @@ fn policy_lints(rules: &Rules, policy: &Policy) -> Vec<(&'static str, Lint)> {
         && !request.is_zero()
         && per_try >= request
     {
-        found.push(("timeouts", Lint::PerTryTooLong { per_try, request }));
+        found.push(("timeouts.per_try", Lint::PerTryTooLong { per_try, request }));
     }
     let refresh = rules.refresh();
     let idle = policy.idle_timeouts;

@@ -45,8 +45,9 @@ fn check_names(document: &Document) -> Result<Routes, ConfigError> {
             let found = format!("{:?}", route.name.as_str());
             let first = format!("routes[{first}]");
             let routes = Place::Field(&Place::Root, "routes");
-            return Place::Field(&Place::Item(&routes, index), "name")
-                .refuse(Problem::DuplicateName { found, first });
+            let name = Place::Item(&routes, index);
+            let error = Place::Field(&name, "name").error(Problem::DuplicateName { found, first });
+            return Err(error.in_route(route.name.as_str()));
         }
     }
     Ok(names)
@@ -56,9 +57,8 @@ fn check_health(document: &Document) -> Result<(), ConfigError> {
     if document.health.is_none() || document.drain.is_some() {
         return Ok(());
     }
-    let reason = "answers only while a drain terminates the proxy, and this configuration takes part in none; \
-                  expected a drain section beside it";
-    Place::Field(&Place::Root, "health").refuse(Problem::NotOurs { reason })
+    let reason = "found without a drain section, which decides when the health check fails; add \"drain\": {}";
+    Place::Field(&Place::Root, "health").refuse(Problem::Misplaced { reason })
 }
 
 fn check_drain(document: &Document, routes: &Routes) -> Result<(), ConfigError> {
@@ -72,9 +72,9 @@ fn check_drain(document: &Document, routes: &Routes) -> Result<(), ConfigError> 
     if let Some(admin) = &drain.admin
         && health == Some(&admin.path)
     {
-        let reason = "is the health path too; expected a path of its own";
+        let reason = "found the path of the health section, expected a different one";
         return Place::Field(&Place::Field(&at, "admin"), "path")
-            .refuse(Problem::NotOurs { reason });
+            .refuse(Problem::Misplaced { reason });
     }
     match &drain.state {
         Some(state) => check_state(state, routes, &Place::Field(&at, "state")),
@@ -95,7 +95,7 @@ fn check_interval(
     let control = Place::Field(drain, "control");
     Place::Field(&control, "interval").unexpected(
         interval,
-        "at least twice drain.refresh, at which workers notice that one of them failed",
+        "at least twice drain.refresh, the interval at which workers notice that the leader failed",
     )
 }
 
@@ -103,8 +103,8 @@ fn check_state(state: &DrainStateSpec, routes: &Routes, at: &Place<'_>) -> Resul
     check_percent(state.mode, state.percent, at)?;
     if state.mode == DrainMode::Off && (state.window.is_some() || state.routes.is_some()) {
         let name = if state.window.is_some() { "window" } else { "routes" };
-        let reason = "mode off closes nothing; leave it out";
-        return Place::Field(at, name).refuse(Problem::NotOurs { reason });
+        let reason = "found with the mode off, which closes no connection; remove it";
+        return Place::Field(at, name).refuse(Problem::Misplaced { reason });
     }
     for (index, name) in state.routes.iter().flat_map(|routes| routes.iter()).enumerate() {
         if !routes.contains_key(name.as_str()) {

@@ -1,9 +1,9 @@
-//! What the configuration refuses, and with which words; what it accepts; what it warns about.
+//! The errors and warnings of the configuration, word by word.
 
 use sluice_filter::config::MAX_DOCUMENT;
 use sluice_filter::load;
 
-/// The message with which `document` is refused.
+/// The error for `document`.
 fn refusal(document: &[u8]) -> String {
     match load(document) {
         Ok(_) => panic!("accepted: {}", String::from_utf8_lossy(document)),
@@ -18,7 +18,7 @@ fn accepted(document: &str) -> Vec<String> {
     }
 }
 
-/// A route's text inside a whole configuration.
+/// A document with a route `a` that has these fields.
 fn route(text: &str) -> String {
     format!(r#"{{"version":1,"routes":[{{"name":"a",{text}}}]}}"#)
 }
@@ -28,10 +28,16 @@ fn with_drain(state: &str) -> String {
 }
 
 #[test]
-fn wrong_documents_are_refused_as_a_whole() {
+fn errors_in_the_document_name_what_was_expected() {
     let cases: [(&[u8], &str); 12] = [
-        (b"", "configuration: empty; the smallest configuration is {\"version\":1}"),
-        (b" \n\t", "configuration: empty; the smallest configuration is {\"version\":1}"),
+        (
+            b"",
+            "configuration: found no text, expected JSON; the smallest configuration is {\"version\":1}",
+        ),
+        (
+            b" \n\t",
+            "configuration: found no text, expected JSON; the smallest configuration is {\"version\":1}",
+        ),
         (b"version: 1", "configuration: not valid JSON at line 1, column 1: expected value"),
         (
             b"{\"version\":1,\n}",
@@ -45,15 +51,21 @@ fn wrong_documents_are_refused_as_a_whole() {
             b"{\"version\":1}}",
             "configuration: not valid JSON at line 1, column 14: trailing characters",
         ),
-        (b"{\"version\":\xff1}", "configuration: not valid UTF-8 at byte 11; expected JSON text"),
+        (
+            b"{\"version\":\xff1}",
+            "configuration: found invalid UTF-8 at byte 11, expected JSON text",
+        ),
         (b"[]", "configuration: found an array, expected an object"),
-        (b"{}", "version: missing; expected version 1, the only one so far"),
+        (b"{}", "version: missing, expected 1, the only version of this format"),
         (
             b"{\"version\":2,\"new\":{}}",
-            "version: 2 is out of range; expected version 1, the only one so far",
+            "version: found 2, expected 1, the only version of this format",
         ),
-        (b"{\"version\":\"1\"}", "version: found \"1\", expected version 1, the only one so far"),
-        (b"{\"version\":1,\"version\":1}", "version: written twice in one object; expected once"),
+        (
+            b"{\"version\":\"1\"}",
+            "version: found \"1\", expected 1, the only version of this format",
+        ),
+        (b"{\"version\":1,\"version\":1}", "version: found twice in one object, expected once"),
     ];
     for (document, message) in cases {
         assert_eq!(refusal(document), message);
@@ -61,14 +73,14 @@ fn wrong_documents_are_refused_as_a_whole() {
 }
 
 #[test]
-fn ten_megabytes_are_refused_unread() {
+fn documents_over_the_limit_are_refused_unread() {
     let document = vec![b' '; 10 * 1024 * 1024];
-    let message = format!("configuration: 10485760 bytes; expected at most {MAX_DOCUMENT}");
+    let message = format!("configuration: found 10485760 bytes, expected at most {MAX_DOCUMENT}");
     assert_eq!(refusal(&document), message);
 }
 
 #[test]
-fn deep_nesting_is_refused_without_deep_recursion() {
+fn deep_nesting_is_refused_without_a_stack_overflow() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let document = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
         let message = refusal(document.as_bytes());
@@ -77,197 +89,200 @@ fn deep_nesting_is_refused_without_deep_recursion() {
 }
 
 #[test]
-fn wrong_routes_are_refused_with_their_place() {
+fn errors_in_a_route_name_the_route_and_the_place() {
     let cases = [
         (
             r#""timeouts":{"request":"10"}"#,
-            r#"routes[0].timeouts.request: "10" has no unit; write "10s""#,
+            r#"routes[0] "a": timeouts.request: found "10", expected a duration with a unit; write "10s""#,
         ),
         (
             r#""timeouts":{"request":10}"#,
-            r#"routes[0].timeouts.request: found 10, expected a duration with a unit, such as "10s" or "250ms""#,
+            r#"routes[0] "a": timeouts.request: found 10, expected a duration with a unit, such as "10s" or "250ms"; write "10s""#,
         ),
         (
             r#""timeouts":{"request":"10x"}"#,
-            r#"routes[0].timeouts.request: "10x" has the unknown unit "x"; expected ms, s, m or h"#,
+            r#"routes[0] "a": timeouts.request: found "10x" with the unit "x", expected ms, s, m or h"#,
         ),
         (
             r#""timeouts":{"request":"1s1m"}"#,
-            r#"routes[0].timeouts.request: found "1s1m", expected each unit once, the longest first, such as "1m30s""#,
+            r#"routes[0] "a": timeouts.request: found "1s1m", expected each unit once, the longest first, such as "1m30s""#,
         ),
         (
             r#""timeouts":{"request":"1.5s"}"#,
-            r#"routes[0].timeouts.request: found "1.5s", expected whole numbers, each with a unit, such as "1m30s""#,
+            r#"routes[0] "a": timeouts.request: found "1.5s", expected whole numbers, each with a unit, such as "1m30s""#,
         ),
         (
             r#""timeouts":{"request":"-1s"}"#,
-            r#"routes[0].timeouts.request: found "-1s", expected a duration with a unit, such as "10s" or "250ms""#,
+            r#"routes[0] "a": timeouts.request: found "-1s", expected a duration with a unit, such as "10s" or "250ms""#,
         ),
         (
             r#""timeouts":{"request":""}"#,
-            r#"routes[0].timeouts.request: found "", expected a duration with a unit, such as "10s" or "250ms""#,
+            r#"routes[0] "a": timeouts.request: found "", expected a duration with a unit, such as "10s" or "250ms""#,
         ),
         (
             r#""timeouts":{"request":"25h"}"#,
-            r#"routes[0].timeouts.request: "25h" is out of range; expected a duration from 0s to 24h"#,
+            r#"routes[0] "a": timeouts.request: found "25h", expected a duration from 0s to 24h"#,
         ),
         (
             r#""timeouts":{"request":"99999999999999999999h"}"#,
-            r#"routes[0].timeouts.request: "99999999999999999999h" is out of range; expected a duration from 0s to 24h"#,
+            r#"routes[0] "a": timeouts.request: found "99999999999999999999h", expected a duration from 0s to 24h"#,
         ),
         (
             r#""timeouts":{"connect":"1s"}"#,
-            "routes[0].timeouts.connect: a filter cannot limit how long connecting takes; set connect_timeout on the cluster",
+            r#"routes[0] "a": timeouts.connect: found a connect timeout, which a filter cannot enforce; set connect_timeout on the cluster"#,
         ),
         (
             r#""timeouts":{"idle":"1s"}"#,
-            "routes[0].timeouts.idle: unknown field; known here: request, per_try, read, send",
+            r#"routes[0] "a": timeouts.idle: unknown field, expected one of request, per_try, read, send"#,
         ),
         (
             r#""timeouts":{"request":"1s","request":"2s"}"#,
-            "routes[0].timeouts.request: written twice in one object; expected once",
+            r#"routes[0] "a": timeouts.request: found twice in one object, expected once"#,
         ),
-        (r#""timeouts":null"#, "routes[0].timeouts: found null, expected an object"),
+        (r#""timeouts":null"#, r#"routes[0] "a": timeouts: found null, expected an object"#),
         (
             r#""colour":1"#,
-            "routes[0].colour: unknown field; known here: name, match, buffering, timeouts, retry, drain",
+            r#"routes[0] "a": colour: unknown field, expected one of name, match, buffering, timeouts, retry, drain"#,
         ),
         (
             r#""buffering":"maybe""#,
-            r#"routes[0].buffering: found "maybe", expected one of on, off, auto"#,
+            r#"routes[0] "a": buffering: found "maybe", expected one of on, off, auto"#,
         ),
         (
             r#""buffering":true"#,
-            "routes[0].buffering: found true, expected an object, or what stands in its response",
+            r#"routes[0] "a": buffering: found true, expected an object, or the value of its field response"#,
         ),
         (
             r#""buffering":{"request":"auto"}"#,
-            r#"routes[0].buffering.request: found "auto", expected one of on, off"#,
+            r#"routes[0] "a": buffering.request: found "auto", expected one of on, off"#,
         ),
         (
             r#""buffering":{"max_bytes":16777217}"#,
-            "routes[0].buffering.max_bytes: 16777217 is out of range; expected 1 to 16777216 bytes (16 MiB)",
+            r#"routes[0] "a": buffering.max_bytes: found 16777217, expected 1 to 16777216 bytes (16 MiB)"#,
         ),
         (
             r#""buffering":{"max_bytes":0}"#,
-            "routes[0].buffering.max_bytes: 0 is out of range; expected 1 to 16777216 bytes (16 MiB)",
+            r#"routes[0] "a": buffering.max_bytes: found 0, expected 1 to 16777216 bytes (16 MiB)"#,
         ),
         (
             r#""buffering":{"max_bytes":-1}"#,
-            "routes[0].buffering.max_bytes: -1 is out of range; expected 1 to 16777216 bytes (16 MiB)",
+            r#"routes[0] "a": buffering.max_bytes: found -1, expected 1 to 16777216 bytes (16 MiB)"#,
         ),
         (
             r#""buffering":{"max_bytes":1e3}"#,
-            "routes[0].buffering.max_bytes: found a number that is not whole or too large, expected 1 to 16777216 bytes (16 MiB)",
+            r#"routes[0] "a": buffering.max_bytes: found a number that is fractional or too large, expected 1 to 16777216 bytes (16 MiB)"#,
         ),
         (
             r#""buffering":{"max_bytes":"1k"}"#,
-            r#"routes[0].buffering.max_bytes: found "1k", expected 1 to 16777216 bytes (16 MiB)"#,
+            r#"routes[0] "a": buffering.max_bytes: found "1k", expected 1 to 16777216 bytes (16 MiB)"#,
         ),
         (
             r#""retry":{"on":["reset"],"attempts":0}"#,
-            "routes[0].retry.attempts: 0 is out of range; expected 1 to 10 tries in all",
+            r#"routes[0] "a": retry.attempts: found 0, expected 1 to 10 attempts, the first included"#,
         ),
         (
             r#""retry":{"on":["reset"],"attempts":11}"#,
-            "routes[0].retry.attempts: 11 is out of range; expected 1 to 10 tries in all",
+            r#"routes[0] "a": retry.attempts: found 11, expected 1 to 10 attempts, the first included"#,
         ),
         (
             r#""retry":{"on":[],"attempts":2}"#,
-            "routes[0].retry.on: found an empty array, expected an array with at least one item",
+            r#"routes[0] "a": retry.on: found an empty array, expected an array with at least one item"#,
         ),
         (
             r#""retry":{"attempts":2}"#,
-            "routes[0].retry.on: missing; expected an array with at least one item",
+            r#"routes[0] "a": retry.on: missing, expected an array with at least one item"#,
         ),
         (
             r#""retry":{"on":["reset"]}"#,
-            "routes[0].retry.attempts: missing; expected 1 to 10 tries in all",
+            r#"routes[0] "a": retry.attempts: missing, expected 1 to 10 attempts, the first included"#,
         ),
         (
             r#""match":{"hosts":[]}"#,
-            "routes[0].match.hosts: found an empty array, expected an array with at least one item",
+            r#"routes[0] "a": match.hosts: found an empty array, expected an array with at least one item"#,
         ),
         (
             r#""match":{"hosts":[""]}"#,
-            r#"routes[0].match.hosts[0]: found "", expected a host name without port, or * or *. before its end, such as "*.example.com""#,
+            r#"routes[0] "a": match.hosts[0]: found "", expected a host name without a port, "*", or a pattern such as "*.example.com""#,
         ),
         (
             r#""match":{"hosts":["a","b.*.c"]}"#,
-            r#"routes[0].match.hosts[1]: found "b.*.c", expected a host name without port, or * or *. before its end, such as "*.example.com""#,
+            r#"routes[0] "a": match.hosts[1]: found "b.*.c", expected a host name without a port, "*", or a pattern such as "*.example.com""#,
         ),
         (
             r#""match":{"hosts":["a:80"]}"#,
-            r#"routes[0].match.hosts[0]: found "a:80", expected a host name without port, or * or *. before its end, such as "*.example.com""#,
+            r#"routes[0] "a": match.hosts[0]: found "a:80", expected a host name without a port, "*", or a pattern such as "*.example.com""#,
         ),
         (
             r#""match":{"hosts":"a"}"#,
-            r#"routes[0].match.hosts: found "a", expected an array with at least one item"#,
+            r#"routes[0] "a": match.hosts: found "a", expected an array with at least one item; write ["a"]"#,
         ),
         (
             r#""match":{"methods":["get"]}"#,
-            r#"routes[0].match.methods[0]: found "get", expected a method such as "GET" (capital letters, digits, - or _)"#,
+            r#"routes[0] "a": match.methods[0]: found "get", expected a method such as "GET" (capital letters, digits, - or _)"#,
         ),
         (
             r#""match":{"methods":["G T"]}"#,
-            r#"routes[0].match.methods[0]: found "G T", expected a method such as "GET" (capital letters, digits, - or _)"#,
+            r#"routes[0] "a": match.methods[0]: found "G T", expected a method such as "GET" (capital letters, digits, - or _)"#,
         ),
         (
             r#""match":{"path":{}}"#,
-            "routes[0].match.path: 0 conditions given; expected exactly one of exact, prefix, regex",
+            r#"routes[0] "a": match.path: found 0 conditions, expected exactly one of exact, prefix, regex"#,
         ),
         (
             r#""match":{"path":{"exact":"/a","prefix":"/b"}}"#,
-            "routes[0].match.path: 2 conditions given; expected exactly one of exact, prefix, regex",
+            r#"routes[0] "a": match.path: found 2 conditions, expected exactly one of exact, prefix, regex"#,
         ),
-        (r#""match":{"path":"/a"}"#, r#"routes[0].match.path: found "/a", expected an object"#),
+        (
+            r#""match":{"path":"/a"}"#,
+            r#"routes[0] "a": match.path: found "/a", expected an object with exact, prefix or regex; write {"prefix": "/a"}"#,
+        ),
         (
             r#""match":{"path":{"prefix":"a"}}"#,
-            r#"routes[0].match.path.prefix: found "a", expected a path that starts with / and has no query, fragment, space or control character"#,
+            r#"routes[0] "a": match.path.prefix: found "a", expected a path that starts with / and has no query, fragment, space or control character"#,
         ),
         (
             r#""match":{"path":{"exact":"/a?b"}}"#,
-            r#"routes[0].match.path.exact: found "/a?b", expected a path that starts with / and has no query, fragment, space or control character"#,
+            r#"routes[0] "a": match.path.exact: found "/a?b", expected a path that starts with / and has no query, fragment, space or control character"#,
         ),
         (
             r#""match":{"path":{"regex":"(a"}}"#,
-            r#"routes[0].match.path.regex: "(a" is not a regular expression that works here: found open group without closing ')'"#,
+            r#"routes[0] "a": match.path.regex: "(a" is not a valid regular expression: found open group without closing ')'"#,
         ),
         (
             r#""match":{"path":{"regex":"a)|(b"}}"#,
-            r#"routes[0].match.path.regex: "a)|(b" is not a regular expression that works here: found closing ')' without matching '('"#,
+            r#"routes[0] "a": match.path.regex: "a)|(b" is not a valid regular expression: found closing ')' without matching '('"#,
         ),
         (
             r#""match":{"path":{"regex":""}}"#,
-            r#"routes[0].match.path.regex: found "", expected a regular expression of 1 to 1024 bytes"#,
+            r#"routes[0] "a": match.path.regex: found "", expected a regular expression of 1 to 1024 bytes"#,
         ),
         (
             r#""match":{"headers":[{"exact":"b"}]}"#,
-            "routes[0].match.headers[0].name: missing; expected the name of a header field in lower case (letters, digits and !#$%&'*+-.^_`|~)",
+            r#"routes[0] "a": match.headers[0].name: missing, expected a header name in lower case (letters, digits and !#$%&'*+-.^_`|~)"#,
         ),
         (
             r#""match":{"headers":[{"name":"Accept","exact":"b"}]}"#,
-            r#"routes[0].match.headers[0].name: found "Accept", expected the name of a header field in lower case (letters, digits and !#$%&'*+-.^_`|~)"#,
+            r#"routes[0] "a": match.headers[0].name: found "Accept", expected a header name in lower case (letters, digits and !#$%&'*+-.^_`|~)"#,
         ),
         (
             r#""match":{"headers":[{"name":"a b","exact":"b"}]}"#,
-            r#"routes[0].match.headers[0].name: found "a b", expected the name of a header field in lower case (letters, digits and !#$%&'*+-.^_`|~)"#,
+            r#"routes[0] "a": match.headers[0].name: found "a b", expected a header name in lower case (letters, digits and !#$%&'*+-.^_`|~)"#,
         ),
         (
             r#""match":{"headers":[{"name":"a"}]}"#,
-            "routes[0].match.headers[0]: 0 conditions given; expected exactly one of exact, prefix, contains, regex, present",
+            r#"routes[0] "a": match.headers[0]: found 0 conditions, expected exactly one of exact, prefix, contains, regex, present"#,
         ),
         (
             r#""match":{"headers":[{"name":"a","present":"yes"}]}"#,
-            r#"routes[0].match.headers[0].present: found "yes", expected true or false"#,
+            r#"routes[0] "a": match.headers[0].present: found "yes", expected true or false"#,
         ),
         (
             r#""match":{"headers":[{"name":"a","contains":""}]}"#,
-            r#"routes[0].match.headers[0].contains: found "", expected text of at least one character without control characters"#,
+            r#"routes[0] "a": match.headers[0].contains: found "", expected text that is not empty and has no control characters"#,
         ),
         (
             r#""match":{"policy":""}"#,
-            r#"routes[0].match.policy: found "", expected a name that is not empty"#,
+            r#"routes[0] "a": match.policy: found "", expected a name that is not empty"#,
         ),
     ];
     for (text, message) in cases {
@@ -276,17 +291,17 @@ fn wrong_routes_are_refused_with_their_place() {
 }
 
 #[test]
-fn names_are_there_legal_and_unique() {
+fn route_names_are_required_and_unique() {
     let named = |names: &str| format!(r#"{{"version":1,"routes":[{names}]}}"#);
-    let rule = "a name of 1 to 64 letters, digits, - or _ (and not default, which stands for requests that no route matches)";
+    let rule = "1 to 64 letters, digits, - or _, and not the reserved name default";
     let long = "x".repeat(65);
     let cases = [
         (
             r#"{"name":"a"},{"name":"b"},{"name":"a"}"#.into(),
-            r#"routes[2].name: "a" is also the name of routes[0]; expected a name of its own"#
+            r#"routes[2] "a": name: found "a", the name of routes[0]; expected a unique name"#
                 .to_owned(),
         ),
-        ("{}".into(), format!("routes[0].name: missing; expected {rule}")),
+        ("{}".into(), format!("routes[0].name: missing, expected {rule}")),
         (r#"{"name":""}"#.into(), format!("routes[0].name: found \"\", expected {rule}")),
         (r#"{"name":"a.b"}"#.into(), format!("routes[0].name: found \"a.b\", expected {rule}")),
         (
@@ -309,22 +324,22 @@ fn names_are_there_legal_and_unique() {
 }
 
 #[test]
-fn wrong_drains_are_refused_with_their_place() {
+fn errors_in_drain_and_health_name_the_place() {
     let percent = "a whole number from 1 to 100";
     let cases = [
-        (r#"{"epoch":1,"mode":"rebalance"}"#, format!("drain.state.percent: missing; expected {percent}")),
-        (r#"{"epoch":1,"mode":"rebalance","percent":0}"#, format!("drain.state.percent: 0 is out of range; expected {percent}")),
-        (r#"{"epoch":1,"mode":"rebalance","percent":101}"#, format!("drain.state.percent: 101 is out of range; expected {percent}")),
-        (r#"{"epoch":1,"mode":"reload","percent":5}"#, "drain.state.percent: only a rebalance closes a share of the connections; leave it out for other modes".into()),
-        (r#"{"epoch":1,"mode":"reload","window":"0s"}"#, r#"drain.state.window: "0s" is out of range; expected a duration from 1ms to 24h"#.into()),
-        (r#"{"epoch":1,"mode":"reload","window":"24h1ms"}"#, r#"drain.state.window: "24h1ms" is out of range; expected a duration from 0s to 24h"#.into()),
-        (r#"{"epoch":1,"mode":"off","window":"1s"}"#, "drain.state.window: mode off closes nothing; leave it out".into()),
-        (r#"{"epoch":0,"mode":"reload"}"#, "drain.state.epoch: 0 is out of range; expected a whole number from 1 to 2^53 - 1".into()),
-        (r#"{"epoch":-1,"mode":"reload"}"#, "drain.state.epoch: -1 is out of range; expected a whole number from 1 to 2^53 - 1".into()),
-        (r#"{"epoch":1.5,"mode":"reload"}"#, "drain.state.epoch: found a number that is not whole or too large, expected a whole number from 1 to 2^53 - 1".into()),
+        (r#"{"epoch":1,"mode":"rebalance"}"#, format!("drain.state.percent: missing, expected {percent}")),
+        (r#"{"epoch":1,"mode":"rebalance","percent":0}"#, format!("drain.state.percent: found 0, expected {percent}")),
+        (r#"{"epoch":1,"mode":"rebalance","percent":101}"#, format!("drain.state.percent: found 101, expected {percent}")),
+        (r#"{"epoch":1,"mode":"reload","percent":5}"#, "drain.state.percent: found without the mode rebalance, the only one with a percentage; remove it".into()),
+        (r#"{"epoch":1,"mode":"reload","window":"0s"}"#, r#"drain.state.window: found "0s", expected a duration from 1ms to 24h"#.into()),
+        (r#"{"epoch":1,"mode":"reload","window":"24h1ms"}"#, r#"drain.state.window: found "24h1ms", expected a duration from 0s to 24h"#.into()),
+        (r#"{"epoch":1,"mode":"off","window":"1s"}"#, "drain.state.window: found with the mode off, which closes no connection; remove it".into()),
+        (r#"{"epoch":0,"mode":"reload"}"#, "drain.state.epoch: found 0, expected a whole number from 1 to 2^53 - 1".into()),
+        (r#"{"epoch":-1,"mode":"reload"}"#, "drain.state.epoch: found -1, expected a whole number from 1 to 2^53 - 1".into()),
+        (r#"{"epoch":1.5,"mode":"reload"}"#, "drain.state.epoch: found a number that is fractional or too large, expected a whole number from 1 to 2^53 - 1".into()),
         (r#"{"epoch":1,"mode":"stop"}"#, r#"drain.state.mode: found "stop", expected one of reload, terminate, rebalance, off"#.into()),
-        (r#"{"epoch":1}"#, "drain.state.mode: missing; expected one of reload terminate rebalance off".into()),
-        (r#"{"epoch":1,"mode":"reload","routes":["a","b"]}"#, r#"drain.state.routes[1]: "b" is not the name of a route of this configuration"#.into()),
+        (r#"{"epoch":1}"#, "drain.state.mode: missing, expected one of reload terminate rebalance off".into()),
+        (r#"{"epoch":1,"mode":"reload","routes":["a","b"]}"#, r#"drain.state.routes[1]: found "b", expected the name of a route in this configuration"#.into()),
     ];
     for (state, message) in cases {
         assert_eq!(refusal(with_drain(state).as_bytes()), message);
@@ -332,11 +347,11 @@ fn wrong_drains_are_refused_with_their_place() {
     let cases: [(&str, &str); 12] = [
         (
             r#""drain":{"refresh":"1ms"}"#,
-            r#"drain.refresh: "1ms" is out of range; expected a duration from 10ms to 1m"#,
+            r#"drain.refresh: found "1ms", expected a duration from 10ms to 1m"#,
         ),
         (
             r#""drain":{"refresh":"2m"}"#,
-            r#"drain.refresh: "2m" is out of range; expected a duration from 10ms to 1m"#,
+            r#"drain.refresh: found "2m", expected a duration from 10ms to 1m"#,
         ),
         (
             r#""drain":{"signal":"goaway"}"#,
@@ -344,7 +359,7 @@ fn wrong_drains_are_refused_with_their_place() {
         ),
         (
             r#""drain":{"control":{}}"#,
-            "drain.control.cluster: missing; expected a name that is not empty",
+            "drain.control.cluster: missing, expected a name that is not empty",
         ),
         (
             r#""drain":{"control":{"cluster":"etcd","format":"etcd","key":"k"}}"#,
@@ -356,27 +371,27 @@ fn wrong_drains_are_refused_with_their_place() {
         ),
         (
             r#""drain":{"refresh":"1s","control":{"cluster":"etcd","format":"raw","key":"k"}}"#,
-            "drain.control.interval: found 1s, expected at least twice drain.refresh, at which workers notice that one of them failed",
+            "drain.control.interval: found 1s, expected at least twice drain.refresh, the interval at which workers notice that the leader failed",
         ),
         (
             r#""drain":{"control":{"cluster":"etcd","format":"raw","key":"k","interval":"10ms"}}"#,
-            r#"drain.control.interval: "10ms" is out of range; expected a duration from 100ms to 1h"#,
+            r#"drain.control.interval: found "10ms", expected a duration from 100ms to 1h"#,
         ),
         (
             r#""drain":{"admin":{"path":"/h","token_sha256":"00000000000000000000000000000000000000000000000000000000000000aF"}},"health":{"path":"/h"}"#,
-            "drain.admin.path: is the health path too; expected a path of its own",
+            "drain.admin.path: found the path of the health section, expected a different one",
         ),
         (
             r#""drain":{},"health":{"path":"/h","drain_status":200}"#,
-            "health.drain_status: 200 is out of range; expected a status from 400 to 599",
+            "health.drain_status: found 200, expected a status from 400 to 599",
         ),
         (
             r#""drain":{},"health":{}"#,
-            "health.path: missing; expected a path that starts with / and has no query, fragment, space or control character",
+            "health.path: missing, expected a path that starts with / and has no query, fragment, space or control character",
         ),
         (
             r#""health":{"path":"/h"}"#,
-            "health: answers only while a drain terminates the proxy, and this configuration takes part in none; expected a drain section beside it",
+            r#"health: found without a drain section, which decides when the health check fails; add "drain": {}"#,
         ),
     ];
     for (text, message) in cases {
@@ -385,29 +400,28 @@ fn wrong_drains_are_refused_with_their_place() {
 }
 
 #[test]
-fn a_regex_that_would_need_much_memory_is_refused() {
+fn patterns_that_need_much_memory_are_refused() {
     let message =
         refusal(route(r#""match":{"path":{"regex":"((a{1000}){1000}){1000}"}}"#).as_bytes());
-    assert!(message.starts_with("routes[0].match.path.regex: "), "{message}");
+    assert!(message.starts_with("routes[0] \"a\": match.path.regex: "), "{message}");
 }
 
 #[test]
-fn the_example_of_the_documentation_is_accepted() {
+fn the_documented_example_is_accepted() {
     let text = include_str!("../../docs/configuration.md");
     let example = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
     assert_eq!(accepted(example.expect("the first example")), Vec::<String>::new());
 }
 
 #[test]
-fn what_a_host_could_not_hold_and_a_cut_without_a_drain_are_warned_about() {
+fn lint_warns_about_long_buffers_and_cuts_without_a_drain() {
     let routes = |buffering: &str| {
         format!(
             r#"{{"version":1,"routes":[{{"name":"a","match":{{"path":{{"exact":"/a"}}}},"drain":"cut","buffering":{buffering}}}]}}"#
         )
     };
-    let cut = "routes[0].drain: nothing is ever cut without a drain section";
-    let many = "routes[0].buffering.max_bytes: 1048577 is more than Envoy's buffers take unless \
-                per_connection_buffer_limit_bytes says otherwise; a body that does not fit there would be cut";
+    let cut = r#"routes[0] "a": drain: cut has no effect without a drain section; add "drain": {}"#;
+    let many = r#"routes[0] "a": buffering.max_bytes: 1048577 exceeds Envoy's default buffer limit of 1048576 bytes, at which it cuts a body; raise per_connection_buffer_limit_bytes"#;
     assert_eq!(accepted(&routes(r#"{"response":"on","max_bytes":1048577}"#)), [many, cut]);
     assert_eq!(accepted(&routes(r#"{"response":"on","max_bytes":1048576}"#)), [cut]);
     assert_eq!(accepted(&routes(r#"{"response":"off","max_bytes":1048577}"#)), [cut]);
@@ -416,7 +430,7 @@ fn what_a_host_could_not_hold_and_a_cut_without_a_drain_are_warned_about() {
 }
 
 #[test]
-fn a_limit_that_may_be_late_by_more_than_itself_is_warned_about() {
+fn lint_warns_about_timeouts_below_the_refresh_interval() {
     let limit = |defaults: &str, drain: &str, own: &str| {
         accepted(&format!(
             r#"{{"version":1,"defaults":{{"timeouts":{defaults}}},{drain}"routes":[{{"name":"a","match":{{"path":{{"exact":"/a"}}}},"timeouts":{own}}}]}}"#
@@ -424,13 +438,15 @@ fn a_limit_that_may_be_late_by_more_than_itself_is_warned_about() {
     };
     let slow = r#""drain":{"refresh":"2s"},"#;
     let late = |place: &str, limit: &str, refresh: &str| {
-        format!("{place}: {limit} is shorter than drain.refresh {refresh}, by which it may be late")
+        format!(
+            "{place}: {limit} can expire up to {refresh} late; lower drain.refresh, which is {refresh}"
+        )
     };
     assert_eq!(
         limit("{}", "", r#"{"read":"249ms","send":"1ms"}"#),
         [
-            late("routes[0].timeouts.read", "249ms", "250ms"),
-            late("routes[0].timeouts.send", "1ms", "250ms"),
+            late("routes[0] \"a\": timeouts.read", "249ms", "250ms"),
+            late("routes[0] \"a\": timeouts.send", "1ms", "250ms"),
         ]
     );
     assert!(limit("{}", "", r#"{"read":"250ms","send":"0s"}"#).is_empty());
@@ -441,20 +457,20 @@ fn a_limit_that_may_be_late_by_more_than_itself_is_warned_about() {
         own,
         [
             late("defaults.timeouts.read", "1s", "2s"),
-            late("routes[0].timeouts.read", "1s500ms", "2s"),
+            late("routes[0] \"a\": timeouts.read", "1s500ms", "2s"),
         ]
     );
 }
 
 #[test]
-fn a_page_that_is_not_the_json_it_says_is_warned_about() {
+fn lint_warns_about_error_pages_that_are_not_valid_json() {
     let page = |kind: &str, body: &str| {
         let body = format!("{body:?}");
         accepted(&format!(
             r#"{{"version":1,"errors":{{"content_type":"text/plain","body":"{{reason}}","alternatives":[{{"content_type":"{kind}","body":{body}}}]}}}}"#
         ))
     };
-    let warning = "errors.alternatives[0].body: with its words filled in this is no JSON, which its content_type says it is";
+    let warning = "errors.alternatives[0].body: not valid JSON once its placeholders are replaced, but its content_type is JSON";
     let wrong = [
         "{reason}",
         r#"{"id": {request_id}}"#,
@@ -475,14 +491,14 @@ fn a_page_that_is_not_the_json_it_says_is_warned_about() {
 }
 
 #[test]
-fn routes_that_an_earlier_one_hides_are_warned_about() {
-    let warned = |routes: &str| accepted(&format!(r#"{{"version":1,"routes":[{routes}]}}"#));
-    let hidden = |earlier: &str, later: &str| {
+fn lint_warns_about_routes_that_an_earlier_route_covers() {
+    let warnings = |routes: &str| accepted(&format!(r#"{{"version":1,"routes":[{routes}]}}"#));
+    let covers = |earlier: &str, later: &str| {
         let routes = format!(
             r#"{{"name":"x","match":{{"path":{{"exact":"/x"}}}}}},{{"name":"a","match":{earlier}}},{{"name":"b","match":{later}}}"#
         );
-        let warnings = warned(&routes);
-        let message = r#"routes[2]: "b" is never reached: routes[1] ("a") matches every request that it could"#;
+        let warnings = warnings(&routes);
+        let message = r#"routes[2] "b": never reached, because routes[1] "a" matches every request that it matches"#;
         assert!(warnings.iter().all(|warning| warning == message), "{warnings:?}");
         warnings.len() == 1
     };
@@ -511,7 +527,7 @@ fn routes_that_an_earlier_one_hides_are_warned_about() {
         ),
     ];
     for (earlier, later) in covered {
-        assert!(hidden(earlier, later), "{earlier} hides {later}");
+        assert!(covers(earlier, later), "{earlier} covers {later}");
     }
     let open = [
         (r#"{"path":{"exact":"/a"}}"#, r#"{"path":{"prefix":"/a"}}"#),
@@ -534,15 +550,14 @@ fn routes_that_an_earlier_one_hides_are_warned_about() {
         (r#"{"headers":[{"name":"h","exact":"v"}]}"#, r#"{"headers":[{"name":"i","exact":"v"}]}"#),
     ];
     for (earlier, later) in open {
-        assert!(!hidden(earlier, later), "{earlier} leaves something of {later}");
+        assert!(!covers(earlier, later), "{earlier} does not cover {later}");
     }
 }
 
 #[test]
-fn a_limit_of_one_try_above_the_whole_is_warned_about() {
+fn lint_warns_about_an_attempt_timeout_above_the_request_timeout() {
     let document = route(r#""timeouts":{"request":"5s","per_try":"5s"}"#);
-    let message =
-        "routes[0].timeouts: per_try 5s is not below request 5s, so it never takes effect";
+    let message = r#"routes[0] "a": timeouts.per_try: 5s never takes effect, because the request timeout is 5s; lower it"#;
     assert_eq!(accepted(&document), [message]);
     assert!(accepted(&route(r#""timeouts":{"request":"0s","per_try":"5s"}"#)).is_empty());
 }

@@ -1,4 +1,4 @@
-//! Error pages: what is put into them, which of them a client gets, and the one vocabulary of reasons.
+//! Error pages: their placeholders, how `accept` selects one, and the reason words.
 
 use sluice_filter::reason::Reason;
 use sluice_filter::reply::LocalReply;
@@ -11,7 +11,7 @@ const PAGES: &str = r#"{"version":1,
               "alternatives":[{"content_type":"text/plain; charset=utf-8","body":"{reason}\n"},{"content_type":"text/html","body":"<p>{reason}"}]}}"#;
 
 fn config(document: &str) -> Rules {
-    load(document.as_bytes()).expect("a good configuration").rules
+    load(document.as_bytes()).expect("a valid configuration").rules
 }
 
 fn failed(config: &Rules, path: &str, headers: &[(&str, &str)]) -> LocalReply {
@@ -27,7 +27,7 @@ fn failed(config: &Rules, path: &str, headers: &[(&str, &str)]) -> LocalReply {
 }
 
 #[test]
-fn a_page_says_why_where_and_to_whom() {
+fn pages_contain_reason_route_request_id_and_status() {
     let config = config(PAGES);
     let reply = failed(&config, "/api/x", &[("x-request-id", "3f-1")]);
     assert_eq!((reply.status, &*reply.content_type), (504, "application/json"));
@@ -41,7 +41,7 @@ fn a_page_says_why_where_and_to_whom() {
 }
 
 #[test]
-fn a_client_chooses_the_page() {
+fn the_accept_header_selects_the_page() {
     let config = config(PAGES);
     let cases = [
         ("", "application/json"),
@@ -66,29 +66,29 @@ fn a_client_chooses_the_page() {
 }
 
 #[test]
-fn a_client_of_grpc_gets_a_status() {
+fn grpc_clients_get_a_status_instead_of_a_page() {
     for kind in ["application/grpc", "application/grpc+proto"] {
         let reply = failed(&config(PAGES), "/", &[("content-type", kind)]);
         assert_eq!((reply.grpc_status, reply.body.as_str()), (Some(4), "read_timeout"));
     }
     let reply = failed(&config(PAGES), "/", &[("content-type", "application/grpc-web")]);
-    assert_eq!(reply.grpc_status, None, "it is spoken over plain HTTP");
+    assert_eq!(reply.grpc_status, None, "gRPC-Web has no trailers");
 }
 
 #[test]
-fn wrong_pages_are_refused_with_their_place() {
+fn errors_in_pages_name_the_place() {
     let cases = [
         (
             r#"{"body":"{reason}"}"#,
-            "errors.content_type: missing; expected a content type such as \"application/json\"",
+            "errors.content_type: missing, expected a content type such as \"application/json\"",
         ),
         (
             r#"{"content_type":"application/json"}"#,
-            "errors.body: missing; expected text of 1 to 16384 bytes in which {reason}, {route}, {request_id} and {status} are the only words in braces",
+            "errors.body: missing, expected text of 1 to 16384 bytes whose only words in braces are {reason}, {route}, {request_id} and {status}",
         ),
         (
             r#"{"content_type":"text/plain","body":"{reson}"}"#,
-            "errors.body: found \"{reson}\", expected text of 1 to 16384 bytes in which {reason}, {route}, {request_id} and {status} are the only words in braces",
+            "errors.body: found \"{reson}\", expected text of 1 to 16384 bytes whose only words in braces are {reason}, {route}, {request_id} and {status}",
         ),
         (
             r#"{"content_type":"text","body":"x"}"#,
@@ -122,7 +122,7 @@ fn wrong_pages_are_refused_with_their_place() {
 }
 
 #[test]
-fn envoys_details_are_told_in_our_words() {
+fn response_code_details_map_to_reasons() {
     let cases = [
         ("via_upstream", None),
         ("direct_response", None),
@@ -148,7 +148,7 @@ fn envoys_details_are_told_in_our_words() {
 }
 
 #[test]
-fn the_documentation_has_the_vocabulary() {
+fn the_documentation_lists_every_reason() {
     let page = include_str!("../../docs/errors.md");
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     let expected = Reason::ALL.iter().map(|reason| {

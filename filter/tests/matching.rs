@@ -1,4 +1,4 @@
-//! Which route a request gets: examples of each condition, and the index against the plain rule "ask every route in order".
+//! Route matching: examples of each condition, and the index compared with a check of every route in order.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -24,13 +24,13 @@ fn headers(method: &str, authority: &str, path: &str, more: &[(&str, &str)]) -> 
         .collect()
 }
 
-/// Whether a request meets `conditions` alone.
+/// Whether the request matches a route with these conditions.
 fn matches(conditions: Value, request: &Headers) -> bool {
     config(&[conditions]).match_route(&RequestView::new(request)).is_some()
 }
 
 #[test]
-fn hosts_are_compared_without_case_and_port() {
+fn hosts_match_without_case_and_port() {
     let to = |authority: &str| headers("GET", authority, "/", &[]);
     let exact = json!({ "hosts": ["Api.Example.com"] });
     for authority in ["api.example.com", "API.example.COM", "api.example.com:8443"] {
@@ -53,13 +53,13 @@ fn hosts_are_compared_without_case_and_port() {
 }
 
 #[test]
-fn http_1_0_names_its_host_in_a_header() {
+fn the_host_header_replaces_a_missing_authority() {
     let request: Headers = vec![("host".into(), b"a.example.com".to_vec())];
     assert!(matches(json!({ "hosts": ["a.example.com"] }), &request));
 }
 
 #[test]
-fn paths_are_compared_without_the_query() {
+fn paths_match_without_the_query() {
     let to = |path: &str| headers("GET", "a", path, &[]);
     let cases = [
         (json!({ "exact": "/a" }), vec!["/a", "/a?b=/c", "/a?"], vec!["/a/", "/A", "/", "", "*"]),
@@ -69,21 +69,21 @@ fn paths_are_compared_without_the_query() {
         (json!({ "regex": "/ab?" }), vec!["/a", "/ab"], vec!["/abb"]),
         (json!({ "regex": "(?i)/a" }), vec!["/a", "/A"], vec!["/b"]),
     ];
-    for (path, met, missed) in cases {
-        for request in met {
-            assert!(matches(json!({ "path": path }), &to(request)), "{path} is met by {request}");
+    for (path, matching, other) in cases {
+        for request in matching {
+            assert!(matches(json!({ "path": path }), &to(request)), "{path} matches {request}");
         }
-        for request in missed {
+        for request in other {
             assert!(
                 !matches(json!({ "path": path }), &to(request)),
-                "{path} is not met by {request}"
+                "{path} does not match {request}"
             );
         }
     }
 }
 
 #[test]
-fn a_path_that_is_not_text_meets_no_regex_and_still_has_its_bytes() {
+fn paths_that_are_not_utf8_match_prefixes_but_no_regex() {
     let mut request = headers("GET", "a", "/", &[]);
     request[2].1 = b"/a/\xff".to_vec();
     assert!(!matches(json!({ "path": { "regex": "/a/.*" } }), &request));
@@ -91,7 +91,7 @@ fn a_path_that_is_not_text_meets_no_regex_and_still_has_its_bytes() {
 }
 
 #[test]
-fn a_tunnel_has_no_path() {
+fn connect_requests_match_no_path() {
     let request: Headers =
         vec![(":method".into(), b"CONNECT".to_vec()), (":authority".into(), b"a:443".to_vec())];
     assert!(!matches(json!({ "path": { "prefix": "/" } }), &request));
@@ -99,7 +99,7 @@ fn a_tunnel_has_no_path() {
 }
 
 #[test]
-fn headers_meet_a_condition_with_any_of_their_values() {
+fn one_of_several_header_values_is_enough() {
     let request = headers("GET", "a", "/", &[("x", "one"), ("x", "two"), ("empty", "")]);
     let met = [
         json!({ "name": "x", "exact": "two" }),
@@ -127,11 +127,11 @@ fn headers_meet_a_condition_with_any_of_their_values() {
     }
     let both =
         json!({ "headers": [{ "name": "x", "exact": "one" }, { "name": "x", "exact": "three" }] });
-    assert!(!matches(both, &request), "all conditions must hold");
+    assert!(!matches(both, &request), "all conditions must match");
 }
 
 #[test]
-fn names_of_the_control_plane_are_compared_when_some_route_asks() {
+fn route_names_and_policies_of_the_proxy_match() {
     let config = config(&[json!({ "route_name": "r" }), json!({ "policy": "p" }), json!({})]);
     assert!(config.needs_route_name() && config.needs_metadata_policy());
     let list = headers("GET", "a", "/", &[]);
@@ -148,12 +148,12 @@ fn names_of_the_control_plane_are_compared_when_some_route_asks() {
 }
 
 #[test]
-fn properties_that_no_route_asks_for_are_not_needed() {
+fn properties_are_read_only_if_a_route_uses_them() {
     let config = config(&[json!({ "path": { "prefix": "/" }, "hosts": ["a"] })]);
     assert!(!config.needs_route_name() && !config.needs_metadata_policy());
 }
 
-/// A small world, so that routes and requests meet often.
+/// Few different values, so that requests often match.
 fn conditions() -> impl Strategy<Value = Value> {
     let host = prop::sample::select(vec!["a.x", "b.x", "a.b.x", "*.x", "*.b.x", "*", "x", "[::1]"]);
     let text = "/[ab]{0,2}(/[ab]{0,2}){0,2}";
@@ -211,9 +211,8 @@ fn requests() -> impl Strategy<Value = (Headers, Option<&'static str>, Option<&'
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The index finds what asking every route in order finds.
     #[test]
-    fn the_index_agrees_with_asking_in_order(
+    fn the_index_agrees_with_a_check_in_order(
         routes in prop::collection::vec(conditions(), 0..40),
         requests in prop::collection::vec(requests(), 1..40),
     ) {
@@ -227,9 +226,8 @@ proptest! {
         }
     }
 
-    /// A route that is called unreachable never wins, and what hides it would have matched.
     #[test]
-    fn routes_called_unreachable_never_win(
+    fn routes_reported_as_unreachable_never_match(
         routes in prop::collection::vec(conditions(), 2..12),
         requests in prop::collection::vec(requests(), 20..60),
     ) {
@@ -237,7 +235,7 @@ proptest! {
             json!({ "name": format!("r{index}"), "match": conditions })
         });
         let document = json!({ "version": 1, "routes": named.collect::<Vec<_>>() }).to_string();
-        let loaded = load(document.as_bytes()).expect("legal");
+        let loaded = load(document.as_bytes()).expect("a valid document");
         for (list, route_name, policy) in &requests {
             let mut request = RequestView::new(list);
             request.route_name = route_name.map(str::as_bytes);
@@ -251,7 +249,7 @@ proptest! {
 }
 
 #[test]
-fn what_people_read_names_the_condition_the_request_and_the_rule() {
+fn explain_names_condition_found_value_and_expected_value() {
     let config = config(&[
         json!({ "hosts": ["*.example.com"], "methods": ["GET", "HEAD"] }),
         json!({ "path": { "prefix": "/api/" }, "headers": [{ "name": "x", "contains": "b" }] }),
@@ -276,10 +274,7 @@ fn what_people_read_names_the_condition_the_request_and_the_rule() {
     ];
     assert_eq!(failed, expected);
     let texts: Vec<_> = explanation.effects.iter().map(|effect| effect.text.as_str()).collect();
-    assert_eq!(
-        texts,
-        ["taken from the client's request, it is not the client's to send: x-envoy-retry-on"]
-    );
+    assert_eq!(texts, ["removed, because clients must not send them: x-envoy-retry-on"]);
     let rows = explain::summarize(&config).routes;
     assert_eq!(rows[1].conditions, "path /api/*, x: *b*");
     assert_eq!(rows[3].name, "default");

@@ -1,4 +1,4 @@
-//! No document breaks the reader of configurations, and what it accepts means the same after writing and reading it again.
+//! No document makes the reader panic, and an accepted document survives serialization.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn example() -> Value {
     })
 }
 
-/// A value of any kind, among them those that stand at some place of a configuration.
+/// Values of any kind, some of which are valid in a configuration.
 fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -58,7 +58,7 @@ fn values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// How many values lie below `value`, itself included.
+/// The number of values in `value`, itself included.
 fn count(value: &Value) -> usize {
     1 + match value {
         Value::Array(items) => items.iter().map(count).sum(),
@@ -67,7 +67,7 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// The value at position `at`, counted in depth.
+/// The value at position `at` in depth-first order.
 fn nth(value: &mut Value, at: usize) -> Option<&mut Value> {
     if at == 0 {
         return Some(value);
@@ -88,8 +88,8 @@ fn nth(value: &mut Value, at: usize) -> Option<&mut Value> {
     None
 }
 
-/// Reads, decides and writes; `None` for what is refused, which has a place and a reason.
-fn use_all_of_it(document: &[u8]) -> Option<Document> {
+/// Loads a document and uses its rules; `None` if it is refused, with a place in the error.
+fn exercise(document: &[u8]) -> Option<Document> {
     let loaded = match load(document) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -102,16 +102,16 @@ fn use_all_of_it(document: &[u8]) -> Option<Document> {
         vec![(":path".to_owned(), b"/api/x".to_vec()), ("x-sluice-x".to_owned(), vec![255])];
     let request = RequestView::new(&headers);
     let explanation = explain::explain(&loaded.rules, &request);
-    let label = loaded.rules.match_route(&request).and_then(|index| loaded.rules.route_name(index));
-    assert_eq!(explanation.route.as_deref(), label);
+    let name = loaded.rules.match_route(&request).and_then(|index| loaded.rules.route_name(index));
+    assert_eq!(explanation.route.as_deref(), name);
     assert!(explanation.tried.iter().all(|tried| !tried.failed.is_empty()));
     assert_eq!(explain::summarize(&loaded.rules).routes.len(), loaded.rules.routes.len() + 1);
     Document::parse(document).ok()
 }
 
 #[test]
-fn the_example_survives_writing_and_reading() {
-    let spec = use_all_of_it(example().to_string().as_bytes()).expect("the example is legal");
+fn the_example_survives_serialization() {
+    let spec = exercise(example().to_string().as_bytes()).expect("the example is valid");
     let written = serde_json::to_value(&spec).expect("it can be written");
     let mut expected = example();
     expected["defaults"]["buffering"] = json!({ "response": "auto" });
@@ -123,12 +123,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        use_all_of_it(&bytes);
+    fn random_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        exercise(&bytes);
     }
 
     #[test]
-    fn no_damage_to_the_text_breaks_the_reader(
+    fn damaged_documents_do_not_panic(
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..6),
     ) {
         let mut bytes = example().to_string().into_bytes();
@@ -140,12 +140,11 @@ proptest! {
                 _ => { bytes.remove(at); }
             }
         }
-        use_all_of_it(&bytes);
+        exercise(&bytes);
     }
 
-    /// Any values in any places; those that are accepted are the same after writing and reading.
     #[test]
-    fn accepted_configurations_survive_writing_and_reading(
+    fn accepted_documents_survive_serialization(
         changes in prop::collection::vec((any::<prop::sample::Index>(), values()), 1..4),
     ) {
         let mut document = example();
@@ -155,9 +154,9 @@ proptest! {
                 *place = value;
             }
         }
-        if let Some(spec) = use_all_of_it(document.to_string().as_bytes()) {
+        if let Some(spec) = exercise(document.to_string().as_bytes()) {
             let written = serde_json::to_vec(&spec).expect("it can be written");
-            prop_assert_eq!(use_all_of_it(&written), Some(spec));
+            prop_assert_eq!(exercise(&written), Some(spec));
         }
     }
 }

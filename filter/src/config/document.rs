@@ -55,17 +55,28 @@ impl Document {
         let root = parse_json(text).or_else(|problem| at.refuse(problem))?;
         // The version comes first, so that a document of a later version is refused for its version, and not for a field
         // that this version does not have.
-        if let Node::Object(fields) = &root
-            && let Some((_, version)) = fields.iter().find(|(key, _)| key == "version")
-        {
+        if let Some(version) = root.field("version") {
             Version::read(version, &Place::Field(at, "version"))?;
         }
-        Self::read(&root, at)
+        Self::read(&root, at).map_err(|error| match route_name(&root, &error.place) {
+            Some(name) => error.in_route(name),
+            None => error,
+        })
     }
 
     /// The error for a document of `found` bytes, which is more than [`MAX_DOCUMENT`].
     pub fn too_large(found: usize) -> ConfigError {
         Place::Root.error(Problem::TooLarge { found, limit: MAX_DOCUMENT })
+    }
+}
+
+/// The name of the route that contains `place`.
+fn route_name<'n>(root: &'n Node, place: &str) -> Option<&'n str> {
+    let (index, _) = place.strip_prefix("routes[")?.split_once(']')?;
+    let Node::Array(routes) = root.field("routes")? else { return None };
+    match routes.get(index.parse::<usize>().ok()?)?.field("name")? {
+        Node::Text(name) => Some(name),
+        _ => None,
     }
 }
 
@@ -171,8 +182,8 @@ record! {
             /// The longest wait for a chunk of the request body.
             send: Span,
         }
-        not_ours {
-            connect: "a filter cannot limit how long connecting takes; set connect_timeout on the cluster",
+        misplaced {
+            connect: "found a connect timeout, which a filter cannot enforce; set connect_timeout on the cluster",
         }
     }
 }

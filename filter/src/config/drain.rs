@@ -144,9 +144,11 @@ pub(crate) fn check_percent(
     let problem = match (mode, percent) {
         (DrainMode::Rebalance, None) => Problem::Missing { expected: Percent::EXPECTED },
         (DrainMode::Rebalance, Some(_)) | (_, None) => return Ok(()),
-        (_, Some(_)) => Problem::NotOurs {
-            reason: "only a rebalance closes a share of the connections; leave it out for other modes",
-        },
+        (_, Some(_)) => {
+            let reason =
+                "found without the mode rebalance, the only one with a percentage; remove it";
+            Problem::Misplaced { reason }
+        }
     };
     Place::Field(at, "percent").refuse(problem)
 }

@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use super::error::{ConfigError, Problem};
-use super::json::{Node, quoted};
+use super::error::{ConfigError, Problem, quoted};
+use super::json::Node;
 use super::read::{Place, Read, text};
 use super::span::{Span, UNITS};
 
@@ -16,6 +16,9 @@ impl Read for Span {
 
     /// Accepts every duration from `0s` to one day.
     fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+        if let Node::Unsigned(number) = node {
+            return at.unexpected_but(number, Self::EXPECTED, format!("\"{number}s\""));
+        }
         let written = text(node, at, Self::EXPECTED)?;
         let found = || quoted(written);
         let out_of_range =

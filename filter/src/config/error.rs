@@ -1,39 +1,80 @@
-//! Why a configuration is refused: a place, and one of a closed set of problems, each of which says what was found and what
-//! was expected there.
+//! Why a document is refused: a place, and one of a closed set of problems. Each problem states what was found and what was
+//! expected, and the fix where there is one.
 
 use std::fmt;
 
 use super::span::Span;
 
-/// Why a configuration was refused; `Display` is one sentence, `place: found and expected`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {problem}")]
+/// The first mistake in a document, as one sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where, as `routes[2].timeouts.request`; `configuration` when it is the document as a whole.
+    /// The place as a JSON path, such as `routes[2].timeouts.request`; `configuration` for the whole document.
     pub place: String,
-    /// What is wrong there. Boxed, because every reader hands this type on and few ever fill it.
+    /// The name of the route in which the place is, quoted. People know their routes by name.
+    pub route: Option<Box<str>>,
+    /// What is wrong there. In a box, because many functions return this type and few create it.
     pub problem: Box<Problem>,
 }
 
-/// One mistake in a configuration. Fields named `found` carry what was written, quoted and cut for display.
+impl ConfigError {
+    /// Adds the name of the route in which the place is.
+    pub(crate) fn in_route(self, name: &str) -> Self {
+        Self { route: Some(quoted(name).into()), ..self }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_place(f, &self.place, self.route.as_deref())?;
+        write!(f, ": {}", self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Writes `routes[2] "reports": timeouts.request` for a place in a route whose name is known, else the place.
+pub(crate) fn write_place(
+    f: &mut fmt::Formatter<'_>,
+    place: &str,
+    route: Option<&str>,
+) -> fmt::Result {
+    let Some(route) = route else { return f.write_str(place) };
+    match place.split_once("].") {
+        Some((index, field)) => write!(f, "{index}] {route}: {field}"),
+        None => write!(f, "{place} {route}"),
+    }
+}
+
+/// The longest part of a string that an error shows, in characters.
+const SHOWN: usize = 48;
+
+/// A string as an error shows it: in quotes, with escapes, cut if long.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// One mistake in a document. `found` is what was written, as [`quoted`] shows it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// The document exceeds the limit.
-    #[error("{found} bytes; expected at most {limit}")]
+    #[error("found {found} bytes, expected at most {limit}")]
     TooLarge {
         /// Bytes.
         found: usize,
         /// Bytes.
         limit: usize,
     },
-    /// Nothing, or nothing but white space.
-    #[error("empty; the smallest configuration is {{\"version\":1}}")]
+    /// The document is empty or white space.
+    #[error("found no text, expected JSON; the smallest configuration is {{\"version\":1}}")]
     Empty,
     /// The document is not text.
-    #[error("not valid UTF-8 at byte {at}; expected JSON text")]
+    #[error("found invalid UTF-8 at byte {at}, expected JSON text")]
     NotUtf8 {
-        /// Position of the first bad byte.
+        /// The position of the first invalid byte.
         at: usize,
     },
     /// The document is not JSON.
@@ -43,108 +84,102 @@ pub enum Problem {
         line: usize,
         /// From 1.
         column: usize,
-        /// What the JSON reader found.
+        /// The parser's message.
         reason: String,
     },
-    /// A value of another type, or outside a closed set.
-    #[error("found {found}, expected {expected}")]
+    /// A value of another type, or out of range.
+    #[error("found {found}, expected {expected}{}", Fix(.fix))]
     Unexpected {
         /// The value.
         found: String,
-        /// What belongs there.
+        /// What is valid there.
         expected: &'static str,
+        /// What was probably meant, as JSON.
+        fix: Option<String>,
     },
-    /// A value outside a closed set of words.
+    /// A string outside a closed set.
     #[error("found {found}, expected one of {}", Listed(.known))]
     UnknownWord {
         /// The value.
         found: String,
-        /// The words.
+        /// The valid strings.
         known: &'static [&'static str],
     },
-    /// A field that this version does not know.
-    #[error("unknown field; known here: {}", Listed(.known))]
+    /// A field that this version does not have.
+    #[error("unknown field, expected one of {}", Listed(.known))]
     UnknownField {
-        /// The fields that the object may have.
+        /// The valid fields.
         known: &'static [&'static str],
     },
-    /// A key that stands twice in one object.
-    #[error("written twice in one object; expected once")]
+    /// A field that occurs twice in one object.
+    #[error("found twice in one object, expected once")]
     RepeatedField,
-    /// A field that must be there.
-    #[error("missing; expected {expected}")]
+    /// A required field.
+    #[error("missing, expected {expected}")]
     Missing {
-        /// What belongs there.
+        /// What is valid there.
         expected: &'static str,
     },
-    /// A field that asks for something a filter cannot do.
+    /// A field that is valid elsewhere or in other circumstances.
     #[error("{reason}")]
-    NotOurs {
-        /// Why, and where it belongs instead.
+    Misplaced {
+        /// What is wrong, and the fix.
         reason: &'static str,
     },
-    /// A number without a unit where a duration belongs.
-    #[error("{found} has no unit; write \"{digits}s\"")]
+    /// A duration without a unit.
+    #[error("found {found}, expected a duration with a unit; write \"{digits}s\"")]
     NoUnit {
-        /// The text.
+        /// The value.
         found: String,
         /// The number in it.
         digits: String,
     },
     /// A unit other than `ms`, `s`, `m`, `h`.
-    #[error("{found} has the unknown unit {unit}; expected ms, s, m or h")]
+    #[error("found {found} with the unit {unit}, expected ms, s, m or h")]
     UnknownUnit {
-        /// The text.
+        /// The value.
         found: String,
         /// The unit.
         unit: String,
     },
-    /// A duration outside its limits.
-    #[error("{found} is out of range; expected a duration from {min} to {max}")]
+    /// A duration out of range.
+    #[error("found {found}, expected a duration from {min} to {max}")]
     DurationOutOfRange {
-        /// The text.
-        found: String,
-        /// The shortest one allowed.
-        min: Span,
-        /// The longest one allowed.
-        max: Span,
-    },
-    /// A number outside its limits.
-    #[error("{found} is out of range; expected {expected}")]
-    OutOfRange {
         /// The value.
         found: String,
-        /// The limits in words.
-        expected: &'static str,
+        /// The shortest valid duration.
+        min: Span,
+        /// The longest valid duration.
+        max: Span,
     },
     /// A regular expression that does not compile.
-    #[error("{found} is not a regular expression that works here: {reason}")]
+    #[error("{found} is not a valid regular expression: {reason}")]
     BadRegex {
         /// The pattern.
         found: String,
-        /// What the compiler of regular expressions says.
+        /// The compiler's message.
         reason: String,
     },
     /// A name that must be unique.
-    #[error("{found} is also the name of {first}; expected a name of its own")]
+    #[error("found {found}, the name of {first}; expected a unique name")]
     DuplicateName {
         /// The name.
         found: String,
-        /// The place of its first owner.
+        /// The place of the first route with this name.
         first: String,
     },
-    /// A name that refers to no route.
-    #[error("{found} is not the name of a route of this configuration")]
+    /// A name that no route has.
+    #[error("found {found}, expected the name of a route in this configuration")]
     NoSuchRoute {
         /// The name.
         found: String,
     },
     /// An object that must have exactly one of some fields.
-    #[error("{found} conditions given; expected exactly one of {}", Listed(.known))]
+    #[error("found {found} conditions, expected exactly one of {}", Listed(.known))]
     NotExactlyOne {
-        /// How many are there.
+        /// The number of these fields in the object.
         found: usize,
-        /// The fields to choose from.
+        /// The fields.
         known: &'static [&'static str],
     },
 }
@@ -157,5 +192,13 @@ impl fmt::Display for Listed<'_> {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{word}")
         })
+    }
+}
+
+struct Fix<'a>(&'a Option<String>);
+
+impl fmt::Display for Fix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |fix| write!(f, "; write {fix}"))
     }
 }

@@ -1,11 +1,11 @@
-//! A JSON document as a tree that still knows what was written: repeated keys are kept, so that they can be refused with
-//! their place instead of the last one silently winning, as `serde_json::Value` has it.
+//! A JSON document as a tree. It keeps repeated keys, so that they can be refused with their place; in
+//! `serde_json::Value`, the last one silently wins.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::error::Problem;
+use super::error::{Problem, quoted};
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,39 +13,36 @@ pub(crate) enum Node {
     Null,
     Bool(bool),
     Unsigned(u64),
-    /// Below zero.
+    /// An integer below zero.
     Negative(i64),
-    /// With a fraction, an exponent, or outside the integers above: nothing here takes such a number, so its value is not kept.
+    /// A number with a fraction or an exponent, or an integer out of range. No field has such a value, so none is kept.
     Fraction,
     Text(String),
     Array(Vec<Node>),
     Object(Vec<(String, Node)>),
 }
 
-/// Characters of a found string that an error repeats; more would drown the sentence.
-const SHOWN: usize = 48;
+impl Node {
+    /// The first field `name` of an object.
+    pub(super) fn field(&self, name: &str) -> Option<&Self> {
+        let Self::Object(fields) = self else { return None };
+        fields.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
 
 impl fmt::Display for Node {
-    /// The value as an error names it: scalars as written, containers by kind.
+    /// Writes the value as an error shows it: scalars as written, containers by kind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => f.write_str("null"),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Unsigned(value) => write!(f, "{value}"),
             Self::Negative(value) => write!(f, "{value}"),
-            Self::Fraction => f.write_str("a number that is not whole or too large"),
+            Self::Fraction => f.write_str("a number that is fractional or too large"),
             Self::Text(text) => f.write_str(&quoted(text)),
             Self::Array(_) => f.write_str("an array"),
             Self::Object(_) => f.write_str("an object"),
         }
-    }
-}
-
-/// A string as an error repeats it: quoted, escaped, cut when long.
-pub(crate) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
     }
 }
 

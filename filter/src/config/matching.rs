@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::error::{ConfigError, Problem};
+use super::error::{ConfigError, Problem, quoted};
 use super::json::Node;
 use super::read::{Fields, OneOrMore, Place, Read, record};
 use super::scalar::{ForeignName, HeaderName, HeaderText, HostPattern, Method, PathText, Pattern};
@@ -47,6 +47,10 @@ impl Read for PathCondition {
 
     fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
         const KNOWN: &[&str] = &["exact", "prefix", "regex"];
+        if let Node::Text(path) = node {
+            let fix = format!("{{\"prefix\": {}}}", quoted(path));
+            return at.unexpected_but(node, Self::EXPECTED, fix);
+        }
         let fields = Fields::of(node, at, KNOWN, &[])?;
         exactly_one(&fields, at, KNOWN)?;
         if let Some(path) = fields.optional("exact")? {

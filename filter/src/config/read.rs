@@ -1,15 +1,14 @@
-//! How typed values are read from a JSON tree: each type reads itself at a place, and every refusal carries that place.
+//! Reads typed values from a JSON tree. Each type reads itself at a place, and every error carries that place.
 //!
-//! A derive of serde would lose the place and turn every problem into a string; walking the tree costs less code in the
-//! module, too. [`record`] declares a type, the fields it knows and the way it is read in one go, so the three cannot differ,
-//! and the JSON Schema is generated from that same type.
+//! [`record`] declares a type, its fields and how it is read, so that the three agree. The JSON Schema is generated from the
+//! same type.
 
 use std::fmt;
 
-use super::error::{ConfigError, Problem};
-use super::json::{Node, quoted};
+use super::error::{ConfigError, Problem, quoted};
+use super::json::Node;
 
-/// Where a value stands in the document.
+/// The place of a value in the document.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
     Root,
@@ -19,7 +18,7 @@ pub(crate) enum Place<'a> {
 
 impl Place<'_> {
     pub(crate) fn error(&self, problem: Problem) -> ConfigError {
-        ConfigError { place: self.to_string(), problem: Box::new(problem) }
+        ConfigError { place: self.to_string(), route: None, problem: Box::new(problem) }
     }
 
     pub(crate) fn refuse<T>(&self, problem: Problem) -> Result<T, ConfigError> {
@@ -31,7 +30,17 @@ impl Place<'_> {
         found: impl fmt::Display,
         expected: &'static str,
     ) -> Result<T, ConfigError> {
-        self.refuse(Problem::Unexpected { found: found.to_string(), expected })
+        self.refuse(Problem::Unexpected { found: found.to_string(), expected, fix: None })
+    }
+
+    /// As [`unexpected`](Self::unexpected), with the JSON text that was probably meant.
+    pub(crate) fn unexpected_but<T>(
+        &self,
+        found: impl fmt::Display,
+        expected: &'static str,
+        fix: String,
+    ) -> Result<T, ConfigError> {
+        self.refuse(Problem::Unexpected { found: found.to_string(), expected, fix: Some(fix) })
     }
 }
 
@@ -48,7 +57,7 @@ impl fmt::Display for Place<'_> {
 
 /// A type that reads itself from a JSON value.
 pub(crate) trait Read: Sized {
-    /// What belongs there, for the error of a missing field.
+    /// What is valid there, for errors.
     const EXPECTED: &'static str;
 
     fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError>;
@@ -65,7 +74,7 @@ impl Read for bool {
     }
 }
 
-/// A list that is either absent or says something.
+/// A list that is not empty. A field with such a list can be absent.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(transparent)]
 pub struct OneOrMore<T>(Vec<T>);
@@ -87,6 +96,7 @@ impl<T: Read> Read for OneOrMore<T> {
                 at.unexpected("an empty array", Self::EXPECTED)
             }
             Node::Array(_) => Vec::read(node, at).map(Self),
+            Node::Text(_) => at.unexpected_but(node, Self::EXPECTED, format!("[{node}]")),
             other => at.unexpected(other, Self::EXPECTED),
         }
     }
@@ -116,15 +126,15 @@ pub(crate) fn text<'n>(
     }
 }
 
-/// Text for which `legal` holds.
+/// A text that `is_legal` accepts.
 pub(crate) fn legal_text(
     node: &Node,
     at: &Place<'_>,
     expected: &'static str,
-    legal: fn(&str) -> bool,
+    is_legal: fn(&str) -> bool,
 ) -> Result<Box<str>, ConfigError> {
     let written = text(node, at, expected)?;
-    if legal(written) { Ok(written.into()) } else { at.unexpected(quoted(written), expected) }
+    if is_legal(written) { Ok(written.into()) } else { at.unexpected(quoted(written), expected) }
 }
 
 /// A whole number from `min` to `max`.
@@ -136,14 +146,11 @@ pub(crate) fn number(
 ) -> Result<u64, ConfigError> {
     match node {
         Node::Unsigned(value) if (min..=max).contains(value) => Ok(*value),
-        Node::Unsigned(_) | Node::Negative(_) => {
-            at.refuse(Problem::OutOfRange { found: node.to_string(), expected })
-        }
         other => at.unexpected(other, expected),
     }
 }
 
-/// The position of the word that stands there.
+/// The position of the value in `known`.
 pub(crate) fn word(
     node: &Node,
     at: &Place<'_>,
@@ -156,10 +163,10 @@ pub(crate) fn word(
     }
 }
 
-/// How many fields of a foreign object are looked at for repetition, which takes the square of it.
-const TOLERATED: usize = 64;
+/// The number of fields in an object of another program that are checked for repetition, which takes quadratic time.
+const CHECKED_FIELDS: usize = 64;
 
-/// The fields of an object whose keys are known and stand there once.
+/// The fields of an object, each at most once.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'n, 'p> {
     entries: &'n [(String, Node)],
@@ -167,17 +174,18 @@ pub(crate) struct Fields<'n, 'p> {
 }
 
 impl<'n, 'p> Fields<'n, 'p> {
+    /// Refuses every field that is not `known`. `misplaced` has better errors for some of them.
     pub(crate) fn of(
         node: &'n Node,
         at: &'p Place<'p>,
         known: &'static [&'static str],
-        not_ours: &[(&str, &'static str)],
+        misplaced: &[(&str, &'static str)],
     ) -> Result<Self, ConfigError> {
         let Node::Object(entries) = node else { return at.unexpected(node, "an object") };
         for (index, (key, _)) in entries.iter().enumerate() {
             let place = Place::Field(at, key);
-            if let Some((_, reason)) = not_ours.iter().find(|(name, _)| name == key) {
-                return place.refuse(Problem::NotOurs { reason });
+            if let Some((_, reason)) = misplaced.iter().find(|(name, _)| name == key) {
+                return place.refuse(Problem::Misplaced { reason });
             }
             if !known.contains(&key.as_str()) {
                 let key = quoted(key);
@@ -191,10 +199,10 @@ impl<'n, 'p> Fields<'n, 'p> {
         Ok(Self { entries, at })
     }
 
-    /// The fields of an object of somebody else's, who may have added some that we do not know.
+    /// Accepts unknown fields, because another program defines the object.
     pub(crate) fn tolerant(node: &'n Node, at: &'p Place<'p>) -> Result<Self, ConfigError> {
         let Node::Object(entries) = node else { return at.unexpected(node, "an object") };
-        for (index, (key, _)) in entries.iter().enumerate().take(TOLERATED) {
+        for (index, (key, _)) in entries.iter().enumerate().take(CHECKED_FIELDS) {
             if entries[..index].iter().any(|(earlier, _)| earlier == key) {
                 return Place::Field(at, key).refuse(Problem::RepeatedField);
             }
@@ -202,7 +210,7 @@ impl<'n, 'p> Fields<'n, 'p> {
         Ok(Self { entries, at })
     }
 
-    /// Apart from what reads it, so that the module has the search once and not for each type.
+    /// Not inlined, so that the module contains the search once and not once for each type.
     #[inline(never)]
     pub(crate) fn node(&self, name: &str) -> Option<&'n Node> {
         self.entries.iter().find(|(key, _)| key == name).map(|(_, node)| node)
@@ -222,13 +230,13 @@ impl<'n, 'p> Fields<'n, 'p> {
         }
     }
 
-    /// How many of `names` are there.
+    /// The number of `names` in the object.
     pub(crate) fn count(&self, names: &[&str]) -> usize {
         self.entries.iter().filter(|(key, _)| names.contains(&key.as_str())).count()
     }
 }
 
-/// The name of a field as JSON has it: `r#match` is `match`.
+/// The name of a field in JSON: `r#match` is `match`.
 pub(crate) const fn field_name(identifier: &'static str) -> &'static str {
     match identifier.as_bytes() {
         [b'r', b'#', ..] => identifier.split_at(2).1,
@@ -236,15 +244,15 @@ pub(crate) const fn field_name(identifier: &'static str) -> &'static str {
     }
 }
 
-/// Declares a JSON object: its type, its fields, and how it is read. `not_ours` names fields that deserve a better refusal
-/// than "unknown"; `word FIELD` lets a string alone stand for an object with that field.
+/// Declares a JSON object: its type, its fields, and how it is read. `misplaced` names fields with a better error than
+/// "unknown field". With `word FIELD`, a string is short for an object with that field.
 macro_rules! record {
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
             required { $( $(#[$required_meta:meta])* $required:ident : $required_type:ty, )* }
             optional { $( $(#[$optional_meta:meta])* $optional:ident : $optional_type:ty, )* }
-            $( not_ours { $( $not_ours:ident : $reason:literal, )* } )?
+            $( misplaced { $( $misplaced:ident : $reason:literal, )* } )?
         }
         $( word $word:ident )?
     ) => {
@@ -279,7 +287,7 @@ macro_rules! record {
                     }
                     if !matches!(node, $crate::config::json::Node::Object(_)) {
                         const EITHER: &str =
-                            concat!("an object, or what stands in its ", stringify!($word));
+                            concat!("an object, or the value of its field ", stringify!($word));
                         return at.unexpected(node, EITHER);
                     }
                 )?
@@ -287,7 +295,7 @@ macro_rules! record {
                     node,
                     at,
                     KNOWN,
-                    &[ $( $( (stringify!($not_ours), $reason), )* )? ],
+                    &[ $( $( (stringify!($misplaced), $reason), )* )? ],
                 )?;
                 Ok(Self {
                     $( $required: fields.required(field_name(stringify!($required)))?, )*
@@ -298,7 +306,7 @@ macro_rules! record {
     };
 }
 
-/// Declares a closed set of words: the type, and how it is read from a JSON string.
+/// Declares a closed set of strings: the type, and how it is read.
 macro_rules! words {
     (
         $(#[$meta:meta])*
@@ -312,10 +320,10 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every word of the set.
+            /// All strings of the set.
             pub const WORDS: &'static [&'static str] = &[ $( $word, )* ];
 
-            /// The word as the configuration writes it.
+            /// The string in the configuration.
             pub const fn word(self) -> &'static str {
                 match self { $( Self::$variant => $word, )* }
             }

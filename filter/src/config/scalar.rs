@@ -1,17 +1,16 @@
-//! The small values of a configuration, each a type that can only hold what is legal: whoever has a `RouteName` need not ask
-//! again whether it is one.
+//! The scalar values of a document. Each type holds legal values only, so that no later code has to check them.
 
 use serde::Serialize;
 
-use super::error::{ConfigError, Problem};
-use super::json::{Node, quoted};
+use super::error::{ConfigError, Problem, quoted};
+use super::json::Node;
 use super::placeholders::is_page;
 use super::read::{Place, Read, legal_text, number, text};
 
 /// The name of requests that match no route, in metrics and reports. No route can have it.
 pub const NO_ROUTE: &str = "default";
 
-/// Declares a string with a rule: `$legal` decides over the text, `$expected` says what is legal.
+/// Declares a string with a rule: `$legal` checks the text, `$expected` describes legal texts in errors.
 macro_rules! text_type {
     ($(#[$meta:meta])* pub struct $name:ident, $expected:literal, $legal:expr) => {
         $(#[$meta])*
@@ -38,9 +37,9 @@ macro_rules! text_type {
 }
 
 text_type!(
-    /// The name of a route. It becomes a part of metric names, which hosts split on dots, hence the small alphabet.
+    /// The name of a route. It is a part of metric names, which hosts split at dots; the small alphabet excludes them.
     pub struct RouteName,
-    "a name of 1 to 64 letters, digits, - or _ (and not default, which stands for requests that no route matches)",
+    "1 to 64 letters, digits, - or _, and not the reserved name default",
     |text| {
         (1..=64).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
@@ -49,21 +48,21 @@ text_type!(
 );
 
 text_type!(
-    /// A path or the beginning of one.
+    /// A path or the start of one.
     pub struct PathText,
     "a path that starts with / and has no query, fragment, space or control character",
     |text| text.starts_with('/') && !text.contains(['?', '#', ' ']) && !text.contains(|c: char| c.is_ascii_control())
 );
 
 text_type!(
-    /// The name of a header field, in lower case as hosts deliver it.
+    /// The name of a header in lower case, as hosts deliver it.
     pub struct HeaderName,
-    "the name of a header field in lower case (letters, digits and !#$%&'*+-.^_`|~)",
+    "a header name in lower case (letters, digits and !#$%&'*+-.^_`|~)",
     |text| !text.is_empty() && text.bytes().all(|b| is_token(b) && !b.is_ascii_uppercase())
 );
 
 text_type!(
-    /// A request method, compared letter by letter: HTTP's methods are case-sensitive.
+    /// A request method. Methods are case-sensitive in HTTP.
     pub struct Method,
     "a method such as \"GET\" (capital letters, digits, - or _)",
     |text| {
@@ -73,14 +72,14 @@ text_type!(
 );
 
 text_type!(
-    /// What a header field's value is compared with.
+    /// A text to compare a header's value with.
     pub struct HeaderText,
-    "text of at least one character without control characters",
+    "text that is not empty and has no control characters",
     |text| !text.is_empty() && !text.contains(|c: char| c.is_ascii_control())
 );
 
 text_type!(
-    /// A name that somebody else gave: a control plane's route, a policy in a route's metadata.
+    /// A name that another system defines: the control plane's route, a policy in a route's metadata.
     pub struct ForeignName,
     "a name that is not empty",
     |text| !text.is_empty()
@@ -93,32 +92,32 @@ text_type!(
     is_store_key
 );
 
-/// Whether a configuration takes the text for the key of a control store.
+/// Whether the text is a valid key of a control store.
 pub fn is_store_key(text: &str) -> bool {
     (1..=1024).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_graphic() && !b"?#%".contains(&b))
 }
 
 text_type!(
-    /// The name of a host, with a port or without.
+    /// The name of a host with an optional port.
     pub struct HostName,
-    "a host name, with a port or without",
+    "a host name with an optional port",
     is_host_name
 );
 
-/// Whether servers take the text for the name of a host.
+/// Whether servers accept the text as an authority.
 pub(crate) fn is_host_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
 }
 
 text_type!(
-    /// The type of a body, with parameters or without.
+    /// A content type with optional parameters.
     pub struct MediaType,
     "a content type such as \"application/json\"",
     |text| {
         let kind = text.split(';').next().unwrap_or_default().trim_end();
         let parts = kind.split_once('/');
-        // A range of types, as `text/*`, is what a client may ask for, and no type.
+        // `text/*` is a media range, which is valid in `accept` only.
         let is_name =
             |name: &str| !name.is_empty() && name != "*" && name.bytes().all(is_token);
         parts.is_some_and(|(kind, form)| is_name(kind) && is_name(form))
@@ -128,13 +127,13 @@ text_type!(
 );
 
 text_type!(
-    /// The body of an error.
+    /// The body of an error page.
     pub struct PageText,
-    "text of 1 to 16384 bytes in which {reason}, {route}, {request_id} and {status} are the only words in braces",
+    "text of 1 to 16384 bytes whose only words in braces are {reason}, {route}, {request_id} and {status}",
     |text| (1..=16_384).contains(&text.len()) && is_page(text)
 );
 
-/// The SHA-256 of a secret. What stands in its place is never repeated in an error: it could be the secret itself.
+/// The SHA-256 of a secret. Errors do not show a wrong value, because it could be the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -154,10 +153,10 @@ impl TokenHash {
 }
 
 impl Read for TokenHash {
-    const EXPECTED: &'static str = "the 64 hexadecimal digits of the SHA-256 of the token";
+    const EXPECTED: &'static str = "the 64 hexadecimal digits of the token's SHA-256";
 
     fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
-        let wrong = || at.unexpected("something else", Self::EXPECTED);
+        let wrong = || at.unexpected("another value (not shown)", Self::EXPECTED);
         let Node::Text(written) = node else { return wrong() };
         let digit = |byte: u8| char::from(byte).to_digit(16);
         let (pairs, rest) = written.as_bytes().as_chunks::<2>();
@@ -177,19 +176,19 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A host to compare with, in lower case: a name, or `*.` and a suffix that stands for every name below it, or `*` for all.
+/// A pattern for hosts in lower case: a name, `*.` and a suffix for every name below it, or `*` for every host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct HostPattern(Box<str>);
 
 impl HostPattern {
-    /// The pattern as compared, in lower case.
+    /// The pattern in lower case.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// For `*.example.com` the `.example.com` that a host must end with; for `*` the empty suffix.
+    /// The suffix that a host must have: `.example.com` for `*.example.com`, empty for `*`, `None` without a wildcard.
     pub(crate) fn suffix(&self) -> Option<&str> {
         self.0.strip_prefix('*')
     }
@@ -197,7 +196,7 @@ impl HostPattern {
 
 impl Read for HostPattern {
     const EXPECTED: &'static str =
-        "a host name without port, or * or *. before its end, such as \"*.example.com\"";
+        "a host name without a port, \"*\", or a pattern such as \"*.example.com\"";
 
     fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
         let written = text(node, at, Self::EXPECTED)?;
@@ -220,7 +219,7 @@ impl Read for HostPattern {
     }
 }
 
-/// Declares a whole number with limits.
+/// Declares a whole number with a range.
 macro_rules! number_type {
     ($(#[$meta:meta])* pub struct $name:ident, $min:literal ..= $max:literal, $expected:literal) => {
         $(#[$meta])*
@@ -234,7 +233,7 @@ macro_rules! number_type {
         pub struct $name(u64);
 
         impl $name {
-            /// The largest one.
+            /// The largest number.
             pub const MAX: u64 = $max;
 
             /// The number.
@@ -255,39 +254,38 @@ macro_rules! number_type {
 
 number_type!(
     /// The version of the configuration's format.
-    pub struct Version, 1..=1, "version 1, the only one so far"
+    pub struct Version, 1..=1, "1, the only version of this format"
 );
 number_type!(
-    /// The number of a drain. Counts up; up to 2^53 - 1, the last whole number that every JSON reader keeps.
+    /// The number of a drain. The limit is the largest whole number that every JSON parser preserves.
     pub struct Epoch, 1..=9_007_199_254_740_991, "a whole number from 1 to 2^53 - 1"
 );
 number_type!(
-    /// A moment in milliseconds since the Unix epoch.
+    /// A time in milliseconds since the Unix epoch.
     pub struct UnixMs, 0..=9_007_199_254_740_991, "milliseconds since 1970 from 0 to 2^53 - 1"
 );
 number_type!(
-    /// A span of a drain in milliseconds.
+    /// The window of a drain in milliseconds.
     pub struct WindowMs, 0..=86_400_000, "0 to 86400000 milliseconds (a day)"
 );
 number_type!(
-    /// The share of connections that a rebalance closes.
+    /// The percentage of connections that a rebalance closes.
     pub struct Percent, 1..=100, "a whole number from 1 to 100"
 );
 number_type!(
-    /// How often a request is tried in all; 1 is no retry.
-    pub struct Attempts, 1..=10, "1 to 10 tries in all"
+    /// The number of attempts of a request; 1 is no retry.
+    pub struct Attempts, 1..=10, "1 to 10 attempts, the first included"
 );
 number_type!(
-    /// The largest body that is held, in bytes.
+    /// The longest body that is buffered, in bytes.
     pub struct MaxBytes, 1..=16_777_216, "1 to 16777216 bytes (16 MiB)"
 );
 number_type!(
-    /// The status that the health path answers during a terminate.
+    /// The status of the health path while the proxy terminates.
     pub struct DrainStatus, 400..=599, "a status from 400 to 599"
 );
 
-/// A regular expression over a whole value. Matching takes time linear in the value (there is no backtracking), and patterns that
-/// would need much memory are refused.
+/// A regular expression that matches whole values, in time linear in the value. Patterns that need much memory are refused.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Pattern {
@@ -296,9 +294,9 @@ pub struct Pattern {
     whole: regex_lite::Regex,
 }
 
-/// Bytes that one compiled pattern may take; a bounded repetition of a bounded repetition asks for much more.
+/// The size limit of one compiled pattern, in bytes. Nested bounded repetitions would need much more.
 const PATTERN_BYTES: usize = 256 * 1024;
-/// Characters of one pattern.
+/// The longest pattern, in bytes.
 const PATTERN_LENGTH: usize = 1024;
 
 impl Pattern {
@@ -307,19 +305,19 @@ impl Pattern {
         &self.written
     }
 
-    /// Whether the pattern describes the whole of `value`. Bytes that are not UTF-8 match nothing.
+    /// Whether the pattern matches the whole of `value`. Values that are not UTF-8 do not match.
     pub fn matches(&self, value: &[u8]) -> bool {
         std::str::from_utf8(value).is_ok_and(|value| self.whole.is_match(value))
     }
 
-    /// The text that every match begins with, as far as that is plain to see.
+    /// A text that every match starts with; not necessarily the longest.
     pub(crate) fn literal_prefix(&self) -> &str {
         if self.written.contains('|') {
             return "";
         }
         let literal = |c: char| c.is_ascii_alphanumeric() || "/_-~,;:=@%".contains(c);
         let end = self.written.find(|c| !literal(c)).unwrap_or(self.written.len());
-        // What a repetition follows may be missing.
+        // A character before a repetition can be absent from a match.
         let repeated = self.written[end..].starts_with(['?', '*', '{']);
         &self.written[..end - usize::from(repeated && end > 0)]
     }
@@ -343,7 +341,7 @@ impl Read for Pattern {
         let compile = |pattern: &str| {
             regex_lite::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build()
         };
-        // Alone first: `a)|(b` would compile inside the parentheses that make it match the whole value.
+        // Compiled on its own first, because `a)|(b` is valid between the parentheses but not without them.
         let whole = compile(written).and_then(|_| compile(&format!("^(?:{written})$")));
         match whole {
             Ok(whole) => Ok(Self { written: written.into(), whole }),

@@ -1,5 +1,4 @@
-//! The JSON Schema of the configuration, generated from the types that read it, so that editors and CI can check a file without
-//! this program.
+//! The JSON Schema of the document, generated from the types that read it. Editors and CI can check a file with it.
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -15,7 +14,7 @@ pub fn schema() -> serde_json::Value {
     settings.into_generator().into_root_schema_for::<Document>().to_value()
 }
 
-/// A field that may be left out may not be `null`: schemars takes the one for the other.
+/// Removes `null` from the valid values: schemars adds it to every optional field, but the reader refuses it.
 fn refuse_null(schema: &mut Schema) {
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|kind| kind != "null");

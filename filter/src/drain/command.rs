@@ -141,7 +141,7 @@ impl Command {
         check_percent(command.mode, command.percent, &Place::Root)?;
         if window.is_some() && window_ms.is_some() {
             let reason = "set together with window; expected only one of them";
-            return Place::Field(&Place::Root, "window_ms").refuse(Problem::NotOurs { reason });
+            return Place::Field(&Place::Root, "window_ms").refuse(Problem::Misplaced { reason });
         }
         Ok(command)
     }

@@ -113,8 +113,8 @@ fn check_warns_of_probable_mistakes() {
     let run = run(["check", "--config", file.to_str().expect("UTF-8")]);
     assert_eq!(run.status, 0, "{}", run.stderr);
     for part in [
-        "warning: routes[1]: \"never\" is never reached: routes[0] (\"all\")",
-        "warning: routes[2].timeouts: per_try 2s is not below request 1s",
+        "warning: routes[1] \"never\": never reached, because routes[0] \"all\" matches",
+        "warning: routes[2] \"hasty\": timeouts.per_try: 2s never takes effect",
         "accepted, 3 routes, 3 warnings",
     ] {
         assert!(run.stdout.contains(part), "no {part:?} in\n{}", run.stdout);

@@ -291,10 +291,14 @@ fn invalid_arguments_send_nothing() {
     let cases: [(&[&str], &[&str], &str); 17] = [
         (&at, &[], "--mode"),
         (&at, &["--mode", "off"], "invalid value 'off'"),
-        (&at, &["--mode", "rebalance"], "percent: missing; expected a whole number from 1 to 100"),
+        (&at, &["--mode", "rebalance"], "percent: missing, expected a whole number from 1 to 100"),
         (&at, &["--mode", "rebalance", "--percent", "101"], "percent: 101 is out of range"),
         (&terminate, &["--percent", "5"], "--percent: expected only with --mode rebalance"),
-        (&terminate, &["--window", "20"], r#"window: "20" has no unit; write "20s""#),
+        (
+            &terminate,
+            &["--window", "20"],
+            r#"window: found "20", expected a duration with a unit; write "20s""#,
+        ),
         (&terminate, &["--window", "0s"], "window: "),
         (&terminate, &["--window", "8760h"], "window: "),
         (&terminate, &["--epoch", "0"], "epoch: 0 is out of range"),

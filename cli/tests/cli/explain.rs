@@ -15,7 +15,7 @@ fn a_route_is_shown_with_its_effects() {
     let text = explain(&["http://kapacitor.example.com:9092/kapacitor/v1preview/logs?task=cpu"]);
     assert!(text.starts_with("✓ logs\n"), "{text}");
     assert!(text.contains("x-accel-buffering: no"), "{text}");
-    assert!(text.contains("no limit for the whole request"), "{text}");
+    assert!(text.contains("no timeout for the whole request"), "{text}");
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn a_response_is_a_drain_or_a_missing_key_or_an_error() {
     };
     assert_eq!(
         message(br#"{"mode":"off"}"#),
-        "invalid drain record: epoch: missing; expected a whole number from 1 to 2^53 - 1"
+        "invalid drain record: epoch: missing, expected a whole number from 1 to 2^53 - 1"
     );
     assert_eq!(
         message(br#"{"epoch":1,"mode":"sleep"}"#),
@@ -74,15 +74,15 @@ fn a_response_is_a_drain_or_a_missing_key_or_an_error() {
     );
     assert_eq!(
         message(br#"{"epoch":18446744073709551615,"mode":"off"}"#),
-        "invalid drain record: epoch: 18446744073709551615 is out of range; expected a whole number from 1 to 2^53 - 1"
+        "invalid drain record: epoch: found 18446744073709551615, expected a whole number from 1 to 2^53 - 1"
     );
     assert_eq!(
         message(br#"{"epoch":1,"mode":"reload","window":"8760h"}"#),
-        r#"invalid drain record: window: "8760h" is out of range; expected a duration from 0s to 24h"#
+        r#"invalid drain record: window: found "8760h", expected a duration from 0s to 24h"#
     );
     assert_eq!(
         message(br#"{"epoch":1,"mode":"reload","window":"0s"}"#),
-        r#"invalid drain record: window: "0s" is out of range; expected a duration from 1ms to 24h"#
+        r#"invalid drain record: window: found "0s", expected a duration from 1ms to 24h"#
     );
 }
 

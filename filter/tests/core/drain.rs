@@ -73,15 +73,15 @@ fn an_invalid_record_is_refused_with_its_place() {
         ("7", "invalid drain record: configuration: found 7, expected an object"),
         (
             r#"{"mode":"reload","started_ms":1}"#,
-            "invalid drain record: epoch: missing; expected a whole number from 1 to 2^53 - 1",
+            "invalid drain record: epoch: missing, expected a whole number from 1 to 2^53 - 1",
         ),
         (
             r#"{"epoch":7,"epoch":8,"mode":"reload","started_ms":1}"#,
-            "invalid drain record: epoch: written twice in one object; expected once",
+            "invalid drain record: epoch: found twice in one object, expected once",
         ),
         (
             r#"{"epoch":7,"mode":"reload"}"#,
-            "invalid drain record: started_ms: missing; expected milliseconds since 1970 from 0 to 2^53 - 1",
+            "invalid drain record: started_ms: missing, expected milliseconds since 1970 from 0 to 2^53 - 1",
         ),
         (
             r#"{"epoch":7,"mode":"sleep","started_ms":1}"#,
@@ -89,11 +89,11 @@ fn an_invalid_record_is_refused_with_its_place() {
         ),
         (
             r#"{"epoch":7,"mode":"rebalance","started_ms":1}"#,
-            "invalid drain record: percent: missing; expected a whole number from 1 to 100",
+            "invalid drain record: percent: missing, expected a whole number from 1 to 100",
         ),
         (
             r#"{"epoch":7,"mode":"reload","started_ms":1,"window_ms":86400001}"#,
-            "invalid drain record: window_ms: 86400001 is out of range; expected 0 to 86400000 milliseconds (a day)",
+            "invalid drain record: window_ms: found 86400001, expected 0 to 86400000 milliseconds (a day)",
         ),
         (
             r#"{"epoch":7,"mode":"reload","started_ms":1,"routes":[]}"#,
@@ -244,19 +244,19 @@ fn a_query_and_a_body_parse_to_the_same_command() {
         assert_eq!(Command::from_query(&written), read, "{written}");
     }
     let wrong = [
-        ("window=20s", "mode: missing; expected one of reload terminate rebalance off"),
+        ("window=20s", "mode: missing, expected one of reload terminate rebalance off"),
         (
             "mode=terminate&window=20",
             r#"window: found 20, expected a duration with a unit, such as "10s" or "250ms""#,
         ),
-        ("mode=terminate&mode=off", "mode: written twice in one object; expected once"),
+        ("mode=terminate&mode=off", "mode: found twice in one object, expected once"),
         (
             "mode=terminate&route=api",
-            "route: unknown field; known here: epoch, mode, started_ms, window, window_ms, percent, routes",
+            "route: unknown field, expected one of epoch, mode, started_ms, window, window_ms, percent, routes",
         ),
         (
             "mode=reload&percent=5",
-            "percent: only a rebalance closes a share of the connections; leave it out for other modes",
+            "percent: found without the mode rebalance, the only one with a percentage; remove it",
         ),
         (
             "mode=reload&window=1s&window_ms=5",

@@ -70,6 +70,6 @@ fn the_dynamic_example_reconfigures_the_filter_on_an_open_connection() {
     assert_eq!(client.get("/login").status, 504);
     assert_eq!(envoy.push_text(&limit("\"request\": \"300\"")), PushResult::Rejected);
     assert_eq!(client.get("/login").status, 504);
-    let words = "routes[1].timeouts.request: \"300\" has no unit; write \"300s\"";
+    let words = r#"routes[1] "login": timeouts.request: found "300", expected a duration with a unit; write "300s""#;
     assert!(envoy.log().contains(words), "{}", envoy.log());
 }

@@ -1,4 +1,5 @@
-//! What deciding costs natively: finding the route among few and many, and the whole decision over a request.
+//! The native cost of route matching, with few and many routes, and of the whole decision over a
+//! request.
 
 use std::hint::black_box;
 
@@ -7,14 +8,14 @@ use sluice_filter::stream::decide_request;
 use sluice_filter::{RequestView, Rules, load};
 use sluice_test_kit::inputs;
 
-/// As many requests for each configuration, so that only the routes differ in what they ask of the caches.
+/// The number of requests is the same for each configuration, so that the caches see the same load.
 const REQUESTS: usize = 1000;
 
 type Headers = Vec<(String, Vec<u8>)>;
 
 fn configuration(routes: usize) -> Rules {
     let loaded = load(inputs::configuration(routes).as_bytes());
-    let loaded = loaded.expect("the made-up configuration is a good one");
+    let loaded = loaded.expect("the generated configuration is valid");
     assert!(loaded.warnings.is_empty(), "the first warning: {}", loaded.warnings[0]);
     loaded.rules
 }
@@ -23,7 +24,7 @@ fn headers(request: Vec<(String, String)>) -> Headers {
     request.into_iter().map(|(name, value)| (name, value.into_bytes())).collect()
 }
 
-/// Requests spread over all routes, each of which is known to find its own.
+/// Requests spread over all routes. Each is checked to match its own.
 fn requests(config: &Rules, routes: usize) -> Vec<Headers> {
     (0..REQUESTS)
         .map(|number| {
@@ -43,7 +44,7 @@ fn matching(criterion: &mut Criterion) {
         let views: Vec<_> = requests.iter().map(|request| RequestView::new(request)).collect();
         let mut views = views.iter().cycle();
         group.bench_function(BenchmarkId::new("found", routes), |bencher| {
-            bencher.iter(|| config.match_route(views.next().expect("a cycle has no end")));
+            bencher.iter(|| config.match_route(views.next().expect("a cycle is endless")));
         });
 
         let stray = headers(inputs::unmatched_request());
@@ -56,14 +57,14 @@ fn matching(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From the header list as the SDK hands it over to the headers to set.
+/// From the header list of the SDK to the headers to set.
 fn decision(criterion: &mut Criterion) {
     let config = configuration(inputs::ROUTES);
     let requests = requests(&config, inputs::ROUTES);
     let mut next = requests.iter().cycle();
     criterion.bench_function("decision", |bencher| {
         bencher.iter(|| {
-            let view = RequestView::new(next.next().expect("a cycle has no end"));
+            let view = RequestView::new(next.next().expect("a cycle is endless"));
             let decision = decide_request(&config, &view, true);
             black_box((decision.set.len(), decision.route))
         });

@@ -1,7 +1,8 @@
 //! Decides whether a body is buffered until complete, or streamed.
 //!
-//! Buffering protects upstreams and clients from slow peers, but can lose a body: a host cuts a body that exceeds its buffer
-//! limit, and a filter cannot read that limit. A body is therefore buffered only if its length is declared and fits.
+//! Buffering protects upstreams and clients from slow peers, but can lose a body: a host cuts a
+//! body that exceeds its buffer limit, and a filter cannot read that limit. A body is therefore
+//! buffered only if its length is declared and fits.
 
 use crate::config::BufferingMode;
 use crate::cut::Framing;
@@ -9,7 +10,8 @@ use crate::policy::Policy;
 use crate::request::{ContentLength, HeaderList, RequestView};
 use crate::reserved_headers;
 
-/// The response header with which an upstream, or the filter, requests streaming from the proxies in front.
+/// The response header with which an upstream, or the filter, requests streaming from the proxies
+/// in front.
 pub const ACCEL: &str = "x-accel-buffering";
 
 /// The parts of response headers that decisions depend on.
@@ -98,8 +100,8 @@ pub fn request_body(policy: &Policy, request: &RequestView<'_>, ended: bool) -> 
     }
 }
 
-/// Decides whether a response body is buffered. `bodiless` means that no body can follow, whatever the headers declare, as in
-/// a response to HEAD.
+/// Decides whether a response body is buffered. `bodiless` means that no body can follow, whatever
+/// the headers declare, as in a response to HEAD.
 pub fn buffers_response(policy: &Policy, response: &ResponseView<'_>, bodiless: bool) -> bool {
     let wanted = match policy.response_buffering {
         None | Some(BufferingMode::Off) => false,
@@ -135,7 +137,8 @@ enum StreamType {
     Opaque,
 }
 
-/// Looks up a content type with its parameters (`; charset=`) or its suffix (`application/grpc+proto`, `-web`).
+/// Looks up a content type with its parameters (`; charset=`) or its suffix
+/// (`application/grpc+proto`, `-web`).
 fn stream_type(content_type: &[u8]) -> Option<StreamType> {
     let found = STREAM_TYPES.iter().find(|(stream, _)| {
         content_type.split_at_checked(stream.len()).is_some_and(|(start, rest)| {

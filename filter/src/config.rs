@@ -1,7 +1,8 @@
-//! The configuration document: the JSON text that a proxy hands to the plugin, and nothing above it.
+//! The configuration document: the JSON text that a proxy hands to the plugin, and nothing above
+//! it.
 //!
-//! These types hold what the text says. [`Rules`](crate::rules::Rules) holds what it means: defaults filled in, routes
-//! compiled. [`load`](crate::load::load) leads from one to the other.
+//! These types hold what the text says. [`Rules`](crate::rules::Rules) holds what it means:
+//! defaults filled in, routes compiled. [`load`](crate::load::load) leads from one to the other.
 
 mod document;
 mod drain;

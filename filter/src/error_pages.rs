@@ -1,13 +1,15 @@
 //! The error pages: bodies that the operator writes for error responses of the filter or the proxy.
 //!
-//! Values that replace placeholders come from small alphabets, so that a client cannot inject markup into a page.
+//! Values that replace placeholders come from small alphabets, so that a client cannot inject
+//! markup into a page.
 
 use crate::config::{ErrorsSpec, PLACEHOLDERS, PageSpec, in_braces, parse_json};
 use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::request::RequestView;
 
-/// The error pages, the default one first. Without pages, bodies stay as they are and only reasons are reported.
+/// The error pages, the default one first. Without pages, bodies stay as they are and only reasons
+/// are reported.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ErrorPages {
     pages: Vec<PageSpec>,
@@ -73,7 +75,8 @@ impl ErrorPages {
         })
     }
 
-    /// The filter's local reply to a failed request: the reason word for gRPC, else a page, else `plain`.
+    /// The filter's local reply to a failed request: the reason word for gRPC, else a page, else
+    /// `plain`.
     pub fn reply(
         pages: Option<&Self>,
         failure: &Failure<'_>,
@@ -152,8 +155,8 @@ fn safe_request_id(id: &[u8]) -> &str {
     std::str::from_utf8(id).ok().filter(|_| fits).unwrap_or_default()
 }
 
-/// The quality that an `accept` header assigns to a content type, from 0 to 1000 (RFC 9110, section 12.5.1). Without the
-/// header, every type has 1000.
+/// The quality that an `accept` header assigns to a content type, from 0 to 1000 (RFC 9110, section
+/// 12.5.1). Without the header, every type has 1000.
 fn quality(accept: &[u8], content_type: &str) -> u16 {
     let accept = std::str::from_utf8(accept).unwrap_or_default();
     if accept.trim().is_empty() {

@@ -1,4 +1,5 @@
-//! Explains a decision in words: the routes that did not match, the conditions that failed, and each effect of the policy.
+//! Explains a decision in words: the routes that did not match, the conditions that failed, and
+//! each effect of the policy.
 
 use serde::Serialize;
 

@@ -1,7 +1,8 @@
 //! Hashing for maps whose keys come from the operator.
 //!
-//! FNV-1a costs one multiplication a byte, is fast for short keys, and extends byte by byte. Clients can look up keys in these
-//! maps but not insert any, and therefore cannot force collisions.
+//! FNV-1a costs one multiplication a byte, is fast for short keys, and extends byte by byte.
+//! Clients can look up keys in these maps but not insert any, and therefore cannot force
+//! collisions.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -1,4 +1,5 @@
-//! The lint: warnings about a configuration that is valid but probably wrong. A warning refuses nothing.
+//! The lint: warnings about a configuration that is valid but probably wrong. A warning refuses
+//! nothing.
 
 mod cover;
 

@@ -1,7 +1,7 @@
 //! From the bytes of a document to rules: parse, check what spans several sections, compile, lint.
 //!
-//! A document is accepted as a whole or refused with one sentence. A refused document changes nothing: the rules in
-//! force stay in force.
+//! A document is accepted as a whole or refused with one sentence. A refused document changes
+//! nothing: the rules in force stay in force.
 
 use crate::config::{
     ConfigError, ControlSpec, Document, DrainMode, DrainStateSpec, MediaType, PageText, Place,
@@ -45,9 +45,8 @@ fn check_names(document: &Document) -> Result<Routes, ConfigError> {
             let found = format!("{:?}", route.name.as_str());
             let first = format!("routes[{first}]");
             let routes = Place::Field(&Place::Root, "routes");
-            let name = Place::Item(&routes, index);
-            let error = Place::Field(&name, "name").error(Problem::DuplicateName { found, first });
-            return Err(error.in_route(route.name.as_str()));
+            return Place::Field(&Place::Item(&routes, index), "name")
+                .refuse(Problem::DuplicateName { found, first });
         }
     }
     Ok(names)
@@ -82,7 +81,8 @@ fn check_drain(document: &Document, routes: &Routes) -> Result<(), ConfigError> 
     }
 }
 
-/// If the leader fails, another worker takes over within two intervals. It notices the failure on a refresh.
+/// If the leader fails, another worker takes over within two intervals. It notices the failure on a
+/// refresh.
 fn check_interval(
     control: &ControlSpec,
     refresh: Span,
@@ -116,7 +116,8 @@ fn check_state(state: &DrainStateSpec, routes: &Routes, at: &Place<'_>) -> Resul
     Ok(())
 }
 
-/// A body needs a content type and the other way round. Alternatives need a body that they are alternatives to.
+/// A body needs a content type and the other way round. Alternatives need a body that they are
+/// alternatives to.
 fn check_error_pages(document: &Document) -> Result<(), ConfigError> {
     let Some(errors) = &document.errors else { return Ok(()) };
     let missing = |name, expected| {

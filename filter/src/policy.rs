@@ -1,11 +1,12 @@
-//! The policy of a route, with the defaults filled in: no decision at request time depends on where a value was written.
+//! The policy of a route, with the defaults filled in: no decision at request time depends on where
+//! a value was written.
 
 use crate::config::{
     BufferingMode, OnDrain, PolicySpec, RequestBuffering, RetryOn, RetrySpec, Span,
 };
 
-/// The default of `buffering.max_bytes`: the buffer limit that Envoy recommends for edge proxies. A filter cannot read the
-/// limit in force, and a body that exceeds it is lost.
+/// The default of `buffering.max_bytes`: the buffer limit that Envoy recommends for edge proxies. A
+/// filter cannot read the limit in force, and a body that exceeds it is lost.
 pub const DEFAULT_MAX_BYTES: u64 = 32 * 1024;
 
 /// What a route decides for its requests.
@@ -17,7 +18,8 @@ pub struct Policy {
     pub buffer_request: bool,
     /// The longest body that is buffered, in bytes.
     pub max_bytes: u64,
-    /// The timeout of the whole request; zero switches it off, `None` leaves the proxy's own in force.
+    /// The timeout of the whole request; zero switches it off, `None` leaves the proxy's own in
+    /// force.
     pub request_timeout: Option<Span>,
     /// The timeout of one attempt; zero switches it off, `None` leaves the proxy's own in force.
     pub per_try_timeout: Option<Span>,
@@ -27,7 +29,8 @@ pub struct Policy {
     pub retry: Option<RetrySpec>,
     /// Whether a drain cuts a response that does not end on its own.
     pub cut_on_drain: bool,
-    /// The request headers for Envoy's router, made once because they are the same for every request.
+    /// The request headers for Envoy's router, made once because they are the same for every
+    /// request.
     headers: Vec<(&'static str, String)>,
 }
 
@@ -50,8 +53,9 @@ impl IdleTimeouts {
 impl Policy {
     /// The policy of a route with the fields `own`, above `defaults`.
     ///
-    /// A request timeout would cut a stream. So `buffering.response: "off"` switches it off, unless `timeouts.request` is
-    /// written in the same place as the `off`, or in the route while the `off` is in the defaults.
+    /// A request timeout would cut a stream. So `buffering.response: "off"` switches it off, unless
+    /// `timeouts.request` is written in the same place as the `off`, or in the route while the
+    /// `off` is in the defaults.
     pub(crate) fn new(own: &PolicySpec, defaults: &PolicySpec) -> Self {
         let (own_buffering, inherited_buffering) = pair(&own.buffering, &defaults.buffering);
         let (own_timeouts, inherited_timeouts) = pair(&own.timeouts, &defaults.timeouts);

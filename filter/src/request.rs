@@ -1,11 +1,12 @@
 //! A request, as the rules see it.
 //!
-//! The view borrows the header list in the form in which the SDK delivers it, and reads it once. Nothing is copied.
+//! The view borrows the header list in the form in which the SDK delivers it, and reads it once.
+//! Nothing is copied.
 
 use crate::reserved_headers;
 
-/// Headers in their order, pseudo headers (`:method`, `:path`, `:authority`) included. Names are in lower case, as hosts
-/// deliver them. Values are bytes, because HTTP does not guarantee UTF-8.
+/// Headers in their order, pseudo headers (`:method`, `:path`, `:authority`) included. Names are in
+/// lower case, as hosts deliver them. Values are bytes, because HTTP does not guarantee UTF-8.
 pub type HeaderList = [(String, Vec<u8>)];
 
 /// The parts of a request that decisions depend on.
@@ -19,7 +20,8 @@ pub struct RequestView<'a> {
     pub authority: &'a [u8],
     /// `:path` without its query, or empty (`CONNECT` has none).
     pub path: &'a [u8],
-    /// The name of the route that the control plane chose (`xds.route_name`), if the host has that property.
+    /// The name of the route that the control plane chose (`xds.route_name`), if the host has that
+    /// property.
     pub route_name: Option<&'a [u8]>,
     /// The value of `policy` under `sluice` in the metadata of the proxy's route.
     pub policy: Option<&'a [u8]>,

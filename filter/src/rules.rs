@@ -1,4 +1,5 @@
-//! The rules: a configuration document with its defaults filled in and its routes indexed, ready to decide.
+//! The rules: a configuration document with its defaults filled in and its routes indexed, ready to
+//! decide.
 
 mod drain;
 
@@ -16,8 +17,9 @@ use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::request::RequestView;
 
-/// The number of ticks in one refresh where streams have to be watched. A chunk arrives between two ticks, which delays
-/// its idle timeout by up to two tick periods, and the tick after the timeout ends the stream: three periods in all.
+/// The number of ticks in one refresh where streams have to be watched. A chunk arrives between two
+/// ticks, which delays its idle timeout by up to two tick periods, and the tick after the timeout
+/// ends the stream: three periods in all.
 pub const TICKS_PER_REFRESH: u64 = 3;
 
 /// The rules of one plugin configuration.
@@ -31,7 +33,8 @@ pub struct Rules {
     pub drain: Option<DrainSettings>,
     /// The path that a load balancer probes.
     pub health: Option<HealthPath>,
-    /// The bodies of error responses. `None` leaves the proxy's responses unchanged and their reasons unknown.
+    /// The bodies of error responses. `None` leaves the proxy's responses unchanged and their
+    /// reasons unknown.
     pub error_pages: Option<ErrorPages>,
     /// Where the filter reports its decisions.
     pub report: ReportTargets,
@@ -174,7 +177,8 @@ impl Rules {
         Span::from_millis(self.refresh().as_millis() / self.ticks_per_refresh())
     }
 
-    /// The filter's local reply to a failed request of `route`. `plain` is the body where there is no error page.
+    /// The filter's local reply to a failed request of `route`. `plain` is the body where there is
+    /// no error page.
     pub fn error_reply(
         &self,
         route: Option<usize>,

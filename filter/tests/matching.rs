@@ -1,4 +1,5 @@
-//! Route matching: examples of each condition, and the index compared with a check of every route in order.
+//! Route matching: examples of each condition, and the index compared with a check of every route
+//! in order.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

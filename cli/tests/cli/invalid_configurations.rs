@@ -38,7 +38,7 @@ pub(crate) fn all() -> Vec<Invalid> {
         (r#"{"version":1,"version":1}"#.to_owned(), "version: found twice in one object"),
         (
             r#"{"version":1,"routes":[{"name":"a"},{"name":"a"}]}"#.to_owned(),
-            r#"routes[1] "a": name: found "a", the name of routes[0]"#,
+            r#"routes[1].name: found "a", the name of routes[0]"#,
         ),
         (
             route(r#""timeouts":{"request":"10"}"#),
@@ -64,10 +64,10 @@ pub(crate) fn all() -> Vec<Invalid> {
             r#"{"version":1,"health":{"path":"/health"}}"#.to_owned(),
             "health: found without a drain section",
         ),
-        (route(r#""name":"default""#), r#"routes[0] "api": name: "#),
+        (route(r#""name":"default""#), r#"routes[0].name: "#),
         (
             r#"{"version":1,"routes":[{"name":"default"}]}"#.to_owned(),
-            r#"routes[0] "default": name: found "default", expected 1 to 64 letters"#,
+            r#"routes[0].name: found "default", expected 1 to 64 letters"#,
         ),
         (route(r#""match":{"hosts":["a.*.example.com"]}"#), r#"routes[0] "api": match.hosts[0]: "#),
         (

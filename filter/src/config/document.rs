@@ -23,7 +23,8 @@ record! {
             defaults: PolicySpec,
             /// The routes. The first whose conditions all match decides.
             routes: Vec<RouteSpec>,
-            /// How this process takes part in drains. If absent, the filter never closes a connection.
+            /// How this process takes part in drains. If absent, the filter never closes a
+            /// connection.
             drain: DrainSpec,
             /// The path that a load balancer probes. It fails while the proxy terminates.
             health: HealthSpec,
@@ -53,8 +54,8 @@ impl Document {
             return at.refuse(Problem::Empty);
         }
         let root = parse_json(text).or_else(|problem| at.refuse(problem))?;
-        // The version comes first, so that a document of a later version is refused for its version, and not for a field
-        // that this version does not have.
+        // The version comes first, so that a document of a later version is refused for its
+        // version, and not for a field that this version does not have.
         if let Some(version) = root.field("version") {
             Version::read(version, &Place::Field(at, "version"))?;
         }
@@ -70,9 +71,12 @@ impl Document {
     }
 }
 
-/// The name of the route that contains `place`.
+/// The name of the route that contains `place`, unless the place is the name.
 fn route_name<'n>(root: &'n Node, place: &str) -> Option<&'n str> {
-    let (index, _) = place.strip_prefix("routes[")?.split_once(']')?;
+    let (index, field) = place.strip_prefix("routes[")?.split_once(']')?;
+    if field == ".name" {
+        return None;
+    }
     let Node::Array(routes) = root.field("routes")? else { return None };
     match routes.get(index.parse::<usize>().ok()?)?.field("name")? {
         Node::Text(name) => Some(name),
@@ -143,7 +147,8 @@ words! {
 }
 
 record! {
-    /// Whether bodies are buffered or streamed. A string, such as "off", is short for an object with `response`.
+    /// Whether bodies are buffered or streamed. A string, such as "off", is short for an object
+    /// with `response`.
     #[derive(Default)]
     #[cfg_attr(feature = "schema", schemars(transform = or_response_mode))]
     pub struct BufferingSpec {
@@ -168,7 +173,8 @@ fn or_response_mode(schema: &mut schemars::Schema) {
 }
 
 record! {
-    /// Timeouts of a request. 0s switches a timeout off; an absent one leaves the proxy's own in force.
+    /// Timeouts of a request. 0s switches a timeout off; an absent one leaves the proxy's own in
+    /// force.
     #[derive(Default)]
     pub struct TimeoutsSpec {
         required {}
@@ -189,11 +195,13 @@ record! {
 }
 
 words! {
-    /// What a drain does to a response that does not end on its own: an event stream, or JSON lines.
+    /// What a drain does to a response that does not end on its own: an event stream, or JSON
+    /// lines.
     pub enum OnDrain {
         /// The response keeps its connection until it ends.
         Wait = "wait",
-        /// When its connection is due, the response ends between two events or lines, and the client reconnects.
+        /// When its connection is due, the response ends between two events or lines, and the
+        /// client reconnects.
         Cut = "cut",
     }
 }
@@ -212,8 +220,8 @@ record! {
 }
 
 words! {
-    /// A failure that is retried, by Envoy's name. `retriable-status-codes` and `retriable-headers` are missing
-    /// because they have no effect without a list.
+    /// A failure that is retried, by Envoy's name. `retriable-status-codes` and `retriable-headers`
+    /// are missing because they have no effect without a list.
     pub enum RetryOn {
         /// Any 5xx, or no response.
         ServerError = "5xx",

@@ -14,7 +14,8 @@ record! {
         optional {
             /// A drain that starts with this configuration.
             state: DrainStateSpec,
-            /// The interval at which a worker reads the drain record and reports its metrics; 250ms if absent.
+            /// The interval at which a worker reads the drain record and reports its metrics; 250ms
+            /// if absent.
             refresh: Refresh,
             /// How the filter requests that the proxy closes a connection; auto if absent.
             signal: Signal,
@@ -27,7 +28,8 @@ record! {
 }
 
 record! {
-    /// A key in a key-value store that holds the drain record of the fleet. One worker of the process polls it.
+    /// A key in a key-value store that holds the drain record of the fleet. One worker of the
+    /// process polls it.
     pub struct ControlSpec {
         required {
             /// The proxy's cluster for the store.
@@ -42,7 +44,8 @@ record! {
             interval: Interval,
             /// The timeout of one poll; 500ms if absent.
             timeout: Timeout,
-            /// The authority of the requests; if absent, the cluster's name where it is a valid host name.
+            /// The authority of the requests; if absent, the cluster's name where it is a valid
+            /// host name.
             authority: HostName,
         }
     }
@@ -78,7 +81,8 @@ words! {
     pub enum Signal {
         /// `marker` in Envoy, `header` in other proxies.
         Auto = "auto",
-        /// The response header `x-sluice-drain: close`. The drain bridge removes it and closes the connection.
+        /// The response header `x-sluice-drain: close`. The drain bridge removes it and closes the
+        /// connection.
         Marker = "marker",
         /// `connection: close` in HTTP/1.x. Later versions forbid the header, and nothing is sent.
         Header = "header",
@@ -109,11 +113,13 @@ record! {
             mode: DrainMode,
         }
         optional {
-            /// The time over which the closes are spread. If absent: 30s for reload and rebalance, none for terminate.
+            /// The time over which the closes are spread. If absent: 30s for reload and rebalance,
+            /// none for terminate.
             window: Window,
             /// The percentage of connections that a rebalance closes.
             percent: Percent,
-            /// Only responses of these routes close a connection; if absent, responses of all routes.
+            /// Only responses of these routes close a connection; if absent, responses of all
+            /// routes.
             routes: OneOrMore<RouteName>,
         }
     }

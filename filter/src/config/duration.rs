@@ -1,5 +1,5 @@
-//! Reads durations. A number without a unit is refused: a reader of `10` cannot know whether it means seconds or
-//! milliseconds.
+//! Reads durations. A number without a unit is refused: a reader of `10` cannot know whether it
+//! means seconds or milliseconds.
 
 use serde::Serialize;
 
@@ -77,7 +77,8 @@ impl<const MIN: u64, const MAX: u64> SpanWithin<MIN, MAX> {
 /// The time over which a drain spreads the closes.
 pub type Window = SpanWithin<1, 86_400_000>;
 
-/// The interval at which workers read the drain record. Each read costs a host call, hence the lower limit.
+/// The interval at which workers read the drain record. Each read costs a host call, hence the
+/// lower limit.
 pub type Refresh = SpanWithin<10, 60_000>;
 
 /// The interval at which the leader polls the control store.

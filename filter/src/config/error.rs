@@ -1,5 +1,5 @@
-//! Why a document is refused: a place, and one of a closed set of problems. Each problem states what was found and what was
-//! expected, and the fix where there is one.
+//! Why a document is refused: a place, and one of a closed set of problems. Each problem states
+//! what was found and what was expected, and the fix where there is one.
 
 use std::fmt;
 
@@ -8,7 +8,8 @@ use super::span::Span;
 /// The first mistake in a document, as one sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The place as a JSON path, such as `routes[2].timeouts.request`; `configuration` for the whole document.
+    /// The place as a JSON path, such as `routes[2].timeouts.request`; `configuration` for the
+    /// whole document.
     pub place: String,
     /// The name of the route in which the place is, quoted. People know their routes by name.
     pub route: Option<Box<str>>,
@@ -18,7 +19,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// Adds the name of the route in which the place is.
-    pub(crate) fn in_route(self, name: &str) -> Self {
+    pub(super) fn in_route(self, name: &str) -> Self {
         Self { route: Some(quoted(name).into()), ..self }
     }
 }
@@ -32,7 +33,8 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Writes `routes[2] "reports": timeouts.request` for a place in a route whose name is known, else the place.
+/// Writes `routes[2] "reports": timeouts.request` for a place in a route whose name is known, else
+/// the place.
 pub(crate) fn write_place(
     f: &mut fmt::Formatter<'_>,
     place: &str,

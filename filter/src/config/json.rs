@@ -1,5 +1,5 @@
-//! A JSON document as a tree. It keeps repeated keys, so that they can be refused with their place; in
-//! `serde_json::Value`, the last one silently wins.
+//! A JSON document as a tree. It keeps repeated keys, so that they can be refused with their place;
+//! in `serde_json::Value`, the last one silently wins.
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ pub(crate) enum Node {
     Unsigned(u64),
     /// An integer below zero.
     Negative(i64),
-    /// A number with a fraction or an exponent, or an integer out of range. No field has such a value, so none is kept.
+    /// A number with a fraction or an exponent, or an integer out of range. No field has such a
+    /// value, so none is kept.
     Fraction,
     Text(String),
     Array(Vec<Node>),

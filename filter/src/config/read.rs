@@ -1,7 +1,8 @@
-//! Reads typed values from a JSON tree. Each type reads itself at a place, and every error carries that place.
+//! Reads typed values from a JSON tree. Each type reads itself at a place, and every error carries
+//! that place.
 //!
-//! [`record`] declares a type, its fields and how it is read, so that the three agree. The JSON Schema is generated from the
-//! same type.
+//! [`record`] declares a type, its fields and how it is read, so that the three agree. The JSON
+//! Schema is generated from the same type.
 
 use std::fmt;
 
@@ -163,7 +164,8 @@ pub(crate) fn word(
     }
 }
 
-/// The number of fields in an object of another program that are checked for repetition, which takes quadratic time.
+/// The number of fields in an object of another program that are checked for repetition, which
+/// takes quadratic time.
 const CHECKED_FIELDS: usize = 64;
 
 /// The fields of an object, each at most once.
@@ -244,8 +246,9 @@ pub(crate) const fn field_name(identifier: &'static str) -> &'static str {
     }
 }
 
-/// Declares a JSON object: its type, its fields, and how it is read. `misplaced` names fields with a better error than
-/// "unknown field". With `word FIELD`, a string is short for an object with that field.
+/// Declares a JSON object: its type, its fields, and how it is read. `misplaced` names fields with
+/// a better error than "unknown field". With `word FIELD`, a string is short for an object with
+/// that field.
 macro_rules! record {
     (
         $(#[$meta:meta])*

@@ -1,4 +1,5 @@
-//! The scalar values of a document. Each type holds legal values only, so that no later code has to check them.
+//! The scalar values of a document. Each type holds legal values only, so that no later code has to
+//! check them.
 
 use serde::Serialize;
 
@@ -10,7 +11,8 @@ use super::read::{Place, Read, legal_text, number, text};
 /// The name of requests that match no route, in metrics and reports. No route can have it.
 pub const NO_ROUTE: &str = "default";
 
-/// Declares a string with a rule: `$legal` checks the text, `$expected` describes legal texts in errors.
+/// Declares a string with a rule: `$legal` checks the text, `$expected` describes legal texts in
+/// errors.
 macro_rules! text_type {
     ($(#[$meta:meta])* pub struct $name:ident, $expected:literal, $legal:expr) => {
         $(#[$meta])*
@@ -37,7 +39,8 @@ macro_rules! text_type {
 }
 
 text_type!(
-    /// The name of a route. It is a part of metric names, which hosts split at dots; the small alphabet excludes them.
+    /// The name of a route. It is a part of metric names, which hosts split at dots; the small
+    /// alphabet excludes them.
     pub struct RouteName,
     "1 to 64 letters, digits, - or _, and not the reserved name default",
     |text| {
@@ -79,7 +82,8 @@ text_type!(
 );
 
 text_type!(
-    /// A name that another system defines: the control plane's route, a policy in a route's metadata.
+    /// A name that another system defines: the control plane's route, a policy in a route's
+    /// metadata.
     pub struct ForeignName,
     "a name that is not empty",
     |text| !text.is_empty()
@@ -133,7 +137,8 @@ text_type!(
     |text| (1..=16_384).contains(&text.len()) && is_page(text)
 );
 
-/// The SHA-256 of a secret. Errors do not show a wrong value, because it could be the secret itself.
+/// The SHA-256 of a secret. Errors do not show a wrong value, because it could be the secret
+/// itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -176,7 +181,8 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A pattern for hosts in lower case: a name, `*.` and a suffix for every name below it, or `*` for every host.
+/// A pattern for hosts in lower case: a name, `*.` and a suffix for every name below it, or `*` for
+/// every host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -188,7 +194,8 @@ impl HostPattern {
         &self.0
     }
 
-    /// The suffix that a host must have: `.example.com` for `*.example.com`, empty for `*`, `None` without a wildcard.
+    /// The suffix that a host must have: `.example.com` for `*.example.com`, empty for `*`, `None`
+    /// without a wildcard.
     pub(crate) fn suffix(&self) -> Option<&str> {
         self.0.strip_prefix('*')
     }
@@ -257,7 +264,8 @@ number_type!(
     pub struct Version, 1..=1, "1, the only version of this format"
 );
 number_type!(
-    /// The number of a drain. The limit is the largest whole number that every JSON parser preserves.
+    /// The number of a drain. The limit is the largest whole number that every JSON parser
+    /// preserves.
     pub struct Epoch, 1..=9_007_199_254_740_991, "a whole number from 1 to 2^53 - 1"
 );
 number_type!(
@@ -285,7 +293,8 @@ number_type!(
     pub struct DrainStatus, 400..=599, "a status from 400 to 599"
 );
 
-/// A regular expression that matches whole values, in time linear in the value. Patterns that need much memory are refused.
+/// A regular expression that matches whole values, in time linear in the value. Patterns that need
+/// much memory are refused.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Pattern {
@@ -294,7 +303,8 @@ pub struct Pattern {
     whole: regex_lite::Regex,
 }
 
-/// The size limit of one compiled pattern, in bytes. Nested bounded repetitions would need much more.
+/// The size limit of one compiled pattern, in bytes. Nested bounded repetitions would need much
+/// more.
 const PATTERN_BYTES: usize = 256 * 1024;
 /// The longest pattern, in bytes.
 const PATTERN_LENGTH: usize = 1024;
@@ -341,7 +351,8 @@ impl Read for Pattern {
         let compile = |pattern: &str| {
             regex_lite::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build()
         };
-        // Compiled on its own first, because `a)|(b` is valid between the parentheses but not without them.
+        // Compiled on its own first, because `a)|(b` is valid between the parentheses but not
+        // without them.
         let whole = compile(written).and_then(|_| compile(&format!("^(?:{written})$")));
         match whole {
             Ok(whole) => Ok(Self { written: written.into(), whole }),

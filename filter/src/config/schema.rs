@@ -1,4 +1,5 @@
-//! The JSON Schema of the document, generated from the types that read it. Editors and CI can check a file with it.
+//! The JSON Schema of the document, generated from the types that read it. Editors and CI can check
+//! a file with it.
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -14,7 +15,8 @@ pub fn schema() -> serde_json::Value {
     settings.into_generator().into_root_schema_for::<Document>().to_value()
 }
 
-/// Removes `null` from the valid values: schemars adds it to every optional field, but the reader refuses it.
+/// Removes `null` from the valid values: schemars adds it to every optional field, but the reader
+/// refuses it.
 fn refuse_null(schema: &mut Schema) {
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|kind| kind != "null");

@@ -1,18 +1,20 @@
-//! Finds routes that cover later routes: each request that meets the conditions of the later route also meets those of the
-//! earlier one.
+//! Finds routes that cover later routes: each request that meets the conditions of the later route
+//! also meets those of the earlier one.
 //!
-//! Only what the text of the conditions proves counts. Two regular expressions are compared as text.
+//! Only what the text of the conditions proves counts. Two regular expressions are compared as
+//! text.
 
 use crate::config::{HeaderCondition, HostPattern, MatchSpec, PathCondition, ValueCondition};
 use crate::matching::{host_matches, literal_prefix, path_matches, value_matches};
 use crate::request::RequestView;
 use crate::rules::Rules;
 
-/// How many earlier routes with the same start of the path are compared with a later one. It bounds the time that a document
-/// with thousands of routes on one path takes to load.
+/// How many earlier routes with the same start of the path are compared with a later one. It bounds
+/// the time that a document with thousands of routes on one path takes to load.
 const COMPARED: usize = 256;
 
-/// The first route that covers the route at `index`, among those that the router finds for a request of that route.
+/// The first route that covers the route at `index`, among those that the router finds for a
+/// request of that route.
 pub(super) fn covering_route(rules: &Rules, index: usize) -> Option<usize> {
     let later = &rules.routes[index].conditions;
     let host = match later.hosts.as_ref().map(|hosts| &hosts[0]) {

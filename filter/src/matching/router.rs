@@ -1,13 +1,15 @@
 //! An index that finds the first matching route without a check of every route.
 //!
-//! A *scope* is a host, a route name and a policy, each possibly "any". A route is in one scope for each of its hosts. Within
-//! a scope, routes are indexed by the literal start of their paths. A request has few possible scopes, and in each of them the
-//! index is read once for each length that the paths of the scope have. The routes found are candidates; their conditions
-//! decide. The index works on hashes alone: a collision adds a candidate, never a match.
+//! A *scope* is a host, a route name and a policy, each possibly "any". A route is in one scope for
+//! each of its hosts. Within a scope, routes are indexed by the literal start of their paths. A
+//! request has few possible scopes, and in each of them the index is read once for each length that
+//! the paths of the scope have. The routes found are candidates; their conditions decide. The index
+//! works on hashes alone: a collision adds a candidate, never a match.
 //!
-//! The cost depends on the number of labels in the host and of distinct path lengths, not on the number of routes. It is linear
-//! in the routes that this index cannot separate: routes of one scope and path that differ in methods or headers only, and
-//! regular expressions with the same literal start.
+//! The cost depends on the number of labels in the host and of distinct path lengths, not on the
+//! number of routes. It is linear in the routes that this index cannot separate: routes of one
+//! scope and path that differ in methods or headers only, and regular expressions with the same
+//! literal start.
 
 use super::condition::literal_prefix;
 use crate::config::{HostPattern, MatchSpec, PathCondition};

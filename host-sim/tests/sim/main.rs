@@ -4,5 +4,6 @@
 
 mod abi;
 mod guest;
+mod layers;
 mod replay;
 mod traces;

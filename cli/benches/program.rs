@@ -33,7 +33,8 @@ fn watch(program: &mut Command) -> (Duration, u64, bool) {
     let mut child = program.spawn().expect("cargo has built the program");
     let (mut time, mut peak) = (Duration::ZERO, 0);
     let status = loop {
-        // Linux removes both figures when the process ends, so the last sample comes shortly before.
+        // Linux removes both figures when the process ends, so the last sample comes shortly
+        // before.
         time = processor_time(&child).map_or_else(|| begin.elapsed(), |now| now.max(time));
         peak = peak_memory(&child).unwrap_or(0).max(peak);
         if let Some(status) = child.try_wait().expect("the process is our child") {
@@ -44,8 +45,8 @@ fn watch(program: &mut Command) -> (Duration, u64, bool) {
     (time, peak, status.success())
 }
 
-/// The processor time of the main thread, which does everything but compile. Other load on the machine
-/// does not change it. `None` outside Linux, where the wall clock is used instead.
+/// The processor time of the main thread, which does everything but compile. Other load on the
+/// machine does not change it. `None` outside Linux, where the wall clock is used instead.
 fn processor_time(child: &Child) -> Option<Duration> {
     let times = fs::read_to_string(format!("/proc/{}/schedstat", child.id())).ok()?;
     times.split(' ').next()?.parse().ok().map(Duration::from_nanos)

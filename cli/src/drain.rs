@@ -36,8 +36,8 @@ use crate::verdict::Verdict;
 pub(crate) enum Command {
     /// Start a drain, and optionally wait until it is complete
     ///
-    /// Exit status: 0 the drain was started, and with --wait is complete; 1 it is not complete within
-    /// the time of --wait; 2 bad input, a rejected command, or no response.
+    /// Exit status: 0 the drain was started, and with --wait is complete; 1 it is not complete
+    /// within the time of --wait; 2 bad input, a rejected command, or no response.
     Start(StartArguments),
     /// Show the drain in force and the number of in-flight requests
     Status(StatusArguments),
@@ -49,8 +49,8 @@ pub(crate) enum Command {
 pub(crate) struct StartArguments {
     #[command(flatten)]
     target: TargetArguments,
-    /// Admin path or health path of a proxy to wait for, with --etcd; may be repeated. Each receives the
-    /// token
+    /// Admin path or health path of a proxy to wait for, with --etcd; may be repeated. Each
+    /// receives the token
     #[arg(long, value_name = "URL", requires = "etcd", requires = "wait")]
     watch: Vec<Endpoint>,
     /// Connections to close
@@ -68,8 +68,8 @@ pub(crate) struct StartArguments {
     /// Number of the drain; a higher number replaces a lower one [default: the next number]
     #[arg(long, value_name = "N")]
     epoch: Option<u64>,
-    /// Wait at most this long, such as 60s, for the end of the window and, with --mode terminate, for the
-    /// end of all in-flight requests
+    /// Wait at most this long, such as 60s, for the end of the window and, with --mode terminate,
+    /// for the end of all in-flight requests
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
     /// Output format
@@ -81,8 +81,8 @@ pub(crate) struct StartArguments {
 pub(crate) struct StatusArguments {
     #[command(flatten)]
     target: TargetArguments,
-    /// Admin path or health path of a proxy to show as well, with --etcd; may be repeated. Each receives
-    /// the token
+    /// Admin path or health path of a proxy to show as well, with --etcd; may be repeated. Each
+    /// receives the token
     #[arg(long, value_name = "URL", requires = "etcd")]
     watch: Vec<Endpoint>,
     /// Output format

@@ -1,5 +1,5 @@
-//! Every reason for which `sluice` stops without a result. `main` prints the error as one sentence and
-//! exits with status 2.
+//! Every reason for which `sluice` stops without a result. `main` prints the error as one sentence
+//! and exits with status 2.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! `sluice explain`: the route that a request takes, the conditions that failed before it, and every
-//! effect.
+//! `sluice explain`: the route that a request takes, the conditions that failed before it, and
+//! every effect.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -21,7 +21,8 @@ pub(crate) struct Arguments {
     config: PathBuf,
     #[command(flatten)]
     request: RequestArguments,
-    /// Name of the proxy's own route, which a condition `route_name` matches (property xds.route_name)
+    /// Name of the proxy's own route, which a condition `route_name` matches (property
+    /// xds.route_name)
     #[arg(long, value_name = "NAME")]
     route_name: Option<String>,
     /// Policy in the metadata of the proxy's own route, which a condition `policy` matches

@@ -33,8 +33,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(|source| FileError::Read { path: path.to_owned(), source })
 }
 
-/// Reads a file of at most `limit` bytes. Longer files are not read to their end, because a device may
-/// not have one.
+/// Reads a file of at most `limit` bytes. Longer files are not read to their end, because a device
+/// may not have one.
 pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let fail = |source| FileError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
@@ -53,8 +53,8 @@ pub(crate) fn read_text(path: &Path) -> Result<String, FileError> {
     })
 }
 
-/// Finds the built filter in a `target` folder: of the current folder or one above it, or the one in
-/// which cargo built this program.
+/// Finds the built filter in a `target` folder: of the current folder or one above it, or the one
+/// in which cargo built this program.
 pub(crate) fn built_filter() -> Result<PathBuf, FileError> {
     let here = env::current_dir().ok();
     let program = env::current_exe().ok();
@@ -74,7 +74,8 @@ pub(crate) fn reject_output_over_input<'p>(
     inputs: impl IntoIterator<Item = &'p Path>,
 ) -> Result<(), FileError> {
     let Some(path) = output else { return Ok(()) };
-    // A file that does not exist is not an input, and writing to a terminal or a pipe destroys nothing.
+    // A file that does not exist is not an input, and writing to a terminal or a pipe destroys
+    // nothing.
     let Some(target) = identity(path) else { return Ok(()) };
     let mut inputs = inputs.into_iter().map(|input| match input.as_os_str() == "-" {
         true => Path::new("/dev/stdin"),
@@ -86,8 +87,8 @@ pub(crate) fn reject_output_over_input<'p>(
     }
 }
 
-/// The device and inode of a regular file, which are the same under each of its names. The file is not
-/// opened, because a pipe can be opened only once.
+/// The device and inode of a regular file, which are the same under each of its names. The file is
+/// not opened, because a pipe can be opened only once.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let file = fs::metadata(path).ok().filter(|file| file.is_file())?;
     Some((file.dev(), file.ino()))

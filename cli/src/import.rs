@@ -44,8 +44,8 @@ enum Source {
 struct Recording {
     /// File to import; - is standard input
     file: PathBuf,
-    /// Write only the requests, without expectations; use this to test a configuration that changes the
-    /// results
+    /// Write only the requests, without expectations; use this to test a configuration that changes
+    /// the results
     #[arg(long)]
     no_expect: bool,
     /// Write to a file instead of standard output

@@ -1,5 +1,5 @@
-//! `sluice replay`: runs traces through the filter, or without it, and compares the results with what
-//! the traces expect.
+//! `sluice replay`: runs traces through the filter, or without it, and compares the results with
+//! what the traces expect.
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
@@ -38,7 +38,8 @@ pub(crate) struct Arguments {
     /// Proxy to simulate
     #[arg(long, value_enum, default_value_t = ProfileName::Envoy)]
     profile: ProfileName,
-    /// Simulate Envoy's plugin option of the same name; the admin path needs it to read a request body
+    /// Simulate Envoy's plugin option of the same name; the admin path needs it to read a request
+    /// body
     #[arg(long)]
     allow_on_headers_stop_iteration: bool,
     /// Number of worker threads of the simulated proxy; each runs its own VM
@@ -105,7 +106,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
         .iter()
         .map(|path| Ok((path.display().to_string(), files::read_text(path)?)))
         .collect::<Result<Vec<_>, FileError>>()?;
-    // All traces are parsed first, so that a mistake in the last one is reported before any is replayed.
+    // All traces are parsed first, so that a mistake in the last one is reported before any is
+    // replayed.
     let traces = texts
         .iter()
         .map(|(name, text)| Trace::parse(name, text))

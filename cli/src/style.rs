@@ -1,7 +1,7 @@
 //! Colors for standard output.
 //!
-//! Colors appear only on a terminal, and only if `NO_COLOR` is unset or empty. The style is a value, so
-//! the code that prints does not read the environment.
+//! Colors appear only on a terminal, and only if `NO_COLOR` is unset or empty. The style is a
+//! value, so the code that prints does not read the environment.
 
 use std::fmt::Display;
 

@@ -1,8 +1,8 @@
-//! The table that `sluice replay` prints: a row for each exchange, failed expectations below it, and a
-//! verdict at the end.
+//! The table that `sluice replay` prints: a row for each exchange, failed expectations below it,
+//! and a verdict at the end.
 //!
-//! comfy-table lays out the rows of exchanges. Other events and failed expectations have no cells, so
-//! they are written between the lines of that table.
+//! comfy-table lays out the rows of exchanges. Other events and failed expectations have no cells,
+//! so they are written between the lines of that table.
 
 use std::io::{self, Write};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Text that several commands print: short durations, counted nouns, and foreign text that is safe to
-//! print.
+//! Text that several commands print: short durations, counted nouns, and foreign text that is safe
+//! to print.
 
 use std::fmt::{self, Display};
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! `sluice` on the command line: the inputs that it rejects, the words of each error, its output, and its
-//! exit status.
+//! `sluice` on the command line: the inputs that it rejects, the words of each error, its output,
+//! and its exit status.
 //!
-//! Exit status 0: everything was as expected; 1: something was not; 2: bad input, and nothing was run.
+//! Exit status 0: everything was as expected; 1: something was not; 2: bad input, and nothing was
+//! run.
 
 mod cli {
     mod check;

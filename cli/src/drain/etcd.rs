@@ -1,7 +1,7 @@
 //! The drain of a fleet under a key of etcd, over etcd's JSON gateway.
 //!
-//! A write is conditional on the revision that was read, so that one of two operators who write at the
-//! same time does not overwrite the other.
+//! A write is conditional on the revision that was read, so that one of two operators who write at
+//! the same time does not overwrite the other.
 
 use base64ct::{Base64, Encoding as _};
 use serde::Deserialize;
@@ -78,8 +78,8 @@ impl Etcd {
         known_epoch(Some(&command)).map(|known| command.record(known, now_ms))
     }
 
-    /// Writes the drain of `command`. A command without an epoch gets the next one, which is also above
-    /// `min_epoch`.
+    /// Writes the drain of `command`. A command without an epoch gets the next one, which is also
+    /// above `min_epoch`.
     pub(crate) fn put(
         &self,
         command: &Command,
@@ -123,8 +123,8 @@ fn transaction(key: &str, revision: &str, record: &Record) -> serde_json::Value 
     })
 }
 
-/// The fields of a response that are used. The header is required, so that the `{}` of another server
-/// does not pass for a response of etcd.
+/// The fields of a response that are used. The header is required, so that the `{}` of another
+/// server does not pass for a response of etcd.
 #[derive(Deserialize)]
 struct GatewayResponse {
     #[serde(rename = "header")]

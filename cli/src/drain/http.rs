@@ -1,7 +1,7 @@
 //! The HTTP client for proxies and stores.
 //!
-//! Each request has its own connection, because a draining proxy closes connections after a response.
-//! Each has a timeout and a size limit, because the server may be any program.
+//! Each request has its own connection, because a draining proxy closes connections after a
+//! response. Each has a timeout and a size limit, because the server may be any program.
 
 use std::time::Duration;
 

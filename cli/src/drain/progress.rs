@@ -1,9 +1,9 @@
 //! Whether a drain is complete, decided from the states that the proxies report.
 //!
-//! A proxy's number of in-flight requests is up to one tick old, and an idle client does not see the
-//! drain until its next request. So a terminate is complete only after a time without in-flight
-//! requests, and no drain is complete before its window ends. A reload or a rebalance is complete then:
-//! the connections that it does not close go on making requests.
+//! A proxy's number of in-flight requests is up to one tick old, and an idle client does not see
+//! the drain until its next request. So a terminate is complete only after a time without in-flight
+//! requests, and no drain is complete before its window ends. A reload or a rebalance is complete
+//! then: the connections that it does not close go on making requests.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -270,7 +270,8 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Polls one proxy each second from 0 s on; each poll reports this number of in-flight requests.
+    /// Polls one proxy each second from 0 s on; each poll reports this number of in-flight
+    /// requests.
     fn terminate(in_flight: &[u64]) -> Option<End> {
         let mut progress = progress("terminate", 1);
         for (second, in_flight) in (0..).zip(in_flight) {

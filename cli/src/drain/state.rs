@@ -1,6 +1,7 @@
 //! The drain state of a proxy, read from a response of its admin path or health path.
 //!
-//! Without the right token the upstream answers instead of the filter, so a response can be anything.
+//! Without the right token the upstream answers instead of the filter, so a response can be
+//! anything.
 
 use std::time::UNIX_EPOCH;
 
@@ -24,8 +25,8 @@ pub(crate) struct ProxyState {
     pub(crate) in_flight: u64,
     /// The proxy's own time.
     pub(crate) timestamp: Timestamp,
-    /// Responses that closed their connection for a drain since the process began. Only the admin path
-    /// reports it.
+    /// Responses that closed their connection for a drain since the process began. Only the admin
+    /// path reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) closed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,8 +93,8 @@ impl ProxyState {
         }
     }
 
-    /// Reads the response of an admin path or a health path. The status of a health path is up to the
-    /// configuration.
+    /// Reads the response of an admin path or a health path. The status of a health path is up to
+    /// the configuration.
     pub(crate) fn from_admin_or_health(response: &Response) -> Result<Self, StateError> {
         Self::parse(&response.body).ok_or(StateError::NotState { status: response.status })
     }

@@ -1,4 +1,5 @@
-//! Where a drain is started and shown: the admin path of one proxy, or a key of etcd that a fleet polls.
+//! Where a drain is started and shown: the admin path of one proxy, or a key of etcd that a fleet
+//! polls.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The bearer token of an admin path.
 //!
-//! It comes from a file or from the environment. Arguments are not an option, because every user of the
-//! machine can read them. No output and no error contains the token.
+//! It comes from a file or from the environment. Arguments are not an option, because every user of
+//! the machine can read them. No output and no error contains the token.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,8 @@ pub(crate) enum TokenError {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct TokenArguments {
-    /// File with the bearer token of the admin path [default: the environment variable SLUICE_TOKEN]
+    /// File with the bearer token of the admin path [default: the environment variable
+    /// SLUICE_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }

@@ -28,8 +28,8 @@ pub(crate) struct Waited {
 
 type Poll = (usize, Result<ProxyState, ProxyError>);
 
-/// Waits until the drain is complete at all `proxies`, or until `timeout`. `first` is the state that the
-/// only proxy reported when it started the drain.
+/// Waits until the drain is complete at all `proxies`, or until `timeout`. `first` is the state
+/// that the only proxy reported when it started the drain.
 pub(crate) fn wait(
     goal: Goal,
     proxies: &[Proxy],

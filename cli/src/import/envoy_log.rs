@@ -208,8 +208,8 @@ fn expectations(logged: &LoggedExchange<'_>, decision: Option<Map<String, Value>
     }
 }
 
-/// Splits a decision into its route and its other fields. Optional fields that it lacks become `null`,
-/// so that the replay expects their absence.
+/// Splits a decision into its route and its other fields. Optional fields that it lacks become
+/// `null`, so that the replay expects their absence.
 fn split(mut decision: Map<String, Value>) -> (Option<String>, Option<Box<RawValue>>) {
     for field in decision::OPTIONAL {
         decision.entry(field).or_insert(Value::Null);

@@ -21,7 +21,8 @@ pub(crate) enum ImportError {
     Line { name: String, line: usize, source: LineError },
     #[error("{name}:{line}: {field}: not HAR 1.2: {reason}", line = source.line(), reason = reason(source))]
     Har { name: String, field: String, source: serde_json::Error },
-    /// The recording is valid, but a trace has narrower limits, such as for the time that it covers.
+    /// The recording is valid, but a trace has narrower limits, such as for the time that it
+    /// covers.
     #[error("{name}: cannot be written as a trace: {source}")]
     Trace { name: String, source: TraceError },
 }

@@ -1,7 +1,8 @@
 //! HAR 1.2, the file format in which browsers export the requests of a page.
 //!
-//! A browser is on the far side of everything before the upstream, so its waiting time counts as the
-//! upstream's. A HAR file contains the bodies. A trace needs only their sizes, so they are not kept.
+//! A browser is on the far side of everything before the upstream, so its waiting time counts as
+//! the upstream's. A HAR file contains the bodies. A trace needs only their sizes, so they are not
+//! kept.
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,8 @@ use crate::request_url::RequestUrl;
 /// The response headers that can change a decision of the filter.
 const RESPONSE_HEADERS: [&str; 3] = ["content-length", "content-type", "x-accel-buffering"];
 
-/// Request headers that are not imported: each hop chooses the framing, and secrets stay in the HAR file.
+/// Request headers that are not imported: each hop chooses the framing, and secrets stay in the HAR
+/// file.
 const OMITTED_REQUEST_HEADERS: [&str; 6] =
     ["connection", "host", "transfer-encoding", "cookie", "authorization", "proxy-authorization"];
 
@@ -235,8 +237,9 @@ impl Entry {
         Ok(Record { id, start, connection, client_left: None, exchange })
     }
 
-    /// The connection by its number. Some browsers write no number, or the port of the server. Then all
-    /// HTTP/2 and HTTP/3 requests to a server share a connection, and each HTTP/1.1 request has its own.
+    /// The connection by its number. Some browsers write no number, or the port of the server. Then
+    /// all HTTP/2 and HTTP/3 requests to a server share a connection, and each HTTP/1.1 request has
+    /// its own.
     fn connection(&self, url: &RequestUrl<'_>) -> Option<Connection> {
         let protocol = protocol(&self.response.http_version)
             .or_else(|| protocol(&self.request.http_version))
@@ -263,8 +266,8 @@ fn protocol(version: &str) -> Option<&'static str> {
 }
 
 impl HarRequest {
-    /// The size of the body. HTTP/2 does not require `content-length`, and some browsers do not write
-    /// `bodySize`.
+    /// The size of the body. HTTP/2 does not require `content-length`, and some browsers do not
+    /// write `bodySize`.
     fn bytes(&self) -> u64 {
         let posted = || self.post_data.as_ref().and_then(|posted| posted.text);
         declared_length(&self.headers)

@@ -1,4 +1,5 @@
-//! serde_json's errors without their position, which the errors of an import write in their own way.
+//! serde_json's errors without their position, which the errors of an import write in their own
+//! way.
 
 /// The reason of an error, without " at line 1 column 2".
 pub(super) fn reason(error: &serde_json::Error) -> String {

@@ -1,7 +1,7 @@
 //! One exchange, whatever recorded it, and its form in a trace.
 //!
-//! These types serialize to the format that `sluice_sim::trace` parses. Each written trace is parsed
-//! before it is saved, so the two cannot diverge unnoticed.
+//! These types serialize to the format that `sluice_sim::trace` parses. Each written trace is
+//! parsed before it is saved, so the two cannot diverge unnoticed.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use sluice_sim::trace::MAX_BODY_BYTES;
 /// The largest chunk, in bytes: what proxies read at a time.
 const MAX_CHUNK: u64 = 64 * 1024;
 
-/// The time between the chunks of a slow body. A recording has only the times of the first and the last
-/// byte.
+/// The time between the chunks of a slow body. A recording has only the times of the first and the
+/// last byte.
 const CHUNK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The largest number of intervals in a slow body.
@@ -170,8 +170,8 @@ impl Serialize for TraceDuration {
     }
 }
 
-/// The chunks of a body of this size. The first chunk comes at once, the last one after `time`, and the
-/// others in equal intervals.
+/// The chunks of a body of this size. The first chunk comes at once, the last one after `time`, and
+/// the others in equal intervals.
 pub(super) fn body(bytes: u64, time: Duration) -> Vec<Chunk> {
     let bytes = bytes.min(MAX_BODY_BYTES);
     if bytes == 0 {
@@ -191,8 +191,8 @@ pub(super) fn body(bytes: u64, time: Duration) -> Vec<Chunk> {
     vec![first, Chunk { after: TraceDuration(interval), bytes: each, times: chunks - 1 }]
 }
 
-/// The chunks of an upload that its client gave up after `time`: the received bytes, and the rest, which
-/// would have come later.
+/// The chunks of an upload that its client gave up after `time`: the received bytes, and the rest,
+/// which would have come later.
 pub(super) fn abandoned_upload(received: u64, declared: Option<u64>, time: Duration) -> Vec<Chunk> {
     let mut chunks = body(received, time);
     let after = if chunks.is_empty() { time + CHUNK_INTERVAL } else { CHUNK_INTERVAL };

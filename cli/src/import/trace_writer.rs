@@ -1,7 +1,7 @@
 //! Writes records as the lines of a trace, in the order of time.
 //!
-//! A recording has its requests in the order in which they ended, and a trace in the order in which they
-//! began. So all records are in memory before the first line is written.
+//! A recording has its requests in the order in which they ended, and a trace in the order in which
+//! they began. So all records are in memory before the first line is written.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -22,7 +22,8 @@ fn respond(reply: &mut Reply, state: &Value) {
     reply.respond(200, &[("content-type", "application/json")], state.to_string().as_bytes());
 }
 
-/// A proxy that responds to a command with `first`, and to the poll with number N (from 0) with `poll(N)`.
+/// A proxy that responds to a command with `first`, and to the poll with number N (from 0) with
+/// `poll(N)`.
 fn proxy(first: Value, poll: impl Fn(usize) -> Value + Send + Sync + 'static) -> Upstream {
     Upstream::start(move |request, reply| match request.path() {
         PATH => respond(reply, &poll(reply.earlier_requests)),
@@ -333,8 +334,8 @@ fn the_wait_for_a_fleet_covers_each_proxy() {
         let done = json!({ "header": {}, "succeeded": true });
         respond(reply, if request.path().ends_with("/txn") { &done } else { &range });
     });
-    // Before the command writes the key, it reads each proxy's epoch once. The first proxy has the drain at
-    // the next poll, and the second one at its fifth.
+    // Before the command writes the key, it reads each proxy's epoch once. The first proxy has the
+    // drain at the next poll, and the second one at its fifth.
     let report = |reply: &mut Reply, epoch: u64, in_flight: u64| {
         let mut state = state("terminate", in_flight, 0);
         state["epoch"] = json!(epoch);

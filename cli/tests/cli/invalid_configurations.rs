@@ -1,5 +1,5 @@
-//! Invalid configurations, each with the beginning of its error. The tests of `check` and of `schema` share
-//! them.
+//! Invalid configurations, each with the beginning of its error. The tests of `check` and of
+//! `schema` share them.
 
 pub(crate) struct Invalid {
     pub(crate) document: String,

@@ -213,7 +213,8 @@ fn a_decision_and_its_absence_can_be_expected() {
     }
 }
 
-/// A drain derives the time of a close from the connection id, so a trace can repeat the times of a proxy.
+/// A drain derives the time of a close from the connection id, so a trace can repeat the times of a
+/// proxy.
 #[test]
 fn a_connection_with_an_id_closes_at_the_time_of_that_id() {
     let folder = tempfile::tempdir().expect("a folder");

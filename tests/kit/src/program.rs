@@ -1,5 +1,5 @@
-//! The program `sluice` as a child process: started with arguments, judged by its output and its exit
-//! status.
+//! The program `sluice` as a child process: started with arguments, judged by its output and its
+//! exit status.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ pub struct Run {
     pub stderr: String,
 }
 
-/// `sluice` with these arguments. It runs in the root of the repository, without the environment variables
-/// that change its output.
+/// `sluice` with these arguments. It runs in the root of the repository, without the environment
+/// variables that change its output.
 pub fn sluice<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(program());
     command.current_dir(root()).env_remove("NO_COLOR").args(arguments).stdin(Stdio::null());
@@ -55,7 +55,8 @@ pub fn root() -> &'static Path {
         .expect("the package lies two folders below the root")
 }
 
-/// The module of the filter: the file in the environment variable `SLUICE_FILTER`, or the built one.
+/// The module of the filter: the file in the environment variable `SLUICE_FILTER`, or the built
+/// one.
 pub fn module() -> &'static Path {
     static MODULE: OnceLock<PathBuf> = OnceLock::new();
     MODULE.get_or_init(|| {

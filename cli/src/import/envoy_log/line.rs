@@ -1,7 +1,7 @@
 //! One line of an access log, and typed access to its fields.
 //!
-//! Envoy writes numbers as numbers and missing values as `null`. Other formats and log shippers write
-//! numbers as strings and missing values as `-`, which is accepted too.
+//! Envoy writes numbers as numbers and missing values as `null`. Other formats and log shippers
+//! write numbers as strings and missing values as `-`, which is accepted too.
 
 use serde_json::{Map, Value};
 use sluice_sim::trace::{is_control, is_token};

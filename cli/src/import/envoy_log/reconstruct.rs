@@ -1,7 +1,8 @@
 //! Reconstructs the upstream's behavior from a log line.
 //!
-//! Response flags name the failure of an attempt, and the times tell when it happened. Where the log has
-//! no answer, the reconstruction takes the simplest behavior with the same result for the client.
+//! Response flags name the failure of an attempt, and the times tell when it happened. Where the
+//! log has no answer, the reconstruction takes the simplest behavior with the same result for the
+//! client.
 
 use std::time::Duration;
 
@@ -41,8 +42,8 @@ const FAILURES: [(&str, End); 6] = [
     ("LR", End::Reset),
 ];
 
-/// Flags of a response that the proxy ended for a reason that a trace does not have. In the trace the
-/// upstream ends it.
+/// Flags of a response that the proxy ended for a reason that a trace does not have. In the trace
+/// the upstream ends it.
 const ENDED_BY_PROXY: [&str; 6] = ["SI", "UMSDR", "DPE", "DT", "OM", "DR"];
 
 /// More attempts than any router makes.
@@ -100,8 +101,8 @@ impl LoggedExchange<'_> {
         self.client_left() && !self.upstream_responded()
     }
 
-    /// Whether a buffered response exceeded the buffer limit after its headers were sent. Before that,
-    /// the client receives a local reply with status 500.
+    /// Whether a buffered response exceeded the buffer limit after its headers were sent. Before
+    /// that, the client receives a local reply with status 500.
     fn overflowed(&self) -> bool {
         self.details == "response_payload_too_large" && self.status != 500
     }

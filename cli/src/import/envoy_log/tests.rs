@@ -1,5 +1,5 @@
-//! The importer and the example name the same fields, failures happen again in the replay, and no line
-//! crashes the program.
+//! The importer and the example name the same fields, failures happen again in the replay, and no
+//! line crashes the program.
 
 use std::collections::BTreeMap;
 use std::path::Path;

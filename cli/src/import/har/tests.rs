@@ -44,7 +44,8 @@ fn a_page_becomes_a_trace() {
     });
     assert_eq!(lines[0]["open"], json!({ "protocol": "HTTP/2" }));
     assert_eq!(lines[1], first);
-    // A request starts when its connection is open: after 24 ms for the page, 0.4 ms for the script.
+    // A request starts when its connection is open: after 24 ms for the page, 0.4 ms for the
+    // script.
     let script = exchange(&lines, "/app.js?v=3");
     assert_eq!(script["at"], "106.4ms");
     assert_eq!(script["upstream"], json!({ "after": "12ms", "status": 304 }));

@@ -177,9 +177,9 @@ fn the_last_drain_stays_while_etcd_is_down_or_has_lost_the_key() {
     assert_eq!(Client::get_once(proxy.port, "/health").status, 503, "the last drain stays");
     etcd.restart();
     etcd.delete("sluice/drain");
-    eventually("the next poll of etcd", || (lines(&proxy, "has no such key") > 0).then_some(()));
+    eventually("the next poll of etcd", || (lines(&proxy, "no such key") > 0).then_some(()));
     assert_eq!(Client::get_once(proxy.port, "/health").status, 503, "the last drain stays");
-    assert_logged_once(&proxy, "is of no use");
+    assert_logged_once(&proxy, "expected 200; the last drain stays in force");
     etcd.put("sluice/drain", r#"{"epoch":6,"mode":"off"}"#);
     proxy.wait_for_stat(EPOCH, 6);
 }
@@ -192,21 +192,13 @@ fn each_store_error_is_logged_once_and_the_last_drain_stays() {
     let envoy = proxy_of("raw", server.port, 4, "sluice_filter.wasm");
     envoy.wait_for_stat(EPOCH, 5);
     let wrong: [(u16, &str, &str); 7] = [
-        (500, "", "it answered with status 500, expected 200"),
+        (500, "", "the store responded with status 500, expected 200"),
         (200, "<html>", "the drain record is not valid JSON"),
-        (
-            200,
-            r#"{"epoch":18446744073709551615,"mode":"off"}"#,
-            "the drain record is wrong at epoch",
-        ),
-        (200, r#"{"epoch":4,"mode":"off"}"#, "answers with epoch 4, below the one in force"),
-        (200, r#"{"epoch":5,"mode":"off"}"#, "gives epoch 5 another meaning"),
-        (
-            200,
-            r#"{"epoch":9,"mode":"reload","window":"8760h"}"#,
-            "the drain record is wrong at window",
-        ),
-        (404, "", "has no such key"),
+        (200, r#"{"epoch":18446744073709551615,"mode":"off"}"#, "invalid drain record: epoch"),
+        (200, r#"{"epoch":4,"mode":"off"}"#, "epoch 4 is lower than the one in force"),
+        (200, r#"{"epoch":5,"mode":"off"}"#, "epoch 5 is in force with other settings"),
+        (200, r#"{"epoch":9,"mode":"reload","window":"8760h"}"#, "invalid drain record: window"),
+        (404, "", "no such key"),
     ];
     for (status, body, message) in wrong {
         store.respond_with(status, body);
@@ -344,7 +336,7 @@ fn the_admin_path_reads_and_changes_the_drain_with_the_token_only() {
         ("", 400, "mode: missing"),
         (r#"{"mode":"reload","routes":["nowhere"]}"#, 400, "no route nowhere"),
         (r#"{"mode":"reload","window":"0s"}"#, 400, "window"),
-        (r#"{"mode":"reload","epoch":1}"#, 409, "epoch 1 is in force and means something else"),
+        (r#"{"mode":"reload","epoch":1}"#, 409, "epoch 1 is in force with other settings"),
     ];
     for (body, status, message) in wrong {
         let (found, text) = post(drain, body, &[token]);
@@ -363,7 +355,7 @@ fn the_admin_path_reads_and_changes_the_drain_with_the_token_only() {
     assert_eq!(status, 200, "{body}");
     assert_eq!(post(drain, r#"{"epoch":9007199254740991,"mode":"off"}"#, &[token]).0, 200);
     let (status, body) = post("/.sluice/drain?mode=reload", "", &[token]);
-    assert_eq!((status, body.contains("no epoch is left")), (409, true), "{body}");
+    assert_eq!((status, body.contains("the highest possible one")), (409, true), "{body}");
 
     assert_eq!(upstream.requests(drain).len(), 3, "nothing else reached the upstream");
     assert!(upstream.requests("/.sluice/drain?mode=off").is_empty());

@@ -57,7 +57,7 @@ fn read_fires_when_the_upstream_does_not_respond() {
     let envoy = start(&upstream);
     let response = Client::get_once(envoy.port, "/read");
     assert_eq!((response.status, response.body.complete), (504, true));
-    assert_eq!(response.body.bytes, b"read_timeout: nothing came from the upstream for 1s\n");
+    assert_eq!(response.body.bytes, b"read_timeout: no data from the upstream for 1s\n");
     assert_in_time(response.end_after, Duration::ZERO);
     let response = http2::Client::connect(envoy.port).get("/read");
     assert_eq!((response.status, response.reset), (504, None));
@@ -102,7 +102,7 @@ fn send_fires_in_a_gap_of_an_upload() {
     }
     let response = client.receive();
     assert_eq!(response.status, 504);
-    assert_eq!(response.body.bytes, b"send_timeout: nothing went to the upstream for 1s\n");
+    assert_eq!(response.body.bytes, b"send_timeout: no data to the upstream for 1s\n");
     assert_in_time(response.end_after, Duration::from_millis(1000));
 
     let client = http2::Client::connect(envoy.port);

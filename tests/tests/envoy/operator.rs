@@ -200,11 +200,11 @@ fn a_wrong_token_and_an_old_epoch_are_refused() {
     for (more, refusal) in [
         (
             &["--epoch", "4"][..],
-            "the proxy rejected the command with status 409: epoch 4 is below 5, which is in force",
+            "the proxy rejected the command with status 409: epoch 4 is lower than epoch 5, which is in force",
         ),
         (
             &["--epoch", "5"],
-            "the proxy rejected the command with status 409: epoch 5 is in force and means something else",
+            "the proxy rejected the command with status 409: epoch 5 is in force with other settings",
         ),
         (
             &["--route", "nowhere"],

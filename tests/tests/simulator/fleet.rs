@@ -123,9 +123,9 @@ fn outage_is_logged_once_polled_with_backoff_and_changes_nothing() {
     for_workers(&trace, |report| {
         let failed = metric(report, "sluice.drain.control.failed");
         assert!((20..=50).contains(&failed), "{failed} failures in ten minutes");
-        assert_eq!(lines(report, "is of no use"), 3, "{}", log(report));
-        assert_eq!(lines(report, "its answer broke off"), 1, "{}", log(report));
-        assert_eq!(lines(report, "answers with epoch 7"), 1, "{}", log(report));
+        assert_eq!(lines(report, "the last drain stays in force"), 3, "{}", log(report));
+        assert_eq!(lines(report, "the response was incomplete"), 1, "{}", log(report));
+        assert_eq!(lines(report, "epoch 7 is in force"), 1, "{}", log(report));
     });
 }
 
@@ -149,19 +149,9 @@ fn higher_epoch_of_two_contradicting_stores_stays() {
         .health("45s", 0, 200)
         .epoch("50s", 7);
     for_workers(&trace, |report| {
-        assert_eq!(
-            lines(report, "answers with epoch 5, below the one in force"),
-            1,
-            "{}",
-            log(report)
-        );
-        assert_eq!(lines(report, "gives epoch 6 another meaning"), 1, "{}", log(report));
-        assert_eq!(
-            lines(report, "answers with epoch 6, below the one in force"),
-            1,
-            "{}",
-            log(report)
-        );
+        assert_eq!(lines(report, "epoch 5 is lower than the one in force"), 1, "{}", log(report));
+        assert_eq!(lines(report, "epoch 6 is in force with other settings"), 1, "{}", log(report));
+        assert_eq!(lines(report, "epoch 6 is lower than the one in force"), 1, "{}", log(report));
     });
 }
 

@@ -217,8 +217,8 @@ fn each_state_of_the_store_is_reported() {
         respond(&mut worker, &mut host, status, body);
         host.advance(40_000);
         worker.tick_now(&mut host);
-        let lines = host.log.iter().filter(|(_, line)| line.starts_with("control store"));
-        let line: Option<&(LogLevel, String)> = lines.last();
+        let mut lines = host.log.iter().filter(|(_, line)| line.starts_with("control store"));
+        let line: Option<&(LogLevel, String)> = lines.next_back();
         let (level, line) = line?;
         Some((*level, line.strip_prefix("control store etcd, key sluice/drain: ")?.to_owned()))
     };

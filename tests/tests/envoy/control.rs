@@ -218,7 +218,7 @@ fn each_store_error_is_logged_once_and_the_last_drain_stays() {
         assert!(store.count() > polls + 1);
         assert_eq!(Client::get_once(envoy.port, "/health").status, 200);
     }
-    assert_logged_once(&envoy, "its answer broke off");
+    assert_logged_once(&envoy, "the response was incomplete");
     assert_eq!(lines(&envoy, "unreachable"), 0, "no VM crashed: {}", envoy.log());
     *locked(&store.answer) = Answer::Never;
     let polls = store.count();

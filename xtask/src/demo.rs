@@ -1,25 +1,35 @@
 //! `cargo xtask demo`: replays a short day of a service against the module that a proxy would load.
 
+use std::thread;
+
 use anyhow::{Context, Result};
 
 use crate::module;
 use crate::process::{announce, cargo, run};
 
 const CONFIGURATION: &str = "tests/traces/tour.config.json";
+// Without `--package`, cargo compiles the dependencies with the features that the tests use.
+const PROGRAM: [&str; 2] = ["--bin", "sluice"];
 const TRACE: &str = "tests/traces/tour.jsonl";
 
 /// Builds the module and the program `sluice`, then replays the tour.
 pub(crate) fn replay_tour() -> Result<()> {
-    module::build()?;
-    // Without `--package`, cargo compiles the dependencies with the features that the tests use.
-    let program = ["--bin", "sluice"];
-    announce("building the program sluice; the first build takes a few minutes");
-    run(cargo("build", program))?;
+    module::prepare()?;
+    // The end of each build keeps only one core busy. The two builds use different folders.
+    let module = thread::spawn(module::build);
+    let program = build_program();
+    module.join().expect("building the module does not panic")?;
+    program?;
     announce(&format!("sluice replay --config {CONFIGURATION} {TRACE}"));
     let replay = ["--quiet", "--", "replay", "--config", CONFIGURATION, TRACE];
-    run(cargo("run", program.into_iter().chain(replay))).context("the demo failed")?;
+    run(cargo("run", PROGRAM.into_iter().chain(replay))).context("the demo failed")?;
     println!("The demo passed. Change {CONFIGURATION} and run `cargo xtask demo` again.");
     Ok(())
+}
+
+fn build_program() -> Result<()> {
+    announce("building the program sluice; the first build takes a few minutes");
+    run(cargo("build", PROGRAM))
 }
 
 #[cfg(test)]

@@ -37,8 +37,8 @@ fn build_as(name: &str, features: &[&str]) -> Result<()> {
         Toolchain::Rustup => artifacts,
         Toolchain::Debian => artifacts.join("build-std"),
     };
-    let options = ["--package", "sluice-filter", "--lib", "--target", TRIPLE, "--profile", "wasm"];
-    let options = options.iter().chain(features);
+    let options = ["--quiet", "--package", "sluice-filter", "--lib", "--target", TRIPLE];
+    let options = options.iter().chain(&["--profile", "wasm"]).chain(features);
     match toolchain {
         Toolchain::Rustup => run(finish(cargo("build", options), &artifacts))?,
         Toolchain::Debian => run(finish(debian_cargo(options)?, &artifacts))?,
@@ -89,6 +89,11 @@ enum Toolchain {
     Rustup,
     /// Debian's compiler, which builds the standard library from its sources.
     Debian,
+}
+
+/// Makes sure that a compiler for wasm32 is installed.
+pub(crate) fn prepare() -> Result<()> {
+    toolchain().map(drop)
 }
 
 /// A toolchain that can compile for wasm32. Installs one if there is none.

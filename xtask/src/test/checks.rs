@@ -56,6 +56,6 @@ fn documentation() -> Command {
 /// would compile wasmtime once more.
 fn package() -> Command {
     let crates = ["--package", "sluice-filter", "--package", "sluice-sim"];
-    let options = ["--quiet", "--allow-dirty", "--no-verify"];
+    let options = ["--quiet", "--offline", "--allow-dirty", "--no-verify"];
     cargo("package", options.iter().chain(&crates))
 }

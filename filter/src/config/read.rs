@@ -3,6 +3,9 @@
 //!
 //! [`record`] declares a type, its fields and how it is read, so that the three agree. The JSON
 //! Schema is generated from the same type.
+//!
+//! serde's derive is not used here: its errors are strings, and a caller could not distinguish the
+//! problems or read the fix.
 
 use std::fmt;
 

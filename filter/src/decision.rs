@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
+use crate::cut::Framing;
 use crate::reason::Reason;
 use crate::rules::Rules;
-use crate::stream::ResponseDecision;
 
 /// The foreign function that receives each decision. The filter calls it once without an argument; if the host
 /// has the function, it receives the decisions.
@@ -32,6 +32,23 @@ pub const OPTIONAL: [&str; 12] = [
     "epoch",
     "reason",
 ];
+
+/// The decision on response headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ResponseDecision {
+    /// Set `x-accel-buffering: no`, for the proxies in front.
+    pub disable_buffering: bool,
+    /// Remove a drain marker from the upstream.
+    pub remove_marker: bool,
+    /// Close the connection after this response.
+    pub close: bool,
+    /// Buffer the body.
+    pub buffer: bool,
+    /// Both directions stay open until one side closes.
+    pub tunnel: bool,
+    /// A drain may cut the response at these boundaries.
+    pub cut: Option<Framing>,
+}
 
 /// What the filter decided on a request, on its response, or on both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

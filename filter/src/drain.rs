@@ -7,6 +7,7 @@
 //! from a control [`store`] that a [`Poller`] reads.
 
 pub mod command;
+mod error;
 pub mod poller;
 pub mod record;
 pub mod spread;
@@ -15,8 +16,9 @@ mod view;
 mod watermark;
 
 pub use command::{Command, CommandOutcome};
+pub use error::{MAX_RECORD, RecordError};
 pub use poller::{KeyState, Poller};
-pub use record::{EpochOrdering, Record, RecordError};
+pub use record::{DEFAULT_WINDOW_MS, EpochOrdering, Record};
 pub use view::{DrainView, Merge};
 
 /// The key of the [`Record`] in shared data.

@@ -37,29 +37,23 @@ impl Ending {
     }
 }
 
-impl Vm {
-    /// A tick at `now`: ends streams that were idle for too long, and streams that a drain cuts. Also returns
-    /// whether more streams may be due.
-    pub(crate) fn end_streams(
-        &mut self,
-        plugin: PluginId,
-        now: Option<u64>,
-    ) -> (Vec<Ending>, bool) {
-        let timers = self.timers.of_mut(plugin);
-        let mut expired = timers.expire(now, MAX_ENDINGS);
-        let drain = &self.drain;
-        let is_due = |connection: u64, owner: &StreamOwner| {
-            let route = owner.route.and_then(|index| owner.config.rules.route_name(index));
-            drain.closes(connection, route, || now)
-        };
-        let is_due = drain.active().map(|_| is_due);
-        expired.extend(timers.cut(is_due, MAX_ENDINGS - expired.len()));
-        for Expired { reason, owner, .. } in &expired {
-            self.metrics.count_failure(owner.config.slot(owner.route), *reason);
-        }
-        let has_more = expired.len() == MAX_ENDINGS;
-        (expired.into_iter().map(ending).collect(), has_more)
+/// A tick at `now`: ends streams that were idle for too long, and streams that a drain cuts. Also returns
+/// whether more streams may be due.
+pub(crate) fn end_streams(vm: &mut Vm, plugin: PluginId, now: Option<u64>) -> (Vec<Ending>, bool) {
+    let timers = vm.timers.of_mut(plugin);
+    let mut expired = timers.expire(now, MAX_ENDINGS);
+    let drain = &vm.drain;
+    let is_due = |connection: u64, owner: &StreamOwner| {
+        let route = owner.route.and_then(|index| owner.config.rules.route_name(index));
+        drain.closes(connection, route, || now)
+    };
+    let is_due = drain.active().map(|_| is_due);
+    expired.extend(timers.cut(is_due, MAX_ENDINGS - expired.len()));
+    for Expired { reason, owner, .. } in &expired {
+        vm.metrics.count_failure(owner.config.slot(owner.route), *reason);
     }
+    let has_more = expired.len() == MAX_ENDINGS;
+    (expired.into_iter().map(ending).collect(), has_more)
 }
 
 fn ending(expired: Expired<StreamOwner>) -> Ending {

@@ -8,7 +8,7 @@ use crate::config::{
     BufferingMode, DrainMode, DrainStateSpec, MatchSpec, NO_ROUTE, RouteName, Signal, Span,
 };
 use crate::decision::{HEADER, PROPERTY};
-use crate::drain::Command;
+use crate::drain::{Command, Record};
 use crate::error_pages::ErrorPages;
 use crate::matching::conditions;
 use crate::policy::Policy;
@@ -288,7 +288,7 @@ fn drain_state_effect(state: &DrainStateSpec) -> Effect {
 
 fn drain_state_text(state: &DrainStateSpec) -> String {
     let epoch = state.epoch.value();
-    let record = Command::configured(state).record(epoch, 0);
+    let record = Record::from_command(&Command::configured(state), epoch, 0);
     let spread = match record.map_or(0, |record| record.window_ms) {
         0 => "at once".to_owned(),
         ms => format!("spread over {}", Span::from_millis(ms)),

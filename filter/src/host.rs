@@ -202,3 +202,8 @@ pub(crate) fn log_refusal(host: &mut impl Host, result: Result<(), HostError>, w
         host.log(LogLevel::Warn, &format!("the host refused {what}: {error}"));
     }
 }
+
+/// The status code in a `:status` header.
+pub(crate) fn parse_status(status: &[u8]) -> Option<u16> {
+    std::str::from_utf8(status).ok()?.parse().ok()
+}

@@ -31,6 +31,7 @@ pub mod matching;
 pub mod members;
 pub mod metrics;
 pub mod plugin;
+mod plugin_config;
 pub mod policy;
 pub mod reason;
 pub mod reply;

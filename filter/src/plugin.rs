@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use crate::admin;
-use crate::config::{ConfigError, Document, MAX_DOCUMENT, NO_ROUTE, Signal};
-use crate::decision::Decisions;
+use crate::config::{ConfigError, Document, MAX_DOCUMENT};
 use crate::drain::store::{self, StoreError};
-use crate::ending::{Ending, MAX_ENDINGS};
-use crate::host::{Buffer, HeaderMap, Host, LogLevel, log_refusal, now_ms, property};
+use crate::ending::{Ending, MAX_ENDINGS, end_streams};
+use crate::host::{Buffer, HeaderMap, Host, LogLevel, log_refusal, now_ms, parse_status};
 use crate::load::load;
-use crate::metrics::{General, RouteSlot};
+use crate::metrics::General;
+use crate::plugin_config::PluginConfig;
 use crate::rules::{ControlStore, Rules};
 use crate::stream::Stream;
 use crate::vm::{PluginId, Vm};
@@ -20,45 +20,6 @@ const LOGGED_WARNINGS: usize = 20;
 
 /// The time between ticks while one tick has more streams to end than it may, in milliseconds.
 const HURRIED_TICK_MS: u64 = 1;
-
-/// A plugin configuration in force. A stream keeps the one under which it began.
-#[derive(Debug)]
-pub struct PluginConfig {
-    pub(crate) rules: Rules,
-    /// The counters of the routes in their order, and then of requests without a route.
-    slots: Vec<RouteSlot>,
-    /// Connections close through the drain marker.
-    pub(crate) uses_marker: bool,
-    /// The host receives each decision.
-    pub(crate) wants_decisions: bool,
-    /// Set if decisions are reported anywhere.
-    pub(crate) decisions: Option<Decisions>,
-    /// The node id of the proxy, if the configuration reports it.
-    pub(crate) instance: String,
-}
-
-impl PluginConfig {
-    fn new(rules: Rules, vm: &mut Vm, host: &mut impl Host) -> Self {
-        let names = rules.routes.iter().map(|route| route.name.as_str()).chain([NO_ROUTE]);
-        let slots = names.map(|name| vm.metrics.slot(name)).collect();
-        let traits = vm.host_traits(host);
-        let uses_marker = match rules.drain.as_ref().map(|drain| drain.signal) {
-            Some(Signal::Marker) => true,
-            Some(Signal::Header) | None => false,
-            Some(Signal::Auto) => traits.is_envoy,
-        };
-        let wants_decisions = traits.wants_decisions;
-        let decisions = (wants_decisions || rules.report.any()).then(|| Decisions::new(&rules));
-        let reports_instance = rules.health.is_some() || rules.admin().is_some();
-        let id = reports_instance.then(|| property(host, &["xds", "node", "id"])).flatten();
-        let instance = String::from_utf8_lossy(&id.unwrap_or_default()).into_owned();
-        Self { rules, slots, uses_marker, wants_decisions, decisions, instance }
-    }
-
-    pub(crate) fn slot(&self, route: Option<usize>) -> RouteSlot {
-        self.slots[route.unwrap_or(self.slots.len() - 1)]
-    }
-}
 
 /// One use of the filter in a proxy.
 #[derive(Debug)]
@@ -98,7 +59,8 @@ impl Plugin {
     }
 
     fn accept(&mut self, vm: &mut Vm, host: &mut impl Host, rules: Rules) {
-        let config = PluginConfig::new(rules, vm, host);
+        let traits = vm.host_traits(host);
+        let config = PluginConfig::new(rules, traits, &mut vm.metrics, host);
         let rules = &config.rules;
         set_tick_period(host, rules.tick_period().as_millis());
         self.is_hurried = false;
@@ -130,7 +92,7 @@ impl Plugin {
                 endings.extend(expired.into_iter().map(reply));
             }
         }
-        let (ended, is_hurried) = vm.end_streams(self.id, now);
+        let (ended, is_hurried) = end_streams(vm, self.id, now);
         endings.extend(ended);
         if std::mem::replace(&mut self.is_hurried, is_hurried) != is_hurried
             && let Some(config) = &self.config
@@ -237,8 +199,4 @@ fn read_configuration(host: &mut impl Host, size: usize) -> Result<Rules, Config
 fn set_tick_period(host: &mut impl Host, ms: u64) {
     let set = host.set_tick_period(ms);
     log_refusal(host, set, "tick period");
-}
-
-pub(crate) fn parse_status(status: &[u8]) -> Option<u16> {
-    std::str::from_utf8(status).ok()?.parse().ok()
 }

@@ -11,6 +11,7 @@ use crate::drain::{DrainView, Poller};
 use crate::host::{Host, LogLevel, property};
 use crate::members::Membership;
 use crate::metrics::{General, Metrics};
+use crate::plugin_config::HostTraits;
 
 pub(crate) use store_plugins::StorePlugins;
 pub(crate) use timers::{PluginId, StreamOwner};
@@ -32,15 +33,6 @@ pub struct Vm {
     /// Read from the host at the first plugin configuration.
     host_traits: Option<HostTraits>,
     is_bridge_reported: bool,
-}
-
-/// What the filter has to know about its host.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HostTraits {
-    /// Envoy closes connections through the drain bridge.
-    pub(crate) is_envoy: bool,
-    /// The host has the foreign function that receives decisions.
-    pub(crate) wants_decisions: bool,
 }
 
 impl Vm {

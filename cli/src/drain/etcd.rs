@@ -75,7 +75,7 @@ impl Etcd {
     /// Reads the drain under the key; `None` if there is no key.
     pub(crate) fn record(&self, now_ms: u64) -> Result<Option<Record>, EtcdError> {
         let Some(command) = self.read()?.command else { return Ok(None) };
-        known_epoch(Some(&command)).map(|known| command.record(known, now_ms))
+        known_epoch(Some(&command)).map(|known| Record::from_command(&command, known, now_ms))
     }
 
     /// Writes the drain of `command`. A command without an epoch gets the next one, which is also
@@ -185,14 +185,15 @@ fn change(
     now_ms: u64,
 ) -> Result<Change, EtcdError> {
     let known = known_epoch(stored)?;
-    let record = wanted.record(known.max(min_epoch), now_ms).ok_or(EtcdError::NoEpochLeft)?;
+    let record =
+        Record::from_command(wanted, known.max(min_epoch), now_ms).ok_or(EtcdError::NoEpochLeft)?;
     if record.epoch > known {
         return Ok(Change::Write(record));
     }
     if record.epoch < known {
         return Err(EtcdError::EpochTooLow { wanted: record.epoch, known });
     }
-    let stored = stored.and_then(|stored| stored.record(known, now_ms));
+    let stored = stored.and_then(|stored| Record::from_command(stored, known, now_ms));
     stored
         .filter(|stored| stored.compare(&record) == EpochOrdering::Same)
         .map(Change::Nothing)

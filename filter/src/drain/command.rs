@@ -1,18 +1,15 @@
 //! A command that starts, changes or ends a drain. The configuration, the control store and the admin path use
-//! the same fields. A command with an epoch and a start is a [`Record`].
+//! the same fields. A command with an epoch and a start is a record.
 
 use std::fmt::Write as _;
 
 use percent_encoding::percent_decode_str;
 
-use super::record::{MAX_RECORD, Record, RecordError};
+use super::error::{MAX_RECORD, RecordError};
 use crate::config::{
     ConfigError, DrainMode, DrainStateSpec, Epoch, Fields, Node, OneOrMore, Percent, Place,
     Problem, RouteName, UnixMs, Window, WindowMs, check_percent, parse_json,
 };
-
-/// The default window of a reload or a rebalance, in milliseconds.
-pub const DEFAULT_WINDOW_MS: u64 = 30_000;
 
 const KNOWN: &[&str] = &["epoch", "mode", "started_ms", "window", "window_ms", "percent", "routes"];
 
@@ -156,23 +153,5 @@ impl Command {
             percent: state.percent,
             routes: state.routes.clone(),
         }
-    }
-
-    /// The record of this command when `in_force` is the epoch in force (0: none); `None` if there is no higher
-    /// epoch.
-    pub fn record(&self, in_force: u64, now_ms: u64) -> Option<Record> {
-        let default_window = match self.mode {
-            DrainMode::Reload | DrainMode::Rebalance => DEFAULT_WINDOW_MS,
-            DrainMode::Terminate | DrainMode::Off => 0,
-        };
-        let epoch = self.epoch.map_or(in_force.saturating_add(1), Epoch::value);
-        (epoch <= Epoch::MAX).then(|| Record {
-            epoch,
-            mode: self.mode,
-            started_ms: self.started_ms.unwrap_or(now_ms),
-            window_ms: self.window_ms.unwrap_or(default_window),
-            percent: self.percent,
-            routes: self.routes.clone(),
-        })
     }
 }

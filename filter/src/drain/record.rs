@@ -10,12 +10,13 @@ use std::cmp::{Ordering, Reverse};
 use serde::Serialize;
 
 use super::command::Command;
+use super::error::RecordError;
 use crate::config::{
-    ConfigError, DrainMode, Epoch, OneOrMore, Percent, Place, Problem, Read, RouteName, UnixMs,
+    DrainMode, Epoch, OneOrMore, Percent, Place, Problem, Read, RouteName, UnixMs,
 };
 
-/// The largest record that is read, in bytes.
-pub const MAX_RECORD: usize = 1024 * 1024;
+/// The default window of a reload or a rebalance, in milliseconds.
+pub const DEFAULT_WINDOW_MS: u64 = 30_000;
 
 /// The drain in force.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,26 +50,6 @@ pub enum EpochOrdering {
     Lower,
 }
 
-/// Why bytes are not a drain record.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// Longer than [`MAX_RECORD`].
-    #[error("the drain record has {found} bytes; expected at most {MAX_RECORD}")]
-    TooLarge {
-        /// Bytes.
-        found: usize,
-    },
-    /// Not UTF-8.
-    #[error("the drain record is not valid UTF-8")]
-    NotUtf8,
-    /// Not JSON.
-    #[error("the drain record is {0}")]
-    NotJson(Box<Problem>),
-    /// A field is missing or invalid.
-    #[error("invalid drain record: {0}")]
-    Invalid(ConfigError),
-}
-
 impl Record {
     /// Parses a record: a [`Command`] with an epoch and a start.
     ///
@@ -89,6 +70,24 @@ impl Record {
             window_ms: command.window_ms.unwrap_or(0),
             percent: command.percent,
             routes: command.routes,
+        })
+    }
+
+    /// The record of a command when `in_force` is the epoch in force (0: none); `None` if there is no higher
+    /// epoch.
+    pub fn from_command(command: &Command, in_force: u64, now_ms: u64) -> Option<Self> {
+        let default_window = match command.mode {
+            DrainMode::Reload | DrainMode::Rebalance => DEFAULT_WINDOW_MS,
+            DrainMode::Terminate | DrainMode::Off => 0,
+        };
+        let epoch = command.epoch.map_or(in_force.saturating_add(1), Epoch::value);
+        (epoch <= Epoch::MAX).then(|| Self {
+            epoch,
+            mode: command.mode,
+            started_ms: command.started_ms.unwrap_or(now_ms),
+            window_ms: command.window_ms.unwrap_or(default_window),
+            percent: command.percent,
+            routes: command.routes.clone(),
         })
     }
 

@@ -4,7 +4,7 @@ use base64ct::{Base64, Encoding as _};
 use serde::Serialize;
 
 use super::command::Command;
-use super::record::RecordError;
+use super::error::RecordError;
 use crate::config::{Fields, Node, Place, StoreFormat, parse_json, text};
 use crate::rules::ControlStore;
 

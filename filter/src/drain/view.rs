@@ -5,7 +5,8 @@
 
 use std::cmp::Ordering;
 
-use super::record::{EpochOrdering, Record, RecordError};
+use super::error::RecordError;
+use super::record::{EpochOrdering, Record};
 use super::spread;
 use super::watermark::Watermark;
 use crate::config::DrainMode;

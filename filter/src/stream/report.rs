@@ -1,12 +1,12 @@
 //! Reports of decisions: to a host that requests them, to the client in a header, and to the access log.
 
-use crate::decision::{self, Decision};
+use crate::decision::{self, Decision, ResponseDecision};
 use crate::host::{HeaderMap, Host, log_refusal};
-use crate::plugin::PluginConfig;
+use crate::plugin_config::PluginConfig;
 use crate::reserved_headers::MARKER;
 use crate::vm::Vm;
 
-use super::{ResponseDecision, Stream};
+use super::state::Stream;
 
 impl Stream {
     pub(super) fn report_request(&self, host: &mut impl Host, config: &PluginConfig) {

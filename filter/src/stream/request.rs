@@ -9,7 +9,7 @@ use crate::health;
 use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, property};
 use crate::idle_timers::{IdleTimers, WaitsFor};
 use crate::metrics::{General, PerRoute};
-use crate::plugin::PluginConfig;
+use crate::plugin_config::PluginConfig;
 use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::request::RequestView;
@@ -18,7 +18,7 @@ use crate::rules::Rules;
 use crate::state::State;
 use crate::vm::{StreamOwner, Vm};
 
-use super::{Action, BodyState, Stream};
+use super::state::{Action, BodyState, Stream};
 
 /// The decision on request headers.
 #[derive(Debug, Clone, PartialEq, Eq)]

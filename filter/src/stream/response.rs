@@ -3,12 +3,13 @@
 
 use crate::buffering::{self, ACCEL, ResponseView};
 use crate::config::BufferingMode;
-use crate::cut::{ChunkPart, Cut, Framing};
+use crate::cut::{ChunkPart, Cut};
+use crate::decision::ResponseDecision;
 use crate::error_pages::Failure;
-use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, property};
+use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, parse_status, property};
 use crate::idle_timers::{IdleTimers, ResponseKind};
 use crate::metrics::{General, PerRoute};
-use crate::plugin::{PluginConfig, parse_status};
+use crate::plugin_config::PluginConfig;
 use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::reserved_headers::MARKER;
@@ -16,24 +17,7 @@ use crate::rules::Rules;
 use crate::vm::Vm;
 
 use super::request::send;
-use super::{Action, BodyState, Stream};
-
-/// The decision on response headers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ResponseDecision {
-    /// Set `x-accel-buffering: no`, for the proxies in front.
-    pub disable_buffering: bool,
-    /// Remove a drain marker from the upstream.
-    pub remove_marker: bool,
-    /// Close the connection after this response.
-    pub close: bool,
-    /// Buffer the body.
-    pub buffer: bool,
-    /// Both directions stay open until one side closes.
-    pub tunnel: bool,
-    /// A drain may cut the response at these boundaries.
-    pub cut: Option<Framing>,
-}
+use super::state::{Action, BodyState, Stream};
 
 impl Stream {
     /// The response headers arrived. `end_of_stream`: the response has no body.

@@ -6,7 +6,7 @@ use crate::config::DrainStateSpec;
 use crate::drain::poller::Due;
 use crate::drain::store::{self, StoreError};
 use crate::drain::{
-    Command, CommandOutcome, EpochOrdering, KeyState, Merge, RECORD_KEY, WATERMARK_KEY,
+    Command, CommandOutcome, EpochOrdering, KeyState, Merge, RECORD_KEY, Record, WATERMARK_KEY,
 };
 use crate::host::{Call, Host, LogLevel, SharedValue, now_ms};
 use crate::members::{MEMBERS_KEY, Report, ReportTime};
@@ -53,7 +53,7 @@ impl Vm {
                 let _ = shared_data::write(host, RECORD_KEY, &write, cas);
                 continue;
             }
-            let Some(wanted) = command.record(self.drain.epoch(), now) else {
+            let Some(wanted) = Record::from_command(command, self.drain.epoch(), now) else {
                 return CommandOutcome::NoEpochLeft;
             };
             match self.drain.compare(&wanted) {

@@ -7,7 +7,7 @@ use slab::Slab;
 
 use crate::error_pages::ErrorContext;
 use crate::idle_timers::IdleTimers;
-use crate::plugin::PluginConfig;
+use crate::plugin_config::PluginConfig;
 
 /// What the end of a stream by a tick needs to know about the stream.
 #[derive(Debug, Clone)]

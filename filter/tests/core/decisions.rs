@@ -1,7 +1,7 @@
 //! What the filter decides on one request and its response: headers, buffering, its own replies.
 
 use serde_json::{Value, json};
-use sluice_filter::decision::{self, Decision, Decisions};
+use sluice_filter::decision::{self, Decision, Decisions, ResponseDecision};
 use sluice_filter::drain::{DrainView, Record};
 use sluice_filter::health;
 use sluice_filter::host::HeaderMap;
@@ -10,7 +10,7 @@ use sluice_filter::reason::Reason;
 use sluice_filter::request::RequestView;
 use sluice_filter::rules::Rules;
 use sluice_filter::state::State;
-use sluice_filter::stream::{Action, ResponseDecision};
+use sluice_filter::stream::Action;
 
 use crate::host::{MemoryHost, Open, Worker, headers};
 

@@ -180,8 +180,9 @@ fn a_lower_epoch_is_lower_with_any_settings() {
 fn a_command_gets_its_epoch_start_and_window_when_it_is_applied() {
     let command =
         |json: &str| Command::parse(json.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
-    let json =
-        |command: Command, in_force| command.record(in_force, 5_000).map(|record| record.to_json());
+    let json = |command: Command, in_force| {
+        Record::from_command(&command, in_force, 5_000).map(|record| record.to_json())
+    };
     let cases = [
         (
             r#"{"mode":"reload"}"#,

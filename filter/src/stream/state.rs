@@ -1,0 +1,152 @@
+//! The type of a stream, and the state that its callbacks share.
+
+use std::sync::Arc;
+
+use crate::decision::ResponseDecision;
+use crate::error_pages::ErrorContext;
+use crate::host::{Host, property};
+use crate::idle_timers::{IdleTimers, TimerId};
+use crate::plugin_config::PluginConfig;
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::rules::Rules;
+use crate::vm::{PluginId, StreamOwner, Vm};
+
+/// Whether the host passes on what a callback is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Passes it on, and everything that was buffered before.
+    Continue,
+    /// Does not pass it on. A body is buffered.
+    Pause,
+}
+
+/// One request and its response.
+#[derive(Debug)]
+pub struct Stream {
+    pub(super) context: u32,
+    pub(super) plugin: PluginId,
+    /// `None` before the first configuration was accepted: the stream passes unchanged.
+    pub(super) config: Option<Arc<PluginConfig>>,
+
+    pub(super) route: Option<usize>,
+    pub(super) error_context: ErrorContext,
+    /// The id of the client's connection, if the configuration takes part in drains.
+    pub(super) connection: Option<u64>,
+    pub(super) is_connect: bool,
+    pub(super) is_head: bool,
+    /// Whether the request opens a tunnel, by CONNECT or by an upgrade.
+    pub(super) requests_tunnel: bool,
+    /// Whether the stream counts as in flight. Health and admin requests do not.
+    pub(super) is_counted: bool,
+    /// Whether this is an admin request whose body has not arrived.
+    pub(super) awaits_command: bool,
+    pub(super) request_body: BodyState,
+    /// Whether the filter decided to buffer the request body. Stays true when the body has passed.
+    pub(super) buffers_request: bool,
+
+    /// Its timers, if its policy has idle timeouts or lets a drain cut it.
+    pub(super) timer: Option<TimerId>,
+
+    /// Whether the filter or the proxy replied instead of the upstream. Its policy does not apply to that reply.
+    pub(super) is_local_reply: bool,
+    pub(super) response: Option<ResponseDecision>,
+    pub(super) response_body: BodyState,
+    /// The error page that replaces the proxy's body. Empty when it has been sent.
+    pub(super) page: Option<String>,
+    /// Whether its response headers carry the drain marker.
+    pub(super) has_marker: bool,
+    pub(super) is_tunnel: bool,
+    pub(super) is_complete: bool,
+    /// Why it failed, as far as that is known.
+    pub(super) reason: Option<Reason>,
+}
+
+/// What happens to the chunks of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum BodyState {
+    #[default]
+    Streaming,
+    Buffering,
+}
+
+impl BodyState {
+    /// A chunk or the end of the body arrived, and `buffered` bytes are in the host's buffer.
+    pub(super) fn chunk(&mut self, max_bytes: u64, buffered: usize, end_of_stream: bool) -> Action {
+        // A body that exceeds its declared length should be impossible. Buffering it could lose it.
+        let fits = u64::try_from(buffered).is_ok_and(|buffered| buffered <= max_bytes);
+        if *self == Self::Buffering && !end_of_stream && fits {
+            return Action::Pause;
+        }
+        *self = Self::Streaming;
+        Action::Continue
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(config: Option<Arc<PluginConfig>>, plugin: PluginId, context: u32) -> Self {
+        Self {
+            context,
+            plugin,
+            config,
+            route: None,
+            error_context: ErrorContext::default(),
+            connection: None,
+            is_connect: false,
+            is_head: false,
+            requests_tunnel: false,
+            is_counted: false,
+            awaits_command: false,
+            request_body: BodyState::Streaming,
+            buffers_request: false,
+            timer: None,
+            is_local_reply: false,
+            response: None,
+            response_body: BodyState::Streaming,
+            page: None,
+            has_marker: false,
+            is_tunnel: false,
+            is_complete: false,
+            reason: None,
+        }
+    }
+
+    /// The stream is gone. Must be the last call, however the stream ended.
+    pub fn end(&mut self, vm: &mut Vm) {
+        if self.is_counted {
+            vm.in_flight -= 1;
+        }
+        self.stop_waiting(vm);
+        self.with_timer(vm, IdleTimers::remove);
+        vm.timers.release(self.plugin);
+    }
+
+    pub(super) fn policy<'r>(&self, rules: &'r Rules) -> &'r Policy {
+        rules.policy(self.route)
+    }
+
+    /// Updates the timers of the stream, if it has any.
+    pub(super) fn with_timer<T>(
+        &self,
+        vm: &mut Vm,
+        update: impl FnOnce(&mut IdleTimers<StreamOwner>, TimerId) -> T,
+    ) -> Option<T> {
+        let timer = self.timer?;
+        Some(update(vm.timers.of_mut(self.plugin), timer))
+    }
+
+    /// Why a tick ended the stream, if it did.
+    pub(super) fn timer_reason(&self, vm: &Vm) -> Option<Reason> {
+        vm.timers.of(self.plugin).end_reason(self.timer?)
+    }
+
+    /// Why the proxy failed the stream, if it did.
+    pub(super) fn proxy_reason(host: &mut impl Host) -> Option<Reason> {
+        let details = property(host, &["response", "code_details"])?;
+        Reason::from_details(&details)
+    }
+
+    pub(super) fn count_failure(&self, vm: &mut Vm, config: &PluginConfig, reason: Reason) {
+        vm.metrics.count_failure(config.slot(self.route), reason);
+    }
+}

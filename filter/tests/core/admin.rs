@@ -106,7 +106,7 @@ fn a_token_instead_of_its_hash_is_refused_and_not_repeated() {
         json!(HASH.replace('4', "g")),
     ] {
         let error = rules(&json!({ "admin": { "path": "/a", "token_sha256": wrong } })).err();
-        let expected = "drain.admin.token_sha256: found something else, expected the 64 hexadecimal digits of the SHA-256 of the token";
+        let expected = "drain.admin.token_sha256: found another value (not shown), expected the 64 hexadecimal digits of the token's SHA-256";
         assert_eq!(error.as_deref(), Some(expected));
     }
 }

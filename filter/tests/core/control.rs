@@ -66,7 +66,7 @@ fn a_response_is_a_drain_or_a_missing_key_or_an_error() {
     };
     assert_eq!(
         message(br#"{"mode":"off"}"#),
-        "invalid drain record: epoch: missing, expected a whole number from 1 to 2^53 - 1"
+        "invalid drain record: epoch: missing; expected a whole number from 1 to 2^53 - 1"
     );
     assert_eq!(
         message(br#"{"epoch":1,"mode":"sleep"}"#),

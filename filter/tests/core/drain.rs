@@ -263,7 +263,7 @@ fn a_query_and_a_body_parse_to_the_same_command() {
             "mode=reload&window=1s&window_ms=5",
             "window_ms: set together with window; expected only one of them",
         ),
-        ("mode=reload&routes=", r#"routes[0]: found "", expected a name"#),
+        ("mode=reload&routes=", r#"routes[0]: found "", expected 1 to 64 letters"#),
     ];
     for (query, message) in wrong {
         let error = Command::from_query(query).map_err(|error| error.to_string());

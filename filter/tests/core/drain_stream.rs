@@ -239,7 +239,7 @@ fn each_state_of_the_store_is_reported() {
     );
     let in_force = Some((LogLevel::Info, "epoch 5 is in force".to_owned()));
     assert_eq!(reported("200", r#"{"epoch":5,"mode":"reload"}"#), in_force);
-    let missing = "invalid drain record: epoch: missing, expected a whole number from 1 to 2^53 - 1; \
+    let missing = "invalid drain record: epoch: missing; expected a whole number from 1 to 2^53 - 1; \
                    the last drain stays in force";
     assert_eq!(reported("200", r#"{"mode":"reload"}"#), warning(missing));
     assert_eq!(host.metric_value("sluice.drain.control.answered"), Some(6));

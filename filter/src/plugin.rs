@@ -50,7 +50,7 @@ impl Plugin {
                 true
             }
             Err(error) => {
-                host.log(LogLevel::Error, &format!("configuration refused: {error}"));
+                host.log(LogLevel::Error, &format!("configuration rejected: {error}"));
                 vm.metrics.add(General::ConfigRejected, 1);
                 vm.metrics.flush(host);
                 false

@@ -39,7 +39,7 @@ fn a_document_that_is_not_utf8_is_rejected() {
     let run = run(["check", "--config", file.to_str().expect("UTF-8")]);
     assert_eq!(run.status, 2);
     assert!(
-        run.stderr.ends_with("not valid UTF-8 at byte 32; expected JSON text\n"),
+        run.stderr.ends_with("found invalid UTF-8 at byte 32, expected JSON text\n"),
         "{}",
         run.stderr
     );
@@ -95,7 +95,9 @@ fn an_invalid_configuration_at_the_start_is_bad_input() {
     let run = replay(["--config", file.to_str().expect("UTF-8"), "tests/traces/tour.jsonl"]);
     assert_eq!((run.status, run.stdout.as_str()), (2, ""));
     assert!(
-        run.stderr.contains(r#"defaults.timeouts.request: "10" has no unit"#),
+        run.stderr.contains(
+            r#"defaults.timeouts.request: found "10", expected a duration with a unit; write "10s""#
+        ),
         "{}",
         run.stderr
     );

@@ -293,7 +293,11 @@ fn invalid_arguments_send_nothing() {
         (&at, &[], "--mode"),
         (&at, &["--mode", "off"], "invalid value 'off'"),
         (&at, &["--mode", "rebalance"], "percent: missing, expected a whole number from 1 to 100"),
-        (&at, &["--mode", "rebalance", "--percent", "101"], "percent: 101 is out of range"),
+        (
+            &at,
+            &["--mode", "rebalance", "--percent", "101"],
+            "percent: found 101, expected a whole number from 1 to 100",
+        ),
         (&terminate, &["--percent", "5"], "--percent: expected only with --mode rebalance"),
         (
             &terminate,
@@ -302,7 +306,7 @@ fn invalid_arguments_send_nothing() {
         ),
         (&terminate, &["--window", "0s"], "window: "),
         (&terminate, &["--window", "8760h"], "window: "),
-        (&terminate, &["--epoch", "0"], "epoch: 0 is out of range"),
+        (&terminate, &["--epoch", "0"], "epoch: found 0, expected a whole number from 1 to"),
         (&terminate, &["--epoch=-1"], "--epoch"),
         (&terminate, &["--route", "api&mode=off"], r#"routes[0]: found "api&mode=off""#),
         (&terminate, &["--wait", "soon"], "--wait"),

@@ -12,7 +12,7 @@ fn a_refused_configuration_leaves_the_one_in_force() {
     let mut worker = Worker::new(&mut host, &route(json!({ "buffering": "off" })));
     let period = host.tick_ms;
     assert!(!worker.configure(&mut host, r#"{"version":1,"routs":[]}"#));
-    let lines = host.logged("configuration refused: routs: unknown field");
+    let lines = host.logged("configuration rejected: routs: unknown field");
     assert_eq!((lines.len(), lines[0].0), (1, LogLevel::Error));
     assert_eq!(host.metric_value("sluice.config.rejected"), Some(1), "at once, not on a tick");
     assert_eq!(host.tick_ms, period);
@@ -34,7 +34,7 @@ fn a_configuration_above_the_limit_is_not_read() {
     host.called.clear();
     worker.plugin.on_configure(&mut worker.vm, &mut host, 0);
     assert!(!host.called.contains(&"buffer"), "there is nothing to read");
-    assert_eq!(host.logged("configuration refused").len(), 3);
+    assert_eq!(host.logged("configuration rejected").len(), 3);
 }
 
 #[test]

@@ -33,5 +33,5 @@ fn a_proxy_does_not_start_with_an_invalid_configuration() {
     let log = Envoy::start_rejected(
         Bootstrap::example("static", 1).configured_text("{ \"version\": 1, }"),
     );
-    assert!(log.contains("configuration refused"), "{log}");
+    assert!(log.contains("configuration rejected"), "{log}");
 }

@@ -22,7 +22,7 @@ fn a_rejected_configuration_leaves_the_previous_one_in_force() {
         assert_eq!(client.get("/").status, 504, "the previous configuration");
     }
     let log = envoy.log();
-    assert!(log.contains("defaults.timeouts.request: \"10\" has no unit"), "{log}");
+    assert!(log.contains("defaults.timeouts.request: found \"10\", expected a duration"), "{log}");
     assert!(envoy.stat("wasmcustom.sluice.config.rejected") >= 5);
     assert_eq!(envoy.push(&limited("5s")), PushResult::Accepted);
     assert_eq!(client.get("/").status, 200, "the new configuration, on the same connection");

@@ -1,4 +1,5 @@
-//! The cost of a tick that checks 100,000 streams, and of a chunk; next to a timing wheel, the usual alternative.
+//! The cost of a tick that checks 100,000 streams, and of a chunk; next to a timing wheel, the
+//! usual alternative.
 
 use std::hint::black_box;
 
@@ -21,8 +22,9 @@ fn streams() -> (IdleTimers<()>, Vec<TimerId>) {
     (timers, ids)
 }
 
-/// A wheel of one revolution. A stream is in the slot of the tick at which its timeout may expire. If a chunk arrived
-/// in the meantime, that tick moves it to a later slot. A chunk notes its tick, nothing else.
+/// A wheel of one revolution. A stream is in the slot of the tick at which its timeout may expire.
+/// If a chunk arrived in the meantime, that tick moves it to a later slot. A chunk notes its tick,
+/// nothing else.
 struct Wheel {
     slots: Vec<Vec<u32>>,
     last: Vec<u64>,

@@ -1,7 +1,8 @@
-//! The filter as a proxy-wasm module: hands callbacks to the rules, and implements [`Host`] with host calls.
+//! The filter as a proxy-wasm module: hands callbacks to the rules, and implements [`Host`] with
+//! host calls.
 //!
-//! Nothing is decided here. The state of the VM is lent to one callback at a time. It is not borrowed while a
-//! stream is ended from outside: a host may call back into that stream.
+//! Nothing is decided here. The state of the VM is lent to one callback at a time. It is not
+//! borrowed while a stream is ended from outside: a host may call back into that stream.
 
 use std::cell::RefCell;
 use std::time::{Duration, UNIX_EPOCH};

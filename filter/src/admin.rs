@@ -1,8 +1,8 @@
-//! The admin path: an operator, or `sluice drain`, reads and changes the drain of one process; requires the
-//! bearer token.
+//! The admin path: an operator, or `sluice drain`, reads and changes the drain of one process;
+//! requires the bearer token.
 //!
-//! A request without the token goes to the upstream like any other, so that a client cannot find out that the
-//! path exists.
+//! A request without the token goes to the upstream like any other, so that a client cannot find
+//! out that the path exists.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -34,7 +34,8 @@ pub enum AdminRequest {
     TooLarge,
 }
 
-/// Parses a request to the admin path; `None` for every other request. `end_of_stream`: the request has no body.
+/// Parses a request to the admin path; `None` for every other request. `end_of_stream`: the request
+/// has no body.
 pub fn parse(
     rules: &Rules,
     request: &RequestView<'_>,
@@ -116,8 +117,8 @@ pub fn too_large_reply() -> LocalReply {
     error_reply(413, "the body is too large; expected a command of at most 4096 bytes")
 }
 
-/// The reply when no body arrived. While a filter pauses at the headers, Envoy delivers the body only if the
-/// plugin configuration allows that.
+/// The reply when no body arrived. While a filter pauses at the headers, Envoy delivers the body
+/// only if the plugin configuration allows that.
 pub fn no_body_reply() -> LocalReply {
     error_reply(
         408,
@@ -139,8 +140,8 @@ fn json_reply(status: u16, body: String) -> LocalReply {
     LocalReply::new(status, "application/json", body)
 }
 
-/// The admin requests whose body has not arrived: their contexts, and when each one started, in milliseconds
-/// since the Unix epoch.
+/// The admin requests whose body has not arrived: their contexts, and when each one started, in
+/// milliseconds since the Unix epoch.
 #[derive(Debug, Default)]
 pub(crate) struct PendingCommands(Vec<(u32, u64)>);
 

@@ -1,5 +1,6 @@
-//! Where a drain cuts a stream that has no end: between two events of an event stream, or between two lines of
-//! newline-delimited JSON. A client that is cut there has only complete messages and can resume after the last.
+//! Where a drain cuts a stream that has no end: between two events of an event stream, or between
+//! two lines of newline-delimited JSON. A client that is cut there has only complete messages and
+//! can resume after the last.
 
 /// How a stream is divided into messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +73,9 @@ enum State {
     Open,
     /// It ends at the next boundary.
     Due,
-    /// Everything up to a boundary has passed, and nothing follows. The bytes have until this time to reach the
-    /// client, once a tick has set it: HTTP/2 discards what it has not sent when a stream is reset.
+    /// Everything up to a boundary has passed, and nothing follows. The bytes have until this time
+    /// to reach the client, once a tick has set it: HTTP/2 discards what it has not sent when a
+    /// stream is reset.
     Ending(Option<u64>),
 }
 
@@ -102,8 +104,8 @@ impl Cut {
         }
     }
 
-    /// Reads a chunk of `size` bytes, of which `end` is the end that [`needed_bytes`](Self::needed_bytes) requires.
-    /// Returns how much of it passes.
+    /// Reads a chunk of `size` bytes, of which `end` is the end that
+    /// [`needed_bytes`](Self::needed_bytes) requires. Returns how much of it passes.
     pub fn chunk(&mut self, end: &[u8], size: usize) -> ChunkPart {
         match self.state {
             State::Open => {
@@ -136,9 +138,9 @@ impl Cut {
         self.state == State::Open
     }
 
-    /// A tick at `now`: whether to reset the stream. The last bytes have `linger` to reach the client. `is_due`
-    /// decides whether the connection is due to close. After the end of a drain, a stream that is not yet ending
-    /// continues.
+    /// A tick at `now`: whether to reset the stream. The last bytes have `linger` to reach the
+    /// client. `is_due` decides whether the connection is due to close. After the end of a drain, a
+    /// stream that is not yet ending continues.
     pub(crate) fn tick(&mut self, now: u64, linger: u64, is_due: impl FnOnce(u64) -> bool) -> bool {
         self.state = match self.state {
             State::Open | State::Due => match (is_due(self.connection), self.reader.position) {

@@ -1,5 +1,5 @@
-//! The decisions on a stream as one compact JSON object: for a host that requests them, for an access log, or for a
-//! response header. Without any of these, no JSON is created.
+//! The decisions on a stream as one compact JSON object: for a host that requests them, for an
+//! access log, or for a response header. Without any of these, no JSON is created.
 
 use serde::Serialize;
 
@@ -7,8 +7,8 @@ use crate::cut::Framing;
 use crate::reason::Reason;
 use crate::rules::Rules;
 
-/// The foreign function that receives each decision. The filter calls it once without an argument; if the host
-/// has the function, it receives the decisions.
+/// The foreign function that receives each decision. The filter calls it once without an argument;
+/// if the host has the function, it receives the decisions.
 pub const FUNCTION: &str = "sluice_decision";
 
 /// The property of a stream that an access log can print.

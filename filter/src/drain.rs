@@ -1,10 +1,11 @@
 //! Closes connections without losing a request: which ones, and when.
 //!
-//! A [`Record`] describes the drain of the whole process; it is only ever replaced by a higher epoch. It takes
-//! one way: parse (`record`, `command`), compare ([`Record::compare`]), apply ([`DrainView::merge`]), report
-//! (the VM). The [`spread`] gives every connection a moment of its own, so that the clients of a fleet do
-//! not reconnect at once. A [`Command`] starts a drain; it comes from the configuration, from the admin path, or
-//! from a control [`store`] that a [`Poller`] reads.
+//! A [`Record`] describes the drain of the whole process; it is only ever replaced by a higher
+//! epoch. It takes one way: parse (`record`, `command`), compare ([`Record::compare`]), apply
+//! ([`DrainView::merge`]), report (the VM). The [`spread`] gives every connection a moment of its
+//! own, so that the clients of a fleet do not reconnect at once. A [`Command`] starts a drain; it
+//! comes from the configuration, from the admin path, or from a control [`store`] that a [`Poller`]
+//! reads.
 
 pub mod command;
 mod error;

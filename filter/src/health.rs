@@ -1,5 +1,6 @@
-//! The reply to a load balancer's health check: while the proxy terminates, a status that takes the instance out
-//! of rotation, and a body that shows a termination hook when no request is in flight any more.
+//! The reply to a load balancer's health check: while the proxy terminates, a status that takes the
+//! instance out of rotation, and a body that shows a termination hook when no request is in flight
+//! any more.
 
 use crate::drain::DrainView;
 use crate::reply::LocalReply;
@@ -7,8 +8,8 @@ use crate::request::RequestView;
 use crate::rules::Rules;
 use crate::state::State;
 
-/// The status of the filter's reply to `request`, if it is a health check that the filter replies to: while a
-/// terminate is in force, or if the configuration makes health checks local.
+/// The status of the filter's reply to `request`, if it is a health check that the filter replies
+/// to: while a terminate is in force, or if the configuration makes health checks local.
 pub fn status(rules: &Rules, drain: &DrainView, request: &RequestView<'_>) -> Option<u16> {
     let health = rules.health.as_ref()?;
     if health.path.as_str().as_bytes() != request.path {

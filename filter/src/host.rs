@@ -1,8 +1,9 @@
-//! The only way out of the rules: what a proxy lends to the filter, and what it does for the filter.
+//! The only way out of the rules: what a proxy lends to the filter, and what it does for the
+//! filter.
 //!
-//! The wasm adapter implements [`Host`] with proxy-wasm host calls, the tests implement it in memory. Nothing
-//! here assumes a wasm module, one thread or an SDK. Every refusal of a host is a value: a panic would end
-//! the VM and every stream in it.
+//! The wasm adapter implements [`Host`] with proxy-wasm host calls, the tests implement it in
+//! memory. Nothing here assumes a wasm module, one thread or an SDK. Every refusal of a host is a
+//! value: a panic would end the VM and every stream in it.
 
 /// How severe a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +87,9 @@ pub struct Call<'a> {
 
 /// A proxy, as the rules see it.
 ///
-/// Methods without a context act on the stream whose callback runs. The methods with a context end another
-/// stream; a host may call back into that stream before they return, so callers hold no state then.
+/// Methods without a context act on the stream whose callback runs. The methods with a context end
+/// another stream. A host may call back into that stream before they return, so the caller must
+/// not borrow the state of the VM then.
 pub trait Host {
     /// Writes a log line. A host that cannot log cannot report that either.
     fn log(&mut self, level: LogLevel, message: &str);

@@ -1,10 +1,12 @@
-//! The idle timeouts of streams, and the streams that a drain may cut: everything that a tick has to check.
+//! The idle timeouts of streams, and the streams that a drain may cut: everything that a tick has
+//! to check.
 //!
-//! A chunk must cost next to nothing, and a VM may have 100,000 such streams. So a chunk is one assignment: the
-//! time when the stream will have been idle for too long, read from the clock of the ticks and not from the
-//! host's. A tick compares one number for each stream, in one array from front to back. A timing wheel would
-//! check fewer streams, but it has to unlink and link them one by one, and checks most of them in one tick when
-//! they started together. `cargo bench` compares both.
+//! A chunk must cost next to nothing, and a VM may have 100,000 such streams. So a chunk is one
+//! assignment: the time when the stream will have been idle for too long, read from the clock of
+//! the ticks and not from the host's. A tick compares one number for each stream, in one array from
+//! front to back. A timing wheel would check fewer streams, but it has to unlink and link them one
+//! by one, and checks most of them in one tick when they started together. `cargo bench` compares
+//! both.
 
 use std::cmp::Ordering;
 
@@ -35,9 +37,9 @@ pub enum WaitsFor {
 pub enum ResponseKind {
     /// It has no declared length, or the filter buffers it.
     Unbounded,
-    /// It has a declared length and is streamed; its first so many bytes are watched. A proxy whose client reads
-    /// slowly stops reading from the upstream, and no filter can see that. Beyond the proxy's buffers, a pause
-    /// may be the client's.
+    /// It has a declared length and is streamed; its first so many bytes are watched. A proxy whose
+    /// client reads slowly stops reading from the upstream, and no filter can see that. Beyond the
+    /// proxy's buffers, a pause may be the client's.
     Sized(u64),
     /// Both directions stay open until one side closes.
     Tunnel,
@@ -64,7 +66,8 @@ pub struct Expired<T> {
 #[derive(Debug)]
 pub struct IdleTimers<T> {
     clock: Clock,
-    /// When the first of a stream's timers expires. Apart from the entries, because every tick reads all of it.
+    /// When the first of a stream's timers expires. Apart from the entries, because every tick
+    /// reads all of it.
     due: Vec<u64>,
     entries: Slab<Entry<T>>,
     /// The number of streams that a drain may cut.
@@ -91,7 +94,8 @@ struct Entry<T> {
 }
 
 impl<T> Entry<T> {
-    /// Which timer expires first. If a chunk of the upload was the last that moved, the next one is missing.
+    /// Which timer expires first. If a chunk of the upload was the last that moved, the next one is
+    /// missing.
     fn first_due(&self) -> Reason {
         match self.send_due.cmp(&self.read_due) {
             Ordering::Less => Reason::SendTimeout,
@@ -122,8 +126,8 @@ enum Phase {
 
 /// The time of the ticks, in milliseconds.
 ///
-/// At most twice a period counts between two ticks. A worker that is suspended reads nothing, so no stream was
-/// idle; and a system clock that is set must not end every stream.
+/// At most twice a period counts between two ticks. A worker that is suspended reads nothing, so no
+/// stream was idle; and a system clock that is set must not end every stream.
 #[derive(Debug, Default)]
 struct Clock {
     now_ms: u64,
@@ -288,8 +292,8 @@ impl<T: Clone> IdleTimers<T> {
         self.entries.remove(id.0);
     }
 
-    /// A tick: returns the streams that were idle for too long, at most `limit` of them. Each stream is returned
-    /// once, by this tick or a later one.
+    /// A tick: returns the streams that were idle for too long, at most `limit` of them. Each
+    /// stream is returned once, by this tick or a later one.
     pub fn expire(&mut self, wall_ms: Option<u64>, limit: usize) -> Vec<Expired<T>> {
         self.clock.tick(wall_ms);
         let now = self.clock.now_ms;
@@ -302,9 +306,9 @@ impl<T: Clone> IdleTimers<T> {
         expired.collect()
     }
 
-    /// A tick during a drain: returns the streams that it cuts now, at most `limit` of them. `is_due` decides
-    /// whether a stream's connection is due to close. Without a drain (`None`), cuts that have begun are
-    /// finished or taken back.
+    /// A tick during a drain: returns the streams that it cuts now, at most `limit` of them.
+    /// `is_due` decides whether a stream's connection is due to close. Without a drain (`None`),
+    /// cuts that have begun are finished or taken back.
     pub fn cut(
         &mut self,
         is_due: Option<impl Fn(u64, &T) -> bool>,

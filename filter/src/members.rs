@@ -1,9 +1,9 @@
-//! The VMs of the process, one for each worker, as they report themselves in shared data: their in-flight requests,
-//! and whether they can poll the control store.
+//! The VMs of the process, one for each worker, as they report themselves in shared data: their
+//! in-flight requests, and whether they can poll the control store.
 //!
-//! A gauge that workers increment and decrement stays too high when a VM crashes with its streams. Here each VM
-//! renews a lease on its own number, so the number of a crashed VM expires. The same leases elect the leader,
-//! which polls the store: the VM with the lowest id whose lease is valid.
+//! A gauge that workers increment and decrement stays too high when a VM crashes with its streams.
+//! Here each VM renews a lease on its own number, so the number of a crashed VM expires. The same
+//! leases elect the leader, which polls the store: the VM with the lowest id whose lease is valid.
 
 use serde::Serialize;
 
@@ -12,8 +12,8 @@ use crate::config::{Node, parse_json};
 /// The key of the list in shared data.
 pub const MEMBERS_KEY: &str = "sluice.members";
 
-/// A VM that has not reported for this long, in milliseconds, is gone, and its requests with it. Long, so that a
-/// busy worker does not seem to have no requests.
+/// A VM that has not reported for this long, in milliseconds, is gone, and its requests with it.
+/// Long, so that a busy worker does not seem to have no requests.
 pub const GONE_MS: u64 = 10_000;
 
 /// A VM whose last report is older than this many ticks is no longer the leader.
@@ -63,7 +63,8 @@ pub struct ReportTime {
 pub struct Membership {
     /// Chosen at the first report: higher than every id in the list.
     id: Option<u64>,
-    /// The time of the last report, in milliseconds since the Unix epoch, and whether the lease had expired then.
+    /// The time of the last report, in milliseconds since the Unix epoch, and whether the lease had
+    /// expired then.
     reported_ms: Option<u64>,
     is_late: bool,
 }
@@ -107,7 +108,8 @@ impl Membership {
         let is_leader = report.can_poll && !others.iter().any(precedes);
         let Report { in_flight, can_poll } = report;
         let own = Member { id, renewed_ms: now_ms, in_flight, can_poll };
-        // Without a store, an unchanged report is written only before its lease would seem to have ended.
+        // Without a store, an unchanged report is written only before its lease would seem to have
+        // ended.
         let renews = known.is_none_or(|known| {
             (known.in_flight, known.can_poll) != (in_flight, can_poll)
                 || can_poll

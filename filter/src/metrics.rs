@@ -1,8 +1,8 @@
 //! What the filter counts, and under which names.
 //!
-//! The filter counts in the VM's memory and reports the sums to the host on the tick, because one host call for
-//! each request would cost more than the whole decision. All names are defined here; `docs/metrics.md`
-//! describes each of them.
+//! The filter counts in the VM's memory and reports the sums to the host on the tick, because one
+//! host call for each request would cost more than the whole decision. All names are defined here;
+//! `docs/metrics.md` describes each of them.
 
 use crate::hash::Map;
 use crate::host::{Host, MetricKind, log_refusal};
@@ -115,7 +115,8 @@ pub struct Metrics {
     touched: Vec<usize>,
 }
 
-/// A count, and the host's id of its metric. A metric is defined once: defining it again can return another id.
+/// A count, and the host's id of its metric. A metric is defined once: defining it again can return
+/// another id.
 #[derive(Debug, Clone, Copy, Default)]
 struct Count<T> {
     change: T,
@@ -145,8 +146,8 @@ impl Count<u32> {
 struct RouteCounts {
     name: Box<str>,
     counts: [Count<u32>; PerRoute::ALL.len()],
-    /// Failed exchanges by reason. Each begins with its first count: most routes have few reasons, and there may
-    /// be thousands of routes.
+    /// Failed exchanges by reason. Each begins with its first count: most routes have few reasons,
+    /// and there may be thousands of routes.
     failures: Vec<(Reason, Count<u32>)>,
     is_touched: bool,
 }

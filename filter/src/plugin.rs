@@ -1,5 +1,5 @@
-//! One use of the filter in a proxy: takes plugin configurations, ticks, polls the control store, and creates
-//! streams.
+//! One use of the filter in a proxy: takes plugin configurations, ticks, polls the control store,
+//! and creates streams.
 
 use std::sync::Arc;
 
@@ -41,8 +41,8 @@ impl Plugin {
         Self { id, config: None, number: 0, exchanged_ms: None, is_hurried: false }
     }
 
-    /// A plugin configuration of `size` bytes arrived. Returns whether it is accepted; a refused one leaves the
-    /// configuration in force unchanged.
+    /// A plugin configuration of `size` bytes arrived. Returns whether it is accepted; a refused
+    /// one leaves the configuration in force unchanged.
     pub fn on_configure(&mut self, vm: &mut Vm, host: &mut impl Host, size: usize) -> bool {
         match read_configuration(host, size) {
             Ok(rules) => {
@@ -78,8 +78,8 @@ impl Plugin {
         self.config = Some(Arc::new(config));
     }
 
-    /// A tick. The caller carries out the endings after this function, when it holds no state: a host may call
-    /// back into the streams that end.
+    /// A tick. The caller carries out the endings afterwards, when the VM is no longer borrowed: a
+    /// host may call back into the streams that end.
     #[must_use]
     pub fn on_tick(&mut self, vm: &mut Vm, host: &mut impl Host) -> Vec<Ending> {
         let now = now_ms(host);

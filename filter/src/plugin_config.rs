@@ -1,4 +1,5 @@
-//! A plugin configuration in force: the compiled rules, with what depends on the host and on the VM's metrics.
+//! A plugin configuration in force: the compiled rules, with what depends on the host and on the
+//! VM's metrics.
 
 use crate::config::{NO_ROUTE, Signal};
 use crate::decision::Decisions;

@@ -1,10 +1,12 @@
-//! Why an exchange failed, in one word: the same word in metrics, logs, error bodies and the simulator's reports.
+//! Why an exchange failed, in one word: the same word in metrics, logs, error bodies and the
+//! simulator's reports.
 //!
-//! The filter knows its own reasons. It reads the proxy's reasons from the response code details of Envoy
-//! (`response.code_details`). A detail that is not in this table belongs to a local reply of another filter or of
-//! the operator, and has no reason.
+//! The filter knows its own reasons. It reads the proxy's reasons from the response code details of
+//! Envoy (`response.code_details`). A detail that is not in this table belongs to a local reply of
+//! another filter or of the operator, and has no reason.
 
-/// Declares the reasons: each with its word, its gRPC status, Envoy's details for it, and its meaning.
+/// Declares the reasons: each with its word, its gRPC status, Envoy's details for it, and its
+/// meaning.
 macro_rules! reasons {
     ($( $variant:ident = $word:literal, grpc $grpc:literal, envoy [$($envoy:literal),*], $meaning:literal; )*) => {
         /// Why an exchange failed.
@@ -79,8 +81,8 @@ reasons! {
         "The client closed the stream before its response was complete.";
 }
 
-/// The start of Envoy's details if an upstream failed before its response headers were complete. The cause follows
-/// in braces, with more after a bar.
+/// The start of Envoy's details if an upstream failed before its response headers were complete.
+/// The cause follows in braces, with more after a bar.
 const EARLY: &str = "upstream_reset_before_response_started{";
 
 impl Reason {
@@ -89,13 +91,15 @@ impl Reason {
         matches!(self, Self::UpstreamReset | Self::ClientClosed)
     }
 
-    /// The reason for Envoy's response code details; `None` if neither the proxy nor the upstream failed.
+    /// The reason for Envoy's response code details; `None` if neither the proxy nor the upstream
+    /// failed.
     pub fn from_details(details: &[u8]) -> Option<Self> {
         let details = std::str::from_utf8(details).ok()?;
         let early = details.strip_prefix(EARLY);
         let word = early.unwrap_or(details).split(['{', '|', '}']).next()?;
         let named = Self::ALL.iter().copied().find(|reason| reason.envoy().contains(&word));
-        // New versions of Envoy add causes. The text before the braces is enough to know that the upstream failed.
+        // New versions of Envoy add causes. The text before the braces is enough to know that the
+        // upstream failed.
         named.or(early.map(|_| Self::UpstreamReset))
     }
 }

@@ -1,11 +1,11 @@
 //! Header names that clients must not send, because they change how a proxy handles a request.
 //!
-//! Envoy's router reads timeouts, retries and hedging from request headers. The filter removes
-//! or overwrites these headers before the router reads them. Names that begin with `x-sluice-` are reserved in
-//! requests and responses.
+//! Envoy's router reads timeouts, retries and hedging from request headers. The filter removes or
+//! overwrites these headers before the router reads them. Names that begin with `x-sluice-` are
+//! reserved in requests and responses.
 
-/// The drain marker: a response header that makes the drain bridge close the connection. The filter removes it
-/// from upstream responses.
+/// The drain marker: a response header that makes the drain bridge close the connection. The filter
+/// removes it from upstream responses.
 pub const MARKER: &str = "x-sluice-drain";
 
 /// The prefixes of reserved request headers.

@@ -7,9 +7,9 @@ pub(crate) const ATTEMPTS: usize = 16;
 
 /// A number that no value has in practice: hosts count up from 1 with every write.
 ///
-/// The ABI has no condition "if the key has no value": the number 0 overwrites any value. Envoy compares a
-/// number only with that of an existing value and creates a missing one, so with this number the first write
-/// is conditional too.
+/// The ABI has no condition "if the key has no value": the number 0 overwrites any value. Envoy
+/// compares a number only with that of an existing value and creates a missing one, so with this
+/// number the first write is conditional too.
 const UNUSED: u32 = u32::MAX;
 
 /// Another VM wrote since the read.
@@ -45,8 +45,8 @@ pub(crate) fn write(
     }
 }
 
-/// Reads a value and writes what `next` makes of it, again while other VMs write too. Ends when `next` has
-/// nothing to write.
+/// Reads a value and writes what `next` makes of it, again while other VMs write too. Ends when
+/// `next` has nothing to write.
 pub(crate) fn update<H: Host>(
     host: &mut H,
     key: &str,

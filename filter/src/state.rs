@@ -1,4 +1,5 @@
-//! The drain state of a process as JSON: a short form for health checks, and a full form for the admin path.
+//! The drain state of a process as JSON: a short form for health checks, and a full form for the
+//! admin path.
 
 use serde::Serialize;
 
@@ -41,8 +42,8 @@ impl State<'_> {
         json_line(&self.json())
     }
 
-    /// The full form, one line, with the whole record and the number of responses that `closed` their connection
-    /// since the process started.
+    /// The full form, one line, with the whole record and the number of responses that `closed`
+    /// their connection since the process started.
     pub fn to_full_json(&self, closed: u64) -> String {
         json_line(&Json { closed: Some(closed), record: self.record, ..self.json() })
     }
@@ -73,7 +74,8 @@ pub(crate) fn json_line(value: &impl Serialize) -> String {
 fn rfc3339(unix_ms: u64) -> String {
     let (ms, seconds) = (unix_ms % 1000, unix_ms / 1000);
     let (second, minute, hour) = (seconds % 60, seconds / 60 % 60, seconds / 3600 % 24);
-    // Days count from 1 March of year 0 in eras of 400 years, so that the leap day is the last of its year.
+    // Days count from 1 March of year 0 in eras of 400 years, so that the leap day is the last of
+    // its year.
     let days = seconds / 86_400 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

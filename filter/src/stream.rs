@@ -1,8 +1,8 @@
 //! One request and its response, from the request headers to the end of the stream.
 //!
-//! A [`Stream`] keeps what later callbacks need, because a host no longer has the request when the response
-//! arrives. Every callback takes the state of the VM and the host. `request` and `response` decide, `report`
-//! reports what was decided.
+//! A [`Stream`] keeps what later callbacks need, because a host no longer has the request when the
+//! response arrives. Every callback takes the state of the VM and the host. `request` and
+//! `response` decide, `report` reports what was decided.
 
 mod report;
 mod request;

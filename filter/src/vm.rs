@@ -1,5 +1,5 @@
-//! The state of one VM. It outlives plugin configurations, and all plugins and streams of the VM share it. The
-//! shell keeps the value and lends it to every callback.
+//! The state of one VM. It outlives plugin configurations, and all plugins and streams of the VM
+//! share it. The shell keeps the value and lends it to every callback.
 
 mod drain;
 mod store_plugins;
@@ -44,7 +44,8 @@ impl Vm {
         })
     }
 
-    /// Reports that a response kept its drain marker to the end: no drain bridge closed the connection.
+    /// Reports that a response kept its drain marker to the end: no drain bridge closed the
+    /// connection.
     pub(crate) fn report_missing_bridge(&mut self, host: &mut impl Host) {
         self.metrics.add(General::BridgeMissing, 1);
         if !std::mem::replace(&mut self.is_bridge_reported, true) {

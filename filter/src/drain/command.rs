@@ -1,5 +1,5 @@
-//! A command that starts, changes or ends a drain. The configuration, the control store and the admin path use
-//! the same fields. A command with an epoch and a start is a record.
+//! A command that starts, changes or ends a drain. The configuration, the control store and the
+//! admin path use the same fields. A command with an epoch and a start is a record.
 
 use std::fmt::Write as _;
 
@@ -52,8 +52,8 @@ pub enum CommandOutcome {
 }
 
 impl Command {
-    /// Parses JSON. Ignores fields that this version does not know: during an upgrade of a fleet, older filters
-    /// read what newer tools write.
+    /// Parses JSON. Ignores fields that this version does not know: during an upgrade of a fleet,
+    /// older filters read what newer tools write.
     ///
     /// # Errors
     /// If the bytes are not a command.
@@ -64,8 +64,8 @@ impl Command {
         Self::read_json(bytes, |node| Fields::tolerant(node, &Place::Root))
     }
 
-    /// Parses JSON that an operator wrote. Refuses unknown fields: with a mistyped `window`, for example, the
-    /// drain would close all connections at once.
+    /// Parses JSON that an operator wrote. Refuses unknown fields: with a mistyped `window`, for
+    /// example, the drain would close all connections at once.
     ///
     /// # Errors
     /// If the bytes are not a command.
@@ -82,8 +82,8 @@ impl Command {
         fields(&node).and_then(Self::read).map_err(RecordError::Invalid)
     }
 
-    /// Parses the query of a URL, such as `mode=terminate&window=20s&routes=a,b`. Refuses unknown fields, as
-    /// [`parse_strict`](Self::parse_strict) does.
+    /// Parses the query of a URL, such as `mode=terminate&window=20s&routes=a,b`. Refuses unknown
+    /// fields, as [`parse_strict`](Self::parse_strict) does.
     ///
     /// # Errors
     /// If the query is not a command.

@@ -1,8 +1,8 @@
 //! When the control store is polled, and which of its states are reported.
 //!
-//! A store that fails is polled less and less often, by each process at different times, so that a fleet does
-//! not overload it when it recovers. Operators read one log line for each change of its state, however long the
-//! state lasts, and one more from each new leader.
+//! A store that fails is polled less and less often, by each process at different times, so that a
+//! fleet does not overload it when it recovers. Operators read one log line for each change of its
+//! state, however long the state lasts, and one more from each new leader.
 
 use std::mem::discriminant;
 
@@ -70,7 +70,8 @@ impl KeyState {
 /// The polls of one VM.
 #[derive(Debug, Default)]
 pub struct Poller {
-    /// When the last poll started, and when the next one is due, in milliseconds since the Unix epoch.
+    /// When the last poll started, and when the next one is due, in milliseconds since the Unix
+    /// epoch.
     polled_ms: u64,
     next_ms: u64,
     /// When the pending poll counts as failed.
@@ -113,8 +114,8 @@ impl Poller {
         self.expires_ms = None;
     }
 
-    /// Plans the next poll after a response, or after the lack of one. Returns whether to report the state: it
-    /// is not like the one before. `seed` differs between processes.
+    /// Plans the next poll after a response, or after the lack of one. Returns whether to report
+    /// the state: it is not like the one before. `seed` differs between processes.
     pub fn on_response(&mut self, control: &ControlStore, state: &KeyState, seed: u64) -> bool {
         self.expires_ms = None;
         let interval = control.interval.as_millis();
@@ -128,7 +129,8 @@ impl Poller {
             interval
         };
         self.next_ms = self.polled_ms + pause;
-        // A store that works is worth a line only after another state: the drain itself has its own line.
+        // A store that works is worth a line only after another state: the drain itself has its own
+        // line.
         let is_change = match &self.state {
             Some(before) => !before.is_like(state),
             None => !state.is_in_force(),

@@ -1,9 +1,9 @@
-//! The drain record: one JSON object for the process, in shared data that every VM with the same `vm_id` may
-//! write.
+//! The drain record: one JSON object for the process, in shared data that every VM with the same
+//! `vm_id` may write.
 //!
-//! Records are ordered, and the shared one only moves up: by epoch, and within an epoch towards the earlier
-//! start. The outcome does not depend on who writes when. That matters because not every proxy-wasm host makes
-//! the first write of a key conditional.
+//! Records are ordered, and the shared one only moves up: by epoch, and within an epoch towards the
+//! earlier start. The outcome does not depend on who writes when. That matters because not every
+//! proxy-wasm host makes the first write of a key conditional.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -73,8 +73,8 @@ impl Record {
         })
     }
 
-    /// The record of a command when `in_force` is the epoch in force (0: none); `None` if there is no higher
-    /// epoch.
+    /// The record of a command when `in_force` is the epoch in force (0: none); `None` if there is
+    /// no higher epoch.
     pub fn from_command(command: &Command, in_force: u64, now_ms: u64) -> Option<Self> {
         let default_window = match command.mode {
             DrainMode::Reload | DrainMode::Rebalance => DEFAULT_WINDOW_MS,
@@ -97,7 +97,8 @@ impl Record {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Compares the epoch with that of the record in force. When a drain started is not part of its settings.
+    /// Compares the epoch with that of the record in force. When a drain started is not part of its
+    /// settings.
     pub fn compare(&self, in_force: &Self) -> EpochOrdering {
         match self.epoch.cmp(&in_force.epoch) {
             Ordering::Greater => EpochOrdering::Higher,

@@ -1,10 +1,11 @@
-//! When within the window a connection closes, and whether a rebalance closes it. Both come from one hash of the
-//! connection id and the epoch: no state, no randomness, and the same result in every worker.
+//! When within the window a connection closes, and whether a rebalance closes it. Both come from
+//! one hash of the connection id and the epoch: no state, no randomness, and the same result in
+//! every worker.
 
 /// Two numbers for a connection in an epoch, each uniform over `u32` and independent of the other.
 fn numbers(connection: u64, epoch: u64) -> (u32, u32) {
-    // The finalizer of splitmix64, once for the epoch and once for both. Connection ids are consecutive or have
-    // a constant stride; the hash removes that pattern.
+    // The finalizer of splitmix64, once for the epoch and once for both. Connection ids are
+    // consecutive or have a constant stride; the hash removes that pattern.
     let hash = scramble(connection ^ scramble(epoch));
     ((hash >> 32) as u32, hash as u32)
 }
@@ -16,7 +17,8 @@ fn scramble(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// When the connection closes, in milliseconds after the start of the window. Less than `window_ms`, or zero.
+/// When the connection closes, in milliseconds after the start of the window. Less than
+/// `window_ms`, or zero.
 pub fn offset_ms(connection: u64, epoch: u64, window_ms: u64) -> u64 {
     let (moment, _) = numbers(connection, epoch);
     ((u128::from(moment) * u128::from(window_ms)) >> 32) as u64

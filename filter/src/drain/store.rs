@@ -1,4 +1,5 @@
-//! The key-value stores that may contain the drain record: how each one is read, and what its response means.
+//! The key-value stores that may contain the drain record: how each one is read, and what its
+//! response means.
 
 use base64ct::{Base64, Encoding as _};
 use serde::Serialize;
@@ -110,7 +111,8 @@ fn etcd_value(body: &[u8]) -> Option<Option<Vec<u8>>> {
     let at = &Place::Root;
     let fields = Fields::tolerant(&node, at).ok()?;
     let Some(pairs) = fields.node("kvs") else {
-        // Every response of etcd has a header. An empty object of another server is not an empty store.
+        // Every response of etcd has a header. An empty object of another server is not an empty
+        // store.
         return fields.node("header").map(|_| None);
     };
     let Node::Array(pairs) = pairs else { return None };

@@ -1,7 +1,7 @@
 //! What one VM knows of the drain, and which connections it closes.
 //!
-//! Connection ids increase over the whole process. A connection is older than the drain if its id is not above
-//! the watermark, the highest id that was seen when the epoch was learned.
+//! Connection ids increase over the whole process. A connection is older than the drain if its id
+//! is not above the watermark, the highest id that was seen when the epoch was learned.
 
 use std::cmp::Ordering;
 
@@ -11,14 +11,16 @@ use super::spread;
 use super::watermark::Watermark;
 use crate::config::DrainMode;
 
-/// The drain as one VM knows it. It outlives plugin configurations: they change while connections stay open.
+/// The drain as one VM knows it. It outlives plugin configurations: they change while connections
+/// stay open.
 #[derive(Debug, Default)]
 pub struct DrainView {
     record: Option<Record>,
     /// The highest connection id that any worker had seen when it learned the epoch of `record`.
     watermark: Option<u64>,
-    /// How many more merges exchange the watermark. Workers learn an epoch up to one refresh apart, and their
-    /// connection ids come from one sequence, so the first worker has to read the watermark again.
+    /// How many more merges exchange the watermark. Workers learn an epoch up to one refresh apart,
+    /// and their connection ids come from one sequence, so the first worker has to read the
+    /// watermark again.
     exchanges: u8,
     /// The highest connection id so far.
     newest: Option<u64>,
@@ -36,7 +38,8 @@ const EXCHANGES: u8 = 2;
 pub struct Merge {
     /// A higher epoch is in force now. The caller reports it and exchanges the watermark.
     pub learned: bool,
-    /// The shared value was ignored: it is not a record, or its epoch is lower. True once for each value.
+    /// The shared value was ignored: it is not a record, or its epoch is lower. True once for each
+    /// value.
     pub ignored: bool,
     /// Why the ignored value is not a record.
     pub error: Option<RecordError>,
@@ -135,10 +138,11 @@ impl DrainView {
         is_needed
     }
 
-    /// Takes the higher of this view's watermark and the shared one. Returns the value to write, if any.
+    /// Takes the higher of this view's watermark and the shared one. Returns the value to write, if
+    /// any.
     ///
-    /// A new VM, which has seen no connection, also takes the watermark of an earlier epoch: those connections
-    /// are older still.
+    /// A new VM, which has seen no connection, also takes the watermark of an earlier epoch: those
+    /// connections are older still.
     pub fn exchange_watermark(&mut self, shared: Option<&[u8]>) -> Option<String> {
         let epoch = self.record.as_ref()?.epoch;
         let published = shared.and_then(Watermark::parse);
@@ -148,8 +152,8 @@ impl DrainView {
         (Some(own) > published).then(|| own.to_json())
     }
 
-    /// Whether a response of `route` on `connection` closes the connection. Calls `now_ms` only if the result
-    /// depends on it.
+    /// Whether a response of `route` on `connection` closes the connection. Calls `now_ms` only if
+    /// the result depends on it.
     pub fn closes(
         &self,
         connection: u64,

@@ -1,7 +1,9 @@
-//! The watermark: the highest connection id that existed when a drain started, as shared data has it.
+//! The watermark: the highest connection id that existed when a drain started, as shared data has
+//! it.
 //!
-//! Workers remember the watermark in memory. The copy in shared data is for the VM that replaces a crashed one;
-//! without it that VM would take every connection for a new one and close none of the old ones.
+//! Workers remember the watermark in memory. The copy in shared data is for the VM that replaces a
+//! crashed one; without it that VM would take every connection for a new one and close none of the
+//! old ones.
 
 use serde::Serialize;
 

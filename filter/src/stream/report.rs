@@ -1,4 +1,5 @@
-//! Reports of decisions: to a host that requests them, to the client in a header, and to the access log.
+//! Reports of decisions: to a host that requests them, to the client in a header, and to the access
+//! log.
 
 use crate::decision::{self, Decision, ResponseDecision};
 use crate::host::{HeaderMap, Host, log_refusal};
@@ -87,7 +88,8 @@ impl Stream {
 }
 
 fn call(host: &mut impl Host, decision: &Decision<'_>) {
-    // The host had the function when the configuration was accepted. If it refuses, the stream continues.
+    // The host had the function when the configuration was accepted. If it refuses, the stream
+    // continues.
     let _ = host.call_foreign_function(decision::FUNCTION, decision.to_json().as_bytes());
 }
 

@@ -1,5 +1,5 @@
-//! The request: which policy applies, which headers change, whether the body is buffered, and which requests the
-//! filter replies to itself.
+//! The request: which policy applies, which headers change, whether the body is buffered, and which
+//! requests the filter replies to itself.
 
 use crate::admin::{self, AdminRequest, MAX_BODY};
 use crate::buffering::{self, RequestBody};
@@ -171,8 +171,8 @@ impl Stream {
         self.timer = Some(timers.start(self.context, policy.idle_timeouts, waits_for, owner));
     }
 
-    /// Handles a health check or an admin request. Returns whether it is one; then the filter has replied, or
-    /// awaits the body.
+    /// Handles a health check or an admin request. Returns whether it is one; then the filter has
+    /// replied, or awaits the body.
     fn is_for_filter(
         &mut self,
         vm: &mut Vm,
@@ -218,7 +218,8 @@ impl Stream {
         }
         let max_bytes = self.policy(&config.rules).max_bytes;
         let action = self.request_body.chunk(max_bytes, buffered, end_of_stream);
-        // Envoy begins the body of an upgrade with an empty chunk, long before its client may send anything.
+        // Envoy begins the body of an upgrade with an empty chunk, long before its client may send
+        // anything.
         if action == Action::Continue && (buffered > 0 || end_of_stream) {
             self.with_timer(vm, |timers, timer| match end_of_stream {
                 true => timers.upload_complete(timer),
@@ -239,7 +240,8 @@ impl Stream {
         Action::Continue
     }
 
-    /// A part or the end of a command arrived. At most `buffered` bytes of it are in the host's buffer.
+    /// A part or the end of a command arrived. At most `buffered` bytes of it are in the host's
+    /// buffer.
     fn on_command_body(
         &mut self,
         vm: &mut Vm,
@@ -304,8 +306,8 @@ pub(super) fn send(host: &mut impl Host, reply: &LocalReply) {
     log_refusal(host, sent, "local reply");
 }
 
-/// Envoy has connection ids of 8 bytes, least significant first. With a host that has none, drains close no
-/// connection.
+/// Envoy has connection ids of 8 bytes, least significant first. With a host that has none, drains
+/// close no connection.
 fn connection_id(host: &mut impl Host) -> Option<u64> {
     Some(u64::from_le_bytes(property(host, &["connection", "id"])?.try_into().ok()?))
 }

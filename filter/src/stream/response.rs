@@ -1,5 +1,5 @@
-//! The response: the upstream's or a local reply; buffered or streamed; the last on its connection or not; one that a
-//! drain may cut or not.
+//! The response: the upstream's or a local reply; buffered or streamed; the last on its connection
+//! or not; one that a drain may cut or not.
 
 use crate::buffering::{self, ACCEL, ResponseView};
 use crate::config::BufferingMode;
@@ -57,7 +57,8 @@ impl Stream {
         Action::Continue
     }
 
-    /// Whether a decision depends on the response headers. `closes`: the connection is due to close.
+    /// Whether a decision depends on the response headers. `closes`: the connection is due to
+    /// close.
     fn needs_response_headers(&self, rules: &Rules, closes: bool) -> bool {
         let policy = self.policy(rules);
         let may_buffer =
@@ -104,9 +105,9 @@ impl Stream {
         view.status == 101 || (self.is_connect && (200..300).contains(&view.status))
     }
 
-    /// Finds out whether the response is an error of the filter or the proxy. If the operator has a page for it,
-    /// the page replaces the body. A response without a body has none to replace: then returns the page, to be
-    /// sent as a local reply.
+    /// Finds out whether the response is an error of the filter or the proxy. If the operator has a
+    /// page for it, the page replaces the body. A response without a body has none to replace: then
+    /// returns the page, to be sent as a local reply.
     fn replace_error_body(
         &mut self,
         vm: &mut Vm,
@@ -131,7 +132,8 @@ impl Stream {
         if end_of_stream && !self.is_head {
             return Some(page);
         }
-        // A compressor between the proxy's reply and this filter prepared the headers for the replaced body.
+        // A compressor between the proxy's reply and this filter prepared the headers for the
+        // replaced body.
         let removed = host.remove_header(HeaderMap::Response, "content-encoding");
         log_refusal(host, removed, "content-encoding");
         set_response_header(host, "content-type", &page.content_type);
@@ -237,8 +239,8 @@ impl Stream {
         self.response_body.chunk(max_bytes, buffered, end_of_stream)
     }
 
-    /// Passes only a part of a chunk if a drain cuts the stream in it. `Pause` only for the end of a body that is
-    /// cut: a client that received it would take the response for complete.
+    /// Passes only a part of a chunk if a drain cuts the stream in it. `Pause` only for the end of
+    /// a body that is cut: a client that received it would take the response for complete.
     fn cut_chunk(
         &self,
         vm: &mut Vm,

@@ -48,7 +48,8 @@ pub struct Stream {
     /// Its timers, if its policy has idle timeouts or lets a drain cut it.
     pub(super) timer: Option<TimerId>,
 
-    /// Whether the filter or the proxy replied instead of the upstream. Its policy does not apply to that reply.
+    /// Whether the filter or the proxy replied instead of the upstream. Its policy does not apply
+    /// to that reply.
     pub(super) is_local_reply: bool,
     pub(super) response: Option<ResponseDecision>,
     pub(super) response_body: BodyState,

@@ -1,5 +1,6 @@
-//! The drain record on its way through a VM: read from shared data, merged, applied, reported. And the other state
-//! that the VMs of a process share: watermark, in-flight requests, leader, control store.
+//! The drain record on its way through a VM: read from shared data, merged, applied, reported. And
+//! the other state that the VMs of a process share: watermark, in-flight requests, leader, control
+//! store.
 
 use super::Vm;
 use crate::config::DrainStateSpec;
@@ -72,8 +73,8 @@ impl Vm {
         CommandOutcome::Busy
     }
 
-    /// Applies the drain of a plugin configuration. The same epoch again changes nothing: a configuration stays in
-    /// place when its drain is over.
+    /// Applies the drain of a plugin configuration. The same epoch again changes nothing: a
+    /// configuration stays in place when its drain is over.
     pub(crate) fn apply_configured(
         &mut self,
         host: &mut impl Host,
@@ -190,7 +191,8 @@ impl Vm {
         }
     }
 
-    /// Passes the state of the process, and the number of responses that have closed their connection, to `reply`.
+    /// Passes the state of the process, and the number of responses that have closed their
+    /// connection, to `reply`.
     pub(crate) fn with_state<T, H: Host>(
         &mut self,
         host: &mut H,

@@ -1,7 +1,8 @@
-//! Which plugin of a VM polls its control store: the one that was configured last, among those with a store.
+//! Which plugin of a VM polls its control store: the one that was configured last, among those with
+//! a store.
 //!
-//! A replaced configuration stays in its plugin while its streams last, and the plugin continues to tick. It must
-//! not continue to poll a store that the operator has replaced.
+//! A replaced configuration stays in its plugin while its streams last, and the plugin continues to
+//! tick. It must not continue to poll a store that the operator has replaced.
 
 /// The plugins with a store, in the order of their configurations.
 #[derive(Debug, Default)]

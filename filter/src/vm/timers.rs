@@ -1,5 +1,5 @@
-//! The idle timers of every plugin in a VM. A plugin's timers last until the plugin and all of its streams have
-//! ended.
+//! The idle timers of every plugin in a VM. A plugin's timers last until the plugin and all of its
+//! streams have ended.
 
 use std::sync::Arc;
 

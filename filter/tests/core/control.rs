@@ -86,8 +86,8 @@ fn a_response_is_a_drain_or_a_missing_key_or_an_error() {
     );
 }
 
-/// Polls when a poll is due, for `until_ms`; `state` is the result of a poll at that time. Returns the times of the
-/// polls and the reported states.
+/// Polls when a poll is due, for `until_ms`; `state` is the result of a poll at that time. Returns
+/// the times of the polls and the reported states.
 fn polls(until_ms: u64, state: impl Fn(u64) -> KeyState) -> (Vec<u64>, Vec<String>) {
     let control = control("raw");
     let mut poller = Poller::default();

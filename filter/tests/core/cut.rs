@@ -38,7 +38,8 @@ impl Client {
         }
     }
 
-    /// A tick so long after the last one, with or without a drain. Returns whether it cut the stream.
+    /// A tick so long after the last one, with or without a drain. Returns whether it cut the
+    /// stream.
     fn tick(&mut self, after_ms: u64, drains: bool) -> bool {
         self.now_ms += after_ms;
         assert_eq!(self.timers.expire(Some(self.now_ms), 1), []);
@@ -56,8 +57,8 @@ impl Client {
     }
 }
 
-/// Sends chunks through a stream whose connection is due before the chunk at `due`. Returns what the client got, and
-/// whether the stream was cut.
+/// Sends chunks through a stream whose connection is due before the chunk at `due`. Returns what
+/// the client got, and whether the stream was cut.
 fn client_gets(framing: Framing, chunks: &[&[u8]], due: usize) -> (Vec<u8>, bool) {
     let mut client = Client::new(framing);
     for (index, chunk) in chunks.iter().enumerate() {

@@ -1,10 +1,12 @@
-//! Drains: the record with any interleaving of writers, the spread over the window, which connections close.
+//! Drains: the record with any interleaving of writers, the spread over the window, which
+//! connections close.
 
 use proptest::prelude::*;
 use sluice_filter::config::DrainMode;
 use sluice_filter::drain::{Command, DrainView, EpochOrdering, Record, RecordError, spread};
 
-/// Shared data of a proxy-wasm host: every write changes the number, and number 0 writes unconditionally.
+/// Shared data of a proxy-wasm host: every write changes the number, and number 0 writes
+/// unconditionally.
 #[derive(Default)]
 struct Shared {
     value: Option<Vec<u8>>,
@@ -464,8 +466,9 @@ fn highest<'r>(known: Option<Record>, more: impl Iterator<Item = &'r Record>) ->
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Reads and writes of several workers mix in any order, first writes overwrite each other, other programs
-    /// interfere. In the end all agree on the highest epoch that a worker knew, with its earliest start.
+    /// Reads and writes of several workers mix in any order, first writes overwrite each other,
+    /// other programs interfere. In the end all agree on the highest epoch that a worker knew, with
+    /// its earliest start.
     #[test]
     fn any_interleaving_of_writers_ends_at_the_highest_epoch(steps in steps()) {
         let mut shared = Shared::default();
@@ -539,8 +542,8 @@ proptest! {
         }
     }
 
-    /// Clients send requests continuously and reconnect after a close. A drain closes no connection twice, closes
-    /// old ones within the window, and new ones never.
+    /// Clients send requests continuously and reconnect after a close. A drain closes no connection
+    /// twice, closes old ones within the window, and new ones never.
     #[test]
     fn each_connection_closes_at_most_once_in_an_epoch(
         seed in any::<u64>(),

@@ -1,4 +1,5 @@
-//! Drains through whole workers: shared data, plugin configuration, control store, admin path, health checks.
+//! Drains through whole workers: shared data, plugin configuration, control store, admin path,
+//! health checks.
 
 use serde_json::{Value, json};
 use sluice_filter::host::{HeaderMap, LogLevel};

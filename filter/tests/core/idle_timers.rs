@@ -228,8 +228,8 @@ fn streams_over_the_limit_of_a_tick_end_in_later_ticks_each_once() {
 }
 
 proptest! {
-    /// Chunks arrive at any time between two ticks, and a busy worker ticks late. A stream never ends before its
-    /// timeout. On a worker that ticks on time, it ends within a refresh after it.
+    /// Chunks arrive at any time between two ticks, and a busy worker ticks late. A stream never
+    /// ends before its timeout. On a worker that ticks on time, it ends within a refresh after it.
     #[test]
     fn a_stream_ends_after_its_timeout_and_within_a_refresh(
         limit in 1_u64..5_000,

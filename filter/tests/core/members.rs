@@ -102,7 +102,8 @@ fn an_unchanged_report_without_a_store_is_rarely_written() {
 }
 
 proptest! {
-    /// A report is written whatever shared data contains, and the sum is not below its own requests.
+    /// A report is written whatever shared data contains, and the sum is not below its own
+    /// requests.
     #[test]
     fn invalid_shared_data_is_replaced(shared in "\\PC{0,40}|\\[(\\[[0-9]{1,21},[0-9]{1,14},[0-9]{1,12},(true|false|1)\\],?){0,4}\\]") {
         let mut one = Membership::default();

@@ -32,5 +32,11 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Import(#[from] ImportError),
     #[error(transparent)]
-    Drain(#[from] DrainError),
+    Drain(Box<DrainError>),
+}
+
+impl From<DrainError> for CliError {
+    fn from(error: DrainError) -> Self {
+        Self::Drain(Box::new(error))
+    }
 }

@@ -6,7 +6,7 @@
 //! of proxy-wasm.
 //!
 //! Imports point one way. From the bottom: [`config`] is the document, [`rules`] the compiled rule
-//! set, [`load`] leads from one to the other and runs the [`lint`], and [`explain`] puts the rules
+//! set, [`load()`] leads from one to the other and runs the [`lint`], and [`explain`] puts the rules
 //! into words. A [`vm`] has the state that all plugins and streams of a worker share, a [`plugin`]
 //! has rules in force, and a [`stream`] decides by them.
 

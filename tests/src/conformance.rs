@@ -4,7 +4,7 @@
 //! A difference is a bug in one of the two. The comparison ignores: headers that belong to the
 //! proxy, differences in time that a loaded machine can cause, how much of a response arrives
 //! before it is cut, the body of the health reply, which of several concurrent HTTP/2 exchanges
-//! received the GOAWAY, and when within a drain's window a connection closes ([`trace_rewrite`]).
+//! received the GOAWAY, and when within a drain's window a connection closes (`trace_rewrite`).
 
 mod client;
 mod clock;

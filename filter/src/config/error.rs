@@ -58,7 +58,8 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// One mistake in a document. `found` is what was written, as [`quoted`] shows it.
+/// One mistake in a document. `found` is the text that was written, or a description of it if a secret
+/// must not appear.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {

@@ -33,9 +33,9 @@ pub(crate) enum DrainError {
     )]
     NothingToWatch,
     #[error("{url}: {source}")]
-    Proxy { url: Endpoint, source: ProxyError },
+    Proxy { url: Endpoint, source: Box<ProxyError> },
     #[error("{url}: {source}")]
-    Etcd { url: Endpoint, source: EtcdError },
+    Etcd { url: Endpoint, source: Box<EtcdError> },
     #[error("{silent} of {all} proxies did not report their state")]
     Unreported { silent: usize, all: usize },
 }

@@ -85,8 +85,10 @@ impl Target {
         match self {
             Self::Proxy(proxy) => {
                 let sent = proxy.send(command);
-                let (record, state) =
-                    sent.map_err(|source| DrainError::Proxy { url: proxy.url.clone(), source })?;
+                let (record, state) = sent.map_err(|source| DrainError::Proxy {
+                    url: proxy.url.clone(),
+                    source: source.into(),
+                })?;
                 let snapshot = Snapshot::Proxy { url: proxy.url.to_string(), state };
                 Ok(Started { record, snapshot })
             }
@@ -119,7 +121,7 @@ impl Target {
 }
 
 fn etcd_error(etcd: &Etcd, source: EtcdError) -> DrainError {
-    DrainError::Etcd { url: etcd.url.clone(), source }
+    DrainError::Etcd { url: etcd.url.clone(), source: source.into() }
 }
 
 fn snapshot_of_key(etcd: &Etcd, record: Option<Record>) -> Snapshot {

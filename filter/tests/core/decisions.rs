@@ -361,6 +361,18 @@ fn a_connection_closes_by_the_marker_in_envoy_and_by_a_header_in_other_hosts() {
 }
 
 #[test]
+fn an_interim_response_gets_no_header() {
+    let document = json!({ "version": 1, "defaults": { "buffering": "on" },
+                           "report": { "header": true } });
+    let (mut host, mut worker) = proxy(&document);
+    let mut open = worker.get(&mut host, "/x");
+    worker.respond(&mut host, &mut open, &[(":status", "103")], false);
+    assert_eq!(host.header_value(HeaderMap::Response, "x-sluice-decision"), None);
+    worker.respond(&mut host, &mut open, &SMALL, false);
+    assert!(host.header_value(HeaderMap::Response, "x-sluice-decision").is_some());
+}
+
+#[test]
 fn the_final_response_is_decided_after_an_interim_one() {
     let (mut host, mut worker) = proxy(&route(json!({ "buffering": "on" })));
     let mut open = worker.get(&mut host, "/x");

@@ -1,5 +1,5 @@
-//! `sluice import`: converts recorded traffic to a trace, so that a new configuration can be tested with
-//! it before a proxy loads that configuration.
+//! `sluice import`: converts recorded traffic to a trace, so that a new configuration can be tested
+//! with it before a proxy loads that configuration.
 //!
 //! ```text
 //! envoy_log, har   a recording → records, each on its own

@@ -50,7 +50,7 @@ pub struct ResponseDecision {
     pub cut: Option<Framing>,
 }
 
-/// What the filter decided on a request, on its response, or on both.
+/// The decision of the filter on a request, on its response, or on both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Decision<'a> {
     /// How far the stream got.

@@ -26,7 +26,8 @@ pub struct Failure<'a> {
     pub route: &'a str,
 }
 
-/// What an error page needs from a request. Hosts no longer have the request when a failure occurs.
+/// The parts of a request that an error page needs. Hosts no longer have the request when a failure
+/// occurs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorContext {
     /// Whether this is a gRPC request. Its client reads a status from the trailers and no body.

@@ -23,7 +23,7 @@ pub struct Explanation {
     pub route: Option<String>,
     /// The routes before it, in order, each with the conditions that failed.
     pub tried: Vec<Mismatch>,
-    /// What the filter does to the request and its response.
+    /// The actions of the filter on the request and its response.
     pub effects: Vec<Effect>,
 }
 
@@ -43,9 +43,9 @@ pub struct Mismatch {
 pub struct FailedCondition {
     /// The field in `match`: `hosts`, `path`, `methods`, `headers[0]`, `route_name` or `policy`.
     pub condition: String,
-    /// What the request has, as readable text.
+    /// The value in the request, as readable text.
     pub found: String,
-    /// What the condition requires, as readable text.
+    /// The requirement of the condition, as readable text.
     pub expected: String,
 }
 

@@ -21,7 +21,7 @@ use crate::rules::TICKS_PER_REFRESH;
 /// The due time of a timer that does not run.
 const NEVER: u64 = u64::MAX;
 
-/// What a stream waits for after its request headers.
+/// The event that a stream waits for after its request headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitsFor {
     /// The response: the request is complete.
@@ -32,7 +32,7 @@ pub enum WaitsFor {
     Buffering,
 }
 
-/// What the idle timeouts have to know of a response.
+/// The kind of a response, as far as it matters for idle timeouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseKind {
     /// It has no declared length, or the filter buffers it.
@@ -58,7 +58,7 @@ pub struct Expired<T> {
     pub reason: Reason,
     /// Whether its response has begun, so that it can only be reset.
     pub has_response: bool,
-    /// What was stored with the stream when it started.
+    /// The value that was stored with the stream when it started.
     pub owner: T,
 }
 

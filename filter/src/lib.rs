@@ -6,9 +6,9 @@
 //! of proxy-wasm.
 //!
 //! Imports point one way. From the bottom: [`config`] is the document, [`rules`] the compiled rule
-//! set, [`load()`] leads from one to the other and runs the [`lint`], and [`explain`] puts the rules
-//! into words. A [`vm`] has the state that all plugins and streams of a worker share, a [`plugin`]
-//! has rules in force, and a [`stream`] decides by them.
+//! set, [`load()`] leads from one to the other and runs the [`lint`], and [`explain`] puts the
+//! rules into words. A [`vm`] has the state that all plugins and streams of a worker share, a
+//! [`plugin`] has rules in force, and a [`stream`] decides by them.
 
 #[cfg(target_arch = "wasm32")]
 mod adapter;

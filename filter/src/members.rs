@@ -40,7 +40,7 @@ impl Serialize for Member {
     }
 }
 
-/// What a VM reports about itself.
+/// The report of a VM about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     /// Its in-flight requests.

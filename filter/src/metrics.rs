@@ -1,4 +1,4 @@
-//! What the filter counts, and under which names.
+//! The metrics of the filter and their names.
 //!
 //! The filter counts in the VM's memory and reports the sums to the host on the tick, because one
 //! host call for each request would cost more than the whole decision. All names are defined here;
@@ -104,7 +104,7 @@ pub fn failure_name(reason: Reason, route: &str) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteSlot(usize);
 
-/// What a VM has counted since the last flush. Routes of the same name share their counters across
+/// The counts of a VM since the last flush. Routes of the same name share their counters across
 /// configurations.
 #[derive(Debug, Default)]
 pub struct Metrics {

@@ -7,7 +7,7 @@ use crate::host::{Host, property};
 use crate::metrics::{Metrics, RouteSlot};
 use crate::rules::Rules;
 
-/// What the filter has to know about its host.
+/// The properties of the host that change decisions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HostTraits {
     /// Envoy closes connections through the drain bridge.

@@ -9,7 +9,7 @@ use crate::config::{
 /// filter cannot read the limit in force, and a body that exceeds it is lost.
 pub const DEFAULT_MAX_BYTES: u64 = 32 * 1024;
 
-/// What a route decides for its requests.
+/// The decisions of a route for its requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// Whether response bodies are buffered; `None` leaves them to the proxy and the upstream.

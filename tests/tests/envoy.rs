@@ -1,4 +1,5 @@
-//! What a client of a real Envoy gets, with the filter as it will be deployed.
+//! End-to-end tests: the responses that clients of a real Envoy receive, with the filter deployed
+//! as in production.
 
 #![allow(clippy::disallowed_methods, reason = "a real proxy runs on the wall clock")]
 

@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: runs the benchmarks and prints the figures with their goals in one table.
 //!
-//! No figure makes the command fail, because figures depend on the machine and its load. A comparison
-//! of two programs runs them alternately within a minute and uses the ratio of each round; other load
-//! affects that ratio least.
+//! No figure makes the command fail, because figures depend on the machine and its load. A
+//! comparison of two programs runs them alternately within a minute and uses the ratio of each
+//! round; other load affects that ratio least.
 
 mod compare;
 mod criterion;

@@ -53,7 +53,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     report(test)
 }
 
-/// Prints the output of the test. Its last line is the report, and also the error if the test fails.
+/// Prints the output of the test. Its last line is the report, and also the error if the test
+/// fails.
 fn report(mut test: Command) -> Result<()> {
     let mut child = test.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let output = child.stdout.take().expect("the output is piped");

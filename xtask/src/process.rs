@@ -11,7 +11,8 @@ pub(crate) fn root() -> PathBuf {
     package.parent().expect("xtask is a folder of the workspace").to_owned()
 }
 
-/// The folder for modules and downloads: `target` in the repository, even if cargo builds elsewhere.
+/// The folder for modules and downloads: `target` in the repository, even if cargo builds
+/// elsewhere.
 pub(crate) fn target() -> PathBuf {
     root().join("target")
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: everything that must pass before a change is merged, the fastest checks first.
+//! `cargo xtask test`: everything that must pass before a change is merged, the fastest checks
+//! first.
 
 mod checks;
 mod tally;

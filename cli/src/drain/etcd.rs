@@ -59,7 +59,7 @@ struct KeyState {
     command: Option<Command>,
 }
 
-/// What a command does to the key.
+/// The change that a command makes to the key.
 #[derive(Debug, PartialEq)]
 enum Change {
     Write(Record),

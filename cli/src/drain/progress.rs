@@ -178,7 +178,7 @@ impl WatchedProxy {
         Some(format!("epoch {epoch} ({}) at {}", printable(mode), state.name(&self.url)))
     }
 
-    /// What this proxy still has to do; `None` if the drain is complete here.
+    /// The remaining work of this proxy; `None` if the drain is complete here.
     fn missing(&self, goal: &Goal) -> Option<String> {
         if let Some(error) = &self.error {
             return Some(format!("{}: {error}", self.url));

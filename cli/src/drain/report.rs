@@ -22,7 +22,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What is known of one proxy or key.
+/// The last known state of one proxy or key.
 pub(crate) enum Line<'a> {
     State(&'a str, &'a ProxyState),
     /// The URL of an etcd, a key, and the drain under it.

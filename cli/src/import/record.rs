@@ -83,7 +83,7 @@ pub(super) struct Request {
 /// Names and values in their order.
 pub(super) type Headers = Vec<(String, String)>;
 
-/// What the upstream does in one attempt.
+/// The behavior of the upstream in one attempt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Attempt {
     #[serde(skip_serializing_if = "TraceDuration::is_zero")]

@@ -96,7 +96,7 @@ record! {
             timeouts: TimeoutsSpec,
             /// When a failed attempt is retried.
             retry: RetrySpec,
-            /// What a drain does to a response that does not end on its own; wait if absent.
+            /// The effect of a drain on a response that does not end on its own; wait if absent.
             drain: OnDrain,
         }
     }
@@ -118,7 +118,7 @@ record! {
             timeouts: TimeoutsSpec,
             /// When a failed attempt is retried.
             retry: RetrySpec,
-            /// What a drain does to a response that does not end on its own; wait if absent.
+            /// The effect of a drain on a response that does not end on its own; wait if absent.
             drain: OnDrain,
         }
     }
@@ -195,7 +195,7 @@ record! {
 }
 
 words! {
-    /// What a drain does to a response that does not end on its own: an event stream, or JSON
+    /// The effect of a drain on a response that does not end on its own: an event stream, or JSON
     /// lines.
     pub enum OnDrain {
         /// The response keeps its connection until it ends.

@@ -13,7 +13,7 @@ pub struct ConfigError {
     pub place: String,
     /// The name of the route in which the place is, quoted. People know their routes by name.
     pub route: Option<Box<str>>,
-    /// What is wrong there. In a box, because many functions return this type and few create it.
+    /// The mistake there. In a box, because many functions return this type and few create it.
     pub problem: Box<Problem>,
 }
 
@@ -58,8 +58,8 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// One mistake in a document. `found` is the text that was written, or a description of it if a secret
-/// must not appear.
+/// One mistake in a document. `found` is the text that was written, or a description of it if a
+/// secret must not appear.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -95,9 +95,9 @@ pub enum Problem {
     Unexpected {
         /// The value.
         found: String,
-        /// What is valid there.
+        /// The valid values.
         expected: &'static str,
-        /// What was probably meant, as JSON.
+        /// The probably intended value, as JSON.
         fix: Option<String>,
     },
     /// A string outside a closed set.
@@ -120,13 +120,13 @@ pub enum Problem {
     /// A required field.
     #[error("missing, expected {expected}")]
     Missing {
-        /// What is valid there.
+        /// The valid values.
         expected: &'static str,
     },
     /// A field that is valid elsewhere or in other circumstances.
     #[error("{reason}")]
     Misplaced {
-        /// What is wrong, and the fix.
+        /// The mistake and the fix.
         reason: &'static str,
     },
     /// A duration without a unit.

@@ -61,7 +61,7 @@ impl fmt::Display for Place<'_> {
 
 /// A type that reads itself from a JSON value.
 pub(crate) trait Read: Sized {
-    /// What is valid there, for errors.
+    /// The valid values, for errors.
     const EXPECTED: &'static str;
 
     fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError>;

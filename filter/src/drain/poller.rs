@@ -80,7 +80,7 @@ pub struct Poller {
     state: Option<KeyState>,
 }
 
-/// What [`Poller::poll`] decided.
+/// The decision of [`Poller::poll`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// Nothing is due.

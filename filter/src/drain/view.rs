@@ -1,4 +1,4 @@
-//! What one VM knows of the drain, and which connections it closes.
+//! The drain as one VM knows it, and the connections that it closes.
 //!
 //! Connection ids increase over the whole process. A connection is older than the drain if its id
 //! is not above the watermark, the highest id that was seen when the epoch was learned.

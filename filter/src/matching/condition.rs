@@ -68,7 +68,7 @@ impl Condition<'_> {
         }
     }
 
-    /// What the condition requires, as readable text.
+    /// The requirement of the condition, as readable text.
     pub fn expected(&self) -> String {
         match self {
             Self::Hosts(hosts) => format!("host {}", one_of(hosts.iter().map(HostPattern::as_str))),
@@ -94,7 +94,7 @@ impl Condition<'_> {
         }
     }
 
-    /// What `request` has in that place, as readable text.
+    /// The value of `request` in that place, as readable text.
     pub fn found(&self, request: &RequestView<'_>) -> String {
         let or_nothing = |value: &[u8]| match value {
             [] => "nothing".to_owned(),

@@ -25,7 +25,7 @@ use super::state::{Action, BodyState, Stream};
 pub struct RequestDecision<'r> {
     /// The position of the route; `None` selects the defaults.
     pub route: Option<usize>,
-    /// What a later error reply has to know about the request.
+    /// The parts of the request that a later error reply needs.
     pub error_context: ErrorContext,
     /// The headers to remove.
     pub remove: Vec<String>,

@@ -63,7 +63,7 @@ pub struct Stream {
     pub(super) reason: Option<Reason>,
 }
 
-/// What happens to the chunks of a body.
+/// Whether the chunks of a body are forwarded or buffered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum BodyState {
     #[default]

@@ -9,7 +9,7 @@ use crate::error_pages::ErrorContext;
 use crate::idle_timers::IdleTimers;
 use crate::plugin_config::PluginConfig;
 
-/// What the end of a stream by a tick needs to know about the stream.
+/// The parts of a stream that a tick needs to end it.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamOwner {
     pub(crate) config: Arc<PluginConfig>,

@@ -1,4 +1,4 @@
-//! What the filter decides on one request and its response: headers, buffering, its own replies.
+//! Decisions on one request and its response: headers, buffering, local replies.
 
 use serde_json::{Value, json};
 use sluice_filter::decision::{self, Decision, Decisions, ResponseDecision};

@@ -59,7 +59,7 @@ pub(crate) struct MemoryHost {
     pub(crate) resets: Vec<u32>,
     pub(crate) calls: Vec<Received>,
     pub(crate) tick_ms: Option<u64>,
-    /// What the foreign function received; `None`: the host does not have the function.
+    /// The arguments of the foreign function; `None`: the host does not have the function.
     pub(crate) decisions: Option<Vec<String>>,
     /// The streams that have ended.
     pub(crate) gone: BTreeSet<u32>,

@@ -2,11 +2,11 @@
 //!
 //! A filter reports a decision as a JSON object: it calls a foreign function from the stream's
 //! context. The options of the replay name the function. A proxy does not provide it, so the report
-//! costs nothing there. The replay keeps the objects with the exchange, and compares the last `route`
-//! and the last `reason` with the expectations of the trace.
+//! costs nothing there. The replay keeps the objects with the exchange, and compares the last
+//! `route` and the last `reason` with the expectations of the trace.
 //!
-//! A filter makes few different decisions, each of them many times. Equal ones are parsed and stored
-//! once.
+//! A filter makes few different decisions, each of them many times. Equal ones are parsed and
+//! stored once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,8 +42,8 @@ struct Reported {
 }
 
 impl Decisions {
-    /// Provides the foreign function `name` to the guests of `process`. Without a name, no decision is
-    /// reported.
+    /// Provides the foreign function `name` to the guests of `process`. Without a name, no decision
+    /// is reported.
     pub(super) fn register(process: &Process, name: Option<&str>) -> Self {
         let decisions = Self::default();
         if let Some(name) = name {

@@ -1,8 +1,8 @@
-//! Runs a replay: takes the events of the trace, and the steps that are due between them, in the order
-//! of virtual time, and passes messages between clients, filter, router and upstreams.
+//! Runs a replay: takes the events of the trace, and the steps that are due between them, in the
+//! order of virtual time, and passes messages between clients, filter, router and upstreams.
 //!
-//! The engine runs on one thread and reads no clock, so a run depends on the trace, the module and the
-//! options only.
+//! The engine runs on one thread and reads no clock, so a run depends on the trace, the module and
+//! the options only.
 
 mod calls;
 mod client;
@@ -166,8 +166,9 @@ impl<'t> Engine<'t> {
         Ok(())
     }
 
-    /// Runs the steps after the last event: until all exchanges have ended, or for an hour with ticks
-    /// only. Then each plugin ticks once more, because filters count in memory and report on a tick.
+    /// Runs the steps after the last event: until all exchanges have ended, or for an hour with
+    /// ticks only. Then each plugin ticks once more, because filters count in memory and report on
+    /// a tick.
     fn run_to_end(&mut self) -> Result<(), ReplayError> {
         self.last_activity = self.now;
         while !self.exchanges.is_empty() || !self.calls.is_empty() {

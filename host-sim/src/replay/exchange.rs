@@ -288,7 +288,8 @@ impl<'t> ActiveExchange<'t> {
         self.reason = decision.reason.or(self.reason.take());
     }
 
-    /// Ends the attempt without its response: it failed, timed out, or was replaced by a local reply.
+    /// Ends the attempt without its response: it failed, timed out, or was replaced by a local
+    /// reply.
     pub(super) fn abandon_attempt(&mut self) {
         self.step = AttemptStep::Ended;
         self.step_at = None;

@@ -24,8 +24,8 @@ pub struct Options {
     /// Decides what the trace leaves open: the worker of a connection, the time of a worker's first
     /// tick within its period, the pauses between attempts, and random numbers for the filter.
     pub seed: u64,
-    /// The plugin configuration in force before the first event. Without one, the plugin starts with
-    /// the first `configure` event, or with an empty configuration if the trace has none.
+    /// The plugin configuration in force before the first event. Without one, the plugin starts
+    /// with the first `configure` event, or with an empty configuration if the trace has none.
     pub configuration: Option<Vec<u8>>,
     /// The property `plugin_name`.
     pub plugin_name: String,

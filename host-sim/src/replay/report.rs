@@ -15,7 +15,8 @@ use super::serialize::{
     optional_text, raw_objects,
 };
 
-/// The report of a replay. Times count from the start of the trace and are serialized in nanoseconds.
+/// The report of a replay. Times count from the start of the trace and are serialized in
+/// nanoseconds.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report<'t> {
@@ -260,7 +261,8 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// Changes the order from the one in which exchanges and connections ended to that of the trace.
+    /// Changes the order from the one in which exchanges and connections ended to that of the
+    /// trace.
     pub(super) fn sort(&mut self) {
         self.exchanges.sort_by_key(|exchange| exchange.line);
         self.connections.sort_by_key(|connection| (connection.index, connection.opening));
@@ -274,8 +276,8 @@ impl<'t> Report<'t> {
         exchanges + metrics + self.configurations.len()
     }
 
-    /// The expectations that failed, each with the line of its event and the name of the exchange or
-    /// event.
+    /// The expectations that failed, each with the line of its event and the name of the exchange
+    /// or event.
     pub fn failures(&self) -> impl Iterator<Item = (u32, &str, &Mismatch)> {
         let exchanges = self.exchanges.iter().flat_map(|exchange| {
             exchange.failures.iter().map(move |failure| (exchange.line, exchange.id, failure))

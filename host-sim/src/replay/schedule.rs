@@ -1,15 +1,15 @@
 //! Virtual time: what is due, and when.
 //!
-//! Each exchange and each plugin that ticks has at most one valid entry, and remembers its number. An
-//! obsolete entry stays in the heap and is skipped when it is due, which is cheaper than to find and
-//! remove it. Entries with the same time are due in the order in which they were added, so that runs
-//! are repeatable.
+//! Each exchange and each plugin that ticks has at most one valid entry, and remembers its number.
+//! An obsolete entry stays in the heap and is skipped when it is due, which is cheaper than to find
+//! and remove it. Entries with the same time are due in the order in which they were added, so that
+//! runs are repeatable.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// What is due.
+/// The step that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wake {
     /// The next step of the exchange in this slot.

@@ -8,8 +8,8 @@ use serde::de::{Deserializer, Error};
 
 use super::text::{Text, duration};
 
-/// The largest body of a trace in bytes, so that a mistake such as `"bytes": 1e12` cannot exhaust the
-/// memory.
+/// The largest body of a trace in bytes, so that a mistake such as `"bytes": 1e12` cannot exhaust
+/// the memory.
 pub const MAX_BODY_BYTES: u64 = 1 << 30;
 
 /// The chunks of a body, in order.

@@ -22,7 +22,7 @@ pub struct TraceError {
 pub struct FieldError {
     /// The path of the field, from the top of the line.
     pub field: String,
-    /// What was found and what was expected.
+    /// The found and the expected value.
     pub message: String,
 }
 

@@ -24,7 +24,7 @@ pub struct Event<'a> {
     pub kind: EventKind<'a>,
 }
 
-/// What happens in an event.
+/// The action of an event.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EventKind<'a> {
@@ -161,8 +161,8 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Whether the headers request an HTTP/1.1 upgrade (RFC 9110, section 7.8). The bytes after such
-    /// headers are not a body and have no end.
+    /// Whether the headers request an HTTP/1.1 upgrade (RFC 9110, section 7.8). The bytes after
+    /// such headers are not a body and have no end.
     pub fn is_upgrade(&self) -> bool {
         let is = |name: &str, other: &str| name.eq_ignore_ascii_case(other);
         let named = self.headers.iter().any(|(name, _)| is(name, "upgrade"));

@@ -1,4 +1,5 @@
-//! What a trace expects of an exchange, as its client and its upstream see it, and of a configuration.
+//! The expectations of a trace: for an exchange, as its client and its upstream see it, and for a
+//! configuration.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +20,8 @@ pub struct Expect<'a> {
     /// The route that the filter reports; `""` if it should report none.
     #[serde(borrow)]
     pub route: Option<Text<'a>>,
-    /// Fields of the decisions that the filter reports, with their values; `null` for a field that it
-    /// should not report. If several decisions have a field, the last one counts.
+    /// Fields of the decisions that the filter reports, with their values; `null` for a field that
+    /// it should not report. If several decisions have a field, the last one counts.
     #[serde(default)]
     pub decision: serde_json::Map<String, serde_json::Value>,
     /// Headers of the client's response, with their values.

@@ -1,5 +1,5 @@
-//! Checks the parts of HTTP messages. A trace with a message that no client can send, or that a proxy
-//! rejects before its filters run, would test nothing.
+//! Checks the parts of HTTP messages. A trace with a message that no client can send, or that a
+//! proxy rejects before its filters run, would test nothing.
 
 use super::body::Body;
 use super::error::FieldError;

@@ -19,8 +19,8 @@ pub struct Trace<'a> {
     pub name: String,
     /// The events in the order of their times.
     pub events: Vec<Event<'a>>,
-    /// The names of the connections, by [`ConnectionIndex`]. A request without a connection gets one
-    /// with the name of the request.
+    /// The names of the connections, by [`ConnectionIndex`]. A request without a connection gets
+    /// one with the name of the request.
     pub connections: Vec<String>,
 }
 

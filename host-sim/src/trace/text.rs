@@ -1,7 +1,7 @@
 //! The scalars of a trace: borrowed strings, and durations with a unit.
 //!
-//! serde's own types do not fit: it copies each `Cow` inside a list, and it reads a `Duration` as an
-//! object with two numbers.
+//! serde's own types do not fit: it copies each `Cow` inside a list, and it reads a `Duration` as
+//! an object with two numbers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -50,8 +50,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// The longest duration in a trace, about 31 years: longer than any recording, and short enough that
-/// sums of durations do not overflow.
+/// The longest duration in a trace, about 31 years: longer than any recording, and short enough
+/// that sums of durations do not overflow.
 const MAX_DURATION: Duration = Duration::from_secs(1_000_000_000);
 
 /// Parses a duration with a unit, such as `250ms` or `1m30s`.

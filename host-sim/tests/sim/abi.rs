@@ -1,5 +1,6 @@
-//! Every callback and every host call of ABI 0.2.1, with each status that its text documents, against
-//! small handwritten guests. If Envoy differs from the text, the name of the test states how.
+//! Every callback and every host call of ABI 0.2.1, with each status that its text documents,
+//! against small handwritten guests. If Envoy differs from the text, the name of the test states
+//! how.
 
 mod buffers;
 mod calls;

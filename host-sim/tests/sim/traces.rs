@@ -1,5 +1,5 @@
-//! Reading of traces. A trace with a mistake is rejected as a whole, and the error has the line, the
-//! field, what was found and what was expected.
+//! Reading of traces. A trace with a mistake is rejected as a whole, and the error has the line,
+//! the field, what was found and what was expected.
 
 use sluice_sim::trace::{EventKind, Trace};
 

@@ -1,8 +1,9 @@
 //! Reads which files of a crate import each other, and finds circles among them.
 //!
-//! An import is a path through `crate`, `self`, `super`, a child module or a name that `use` brought into the file. A
-//! re-export counts for the file that defines the item: a child that imports an item of its sibling through the parent
-//! does not import the parent. Tests inside the files do not count.
+//! An import is a path through `crate`, `self`, `super`, a child module or a name that `use`
+//! brought into the file. A re-export counts for the file that defines the item: a child that
+//! imports an item of its sibling through the parent does not import the parent. Tests inside the
+//! files do not count.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -99,7 +100,8 @@ impl Imports {
         }
     }
 
-    /// Every group of files that import each other, each as the shortest circle in it: `a.rs → b.rs → a.rs`.
+    /// Every group of files that import each other, each as the shortest circle in it: `a.rs → b.rs
+    /// → a.rs`.
     pub fn circles(&self) -> Vec<String> {
         let imports: BTreeMap<&Segments, BTreeSet<Segments>> =
             self.files.iter().map(|(module, file)| (module, self.imported(module, file))).collect();

@@ -1,4 +1,4 @@
-//! What the client of an exchange observes, and the comparison of two observations.
+//! The observations of a client in one exchange, and the comparison of two observations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,7 +42,7 @@ const PROXY_HEADERS: [&str; 8] = [
 /// Header fields, sorted.
 type Fields = Vec<(String, String)>;
 
-/// What the client of an exchange observes.
+/// The observations of a client in one exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Observation {
     /// The status, if a response began.

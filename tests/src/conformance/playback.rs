@@ -27,7 +27,7 @@ pub(super) struct Playback {
     pub(super) clock: Arc<Clock>,
     /// The longest wait of a client for a response.
     pub(super) timeout: Duration,
-    /// What the proxy adds to the epochs of the trace.
+    /// The number that the proxy adds to the epochs of the trace.
     epoch_shift: u64,
     ended: Mutex<BTreeMap<String, Recorded>>,
 }

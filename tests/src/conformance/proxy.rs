@@ -32,7 +32,7 @@ const REFUSING_PORT: u16 = 1;
 /// An Envoy and the state of its configuration.
 pub(super) struct Proxy {
     envoy: Envoy,
-    /// What is added to the epochs of the current trace.
+    /// The number that is added to the epochs of the current trace.
     epoch_shift: u64,
     /// Whether a drain may be in force.
     drained: bool,

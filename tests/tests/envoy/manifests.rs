@@ -179,8 +179,8 @@ fn a_pod_exposes_its_metrics_and_nothing_else_of_the_admin_port() {
 
 #[test]
 fn a_terminating_pod_waits_for_its_last_request() {
-    let go = Arc::new(AtomicBool::new(false));
-    let ready = go.clone();
+    let released = Arc::new(AtomicBool::new(false));
+    let ready = released.clone();
     let upstream = Upstream::start(move |request, reply| {
         if request.path() == "/slow" {
             eventually("the signal to respond", || ready.load(Ordering::Relaxed).then_some(()));
@@ -209,7 +209,7 @@ fn a_terminating_pod_waits_for_its_last_request() {
         (Client::get_once(envoy.port, "/health").status == 503).then_some(())
     });
     assert!(matches!(hook.try_wait(), Ok(None)), "the hook waits for the request");
-    go.store(true, Ordering::Relaxed);
+    released.store(true, Ordering::Relaxed);
     assert_eq!(slow.receive().status, 200);
     assert!(hook.wait().expect("the hook ends").success());
 }

@@ -99,20 +99,20 @@ impl Drop for Wait {
 
 /// An upstream whose `/slow` responds once the flag is set.
 fn slow_upstream() -> (Upstream, Arc<AtomicBool>) {
-    let go = Arc::new(AtomicBool::new(false));
-    let ready = go.clone();
+    let released = Arc::new(AtomicBool::new(false));
+    let ready = released.clone();
     let upstream = Upstream::start(move |request, reply| {
         if request.path() == "/slow" {
             eventually("the signal to respond", || ready.load(Ordering::Relaxed).then_some(()));
         }
         reply.respond(200, &[], b"upstream");
     });
-    (upstream, go)
+    (upstream, released)
 }
 
 #[test]
 fn terminate_waits_until_the_last_request_is_complete() {
-    let (upstream, go) = slow_upstream();
+    let (upstream, released) = slow_upstream();
     let proxy = proxy(upstream.port, sluice_tests::unused_port());
     let url = admin(&proxy);
     let mut idle = Client::connect(proxy.port);
@@ -133,7 +133,7 @@ fn terminate_waits_until_the_last_request_is_complete() {
         (0..8).all(|_| Client::get_once(proxy.port, "/health").status == 503).then_some(())
     });
     assert!(idle.get("/").closes());
-    go.store(true, Ordering::Relaxed);
+    released.store(true, Ordering::Relaxed);
     let response = slow.receive();
     assert_eq!((response.status, response.closes()), (200, true));
     let (status, stdout) = wait.end();
@@ -223,7 +223,7 @@ fn a_wrong_token_and_an_old_epoch_are_refused() {
 
 #[test]
 fn a_drain_through_etcd_waits_for_every_proxy() {
-    let (upstream, go) = slow_upstream();
+    let (upstream, released) = slow_upstream();
     let etcd = Etcd::start();
     let proxies = [proxy(upstream.port, etcd.port), proxy(upstream.port, etcd.port)];
     let mut slow = Client::connect(proxies[1].port);
@@ -241,7 +241,7 @@ fn a_drain_through_etcd_waits_for_every_proxy() {
         Wait::begin(&[&terminate[..], &watch, &["--wait", "19s", "--format", "json"]].concat());
     wait.await_progress("waiting for 2 of 2 proxies");
     wait.await_progress("1 request in flight");
-    go.store(true, Ordering::Relaxed);
+    released.store(true, Ordering::Relaxed);
     assert_eq!(slow.receive().status, 200);
     let (status, stdout) = wait.end();
     assert_eq!(status, Some(0), "{stdout}");

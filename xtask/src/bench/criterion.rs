@@ -44,7 +44,8 @@ impl Rounds {
         Ok(median(figures.collect::<Result<_>>()?))
     }
 
-    /// The time of benchmark `id` divided by that of `base`; the median of the ratios of the rounds.
+    /// The time of benchmark `id` divided by that of `base`; the median of the ratios of the
+    /// rounds.
     pub(super) fn ratio(&self, id: &str, base: &str) -> Result<f64> {
         let ratios = self.0.iter().map(|round| Ok(figure(round, id)? / figure(round, base)?));
         Ok(median(ratios.collect::<Result<_>>()?))

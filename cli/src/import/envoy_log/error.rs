@@ -1,4 +1,4 @@
-//! What is wrong with a line of an access log.
+//! The errors in a line of an access log.
 
 use thiserror::Error;
 

@@ -1,6 +1,6 @@
 //! Reconstructs the upstream's behavior from a log line.
 //!
-//! Response flags name the failure of an attempt, and the times tell when it happened. Where the
+//! Response flags name the failure of an attempt, and the times show when it happened. Where the
 //! log has no answer, the reconstruction takes the simplest behavior with the same result for the
 //! client.
 

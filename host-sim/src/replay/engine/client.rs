@@ -171,7 +171,8 @@ impl<'t> Engine<'t> {
             http1 && value.is_some_and(|value| value.trim().eq_ignore_ascii_case("close"))
         } else {
             headers.remove("connection");
-            // A proxy that responds before an HTTP/1 request has ended does not read the rest of it.
+            // A proxy that responds before an HTTP/1 request has ended does not read the rest of
+            // it.
             let closes = self.take_drain_marker(slot, headers) || (http1 && incomplete);
             if http1 && closes {
                 headers.push("connection", "close");

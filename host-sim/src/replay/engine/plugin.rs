@@ -274,8 +274,8 @@ impl<'t> Engine<'t> {
         }
     }
 
-    /// Replaces a VM that crashed with a new one, with the configuration in force. The effects of the
-    /// crash have ended the exchange that caused it; the others fail with their next part.
+    /// Replaces a VM that crashed with a new one, with the configuration in force. The effects of
+    /// the crash have ended the exchange that caused it; the others fail with their next part.
     fn replace_vm(&mut self, worker: usize) -> Result<(), ReplayError> {
         let Some(module) = self.module else { return Ok(()) };
         let vm = self.new_vm(module, worker as u32)?;
@@ -309,8 +309,8 @@ impl<'t> Engine<'t> {
         self.end_exchanges()
     }
 
-    /// Adds the reported decisions to their exchanges. An exchange that is ending has no slot, so the
-    /// caller passes it with its stream.
+    /// Adds the reported decisions to their exchanges. An exchange that is ending has no slot, so
+    /// the caller passes it with its stream.
     fn take_decisions(&mut self, mut ending: Option<(StreamId, &mut ActiveExchange<'t>)>) {
         let (workers, exchanges) = (&self.workers, &mut self.exchanges);
         self.decisions.take(|worker, stream, decision| {

@@ -147,8 +147,8 @@ impl Engine<'_> {
         if exchange.download.pause(&script.body).is_some() {
             let mut bytes = Vec::new();
             exchange.download.advance(&script.body, &mut bytes);
-            // A response with a length ends with its last byte. A chunked response ends later, which
-            // the filter sees as another callback.
+            // A response with a length ends with its last byte. A chunked response ends later,
+            // which the filter sees as another callback.
             let end = exchange.download.pause(&script.body).is_none()
                 && script.trailers.is_empty()
                 && script.end == AttemptEnd::Complete
@@ -253,8 +253,8 @@ impl Engine<'_> {
         self.end_exchanges()
     }
 
-    /// Takes an idle upstream connection of the worker, or opens one. As measured on Envoy, upstream
-    /// and client connections share one sequence of ids.
+    /// Takes an idle upstream connection of the worker, or opens one. As measured on Envoy,
+    /// upstream and client connections share one sequence of ids.
     fn take_upstream_connection(&mut self, slot: u32) {
         let Some(worker) = self.exchange(slot).map(|exchange| exchange.worker) else { return };
         let idle = &mut self.workers[worker].idle_upstreams;

@@ -1,8 +1,8 @@
 //! The filter as a proxy-wasm module: hands callbacks to the rules, and implements [`Host`] with
 //! host calls.
 //!
-//! Nothing is decided here. The state of the VM is lent to one callback at a time. It is not
-//! borrowed while a stream is ended from outside: a host may call back into that stream.
+//! This file decides nothing. It lends the state of the VM to one callback at a time. While a tick
+//! ends streams, the state is not borrowed, because the host may call back into those streams.
 
 use std::cell::RefCell;
 use std::time::{Duration, UNIX_EPOCH};
@@ -148,7 +148,6 @@ impl From<Buffer> for BufferType {
     }
 }
 
-/// The host of the module.
 struct HostCalls;
 
 impl HostCalls {

@@ -66,7 +66,7 @@ fn query<'a>(request: &RequestView<'a>) -> Option<&'a str> {
     Some(query).filter(|query| !query.is_empty())
 }
 
-/// Whether the request has the token. Takes the same time for every other token.
+/// Compares the token in constant time.
 fn is_authorized(admin: &AdminSpec, request: &RequestView<'_>) -> bool {
     let mut values = request.values("authorization");
     let (Some(value), None) = (values.next(), values.next()) else { return false };
@@ -140,7 +140,7 @@ fn json_reply(status: u16, body: String) -> LocalReply {
     LocalReply::new(status, "application/json", body)
 }
 
-/// The admin requests whose body has not arrived: their contexts, and when each one started, in
+/// The admin requests whose body has not arrived: the context of each, and its start in
 /// milliseconds since the Unix epoch.
 #[derive(Debug, Default)]
 pub(crate) struct PendingCommands(Vec<(u32, u64)>);

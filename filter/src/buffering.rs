@@ -76,7 +76,7 @@ impl<'a> ResponseView<'a> {
     }
 }
 
-/// The decision over a request body.
+/// The decision on a request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestBody {
     /// Each chunk is forwarded as it arrives.
@@ -90,7 +90,8 @@ pub enum RequestBody {
     },
 }
 
-/// Decides over a request body. `ended` means that the request has none.
+/// Decides whether a request body is buffered, streamed or refused. `ended`: the request has no
+/// body.
 pub fn request_body(policy: &Policy, request: &RequestView<'_>, ended: bool) -> RequestBody {
     match request.content_length {
         _ if !policy.buffer_request || ended || request.opens_tunnel => RequestBody::Stream,
@@ -149,7 +150,8 @@ fn stream_type(content_type: &[u8]) -> Option<StreamType> {
     found.map(|(_, stream)| *stream)
 }
 
-/// The boundaries at which a drain can cut the response; `None` if it ends on its own or has none.
+/// The boundaries at which a drain can cut the response; `None` if the response ends on its own or
+/// has no boundaries.
 pub fn framing(response: &ResponseView<'_>) -> Option<Framing> {
     let is_readable = (200..300).contains(&response.status) && !response.is_encoded;
     match stream_type(response.content_type)

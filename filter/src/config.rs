@@ -1,8 +1,8 @@
-//! The configuration document: the JSON text that a proxy hands to the plugin, and nothing above
-//! it.
+//! The configuration document: types for the JSON text that a proxy passes to the plugin.
 //!
-//! These types hold what the text says. [`Rules`](crate::rules::Rules) holds what it means:
-//! defaults filled in, routes compiled. [`load`](crate::load::load) leads from one to the other.
+//! These types have the values as written, and nothing here depends on the compiled rules.
+//! [`load`](crate::load::load) checks a document and compiles it into
+//! [`Rules`](crate::rules::Rules), with all defaults filled in.
 
 mod document;
 mod drain;

@@ -1,6 +1,6 @@
 //! Where a drain cuts a stream that has no end: between two events of an event stream, or between
-//! two lines of newline-delimited JSON. A client that is cut there has only complete messages and
-//! can resume after the last.
+//! two lines of newline-delimited JSON. The client then has only complete messages and can resume
+//! after the last one.
 
 /// How a stream is divided into messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub enum Framing {
     Lines,
 }
 
-/// How many bytes at the end of a chunk decide whether it ends at a boundary: CR LF CR LF.
+/// The number of bytes at the end of a chunk that show whether it ends at a boundary: CR LF CR LF.
 const TAIL: usize = 4;
 
 /// Finds the boundaries of a stream.
@@ -50,7 +50,7 @@ impl Reader {
         }
     }
 
-    /// Reads the end of a chunk of `size` bytes. The bytes before its tail cannot matter.
+    /// Reads the tail of a chunk of `size` bytes. Earlier bytes do not affect the result.
     fn read_tail(&mut self, tail: &[u8], size: usize) {
         if size > tail.len() {
             (self.position, self.after_cr) = (Position::Text, false);
@@ -73,18 +73,18 @@ enum State {
     Open,
     /// It ends at the next boundary.
     Due,
-    /// Everything up to a boundary has passed, and nothing follows. The bytes have until this time
-    /// to reach the client, once a tick has set it: HTTP/2 discards what it has not sent when a
-    /// stream is reset.
+    /// Everything up to a boundary was forwarded, and nothing follows. The next tick sets the time
+    /// of the reset. The delay lets the last bytes reach the client: HTTP/2 discards unsent bytes
+    /// when a stream is reset.
     Ending(Option<u64>),
 }
 
-/// How much of a chunk passes.
+/// The part of a chunk that is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkPart {
     /// All of it.
     All,
-    /// So many bytes from its start.
+    /// This number of bytes from its start.
     First(usize),
 }
 
@@ -95,7 +95,8 @@ impl Cut {
         Self { connection, reader, state: State::Open }
     }
 
-    /// How many bytes at the end of a chunk of `size` bytes [`chunk`](Self::chunk) has to read.
+    /// The number of bytes at the end of a chunk of `size` bytes that [`chunk`](Self::chunk) has to
+    /// read.
     pub fn needed_bytes(&self, size: usize) -> usize {
         match self.state {
             State::Open => size.min(TAIL),
@@ -104,8 +105,8 @@ impl Cut {
         }
     }
 
-    /// Reads a chunk of `size` bytes, of which `end` is the end that
-    /// [`needed_bytes`](Self::needed_bytes) requires. Returns how much of it passes.
+    /// Reads a chunk of `size` bytes and returns the part that is forwarded. `end` has the last
+    /// [`needed_bytes`](Self::needed_bytes) of the chunk.
     pub fn chunk(&mut self, end: &[u8], size: usize) -> ChunkPart {
         match self.state {
             State::Open => {
@@ -128,7 +129,7 @@ impl Cut {
         }
     }
 
-    /// Whether nothing more passes, not even the end of the body.
+    /// Whether nothing more is forwarded, not even the end of the body.
     pub fn is_ending(&self) -> bool {
         matches!(self.state, State::Ending(_))
     }
@@ -138,9 +139,9 @@ impl Cut {
         self.state == State::Open
     }
 
-    /// A tick at `now`: whether to reset the stream. The last bytes have `linger` to reach the
-    /// client. `is_due` decides whether the connection is due to close. After the end of a drain, a
-    /// stream that is not yet ending continues.
+    /// Returns whether to reset the stream in this tick, at `now`. The last bytes have `linger` to
+    /// reach the client. `is_due` decides whether the connection is due to close. After the end of
+    /// a drain, a stream that is not yet ending continues.
     pub(crate) fn tick(&mut self, now: u64, linger: u64, is_due: impl FnOnce(u64) -> bool) -> bool {
         self.state = match self.state {
             State::Open | State::Due => match (is_due(self.connection), self.reader.position) {

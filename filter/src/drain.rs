@@ -1,11 +1,11 @@
 //! Closes connections without losing a request: which ones, and when.
 //!
-//! A [`Record`] describes the drain of the whole process; it is only ever replaced by a higher
-//! epoch. It takes one way: parse (`record`, `command`), compare ([`Record::compare`]), apply
-//! ([`DrainView::merge`]), report (the VM). The [`spread`] gives every connection a moment of its
-//! own, so that the clients of a fleet do not reconnect at once. A [`Command`] starts a drain; it
-//! comes from the configuration, from the admin path, or from a control [`store`] that a [`Poller`]
-//! reads.
+//! A [`Record`] describes the drain of the whole process; only a record with a higher epoch
+//! replaces it. The filter parses a record (`record`, `command`), compares it
+//! ([`Record::compare`]), applies it ([`DrainView::merge`]) and reports it (in the VM). [`spread`]
+//! gives each connection its own time to close, so that the clients of a fleet do not all reconnect
+//! at once. A [`Command`] starts a drain. Commands come from the configuration, from the admin path,
+//! or from a control [`store`] that a [`Poller`] reads.
 
 pub mod command;
 mod error;

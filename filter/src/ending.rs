@@ -1,5 +1,5 @@
-//! How a tick ends streams from outside of their callbacks: with a reply if the response has not
-//! begun, or with a reset.
+//! Ends streams in a tick, outside of their own callbacks: with a reply if the response has not
+//! begun, and otherwise with a reset.
 
 use crate::host::{Host, HostError, log_refusal};
 use crate::idle_timers::Expired;
@@ -7,9 +7,8 @@ use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::vm::{PluginId, StreamOwner, Vm};
 
-/// The streams that one tick ends for one cause. Envoy performs what a callback requested after the
-/// callback, each reply within the one before. Some hundred of them exhaust its stack and end the
-/// whole VM.
+/// The most streams that one tick ends for one cause. Envoy sends the requested replies after the
+/// callback, each nested in the one before. A few hundred of them exhaust its stack and end the VM.
 pub(crate) const MAX_ENDINGS: usize = 32;
 
 /// The end of a stream that a tick has decided.
@@ -25,7 +24,7 @@ impl Ending {
         Self { context, reply: Some(reply) }
     }
 
-    /// Carries it out. The host may call back into the stream before this returns.
+    /// Replies or resets. The host may call back into the stream before this method returns.
     pub fn carry_out(&self, host: &mut impl Host) {
         let (result, what) = match &self.reply {
             Some(reply) => (reply.send_to(host, self.context), "local reply"),
@@ -38,8 +37,8 @@ impl Ending {
     }
 }
 
-/// A tick at `now`: ends streams that were idle for too long, and streams that a drain cuts. Also
-/// returns whether more streams may be due.
+/// Returns the endings of a tick at `now`: streams that were idle for too long, and streams that a
+/// drain cuts. Also returns whether more streams may be due.
 pub(crate) fn end_streams(vm: &mut Vm, plugin: PluginId, now: Option<u64>) -> (Vec<Ending>, bool) {
     let timers = vm.timers.of_mut(plugin);
     let mut expired = timers.expire(now, MAX_ENDINGS);

@@ -16,7 +16,7 @@ use crate::request::RequestView;
 use crate::reserved_headers;
 use crate::rules::{ControlStore, DrainSettings, Rules};
 
-/// The decision over one request.
+/// The decision on one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The route that matched; `None` if the defaults apply.
@@ -78,7 +78,7 @@ pub struct SummaryRow {
     pub effects: Vec<Effect>,
 }
 
-/// Explains the decision over `request`.
+/// Explains the decision on `request`.
 pub fn explain(rules: &Rules, request: &RequestView<'_>) -> Explanation {
     let matched = rules.match_route(request);
     let before = &rules.routes[..matched.unwrap_or(rules.routes.len())];

@@ -1,6 +1,5 @@
-//! The reply to a load balancer's health check: while the proxy terminates, a status that takes the
-//! instance out of rotation, and a body that shows a termination hook when no request is in flight
-//! any more.
+//! The reply to a load balancer's health check. While the proxy terminates, the status takes the
+//! instance out of rotation, and the body shows a termination hook when no request is in flight.
 
 use crate::drain::DrainView;
 use crate::reply::LocalReply;
@@ -21,7 +20,7 @@ pub fn status(rules: &Rules, drain: &DrainView, request: &RequestView<'_>) -> Op
     health.local.then_some(200)
 }
 
-/// The reply.
+/// The reply to a health check.
 pub fn reply(status: u16, state: &State<'_>) -> LocalReply {
     LocalReply::new(status, "application/json", state.to_json())
 }

@@ -1,9 +1,8 @@
-//! The only way out of the rules: what a proxy lends to the filter, and what it does for the
-//! filter.
+//! The interface between the filter and a proxy. The rules reach the proxy in no other way.
 //!
-//! The wasm adapter implements [`Host`] with proxy-wasm host calls, the tests implement it in
-//! memory. Nothing here assumes a wasm module, one thread or an SDK. Every refusal of a host is a
-//! value: a panic would end the VM and every stream in it.
+//! The wasm adapter implements [`Host`] with proxy-wasm host calls; the tests implement it in
+//! memory. Nothing here assumes a wasm module, one thread or an SDK. A refusal by the host is a
+//! value, because a panic would end the VM and every stream in it.
 
 /// How severe a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +90,7 @@ pub struct Call<'a> {
 /// another stream. A host may call back into that stream before they return, so the caller must
 /// not borrow the state of the VM then.
 pub trait Host {
-    /// Writes a log line. A host that cannot log cannot report that either.
+    /// Writes a log line. There is no error, because a host that cannot log cannot report one.
     fn log(&mut self, level: LogLevel, message: &str);
 
     /// Nanoseconds since the Unix epoch.
@@ -169,7 +168,8 @@ pub trait Host {
         cas: Option<u32>,
     ) -> Result<(), HostError>;
 
-    /// Defines a metric and returns its number. The same name again may return another number.
+    /// Defines a metric and returns its number. Defining the same name again may return another
+    /// number.
     fn define_metric(&mut self, kind: MetricKind, name: &str) -> Result<u32, HostError>;
 
     /// Adds to a metric.

@@ -1,12 +1,12 @@
 //! The idle timeouts of streams, and the streams that a drain may cut: everything that a tick has
 //! to check.
 //!
-//! A chunk must cost next to nothing, and a VM may have 100,000 such streams. So a chunk is one
-//! assignment: the time when the stream will have been idle for too long, read from the clock of
-//! the ticks and not from the host's. A tick compares one number for each stream, in one array from
-//! front to back. A timing wheel would check fewer streams, but it has to unlink and link them one
-//! by one, and checks most of them in one tick when they started together. `cargo bench` compares
-//! both.
+//! A VM may have 100,000 such streams, so a chunk must cost next to nothing. A chunk is one
+//! assignment of the time at which the stream will have been idle for too long. That time is based
+//! on the clock of the ticks, which needs no host call. A tick compares one number for each stream,
+//! in one array from front to back. A timing wheel would check fewer streams, but it has to unlink
+//! and link each of them, and it checks most of them in one tick if they started together.
+//! `cargo bench` compares both.
 
 use std::cmp::Ordering;
 
@@ -35,11 +35,11 @@ pub enum WaitsFor {
 /// The kind of a response, as far as it matters for idle timeouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseKind {
-    /// It has no declared length, or the filter buffers it.
+    /// The response has no declared length, or the filter buffers it.
     Unbounded,
-    /// It has a declared length and is streamed; its first so many bytes are watched. A proxy whose
-    /// client reads slowly stops reading from the upstream, and no filter can see that. Beyond the
-    /// proxy's buffers, a pause may be the client's.
+    /// The response has a declared length and is streamed. Only this number of bytes from its start
+    /// is watched. A proxy whose client reads slowly stops reading from the upstream, and no filter
+    /// can see that. Beyond the proxy's buffers, the client may be the cause of a pause.
     Sized(u64),
     /// Both directions stay open until one side closes.
     Tunnel,
@@ -94,8 +94,8 @@ struct Entry<T> {
 }
 
 impl<T> Entry<T> {
-    /// Which timer expires first. If a chunk of the upload was the last that moved, the next one is
-    /// missing.
+    /// The reason of the timer that expires first. If both expire at once, a chunk of the upload
+    /// was the last one to arrive, and the next one is late.
     fn first_due(&self) -> Reason {
         match self.send_due.cmp(&self.read_due) {
             Ordering::Less => Reason::SendTimeout,
@@ -126,8 +126,8 @@ enum Phase {
 
 /// The time of the ticks, in milliseconds.
 ///
-/// At most twice a period counts between two ticks. A worker that is suspended reads nothing, so no
-/// stream was idle; and a system clock that is set must not end every stream.
+/// Between two ticks, at most two periods count. A suspended worker reads nothing, so none of its
+/// streams was idle. A system clock that is set must not end every stream.
 #[derive(Debug, Default)]
 struct Clock {
     now_ms: u64,
@@ -148,7 +148,7 @@ impl Clock {
         self.reach_ms / 2 * TICKS_PER_REFRESH
     }
 
-    /// When a timeout expires that starts before the next tick: never early, whenever it starts.
+    /// When a timeout expires that starts before the next tick. It is never early.
     fn due(&self, timeout: Option<Span>) -> u64 {
         timeout.map_or(NEVER, |timeout| self.now_ms + self.reach_ms + timeout.as_millis())
     }
@@ -242,7 +242,7 @@ impl<T: Clone> IdleTimers<T> {
         self.response_chunk(id, 0);
     }
 
-    /// A chunk of the response arrived, with so many bytes.
+    /// A chunk of the response arrived, with `bytes` bytes.
     pub fn response_chunk(&mut self, id: TimerId, bytes: usize) {
         self.update(id, |entry, clock| {
             entry.watched = entry.watched.map(|left| left.saturating_sub(bytes as u64));
@@ -306,9 +306,9 @@ impl<T: Clone> IdleTimers<T> {
         expired.collect()
     }
 
-    /// A tick during a drain: returns the streams that it cuts now, at most `limit` of them.
-    /// `is_due` decides whether a stream's connection is due to close. Without a drain (`None`),
-    /// cuts that have begun are finished or taken back.
+    /// Returns the streams that a tick during a drain cuts now, at most `limit` of them. `is_due`
+    /// decides whether a stream's connection is due to close. Without a drain (`None`), cuts that
+    /// have begun are finished or canceled.
     pub fn cut(
         &mut self,
         is_due: Option<impl Fn(u64, &T) -> bool>,

@@ -2,13 +2,13 @@
 //!
 //! The same code runs in three places: as a wasm32 module in a proxy, as that module in the
 //! simulator, and natively in `sluice check` and `sluice explain`. The three cannot disagree. The
-//! only way out is the trait [`Host`](host::Host), which `adapter` implements with the host calls
-//! of proxy-wasm.
+//! code reaches a host only through the trait [`Host`](host::Host), which `adapter` implements with
+//! the host calls of proxy-wasm.
 //!
-//! Imports point one way. From the bottom: [`config`] is the document, [`rules`] the compiled rule
-//! set, [`load()`] leads from one to the other and runs the [`lint`], and [`explain`] puts the
-//! rules into words. A [`vm`] has the state that all plugins and streams of a worker share, a
-//! [`plugin`] has rules in force, and a [`stream`] decides by them.
+//! Imports point one way. From the bottom: [`config`] is the document, and [`rules`] the compiled
+//! rule set. [`load()`] compiles a document and runs the [`lint`]. [`explain`] puts the rules into
+//! words. A [`vm`] has the state that all plugins and streams of a worker share. A [`plugin`] has
+//! the rules in force, and a [`stream`] applies them.
 
 #[cfg(target_arch = "wasm32")]
 mod adapter;

@@ -15,7 +15,7 @@ use crate::rules::Rules;
 pub struct Warning {
     /// The place as a JSON path, such as `routes[2]`.
     pub place: String,
-    /// The name of the route in which the place is, quoted.
+    /// The quoted name of the route that contains the place.
     pub route: Option<Box<str>>,
     /// The finding.
     pub lint: Lint,
@@ -70,7 +70,7 @@ pub enum Lint {
     /// An error page with a JSON content type is not valid JSON once its placeholders are replaced.
     #[error("not valid JSON once its placeholders are replaced, but its content_type is JSON")]
     InvalidJson,
-    /// A route cuts streams in a drain, and the configuration takes part in none.
+    /// A route cuts streams in a drain, but the configuration has no drain section.
     #[error("cut has no effect without a drain section; add \"drain\": {{}}")]
     NoDrain,
 }

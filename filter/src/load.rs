@@ -81,8 +81,8 @@ fn check_drain(document: &Document, routes: &Routes) -> Result<(), ConfigError> 
     }
 }
 
-/// If the leader fails, another worker takes over within two intervals. It notices the failure on a
-/// refresh.
+/// If the leader fails, another worker takes over within two intervals. That worker notices the
+/// failure on a refresh.
 fn check_interval(
     control: &ControlSpec,
     refresh: Span,
@@ -116,8 +116,7 @@ fn check_state(state: &DrainStateSpec, routes: &Routes, at: &Place<'_>) -> Resul
     Ok(())
 }
 
-/// A body needs a content type and the other way round. Alternatives need a body that they are
-/// alternatives to.
+/// A body needs a content type, and a content type needs a body. Alternatives need a default body.
 fn check_error_pages(document: &Document) -> Result<(), ConfigError> {
     let Some(errors) = &document.errors else { return Ok(()) };
     let missing = |name, expected| {

@@ -12,8 +12,8 @@ use crate::config::{Node, parse_json};
 /// The key of the list in shared data.
 pub const MEMBERS_KEY: &str = "sluice.members";
 
-/// A VM that has not reported for this long, in milliseconds, is gone, and its requests with it.
-/// Long, so that a busy worker does not seem to have no requests.
+/// The time in milliseconds after which a VM that does not report counts as crashed. Its requests
+/// are then no longer counted. The time is long, so that those of a busy worker stay in the sum.
 pub const GONE_MS: u64 = 10_000;
 
 /// A VM whose last report is older than this many ticks is no longer the leader.
@@ -85,7 +85,7 @@ impl Membership {
     pub fn report(&mut self, shared: Option<&[u8]>, report: Report, at: ReportTime) -> Reported {
         let now_ms = at.now_ns / 1_000_000;
         let listed = shared.map(parse).unwrap_or_default();
-        // Clocks jump: a lease from the future is as old as one from the past.
+        // Clocks jump, so the age of a lease from the future counts like that of one from the past.
         let age = |member: &Member| member.renewed_ms.abs_diff(now_ms);
         let highest = listed.iter().map(|member| member.id).max();
         let id =
@@ -97,19 +97,19 @@ impl Membership {
             .copied()
             .collect();
         let lease_ms = at.tick_ms.saturating_mul(LEASE_TICKS);
-        // A report after a mismatch has the time of the first attempt, and is as late.
+        // A report after a mismatch has the time of the first attempt, and is equally late.
         if self.reported_ms != Some(now_ms) {
             self.is_late = self.reported_ms.is_some_and(|last| last.abs_diff(now_ms) > lease_ms);
             self.reported_ms = Some(now_ms);
         }
-        // A VM that is late takes no lease from others: the whole process may have been suspended.
+        // If this VM is late, all other leases count as valid: the whole process may have been
+        // suspended.
         let is_valid = |member: &Member| self.is_late || age(member) <= lease_ms;
         let precedes = |member: &Member| member.can_poll && member.id < id && is_valid(member);
         let is_leader = report.can_poll && !others.iter().any(precedes);
         let Report { in_flight, can_poll } = report;
         let own = Member { id, renewed_ms: now_ms, in_flight, can_poll };
-        // Without a store, an unchanged report is written only before its lease would seem to have
-        // ended.
+        // Without a store, an unchanged report is written only once in a quarter of `GONE_MS`.
         let renews = known.is_none_or(|known| {
             (known.in_flight, known.can_poll) != (in_flight, can_poll)
                 || can_poll

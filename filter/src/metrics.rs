@@ -45,7 +45,7 @@ pub enum PerRoute {
 }
 
 impl General {
-    /// All of them.
+    /// All metrics of the process.
     pub const ALL: [Self; 9] = [
         Self::InFlight,
         Self::DrainEpoch,
@@ -75,7 +75,7 @@ impl General {
 }
 
 impl PerRoute {
-    /// All of them.
+    /// All metrics of a route.
     pub const ALL: [Self; 4] =
         [Self::Requests, Self::DrainClosed, Self::Buffered, Self::RequestBuffered];
 
@@ -125,7 +125,8 @@ struct Count<T> {
 
 impl<T: Default + PartialEq + Into<i64>> Count<T> {
     fn flush(&mut self, host: &mut impl Host, kind: MetricKind, name: impl FnOnce() -> String) {
-        // Also with 0: a rate shows the first count only if there was a value before it.
+        // A metric is defined even if it is 0, because a rate shows the first count only after a
+        // value.
         self.id = self.id.or_else(|| host.define_metric(kind, &name()).ok());
         let change = std::mem::take(&mut self.change);
         if let Some(id) = self.id.filter(|_| change != T::default()) {
@@ -137,7 +138,7 @@ impl<T: Default + PartialEq + Into<i64>> Count<T> {
 
 impl Count<u32> {
     fn add_one(&mut self) {
-        // A flush comes long before the count reaches four billion.
+        // A flush happens long before the count reaches four billion.
         self.change = self.change.saturating_add(1);
     }
 }
@@ -146,8 +147,8 @@ impl Count<u32> {
 struct RouteCounts {
     name: Box<str>,
     counts: [Count<u32>; PerRoute::ALL.len()],
-    /// Failed exchanges by reason. Each begins with its first count: most routes have few reasons,
-    /// and there may be thousands of routes.
+    /// Failed exchanges by reason. A reason is added at its first failure, because most routes have
+    /// few reasons, and there may be thousands of routes.
     failures: Vec<(Reason, Count<u32>)>,
     is_touched: bool,
 }

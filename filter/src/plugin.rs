@@ -18,7 +18,7 @@ use crate::vm::{PluginId, Vm};
 /// The warnings of one configuration that are logged. A generated configuration may have thousands.
 const LOGGED_WARNINGS: usize = 20;
 
-/// The time between ticks while one tick has more streams to end than it may, in milliseconds.
+/// The tick period, in milliseconds, while more streams are due than one tick may end.
 const HURRIED_TICK_MS: u64 = 1;
 
 /// One use of the filter in a proxy.
@@ -30,7 +30,8 @@ pub struct Plugin {
     number: u32,
     /// When it last exchanged state with the other VMs, in milliseconds since the Unix epoch.
     exchanged_ms: Option<u64>,
-    /// It ticks as fast as it can, because one tick may not end all streams that are due.
+    /// Whether it ticks every [`HURRIED_TICK_MS`], because more streams may be due than one tick
+    /// ends.
     is_hurried: bool,
 }
 
@@ -115,7 +116,7 @@ impl Plugin {
         true
     }
 
-    /// Exchanges with the other VMs and the host what has changed since the last refresh.
+    /// Exchanges the changes since the last refresh with the other VMs and the host.
     fn exchange(&self, vm: &mut Vm, host: &mut impl Host) {
         if let Some(config) = &self.config {
             let rules = &config.rules;
@@ -132,14 +133,14 @@ impl Plugin {
         vm.metrics.flush(host);
     }
 
-    /// The store that this plugin polls, if it is the one in its VM that polls.
+    /// The store to poll, if this plugin is the one that polls in its VM.
     fn polled_store(&self, vm: &Vm) -> Option<(&Rules, &ControlStore)> {
         let rules = &self.config.as_ref()?.rules;
         let control = rules.control_store().filter(|_| vm.store_plugins.polls(self.number))?;
         Some((rules, control))
     }
 
-    /// The response to a call of this plugin, with so many headers and bytes of body.
+    /// Reads the response to a call of this plugin. `headers` is the number of its headers.
     pub fn on_http_call_response(
         &mut self,
         vm: &mut Vm,
@@ -150,7 +151,7 @@ impl Plugin {
         // The poll of a replaced configuration is discarded.
         let Some((rules, control)) = self.polled_store(vm) else { return };
         let response = match body_size {
-            // A response that broke off arrives without headers, and there is nothing to read.
+            // An incomplete response arrives without headers.
             _ if headers == 0 => Err(StoreError::Incomplete),
             0..=store::MAX_RESPONSE => {
                 let status = host.header(HeaderMap::CallResponse, ":status");
@@ -176,7 +177,7 @@ impl Plugin {
         Stream::new(self.config.clone(), self.id, context)
     }
 
-    /// The plugin is gone. Must be the last call.
+    /// Releases the plugin. Must be the last call.
     pub fn end(&mut self, vm: &mut Vm) {
         vm.timers.release(self.id);
     }
@@ -186,7 +187,7 @@ fn read_configuration(host: &mut impl Host, size: usize) -> Result<Rules, Config
     let document = match size {
         0 => Vec::new(),
         1..=MAX_DOCUMENT => host.buffer(Buffer::PluginConfiguration, 0, size).unwrap_or_default(),
-        // Not even copied: the memory of a wasm module never shrinks.
+        // The document is not even copied, because the memory of a wasm module never shrinks.
         _ => return Err(Document::too_large(size)),
     };
     let loaded = load(&document)?;

@@ -16,7 +16,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// All of them.
+            /// All reasons.
             pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
 
             /// The word.

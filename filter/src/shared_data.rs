@@ -2,10 +2,11 @@
 
 use crate::host::{Host, HostError, SharedValue, log_refusal};
 
-/// How often a write is repeated while other VMs write too. The next tick repeats it in any case.
+/// The number of attempts of a write while other VMs write too. The next tick repeats it in any
+/// case.
 pub(crate) const ATTEMPTS: usize = 16;
 
-/// A number that no value has in practice: hosts count up from 1 with every write.
+/// A CAS number that no value has in practice: hosts count up from 1 with every write.
 ///
 /// The ABI has no condition "if the key has no value": the number 0 overwrites any value. Envoy
 /// compares a number only with that of an existing value and creates a missing one, so with this
@@ -45,7 +46,7 @@ pub(crate) fn write(
     }
 }
 
-/// Reads a value and writes what `next` makes of it, again while other VMs write too. Ends when
+/// Reads a value and writes the result of `next`. Repeats both while other VMs write too. Ends when
 /// `next` has nothing to write.
 pub(crate) fn update<H: Host>(
     host: &mut H,

@@ -19,7 +19,6 @@ pub struct State<'a> {
     pub now_ms: u64,
 }
 
-/// The JSON, field by field.
 #[derive(Serialize)]
 struct Json<'a> {
     status: &'static str,

@@ -1,5 +1,5 @@
 //! The state of one VM. It outlives plugin configurations, and all plugins and streams of the VM
-//! share it. The shell keeps the value and lends it to every callback.
+//! share it. The adapter keeps the value and lends it to every callback.
 
 mod drain;
 mod store_plugins;

@@ -54,8 +54,8 @@ impl Document {
             return at.refuse(Problem::Empty);
         }
         let root = parse_json(text).or_else(|problem| at.refuse(problem))?;
-        // The version comes first, so that a document of a later version is refused for its
-        // version, and not for a field that this version does not have.
+        // The version is read first. The error for a document of a later version then names the
+        // version, not a field that this version does not have.
         if let Some(version) = root.field("version") {
             Version::read(version, &Place::Field(at, "version"))?;
         }

@@ -11,14 +11,14 @@ pub struct ConfigError {
     /// The place as a JSON path, such as `routes[2].timeouts.request`; `configuration` for the
     /// whole document.
     pub place: String,
-    /// The name of the route in which the place is, quoted. People know their routes by name.
+    /// The quoted name of the route that contains the place. People know their routes by name.
     pub route: Option<Box<str>>,
-    /// The mistake there. In a box, because many functions return this type and few create it.
+    /// The mistake at that place. Boxed, because many functions return this type and few create it.
     pub problem: Box<Problem>,
 }
 
 impl ConfigError {
-    /// Adds the name of the route in which the place is.
+    /// Adds the name of the route that contains the place.
     pub(super) fn in_route(self, name: &str) -> Self {
         Self { route: Some(quoted(name).into()), ..self }
     }

@@ -15,8 +15,8 @@ pub(crate) enum Node {
     Unsigned(u64),
     /// An integer below zero.
     Negative(i64),
-    /// A number with a fraction or an exponent, or an integer out of range. No field has such a
-    /// value, so none is kept.
+    /// A number with a fraction or an exponent, or an integer out of range. No field accepts such a
+    /// value, so it is not kept.
     Fraction,
     Text(String),
     Array(Vec<Node>),

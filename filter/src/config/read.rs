@@ -167,8 +167,8 @@ pub(crate) fn word(
     }
 }
 
-/// The number of fields in an object of another program that are checked for repetition, which
-/// takes quadratic time.
+/// The number of fields that are checked for repetition in an object that another program defines.
+/// The check takes quadratic time.
 const CHECKED_FIELDS: usize = 64;
 
 /// The fields of an object, each at most once.

@@ -351,8 +351,7 @@ impl Read for Pattern {
         let compile = |pattern: &str| {
             regex_lite::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build()
         };
-        // Compiled on its own first, because `a)|(b` is valid between the parentheses but not
-        // without them.
+        // The pattern is compiled alone first, because `a)|(b` is valid only between parentheses.
         let whole = compile(written).and_then(|_| compile(&format!("^(?:{written})$")));
         match whole {
             Ok(whole) => Ok(Self { written: written.into(), whole }),

@@ -1,8 +1,8 @@
 //! When the control store is polled, and which of its states are reported.
 //!
-//! A store that fails is polled less and less often, by each process at different times, so that a
-//! fleet does not overload it when it recovers. Operators read one log line for each change of its
-//! state, however long the state lasts, and one more from each new leader.
+//! The poller reads a failing store less and less often, and each process at different times. A
+//! fleet therefore does not overload the store when it recovers. The log has one line for each
+//! change of the store's state, however long the state lasts, and one more from each new leader.
 
 use std::mem::discriminant;
 
@@ -32,7 +32,7 @@ pub enum KeyState {
 }
 
 impl KeyState {
-    /// Whether the store has what is in force.
+    /// Whether the record in the store is in force.
     pub fn is_in_force(&self) -> bool {
         matches!(self, Self::InForce(_))
     }
@@ -42,7 +42,7 @@ impl KeyState {
         matches!(self, Self::Lower(_) | Self::Conflicting(_))
     }
 
-    /// Whether two states differ only in details that change from one response to the next.
+    /// Compares two states, except for details that change from one response to the next.
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Failed(one), Self::Failed(other)) => discriminant(one) == discriminant(other),
@@ -100,7 +100,7 @@ impl Poller {
                 (now_ms..=now_ms + control.timeout.as_millis() + GRACE_MS).contains(&expires);
             return if is_pending { Due::No } else { Due::Overdue };
         }
-        // A time that is further away than any pause remains from a clock that was set back.
+        // A due time beyond the longest pause means that the clock was set back.
         if (now_ms + 1..=now_ms + longest).contains(&self.next_ms) {
             return Due::No;
         }
@@ -109,13 +109,13 @@ impl Poller {
         Due::Now
     }
 
-    /// Discards the pending poll: the plugin that made it may be gone, and its response with it.
+    /// Discards the pending poll. If the plugin that made it has ended, its response never arrives.
     pub fn interrupt(&mut self) {
         self.expires_ms = None;
     }
 
-    /// Plans the next poll after a response, or after the lack of one. Returns whether to report
-    /// the state: it is not like the one before. `seed` differs between processes.
+    /// Schedules the next poll after a response or a failure. Returns whether to report the state,
+    /// because it differs from the one before. `seed` differs between processes.
     pub fn on_response(&mut self, control: &ControlStore, state: &KeyState, seed: u64) -> bool {
         self.expires_ms = None;
         let interval = control.interval.as_millis();
@@ -129,8 +129,7 @@ impl Poller {
             interval
         };
         self.next_ms = self.polled_ms + pause;
-        // A store that works is worth a line only after another state: the drain itself has its own
-        // line.
+        // A working store gets a line only after another state. The drain itself has its own line.
         let is_change = match &self.state {
             Some(before) => !before.is_like(state),
             None => !state.is_in_force(),

@@ -1,9 +1,9 @@
 //! The drain record: one JSON object for the process, in shared data that every VM with the same
 //! `vm_id` may write.
 //!
-//! Records are ordered, and the shared one only moves up: by epoch, and within an epoch towards the
-//! earlier start. The outcome does not depend on who writes when. That matters because not every
-//! proxy-wasm host makes the first write of a key conditional.
+//! Records are ordered: by epoch, and within an epoch the earlier start is greater. Every VM writes
+//! the greater one back, so the outcome does not depend on the order of writes. That matters
+//! because not every proxy-wasm host makes the first write of a key conditional.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -97,8 +97,8 @@ impl Record {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Compares the epoch with that of the record in force. When a drain started is not part of its
-    /// settings.
+    /// Compares the epoch and the settings with those of the record in force. The start of a drain
+    /// is not one of its settings.
     pub fn compare(&self, in_force: &Self) -> EpochOrdering {
         match self.epoch.cmp(&in_force.epoch) {
             Ordering::Greater => EpochOrdering::Higher,

@@ -18,9 +18,9 @@ pub struct DrainView {
     record: Option<Record>,
     /// The highest connection id that any worker had seen when it learned the epoch of `record`.
     watermark: Option<u64>,
-    /// How many more merges exchange the watermark. Workers learn an epoch up to one refresh apart,
-    /// and their connection ids come from one sequence, so the first worker has to read the
-    /// watermark again.
+    /// The number of merges that still exchange the watermark. Workers learn an epoch up to one
+    /// refresh apart, and their connection ids come from one sequence. The first worker therefore
+    /// has to read the watermark again.
     exchanges: u8,
     /// The highest connection id so far.
     newest: Option<u64>,
@@ -68,7 +68,7 @@ impl DrainView {
         self.record.as_ref().is_some_and(|record| record.mode == DrainMode::Terminate)
     }
 
-    /// Notes a connection that carries a request.
+    /// Records a connection that carries a request.
     pub fn observe_connection(&mut self, connection: u64) {
         self.newest = self.newest.max(Some(connection));
     }
@@ -124,7 +124,7 @@ impl DrainView {
 
     /// Takes over a record that this VM has written to shared data.
     pub fn record_written(&mut self, record: Record) -> Merge {
-        // The value that was merged before is behind now, and that is not an error of its writer.
+        // The previously merged value is now behind. That is not an error of its writer.
         if let Some((_, is_behind)) = &mut self.merged {
             *is_behind = true;
         }
@@ -138,11 +138,11 @@ impl DrainView {
         is_needed
     }
 
-    /// Takes the higher of this view's watermark and the shared one. Returns the value to write, if
-    /// any.
+    /// Adopts the higher of this view's watermark and the shared one. Returns the value to write,
+    /// if any.
     ///
-    /// A new VM, which has seen no connection, also takes the watermark of an earlier epoch: those
-    /// connections are older still.
+    /// A new VM has seen no connection. It also adopts the watermark of an earlier epoch, because
+    /// those connections are older still.
     pub fn exchange_watermark(&mut self, shared: Option<&[u8]>) -> Option<String> {
         let epoch = self.record.as_ref()?.epoch;
         let published = shared.and_then(Watermark::parse);

@@ -1,8 +1,7 @@
-//! The watermark: the highest connection id that existed when a drain started, as shared data has
-//! it.
+//! The watermark in shared data: the highest connection id that existed when a drain started.
 //!
-//! Workers remember the watermark in memory. The copy in shared data is for the VM that replaces a
-//! crashed one; without it that VM would take every connection for a new one and close none of the
+//! Workers keep the watermark in memory. The copy in shared data is for the VM that replaces a
+//! crashed one. Without the copy, that VM would treat every connection as new and close none of the
 //! old ones.
 
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! Finds routes that cover later routes: each request that meets the conditions of the later route
 //! also meets those of the earlier one.
 //!
-//! Only what the text of the conditions proves counts. Two regular expressions are compared as
-//! text.
+//! A route counts as covered only if the text of the conditions proves it. Two regular expressions
+//! are compared as text.
 
 use crate::config::{HeaderCondition, HostPattern, MatchSpec, PathCondition, ValueCondition};
 use crate::matching::{host_matches, literal_prefix, path_matches, value_matches};

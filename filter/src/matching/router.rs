@@ -2,9 +2,9 @@
 //!
 //! A *scope* is a host, a route name and a policy, each possibly "any". A route is in one scope for
 //! each of its hosts. Within a scope, routes are indexed by the literal start of their paths. A
-//! request has few possible scopes, and in each of them the index is read once for each length that
-//! the paths of the scope have. The routes found are candidates; their conditions decide. The index
-//! works on hashes alone: a collision adds a candidate, never a match.
+//! request has few possible scopes. A scope takes one lookup for each distinct length of its path
+//! prefixes. The routes found are candidates; their conditions decide. The index works on hashes
+//! alone: a collision adds a candidate, never a match.
 //!
 //! The cost depends on the number of labels in the host and of distinct path lengths, not on the
 //! number of routes. It is linear in the routes that this index cannot separate: routes of one

@@ -55,7 +55,7 @@ impl Stream {
         }
     }
 
-    /// Finds out why the stream failed, if it did and that is not known yet.
+    /// Finds the reason of a failed stream, unless it is already known.
     fn find_reason(&mut self, vm: &mut Vm, host: &mut impl Host, config: &PluginConfig) {
         if let Some(reason) = self.timer_reason(vm) {
             self.reason = Some(reason);
@@ -76,7 +76,7 @@ impl Stream {
         Some(decisions.request(&config.rules, self.route, self.buffers_request))
     }
 
-    /// Everything that was decided on the stream, if it is reported anywhere.
+    /// All decisions on the stream, if they are reported anywhere.
     fn decision<'a>(&self, vm: &Vm, config: &'a PluginConfig) -> Option<Decision<'a>> {
         let request = self.request_decision(config).filter(|_| self.is_counted)?;
         let decision = match &self.response {

@@ -171,8 +171,8 @@ impl Stream {
         self.timer = Some(timers.start(self.context, policy.idle_timeouts, waits_for, owner));
     }
 
-    /// Handles a health check or an admin request. Returns whether it is one; then the filter has
-    /// replied, or awaits the body.
+    /// Handles a health check or an admin request. Returns true if the request is one of them; the
+    /// filter has then replied or awaits the body.
     fn is_for_filter(
         &mut self,
         vm: &mut Vm,
@@ -306,8 +306,8 @@ pub(super) fn send(host: &mut impl Host, reply: &LocalReply) {
     log_refusal(host, sent, "local reply");
 }
 
-/// Envoy has connection ids of 8 bytes, least significant first. With a host that has none, drains
-/// close no connection.
+/// Envoy's connection ids have 8 bytes, least significant first. If a host has no connection ids,
+/// drains close no connection.
 fn connection_id(host: &mut impl Host) -> Option<u64> {
     Some(u64::from_le_bytes(property(host, &["connection", "id"])?.try_into().ok()?))
 }

@@ -1,5 +1,5 @@
-//! The response: the upstream's or a local reply; buffered or streamed; the last on its connection
-//! or not; one that a drain may cut or not.
+//! Decides on a response: whether it is a local reply, whether it is buffered, whether it closes
+//! its connection, and whether a drain may cut it.
 
 use crate::buffering::{self, ACCEL, ResponseView};
 use crate::config::BufferingMode;
@@ -105,9 +105,9 @@ impl Stream {
         view.status == 101 || (self.is_connect && (200..300).contains(&view.status))
     }
 
-    /// Finds out whether the response is an error of the filter or the proxy. If the operator has a
-    /// page for it, the page replaces the body. A response without a body has none to replace: then
-    /// returns the page, to be sent as a local reply.
+    /// Replaces the body of an error of the filter or the proxy with the operator's page, if there
+    /// is one. If the response has no body to replace, returns the page, to be sent as a local
+    /// reply.
     fn replace_error_body(
         &mut self,
         vm: &mut Vm,
@@ -203,7 +203,8 @@ impl Stream {
 
     fn count_response(&self, vm: &mut Vm, config: &PluginConfig, decision: &ResponseDecision) {
         let slot = config.slot(self.route);
-        // An operator who reads the state of a drain through the filter must not change its count.
+        // Admin and health requests are not counted: reading the state of a drain must not change
+        // it.
         if decision.close && self.is_counted {
             vm.metrics.add(General::DrainClosed, 1);
             vm.metrics.count(slot, PerRoute::DrainClosed);
@@ -239,8 +240,8 @@ impl Stream {
         self.response_body.chunk(max_bytes, buffered, end_of_stream)
     }
 
-    /// Passes only a part of a chunk if a drain cuts the stream in it. `Pause` only for the end of
-    /// a body that is cut: a client that received it would take the response for complete.
+    /// Forwards only a part of a chunk if a drain cuts the stream in it. Returns `Pause` only for
+    /// the end of a cut body: a client that received the end would take the response for complete.
     fn cut_chunk(
         &self,
         vm: &mut Vm,

@@ -12,12 +12,12 @@ use crate::reason::Reason;
 use crate::rules::Rules;
 use crate::vm::{PluginId, StreamOwner, Vm};
 
-/// Whether the host passes on what a callback is about.
+/// Whether the host forwards the headers, chunk or trailers of a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Passes it on, and everything that was buffered before.
+    /// Forwards them, and everything that was buffered before.
     Continue,
-    /// Does not pass it on. A body is buffered.
+    /// Does not forward them. A body is buffered.
     Pause,
 }
 
@@ -42,7 +42,8 @@ pub struct Stream {
     /// Whether this is an admin request whose body has not arrived.
     pub(super) awaits_command: bool,
     pub(super) request_body: BodyState,
-    /// Whether the filter decided to buffer the request body. Stays true when the body has passed.
+    /// Whether the filter decided to buffer the request body. Stays true after the body was
+    /// forwarded.
     pub(super) buffers_request: bool,
 
     /// Its timers, if its policy has idle timeouts or lets a drain cut it.
@@ -112,7 +113,7 @@ impl Stream {
         }
     }
 
-    /// The stream is gone. Must be the last call, however the stream ended.
+    /// Releases the stream. Must be the last call, however the stream ended.
     pub fn end(&mut self, vm: &mut Vm) {
         if self.is_counted {
             vm.in_flight -= 1;

@@ -1,6 +1,6 @@
-//! The drain record on its way through a VM: read from shared data, merged, applied, reported. And
-//! the other state that the VMs of a process share: watermark, in-flight requests, leader, control
-//! store.
+//! The state that the VMs of a process share. A VM reads the drain record from shared data, merges
+//! it, applies it and reports it. The VMs also share the watermark, the in-flight requests, the
+//! leader and the polls of the control store.
 
 use super::Vm;
 use crate::config::DrainStateSpec;
@@ -73,8 +73,8 @@ impl Vm {
         CommandOutcome::Busy
     }
 
-    /// Applies the drain of a plugin configuration. The same epoch again changes nothing: a
-    /// configuration stays in place when its drain is over.
+    /// Applies the drain of a plugin configuration. The same epoch again changes nothing, because a
+    /// configuration stays in place after its drain.
     pub(crate) fn apply_configured(
         &mut self,
         host: &mut impl Host,

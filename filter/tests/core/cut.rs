@@ -38,8 +38,8 @@ impl Client {
         }
     }
 
-    /// A tick so long after the last one, with or without a drain. Returns whether it cut the
-    /// stream.
+    /// Ticks this long after the last tick, with or without a drain. Returns whether the tick cut
+    /// the stream.
     fn tick(&mut self, after_ms: u64, drains: bool) -> bool {
         self.now_ms += after_ms;
         assert_eq!(self.timers.expire(Some(self.now_ms), 1), []);

@@ -201,7 +201,7 @@ fn a_response_without_a_body_is_not_buffered() {
 }
 
 #[test]
-fn auto_streams_event_streams_and_the_like() {
+fn auto_streams_content_types_of_streams() {
     let typed = |content_type| {
         let fields = [(":status", "200"), ("content-length", "5"), ("content-type", content_type)];
         buffers(json!("auto"), "GET", &fields)

@@ -172,7 +172,7 @@ fn a_drain_that_was_overwritten_is_written_again() {
 }
 
 #[test]
-fn a_lower_epoch_is_lower_with_any_settings() {
+fn settings_do_not_change_the_order_of_epochs() {
     let worker = view(10, &record(7, "reload", 1000, 0, ""));
     assert_eq!(worker.compare(&record(6, "terminate", 2000, 0, "")), EpochOrdering::Lower);
     assert_eq!(worker.compare(&record(6, "reload", 1000, 0, "")), EpochOrdering::Lower);
@@ -354,7 +354,7 @@ fn the_highest_watermark_of_all_workers_counts() {
 }
 
 #[test]
-fn a_watermark_of_an_earlier_epoch_does_not_lower_ours() {
+fn a_watermark_of_an_earlier_epoch_does_not_lower_the_current_one() {
     let mut worker = view(50, &record(7, "reload", 1000, 0, ""));
     let ours = Some(r#"{"epoch":7,"connection":50}"#.to_owned());
     assert_eq!(worker.exchange_watermark(Some(br#"{"epoch":6,"connection":90}"#)), ours);
@@ -385,7 +385,7 @@ fn closes_are_even_over_the_window_with_any_stride_of_ids() {
 }
 
 #[test]
-fn moments_of_one_epoch_are_independent_of_the_next() {
+fn close_times_of_one_epoch_are_independent_of_the_next() {
     let early = |epoch| move |connection: &u64| spread::offset_ms(*connection, epoch, 1000) < 500;
     let both = (0..10_000).filter(early(7)).filter(early(8)).count();
     assert!((2200..=2800).contains(&both), "{both}");
@@ -466,9 +466,9 @@ fn highest<'r>(known: Option<Record>, more: impl Iterator<Item = &'r Record>) ->
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Reads and writes of several workers mix in any order, first writes overwrite each other,
-    /// other programs interfere. In the end all agree on the highest epoch that a worker knew, with
-    /// its earliest start.
+    /// Several workers read and write in any order, first writes overwrite each other, and other
+    /// programs interfere. In the end, all workers have the highest epoch that any of them knew,
+    /// with its earliest start.
     #[test]
     fn any_interleaving_of_writers_ends_at_the_highest_epoch(steps in steps()) {
         let mut shared = Shared::default();

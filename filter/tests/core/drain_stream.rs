@@ -160,7 +160,7 @@ fn a_lost_write_is_repeated() {
 }
 
 #[test]
-fn a_host_that_creates_values_only_unconditionally_has_drains_too() {
+fn drains_work_on_a_host_that_creates_values_only_unconditionally() {
     let mut host = MemoryHost { creates_unconditionally_only: true, ..MemoryHost::envoy() };
     let configuration =
         json!({ "version": 1, "drain": { "state": { "epoch": 3, "mode": "terminate" } } });
@@ -290,7 +290,7 @@ fn a_replaced_configuration_does_not_poll_its_store() {
 }
 
 #[test]
-fn of_two_plugins_with_a_store_the_one_configured_last_polls() {
+fn the_last_configured_plugin_with_a_store_polls() {
     let mut host = MemoryHost::envoy();
     let old = polling(&mut host, "raw");
     let mut vm = old.vm;

@@ -1,4 +1,4 @@
-//! A proxy in memory: what a filter reads is set by a test, and what it does is recorded.
+//! A proxy in memory: a test sets the values that the filter reads, and the host records its calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,6 @@ pub(crate) struct Received {
     pub(crate) timeout_ms: u64,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryHost {
     /// `None`: the host has no clock.

@@ -81,7 +81,7 @@ fn only_a_vm_with_a_store_leads() {
 }
 
 #[test]
-fn leases_end_after_a_clock_jumps_back() {
+fn leases_expire_after_a_clock_jumps_back() {
     let mut process = Process::default();
     let (mut one, mut two) = (Membership::default(), Membership::default());
     process.report(&mut one, 3, 9_000_000);
@@ -102,7 +102,7 @@ fn an_unchanged_report_without_a_store_is_rarely_written() {
 }
 
 proptest! {
-    /// A report is written whatever shared data contains, and the sum is not below its own
+    /// A report is written whatever shared data contains. The sum is never below the VM's own
     /// requests.
     #[test]
     fn invalid_shared_data_is_replaced(shared in "\\PC{0,40}|\\[(\\[[0-9]{1,21},[0-9]{1,14},[0-9]{1,12},(true|false|1)\\],?){0,4}\\]") {

@@ -50,7 +50,7 @@ fn everything() -> serde_json::Value {
     })
 }
 
-/// A worker in a host that refuses these methods: a whole life of it.
+/// Runs a worker through its whole life in a host that refuses these methods.
 fn live(host: &mut MemoryHost, worker: &mut Worker) {
     let token = [("authorization", "Bearer open sesame")];
     let events = [(":status", "200"), ("content-type", "text/event-stream")];
@@ -176,7 +176,7 @@ fn a_refused_end_of_a_stream_is_logged_unless_the_stream_has_ended() {
 }
 
 #[test]
-fn a_host_without_a_clock_has_no_timeouts_and_no_windows() {
+fn a_host_without_a_clock_has_no_timeouts_or_windows() {
     let mut host = MemoryHost { now_ms: None, ..MemoryHost::envoy() };
     let mut worker = Worker::new(&mut host, &everything());
     host.connection(7);

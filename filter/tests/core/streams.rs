@@ -16,7 +16,7 @@ fn proxy(configuration: &Value) -> (MemoryHost, Worker) {
 const OK: [(&str, &str); 1] = [(":status", "200")];
 const EVENTS: [(&str, &str); 2] = [(":status", "200"), ("content-type", "text/event-stream")];
 
-/// Ticks for so long.
+/// Ticks for this long.
 fn wait(worker: &mut Worker, host: &mut MemoryHost, ms: u64) {
     let until = host.now() + ms;
     while host.now() < until {
@@ -320,7 +320,7 @@ fn a_grpc_client_gets_a_status_and_no_page() {
 }
 
 #[test]
-fn the_filters_own_errors_have_pages_too() {
+fn errors_of_the_filter_have_pages_too() {
     let (mut host, mut worker) = proxy(&pages());
     let length = [("content-length", "6")];
     let mut open = worker.request(&mut host, "POST", "/x", &length, false);

@@ -1,6 +1,6 @@
 //! Response details: why an exchange ended, in the words of the proxy.
 //!
-//! Envoy prints them in its access log as `%RESPONSE_CODE_DETAILS%` and `%RESPONSE_FLAGS%`. Filters
+//! Envoy writes them to its access log as `%RESPONSE_CODE_DETAILS%` and `%RESPONSE_FLAGS%`. Filters
 //! read them as properties, for example to distinguish a 503 of the upstream from one of the proxy.
 
 use std::borrow::Cow;

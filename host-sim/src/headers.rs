@@ -1,9 +1,9 @@
 //! Header maps: an ordered list of names and values.
 //!
 //! The ABI serializes a map as a count, the lengths of all names and values, and their bytes, each
-//! followed by a zero. [`HeaderMap`] always stores its bytes in this form. Copying a map to a guest
-//! therefore takes two copies, and a header needs no allocation. In return, removing a header moves
-//! the bytes after it, which is rare.
+//! followed by a zero. [`HeaderMap`] always stores its bytes in this form. A map is therefore
+//! copied to a guest in two copies, and a header needs no allocation. The cost is that removing a
+//! header, which is rare, moves the bytes after it.
 
 use std::fmt;
 use std::ops::Range;

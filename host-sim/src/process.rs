@@ -1,8 +1,8 @@
 //! The state that all VMs of a proxy process share: shared data, queues, metrics, foreign functions
 //! and the clock.
 //!
-//! The workers of a proxy run in parallel and have nothing else in common. The embedder sets the
-//! clock; it does not advance by itself.
+//! The workers of a proxy run in parallel and share only this state. The embedder sets the clock;
+//! it does not advance by itself.
 
 mod metrics;
 mod queues;

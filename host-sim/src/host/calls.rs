@@ -190,7 +190,7 @@ pub(super) fn grpc_cancel(guest: &mut Guest<'_>, id: u32) -> CallResult {
 pub(super) fn grpc_close(guest: &mut Guest<'_>, id: u32) -> CallResult {
     let state = guest.data_mut();
     match grpc_kind(state, id)? {
-        // The guest's side has ended; the upstream has still to end its side.
+        // The guest's side has ended. The call stays until the upstream ends its side.
         CallKind::GrpcStream { closed: true } => return Ok(()),
         CallKind::GrpcStream { closed: false } => state.calls.close_stream(id),
         CallKind::GrpcUnary | CallKind::Http => state.calls.remove(id),

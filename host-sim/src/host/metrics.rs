@@ -1,4 +1,4 @@
-//! Metrics.
+//! Host calls that define, change and read metrics.
 
 use crate::abi::{MetricKind, Status};
 use crate::memory::{CallResult, Guest, bytes, memory_and_state, write_u32, write_u64};

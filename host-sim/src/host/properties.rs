@@ -1,4 +1,4 @@
-//! Properties and foreign functions.
+//! Host calls that read and set properties or call a foreign function of the embedder.
 
 use crate::abi::Status;
 use crate::attributes;

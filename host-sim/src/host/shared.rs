@@ -1,4 +1,4 @@
-//! Shared data and shared queues.
+//! Host calls on the state that VMs share: shared data and shared queues.
 
 use crate::abi::Status;
 use crate::memory::{

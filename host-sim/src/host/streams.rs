@@ -1,4 +1,5 @@
-//! Continuing, closing and answering streams. The calls take effect when the callback has returned.
+//! Host calls that continue, close and reply to streams. They take effect when the callback has
+//! returned.
 
 use crate::abi::{Status, StreamType};
 use crate::context::Kind;

@@ -1,4 +1,4 @@
-//! Logging, the clock and the tick period.
+//! Host calls for logging, the clock and the tick period.
 
 use std::time::Duration;
 

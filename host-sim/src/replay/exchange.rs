@@ -62,8 +62,8 @@ pub(super) struct ActiveExchange<'t> {
     /// When the current attempt times out.
     pub(super) attempt_deadline: Option<Duration>,
 
-    /// The origin of the response headers that the filter received; at the end, the origin of the
-    /// end.
+    /// The origin of the response headers that the filter received. After the end of the exchange,
+    /// the peer that ended it.
     pub(super) ended_by: Option<EndedBy>,
     /// The response as the client received it.
     pub(super) client: ReceivedResponse,
@@ -130,7 +130,8 @@ pub(super) struct ForwardedRequest {
     /// When the headers left the filter.
     pub(super) at: Duration,
     pub(super) body: BodySummary,
-    /// Whether the request has ended, or is an upgrade, which the upstream answers at once.
+    /// Whether the request has ended. An upgrade counts as ended: the upstream responds to it at
+    /// once.
     pub(super) complete: bool,
 }
 

@@ -66,7 +66,6 @@ impl Failure {
         }
     }
 
-    /// The status of the local reply.
     pub(super) fn status(self, rules: &Rules) -> u16 {
         match self {
             Self::AttemptTimeout | Self::RequestTimeout => 504,
@@ -75,7 +74,6 @@ impl Failure {
         }
     }
 
-    /// The response flags.
     pub(super) fn flags(self) -> u64 {
         match self {
             Self::Connect => flags::CONNECT_FAILURE,

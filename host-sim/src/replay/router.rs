@@ -1,7 +1,7 @@
 //! The router of the simulated proxy: the timeouts of a request and its attempts, and its retries.
 //!
-//! The filter sets them with request headers, which the router reads and removes. A host without a
-//! router has no timeouts and no retries: the ABI does not specify any.
+//! The filter sets timeouts and retries with request headers, which the router reads and removes. A
+//! host without a router has neither, because the ABI does not specify any.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ pub enum EventKind<'a> {
     Configure {
         /// The text of the configuration, as the plugin reads it.
         configuration: Cow<'a, str>,
-        /// Whether the plugin should accept it; it should if the trace does not say.
+        /// Whether the plugin should accept it; true if the trace does not specify it.
         expect: ConfigureExpect,
     },
     /// A client opens a connection.
@@ -68,7 +68,7 @@ pub struct ConnectionIndex(pub usize);
 pub struct Open<'a> {
     #[serde(default)]
     pub protocol: Protocol,
-    /// The worker that serves the connection, counted from 0; the seed decides if it is absent.
+    /// The worker that serves the connection, counted from 0. If it is absent, the seed decides.
     pub worker: Option<u32>,
     /// The property `connection.id`; the next free number if it is absent.
     pub id: Option<u64>,

@@ -1,6 +1,6 @@
 //! Calling the guest, and applying its host calls afterwards.
 //!
-//! During a callback, host functions only record that the guest continued, answered or reset a
+//! During a callback, host functions only record that the guest continued, replied to or reset a
 //! stream. The host applies these calls when the callback has returned, so that the guest is never
 //! called recursively.
 

@@ -116,14 +116,14 @@ impl Vm {
         if self.fail_stream(slot) {
             return;
         }
-        // The flows of a stream that is answered, reset or closed accept nothing.
+        // After a local reply, a reset or a close, the flows of a stream accept nothing.
         let Some(http) = self.state().contexts.http(slot) else { return };
         let callback = accept(http.flow(direction));
         self.run_callbacks(slot, direction, callback);
         self.apply_pending();
     }
 
-    /// Makes callbacks until the guest answers or resets the stream, or nothing is left.
+    /// Makes callbacks until the guest replies to or resets the stream, or no callback is left.
     pub(super) fn run_callbacks(
         &mut self,
         slot: u32,

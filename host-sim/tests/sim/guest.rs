@@ -1,6 +1,6 @@
 //! Small guests, handwritten in WebAssembly text, and a host for them.
 //!
-//! A test writes the callbacks that it is about. This file adds the imports, which have the names
+//! A test writes only the callbacks that it needs. This file adds the imports, which have the names
 //! of the host functions without `proxy_`; an allocator that never frees; `$log_number`, which logs
 //! a number; and `$log_bytes`, which logs the bytes that `@p` and `@n` describe.
 //!

@@ -43,8 +43,8 @@ impl Engine<'_> {
 
     /// Schedules the next tick of each plugin whose period has changed.
     ///
-    /// In a proxy, workers receive a configuration one after the other, so the seed decides when
-    /// within the period the next tick is.
+    /// In a proxy, workers receive a configuration one after the other. The seed therefore decides
+    /// when the next tick is, within one period.
     pub(super) fn schedule_ticks(&mut self, worker: usize) {
         for index in 0..self.workers[worker].tickers.len() {
             let period = self.tick_period(worker, index);

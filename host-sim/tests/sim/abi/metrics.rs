@@ -1,4 +1,4 @@
-//! Metrics.
+//! Metrics: their kinds, their values, and who shares them.
 
 use sluice_sim::{Metric, MetricKind, PluginOptions, Process, Profile};
 

@@ -1,4 +1,4 @@
-//! Shared data and shared queues.
+//! Shared data and shared queues: conditional writes, notifications and limits.
 
 use sluice_sim::{PluginOptions, Process, Profile, QueueId, Status};
 

@@ -1,4 +1,4 @@
-//! TCP connections.
+//! TCP connections: how data is forwarded, paused and closed.
 
 use sluice_sim::{Effect, Peer, Profile, Side, StreamInfo};
 

@@ -1,4 +1,5 @@
-//! `sluice check`: whether the filter accepts a configuration, and what each route does.
+//! `sluice check`: checks whether the filter accepts a configuration, and prints what each route
+//! does.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;

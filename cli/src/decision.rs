@@ -1,5 +1,5 @@
-//! The filter's decisions in the words of the replay table. The filter reports them as JSON
-//! objects, which keep their own words for programs.
+//! Describes the filter's decisions in the replay table. The JSON report has the objects as the
+//! filter reported them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ struct Decision {
     body: Option<String>,
 }
 
-/// The decisions over one exchange: `buffer upload, timeout 1m, 2 attempts, stream`. An object that
+/// The decisions on one exchange: `buffer upload, timeout 1m, 2 attempts, stream`. An object that
 /// this program does not know adds nothing; other filters may report anything.
 pub(crate) fn words(objects: &[Arc<str>]) -> String {
     let duration = |ms| ShortDuration(Duration::from_millis(ms));

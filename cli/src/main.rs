@@ -1,8 +1,8 @@
 //! `sluice`: tests a configuration of the filter before a proxy loads it, and drains the proxies
 //! that run the filter.
 //!
-//! The program joins two libraries. The simulator does not know the filter's rules, and the
-//! filter's rules do not know a host.
+//! The program combines two libraries that do not depend on each other: the simulator does not know
+//! the filter's rules, and the filter's rules do not know a host.
 
 mod check;
 mod configuration;

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_is_singular() {
+    fn counts_other_than_one_are_plural() {
         assert_eq!([0, 1, 2].map(|n| count(n, "row")), ["0 rows", "1 row", "2 rows"]);
     }
 }

@@ -14,7 +14,7 @@ use super::endpoint::Endpoint;
 use super::http::{Client, HttpError, Response};
 use crate::text::printable;
 
-/// How often a write is attempted while others change the key.
+/// The number of attempts to write while others change the key.
 const MAX_ATTEMPTS: usize = 16;
 
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! Whether a drain is complete, decided from the states that the proxies report.
 //!
 //! A proxy's number of in-flight requests is up to one tick old, and an idle client does not see
-//! the drain until its next request. So a terminate is complete only after a time without in-flight
-//! requests, and no drain is complete before its window ends. A reload or a rebalance is complete
-//! then: the connections that it does not close go on making requests.
+//! the drain until its next request. A terminate is therefore complete only after a time without
+//! in-flight requests, and no drain is complete before its window ends. A reload or a rebalance is
+//! complete at the end of its window, because the connections that it keeps go on making requests.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -67,7 +67,6 @@ pub(crate) struct WatchedProxy {
     polled_at: Duration,
 }
 
-/// How far one proxy is.
 enum DrainProgress<'a> {
     /// The proxy does not have the drain yet.
     Pending,

@@ -1,7 +1,7 @@
 //! The drain state of a proxy, read from a response of its admin path or health path.
 //!
-//! Without the right token the upstream answers instead of the filter, so a response can be
-//! anything.
+//! Without the right token, the upstream responds instead of the filter. A response can therefore
+//! be anything.
 
 use std::time::UNIX_EPOCH;
 

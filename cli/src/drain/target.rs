@@ -35,7 +35,7 @@ pub(crate) struct TargetArguments {
 
 pub(crate) enum Target {
     Proxy(Proxy),
-    /// A key, and the proxies of its fleet that can be asked for their state.
+    /// A key, and the proxies of its fleet whose state can be read.
     Etcd(Etcd, Vec<Proxy>),
 }
 

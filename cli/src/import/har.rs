@@ -1,8 +1,8 @@
 //! HAR 1.2, the file format in which browsers export the requests of a page.
 //!
-//! A browser is on the far side of everything before the upstream, so its waiting time counts as
-//! the upstream's. A HAR file contains the bodies. A trace needs only their sizes, so they are not
-//! kept.
+//! A browser measures everything between itself and the upstream, so the trace assigns all waiting
+//! time to the upstream. A HAR file contains the bodies. A trace needs only their sizes, so the
+//! import drops them.
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,4 @@
-//! serde_json's errors without their position, which the errors of an import write in their own
-//! way.
+//! serde_json's errors without their position, because import errors write the position themselves.
 
 /// The reason of an error, without " at line 1 column 2".
 pub(super) fn reason(error: &serde_json::Error) -> String {

@@ -14,8 +14,8 @@ use sluice_sim::trace::MAX_BODY_BYTES;
 /// The largest chunk, in bytes: what proxies read at a time.
 const MAX_CHUNK: u64 = 64 * 1024;
 
-/// The time between the chunks of a slow body. A recording has only the times of the first and the
-/// last byte.
+/// The time between the chunks of a slow body. A recording has the times of the first and the last
+/// byte only, so the time between chunks is invented.
 const CHUNK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The largest number of intervals in a slow body.

@@ -1,7 +1,7 @@
 //! Writes records as the lines of a trace, in the order of time.
 //!
 //! A recording has its requests in the order in which they ended, and a trace in the order in which
-//! they began. So all records are in memory before the first line is written.
+//! they began. The writer therefore keeps all records in memory until it writes the first line.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -91,7 +91,7 @@ fn lines(mut records: Vec<Record>) -> String {
 }
 
 impl<'r> Line<'r> {
-    /// The order of lines with the same time: closes come last, by name.
+    /// The order of lines with the same time: closes follow all other lines, ordered by name.
     fn closed_connection(&self) -> Option<&'r str> {
         self.connection.filter(|_| matches!(self.event, Event::Close(_)))
     }

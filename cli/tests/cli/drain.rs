@@ -160,7 +160,7 @@ fn another_drain_ends_the_wait() {
 }
 
 #[test]
-fn a_response_from_another_server_is_one_sentence() {
+fn a_response_from_another_server_is_an_error_of_one_sentence() {
     let not_admin = |status| {
         format!(
             "the response with status {status} is not from an admin path of Sluice; check the token"

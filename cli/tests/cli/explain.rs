@@ -54,7 +54,7 @@ fn headers_route_name_and_policy_are_matched() {
 }
 
 #[test]
-fn an_invalid_request_is_one_sentence() {
+fn an_invalid_request_is_an_error_of_one_sentence() {
     for (arguments, sentence) in [
         (&["example.com/x"][..], r#"sluice: "example.com/x" is not a URL; expected one such as"#),
         (&["-H", "accept", "/"], r#"sluice: -H "accept" has no colon"#),

@@ -79,7 +79,7 @@ fn the_trace_of_a_page_meets_its_expectations() {
 
 /// The mistake is on line 3, after two valid lines.
 #[test]
-fn a_mistake_is_one_sentence_and_writes_nothing() {
+fn a_mistake_is_an_error_of_one_sentence_and_writes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let trace = folder.path().join("day.jsonl");
     let output = trace.to_str().expect("UTF-8");

@@ -103,7 +103,7 @@ fn a_guest_that_fails_to_configure_is_bad_input() {
 }
 
 #[test]
-fn a_guest_that_crashes_in_a_request_becomes_a_503() {
+fn a_crash_in_a_request_is_reported_as_a_503() {
     let folder = tempfile::tempdir().expect("a folder");
     for body in ["unreachable", "(loop (br 0)) i32.const 0"] {
         let module = guest(&format!(

@@ -76,7 +76,7 @@ fn an_output_that_cannot_be_written_is_named() {
 
 /// An input can be a recording that cannot be repeated. It can have several names.
 #[test]
-fn an_output_never_overwrites_an_input() {
+fn a_command_never_overwrites_its_input() {
     let folder = tempfile::tempdir().expect("a folder");
     let place = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
     let (trace, configuration, alias) = (place("trace"), place("configuration"), place("alias"));

@@ -1,8 +1,8 @@
 //! Reconstructs the upstream's behavior from a log line.
 //!
-//! Response flags name the failure of an attempt, and the times show when it happened. Where the
-//! log has no answer, the reconstruction takes the simplest behavior with the same result for the
-//! client.
+//! Response flags name the failure of an attempt, and the times show when it happened. If the log
+//! does not determine the behavior, the reconstruction takes the simplest one with the same result
+//! for the client.
 
 use std::time::Duration;
 

@@ -192,7 +192,7 @@ fn a_cut_response_is_cut_in_the_trace() {
 }
 
 #[test]
-fn a_client_that_left_closes_its_connection_after_its_last_request() {
+fn a_client_that_leaves_closes_its_connection_after_its_last_request() {
     let left = line(&json!({ "response_flags": "DC", "protocol": "HTTP/2" }));
     let later = line(&json!({ "start_time": "2026-11-21T13:23:19Z", "protocol": "HTTP/2" }));
     let text = trace(&format!("{later}\n{left}\n")).expect("a trace");
@@ -207,7 +207,7 @@ fn a_client_that_left_closes_its_connection_after_its_last_request() {
 }
 
 #[test]
-fn an_abandoned_upload_ends_only_after_its_client_left() {
+fn an_abandoned_upload_ends_after_its_client_leaves() {
     let uploaded = |received: u64, length: Value, timing: Value| {
         let found = exchange(&json!({
             "method": "POST", "response_code": 0, "response_flags": "DC", "duration": 3000, "timing": timing,
@@ -278,7 +278,7 @@ fn a_local_reply_of_the_filter_has_no_upstream() {
 }
 
 #[test]
-fn the_header_that_the_filter_added_is_not_the_upstreams() {
+fn a_header_that_the_filter_added_is_not_assigned_to_the_upstream() {
     let added = |decision: &str| {
         let header = json!({ "x-accel-buffering": "no" });
         let found = exchange(&json!({ "response_headers": header, "decision": decision }));

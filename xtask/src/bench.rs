@@ -2,7 +2,7 @@
 //!
 //! No figure makes the command fail, because figures depend on the machine and its load. A
 //! comparison of two programs runs them alternately within a minute and uses the ratio of each
-//! round; other load affects that ratio least.
+//! round, which other load affects least.
 
 mod compare;
 mod criterion;

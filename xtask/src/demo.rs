@@ -15,7 +15,8 @@ const TRACE: &str = "tests/traces/tour.jsonl";
 /// Builds the module and the program `sluice`, then replays the tour.
 pub(crate) fn replay_tour() -> Result<()> {
     module::prepare()?;
-    // The end of each build keeps only one core busy. The two builds use different folders.
+    // Run both builds at the same time, because the end of each keeps only one core busy. They use
+    // different folders.
     let module = thread::spawn(module::build);
     let program = build_program();
     module.join().expect("building the module does not panic")?;
@@ -50,7 +51,7 @@ mod tests {
         line.split(' ').take(2).collect()
     }
 
-    /// If they differ in a feature, `cargo test` compiles wasmtime again after the demo.
+    /// If the features differ, `cargo test` compiles wasmtime again after the demo.
     #[test]
     fn demo_and_tests_compile_the_same_dependencies() {
         let program = dependencies(&["--package", "sluice-cli", "--edges", "no-dev"]);

@@ -1,4 +1,4 @@
-//! The SHA-256 of a file. Downloads are compared with the hashes that this program contains.
+//! Verifies downloads: compares the SHA-256 of a file with a hash that this program contains.
 
 use std::fs::File;
 use std::io::Read;

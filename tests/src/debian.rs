@@ -24,8 +24,8 @@ pub(crate) fn command(package: &str, name: &str) -> Command {
         panic!("no {name}: run `cargo xtask test`, which fetches it, or name one in {variable}")
     });
     let mut command = Command::new(program);
-    // The libraries of an unpacked package lie in the same folder; an installed program finds the
-    // system's.
+    // The libraries of an unpacked package are in the same folder; an installed program finds those
+    // of the system.
     command.env("LD_LIBRARY_PATH", unpacked.join(format!("usr/lib/{ARCH}-linux-gnu")));
     command
 }

@@ -18,7 +18,7 @@ pub(crate) struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Creates a folder, and starts in it what `command` builds for the folder's path.
+    /// Creates a folder and starts the command that `command` builds for the folder's path.
     ///
     /// # Panics
     /// If the program cannot be started.

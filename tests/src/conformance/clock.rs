@@ -94,7 +94,7 @@ impl Clock {
 }
 
 /// The clock of the pauses of one exchange. If the machine delays an exchange beyond its end, its
-/// pauses ignore later halts; otherwise a halt that waits for the end of the exchange would never
+/// pauses ignore later halts. Otherwise, a halt that waits for the end of the exchange would never
 /// end.
 #[derive(Debug, Clone)]
 pub(super) struct ExchangeClock {

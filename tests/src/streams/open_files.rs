@@ -18,7 +18,7 @@ pub struct LimitTooLow {
     allowed: u64,
 }
 
-/// Raises the limit of this process and its children to what this many streams in each setup need.
+/// Raises the limit of this process and its children, so that this many streams fit in each setup.
 ///
 /// # Errors
 /// If the hard limit is lower.

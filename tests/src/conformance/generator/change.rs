@@ -1,4 +1,4 @@
-//! the change at the start of a phase.
+//! The change at the start of a phase.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

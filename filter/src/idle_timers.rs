@@ -5,8 +5,8 @@
 //! assignment of the time at which the stream will have been idle for too long. That time is based
 //! on the clock of the ticks, which needs no host call. A tick compares one number for each stream,
 //! in one array from front to back. A timing wheel would check fewer streams, but it has to unlink
-//! and link each of them, and it checks most of them in one tick if they started together.
-//! `cargo bench` compares both.
+//! and link each of them. If the streams started together, the wheel checks most of them in one
+//! tick, too. `cargo bench` compares both.
 
 use std::cmp::Ordering;
 

@@ -1,7 +1,7 @@
 //! The metrics of the filter and their names.
 //!
-//! The filter counts in the VM's memory and reports the sums to the host on the tick, because one
-//! host call for each request would cost more than the whole decision. All names are defined here;
+//! The filter counts in the VM's memory and reports the sums to the host on the tick. One host call
+//! for each request would cost more than the whole decision. All names are defined here;
 //! `docs/metrics.md` describes each of them.
 
 use crate::hash::Map;

@@ -53,9 +53,9 @@ impl IdleTimeouts {
 impl Policy {
     /// The policy of a route with the fields `own`, above `defaults`.
     ///
-    /// A request timeout would cut a stream. So `buffering.response: "off"` switches it off, unless
-    /// `timeouts.request` is written in the same place as the `off`, or in the route while the
-    /// `off` is in the defaults.
+    /// A request timeout would cut a stream, so `buffering.response: "off"` switches it off. There
+    /// are two exceptions: `timeouts.request` is written in the same place as the `off`, or it is
+    /// in the route while the `off` is in the defaults.
     pub(crate) fn new(own: &PolicySpec, defaults: &PolicySpec) -> Self {
         let (own_buffering, inherited_buffering) = pair(&own.buffering, &defaults.buffering);
         let (own_timeouts, inherited_timeouts) = pair(&own.timeouts, &defaults.timeouts);

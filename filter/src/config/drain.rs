@@ -98,7 +98,7 @@ words! {
         Terminate = "terminate",
         /// A percentage of the connections that were open when it started.
         Rebalance = "rebalance",
-        /// None: it ends the drain before it.
+        /// None. This mode ends the previous drain.
         Off = "off",
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct StreamOwner {
     pub(crate) error_context: ErrorContext,
 }
 
-/// A plugin of the VM.
+/// Identifies a plugin in the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PluginId(usize);
 

@@ -1,5 +1,5 @@
-//! The URL of a proxy or a store on the command line. It is checked before a request is sent,
-//! because a mistake in it could send the token to the wrong server or write a password to a log.
+//! The URL of a proxy or a store on the command line. It is checked before a request is sent: a
+//! mistake in it could send the token to the wrong server or write a password to a log.
 
 use std::fmt;
 use std::str::FromStr;

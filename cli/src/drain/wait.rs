@@ -19,7 +19,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// The shortest time between two lines of progress in a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The result of a wait.
 pub(crate) struct Waited {
     pub(crate) progress: Progress,
     pub(crate) end: End,

@@ -11,7 +11,6 @@ use sluice_sim::trace::{Trace, TraceError};
 
 use super::record::{Exchange, Open, Record, TraceDuration};
 
-/// A line of a trace.
 #[derive(Serialize)]
 struct Line<'r> {
     at: TraceDuration,

@@ -1,7 +1,7 @@
 //! Built-in properties: the attributes of plugins, connections and exchanges.
 //!
-//! The encoding is Envoy's: text is not changed, integers and times (nanoseconds since the epoch)
-//! have 8 bytes in little-endian order, Booleans have one byte, and maps are serialized as header
+//! The encoding is Envoy's. Text is not changed. Integers and times (nanoseconds since the epoch)
+//! have 8 bytes in little-endian order, and Booleans have one byte. Maps are serialized as header
 //! maps.
 
 use std::borrow::Cow;

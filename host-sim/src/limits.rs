@@ -1,7 +1,7 @@
 //! Bounds on the resources that one guest may use.
 //!
 //! A guest is untrusted code. Everything that it can make the host store or execute counts against
-//! one of these limits, so that a broken or hostile filter harms its own streams only.
+//! one of these limits. A broken or hostile filter therefore harms its own streams only.
 
 use crate::setters::setters;
 

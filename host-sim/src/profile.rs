@@ -161,8 +161,8 @@ pub struct Rules {
     /// details.
     pub failure_replies_have_text: bool,
     /// `connection: close` in a response closes an HTTP/1 connection. Otherwise, the host removes
-    /// the header, and closes the connection after a response that carries the drain marker or that
-    /// precedes the end of its HTTP/1 request.
+    /// the header. It then closes the connection after a response that carries the drain marker or
+    /// that precedes the end of its HTTP/1 request.
     pub connection_header_closes: bool,
 }
 

@@ -1,8 +1,8 @@
 //! A trace: what happens to a proxy over time, and what its clients and upstreams should see.
 //!
-//! A trace is a JSON Lines file with one event on each line, so it can be written by hand,
-//! generated, cut with `head` and compared with `diff`. The whole file is read and checked before
-//! any event runs. The first mistake is reported as `file:7: field: what was expected`.
+//! A trace is a JSON Lines file with one event on each line. It can be written by hand, generated,
+//! cut with `head` and compared with `diff`. The whole file is read and checked before any event
+//! runs. The first mistake is reported as `file:7: field: what was expected`.
 //!
 //! Events borrow from the text of the trace, so reading a line allocates little more than the
 //! event.

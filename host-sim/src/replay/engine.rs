@@ -1,5 +1,5 @@
-//! Runs a replay: takes the events of the trace, and the steps that are due between them, in the
-//! order of virtual time, and passes messages between clients, filter, router and upstreams.
+//! Runs a replay. Takes the events of the trace and the steps between them in the order of virtual
+//! time, and passes messages between clients, filter, router and upstreams.
 //!
 //! The engine runs on one thread and reads no clock, so a run depends on the trace, the module and
 //! the options only.
@@ -28,8 +28,8 @@ use super::report::{ConfigurationReport, MetricsReport, Mismatch, Note, Report};
 use super::schedule::{Entry, Schedule, Wake};
 use super::worker::{PendingCall, Worker};
 
-/// How long a run continues after the last event if only ticks are due, so that the filter's own
-/// timeouts can end the exchanges that are still open.
+/// The time that a run continues after the last event if only ticks are due. The filter's own
+/// timeouts can then end the exchanges that are still open.
 const TICKS_AFTER_END: Duration = Duration::from_secs(3600);
 
 /// The number of events between two reports of progress.

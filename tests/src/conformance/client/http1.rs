@@ -78,8 +78,8 @@ impl Request {
         self.headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name))
     }
 
-    /// Sends headers and body; returns whether the socket accepted all of it. Of an upgrade request
-    /// only the headers are sent; the body follows the response.
+    /// Sends headers and body; returns whether the socket accepted all of it. For an upgrade
+    /// request, sends only the headers; the body follows the response.
     fn send(&self, client: &mut Client) -> bool {
         let empty = self.body.is_empty() && self.trailers.is_empty();
         let upgrades = self.has("upgrade");

@@ -4,8 +4,8 @@
 //! replaces it. The filter parses a record (`record`, `command`), compares it
 //! ([`Record::compare`]), applies it ([`DrainView::merge`]) and reports it (in the VM). [`spread`]
 //! gives each connection its own time to close, so that the clients of a fleet do not all reconnect
-//! at once. A [`Command`] starts a drain. Commands come from the configuration, from the admin path,
-//! or from a control [`store`] that a [`Poller`] reads.
+//! at once. A [`Command`] starts a drain. Commands come from the configuration, from the admin
+//! path, or from a control [`store`] that a [`Poller`] reads.
 
 pub mod command;
 mod error;

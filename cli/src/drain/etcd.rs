@@ -1,7 +1,7 @@
 //! The drain of a fleet under a key of etcd, over etcd's JSON gateway.
 //!
-//! A write is conditional on the revision that was read. If two operators write at the same time,
-//! neither overwrites the other unseen.
+//! A write is conditional on the revision that was read. It never overwrites a concurrent write of
+//! another operator.
 
 use base64ct::{Base64, Encoding as _};
 use serde::Deserialize;

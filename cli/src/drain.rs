@@ -161,7 +161,7 @@ impl StartArguments {
             End::Complete => ("done", format!("complete after {time}: {progress}")),
             End::TimedOut(missing) => (
                 "time_up",
-                format!("not complete after {time}, epoch {epoch} stays in force: {missing}"),
+                format!("not complete after {time}; epoch {epoch} stays in force: {missing}"),
             ),
             End::Replaced(other) => ("overtaken", format!("{other} replaced epoch {epoch}")),
         };

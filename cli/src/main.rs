@@ -36,7 +36,7 @@ use self::verdict::Verdict;
     version,
     max_term_width = 100,
     arg_required_else_help = true,
-    after_help = "Exit status: 0 everything was as expected, 1 something was not, 2 bad input."
+    after_help = "Exit status: 0 as expected, 1 not as expected, 2 invalid input."
 )]
 struct Arguments {
     #[command(subcommand)]

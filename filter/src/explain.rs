@@ -149,7 +149,7 @@ fn response_buffering_effect(policy: &Policy) -> Option<Effect> {
     let max = policy.max_bytes;
     let text = match policy.response_buffering? {
         BufferingMode::Off => {
-            format!("streamed; {ACCEL}: no requests the same from proxies in front")
+            format!("streamed; sets {ACCEL}: no, so that proxies in front stream too")
         }
         BufferingMode::On => {
             format!(
@@ -194,7 +194,7 @@ fn per_try_timeout_effect(policy: &Policy) -> Option<Effect> {
 fn read_timeout_effect(policy: &Policy) -> Option<Effect> {
     let timeout = policy.idle_timeouts.read?;
     let text = format!(
-        "504 if the upstream sends nothing for {timeout}, or a cut once the response has started; \
+        "504 if the upstream sends nothing for {timeout}; cut if the response has started; \
          of a response with a declared length, the first {} bytes are watched",
         policy.max_bytes
     );
@@ -204,7 +204,7 @@ fn read_timeout_effect(policy: &Policy) -> Option<Effect> {
 fn send_timeout_effect(policy: &Policy) -> Option<Effect> {
     let timeout = policy.idle_timeouts.send?;
     let text = format!(
-        "504 if no chunk of an incomplete request reaches the upstream for {timeout}, or a cut once the response has started"
+        "504 if no chunk of an incomplete request reaches the upstream for {timeout}; cut if the response has started"
     );
     Some(effect("timeouts.send", text))
 }
@@ -261,10 +261,12 @@ fn drain_effects(drain: &DrainSettings) -> Vec<Effect> {
     effects.extend(drain.state.as_ref().map(drain_state_effect));
     let signal = match drain.signal {
         Signal::Auto => {
-            "connections close by the drain marker in Envoy, by connection: close in other proxies"
+            "connections close through the drain marker in Envoy, and through connection: close in other proxies"
         }
-        Signal::Marker => "connections close by the drain marker, which requires the drain bridge",
-        Signal::Header => "connections close by connection: close, in HTTP/1.x only",
+        Signal::Marker => {
+            "connections close through the drain marker, which requires the drain bridge"
+        }
+        Signal::Header => "connections close through connection: close, in HTTP/1.x only",
     };
     effects.push(effect("drain.signal", signal));
     effects.push(effect(
@@ -302,7 +304,7 @@ fn drain_state_text(state: &DrainStateSpec) -> String {
             let percent = state.percent.map_or(0, |percent| percent.value());
             format!("{percent} % of the connections older than this epoch close after a response")
         }
-        DrainMode::Off => return format!("epoch {epoch}: ends the drain before it"),
+        DrainMode::Off => return format!("epoch {epoch}: ends the previous drain"),
     };
     let routes = state.routes.as_ref().map_or(String::new(), |routes| {
         let names: Vec<&str> = routes.iter().map(RouteName::as_str).collect();

@@ -298,7 +298,7 @@ fn route_names_are_required_and_unique() {
     let cases = [
         (
             r#"{"name":"a"},{"name":"b"},{"name":"a"}"#.into(),
-            r#"routes[2].name: found "a", the name of routes[0]; expected a unique name"#
+            r#"routes[2].name: found "a", already the name of routes[0]; expected a unique name"#
                 .to_owned(),
         ),
         ("{}".into(), format!("routes[0].name: missing, expected {rule}")),

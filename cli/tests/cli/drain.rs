@@ -133,7 +133,7 @@ fn a_wait_that_times_out_lists_what_is_missing() {
     assert_eq!(run.status, 1, "{run:?}");
     let last = run.stderr.lines().last().unwrap_or_default();
     assert!(last.starts_with("sluice: not complete after 7"), "{run:?}");
-    assert!(last.ends_with(", epoch 7 stays in force: 2 requests in flight at proxy-1"), "{run:?}");
+    assert!(last.ends_with("; epoch 7 stays in force: 2 requests in flight at proxy-1"), "{run:?}");
     let line: Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!((&line["outcome"], &line["in_flight"]), (&json!("time_up"), &json!(2)));
 }

@@ -38,7 +38,7 @@ pub(crate) fn all() -> Vec<Invalid> {
         (r#"{"version":1,"version":1}"#.to_owned(), "version: found twice in one object"),
         (
             r#"{"version":1,"routes":[{"name":"a"},{"name":"a"}]}"#.to_owned(),
-            r#"routes[1].name: found "a", the name of routes[0]"#,
+            r#"routes[1].name: found "a", already the name of routes[0]"#,
         ),
         (
             route(r#""timeouts":{"request":"10"}"#),

@@ -164,7 +164,7 @@ pub enum Problem {
         reason: String,
     },
     /// A name that must be unique.
-    #[error("found {found}, the name of {first}; expected a unique name")]
+    #[error("found {found}, already the name of {first}; expected a unique name")]
     DuplicateName {
         /// The name.
         found: String,

@@ -391,6 +391,14 @@ fn close_times_of_one_epoch_are_independent_of_the_next() {
     assert!((2200..=2800).contains(&both), "{both}");
 }
 
+/// VMs with different versions of the module must compute the same moment for a connection.
+#[test]
+fn the_moment_of_a_connection_never_changes_between_versions() {
+    let offsets = [(0, 1), (7, 3), (1000, 9), (u64::MAX, 1 << 52)]
+        .map(|(connection, epoch)| spread::offset_ms(connection, epoch, 1_000_000));
+    assert_eq!(offsets, [368_189, 908_213, 454_555, 711_321]);
+}
+
 #[test]
 fn a_rebalance_closes_its_percentage_and_spreads_it_evenly() {
     for percent in [1, 10, 33, 50, 90, 100] {

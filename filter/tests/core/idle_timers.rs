@@ -188,6 +188,17 @@ fn bytes_in_either_direction_keep_a_tunnel_open() {
 }
 
 #[test]
+fn an_idle_tunnel_with_equal_timeouts_ends_by_the_read_timeout() {
+    let mut plugin = Plugin::new();
+    let both = timeouts(Some(span(500)), Some(span(500)));
+    let timer = plugin.timers.start(1, both, WaitsFor::Response, ());
+    plugin.timers.response_started(timer, ResponseKind::Tunnel);
+    plugin.timers.response_chunk(timer, 1);
+    let (expired, _) = plugin.until_expired();
+    assert_eq!(expired[0].reason, Reason::ReadTimeout);
+}
+
+#[test]
 fn a_tunnel_whose_client_has_ended_has_no_send_timeout() {
     let mut plugin = Plugin::new();
     let timer = plugin.timers.start(1, timeouts(None, Some(span(700))), WaitsFor::Response, ());

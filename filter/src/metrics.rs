@@ -27,6 +27,8 @@ pub enum General {
     AdminCommands,
     /// Responses whose drain marker no bridge removed: Envoy has no drain bridge.
     BridgeMissing,
+    /// Responses of earlier filters on connections that a drain would have closed.
+    DrainBypassed,
     /// Plugin configurations that were refused.
     ConfigRejected,
 }
@@ -46,7 +48,7 @@ pub enum PerRoute {
 
 impl General {
     /// All metrics of the process.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::InFlight,
         Self::DrainEpoch,
         Self::DrainStale,
@@ -55,6 +57,7 @@ impl General {
         Self::ControlFailed,
         Self::AdminCommands,
         Self::BridgeMissing,
+        Self::DrainBypassed,
         Self::ConfigRejected,
     ];
 
@@ -69,6 +72,7 @@ impl General {
             Self::ControlFailed => ("sluice.drain.control.failed", MetricKind::Counter),
             Self::AdminCommands => ("sluice.drain.admin.commands", MetricKind::Counter),
             Self::BridgeMissing => ("sluice.drain.bridge_missing", MetricKind::Counter),
+            Self::DrainBypassed => ("sluice.drain.bypassed", MetricKind::Counter),
             Self::ConfigRejected => ("sluice.config.rejected", MetricKind::Counter),
         }
     }

@@ -33,6 +33,7 @@ pub struct Vm {
     /// Read from the host at the first plugin configuration.
     host_traits: Option<HostTraits>,
     is_bridge_reported: bool,
+    is_bypass_reported: bool,
 }
 
 impl Vm {
@@ -52,6 +53,19 @@ impl Vm {
             let message = "no drain bridge removed x-sluice-drain from a response, so the connection stays \
                            open: put the drain bridge before this filter, or set drain.signal to header";
             host.log(LogLevel::Error, message);
+        }
+    }
+
+    /// Reports that an earlier filter replied on a connection that the drain would have closed.
+    /// `details` are the proxy's response code details.
+    pub(crate) fn report_bypass(&mut self, host: &mut impl Host, details: &str) {
+        self.metrics.add(General::DrainBypassed, 1);
+        if !std::mem::replace(&mut self.is_bypass_reported, true) {
+            let message = format!(
+                "a filter before this one replied ({details}), so the connection stays open during a drain: \
+                 put this filter before every filter that can reply"
+            );
+            host.log(LogLevel::Error, &message);
         }
     }
 }

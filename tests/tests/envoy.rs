@@ -19,6 +19,7 @@ mod envoy {
     mod event_streams;
     mod events;
     mod examples;
+    mod filter_order;
     mod from_nginx;
     mod idle_timeouts;
     mod import;

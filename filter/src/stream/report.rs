@@ -2,11 +2,12 @@
 //! log.
 
 use crate::decision::{self, Decision, ResponseDecision};
-use crate::host::{HeaderMap, Host, log_refusal};
+use crate::host::{HeaderMap, Host, log_refusal, now_ms, property};
 use crate::plugin_config::PluginConfig;
 use crate::reserved_headers::MARKER;
 use crate::vm::Vm;
 
+use super::request::connection_id;
 use super::state::Stream;
 
 impl Stream {
@@ -43,6 +44,10 @@ impl Stream {
             vm.report_missing_bridge(host);
         }
         let Some(config) = self.config.clone() else { return };
+        if !self.has_request {
+            report_bypass(vm, host, &config);
+            return;
+        }
         self.find_reason(vm, host, &config);
         if config.wants_decisions && self.reason.is_some() {
             call(host, &Decision::default().with_reason(self.reason));
@@ -84,6 +89,27 @@ impl Stream {
             None => request,
         };
         Some(decision.with_epoch(epoch(vm)).with_reason(self.reason))
+    }
+}
+
+/// Reports a response that did not pass this filter, if the drain in force would have closed its
+/// connection. Envoy calls a filter for a response only if the request reached it.
+fn report_bypass(vm: &mut Vm, host: &mut impl Host, config: &PluginConfig) {
+    if config.rules.drain.is_none() {
+        return;
+    }
+    let Some(connection) = connection_id(host) else { return };
+    if !vm.drain.closes(connection, None, || now_ms(host)) {
+        return;
+    }
+    let has_response = matches!(host.header(HeaderMap::Response, ":status"), Ok(Some(_)));
+    // The proxy announces a close that it decided itself, such as after a malformed request.
+    let closes_anyway = host
+        .header(HeaderMap::Response, "connection")
+        .is_ok_and(|value| value.is_some_and(|value| value.eq_ignore_ascii_case(b"close")));
+    if has_response && !closes_anyway {
+        let details = property(host, &["response", "code_details"]).unwrap_or_default();
+        vm.report_bypass(host, &String::from_utf8_lossy(&details));
     }
 }
 

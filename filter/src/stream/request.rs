@@ -84,6 +84,7 @@ impl Stream {
         host: &mut impl Host,
         end_of_stream: bool,
     ) -> Action {
+        self.has_request = true;
         let Some(config) = self.config.clone() else { return Action::Continue };
         let rules = &config.rules;
         let headers = host.headers(HeaderMap::Request).unwrap_or_default();
@@ -308,7 +309,7 @@ pub(super) fn send(host: &mut impl Host, reply: &LocalReply) {
 
 /// Envoy's connection ids have 8 bytes, least significant first. If a host has no connection ids,
 /// drains close no connection.
-fn connection_id(host: &mut impl Host) -> Option<u64> {
+pub(super) fn connection_id(host: &mut impl Host) -> Option<u64> {
     Some(u64::from_le_bytes(property(host, &["connection", "id"])?.try_into().ok()?))
 }
 

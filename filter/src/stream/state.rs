@@ -29,6 +29,9 @@ pub struct Stream {
     /// `None` before the first configuration was accepted: the stream passes unchanged.
     pub(super) config: Option<Arc<PluginConfig>>,
 
+    /// Whether its request headers reached the filter. If not, the proxy or an earlier filter
+    /// replied, and [`on_log`](Self::on_log) is the only callback.
+    pub(super) has_request: bool,
     pub(super) route: Option<usize>,
     pub(super) error_context: ErrorContext,
     /// The id of the client's connection, if the configuration takes part in drains.
@@ -91,6 +94,7 @@ impl Stream {
             context,
             plugin,
             config,
+            has_request: false,
             route: None,
             error_context: ErrorContext::default(),
             connection: None,

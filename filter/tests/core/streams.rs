@@ -457,6 +457,37 @@ fn a_marker_that_no_bridge_removed_is_reported_once() {
     assert_eq!((lines.len(), lines[0].0), (1, LogLevel::Error));
 }
 
+/// Envoy calls a filter behind one that replied only to log the stream.
+#[test]
+fn a_reply_of_an_earlier_filter_is_reported_if_a_drain_would_have_closed_its_connection() {
+    let mut host = MemoryHost::envoy();
+    let mut worker = Worker::new(&mut host, &json!({ "version": 1, "drain": {} }));
+    let mut denied = |host: &mut MemoryHost, response: &[(&str, &str)]| {
+        host.response = headers(response);
+        host.set("response.code_details", b"rbac_access_denied");
+        let mut stream = worker.plugin.new_stream(&mut worker.vm, 100);
+        stream.on_log(&mut worker.vm, host);
+        stream.end(&mut worker.vm);
+        worker.tick(host);
+        host.metric_value("sluice.drain.bypassed")
+    };
+    let reply = [(":status", "403")];
+    host.connection(7);
+    assert_eq!(denied(&mut host, &reply), Some(0), "no drain is in force");
+    host.write_shared("sluice.drain", r#"{"epoch":1,"mode":"terminate","started_ms":1}"#);
+    assert_eq!(denied(&mut host, &reply), Some(0), "the drain is not known yet");
+    assert_eq!(denied(&mut host, &[]), Some(0), "the client left before the reply");
+    assert_eq!(denied(&mut host, &[(":status", "400"), ("connection", "close")]), Some(0));
+    for count in 1..=2 {
+        assert_eq!(denied(&mut host, &reply), Some(count));
+    }
+    let lines = host.logged("a filter before this one replied (rbac_access_denied)");
+    assert_eq!((lines.len(), lines[0].0), (1, LogLevel::Error));
+    host.write_shared("sluice.drain", r#"{"epoch":2,"mode":"reload","started_ms":1}"#);
+    assert_eq!(denied(&mut host, &reply), Some(3), "learned with the next tick");
+    assert_eq!(denied(&mut host, &reply), Some(3), "the connection is not old");
+}
+
 #[test]
 fn a_route_can_depend_on_the_control_planes_route_and_its_metadata() {
     let routes = json!([

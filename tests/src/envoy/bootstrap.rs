@@ -134,6 +134,23 @@ impl Bootstrap {
         })
     }
 
+    /// Adds this filter immediately before the filter `name`.
+    ///
+    /// # Panics
+    /// If the filter `name` does not exist.
+    pub fn with_filter_before(self, name: &str, filter: Value) -> Self {
+        let mut added = 0;
+        let with = self.changed("http_filters", |filters| {
+            let filters = filters.as_array_mut().expect("a list of filters");
+            if let Some(place) = filters.iter().position(|filter| filter["name"] == name) {
+                filters.insert(place, filter.clone());
+                added += 1;
+            }
+        });
+        assert_eq!(added, 1, "the number of filters named {name}");
+        with
+    }
+
     /// Replaces these fields of the connection manager.
     pub fn with_connection_manager(self, fields: &Value) -> Self {
         self.changed("typed_config", |typed| {

@@ -1,6 +1,6 @@
 //! The Istio and Envoy Gateway manifests, translated to Envoy configuration as those control planes
-//! do it, on a real Envoy: the patches apply, filter and bridge work together, and the filter
-//! recovers from a crash.
+//! do it, on a real Envoy: the patches apply, filter and bridge work together, drains reach the
+//! replies of a guard, and the filter recovers from a crash.
 
 use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy};
@@ -9,6 +9,7 @@ use sluice_tests::upstream::Upstream;
 use sluice_tests::{eventually, root};
 
 use super::crashes::crashing_module;
+use super::filter_order::guards;
 use super::manifests::manifests;
 
 /// The network filter whose `http_filters` Istio patches.
@@ -28,7 +29,17 @@ fn wasm(name: &str, plugin: &Value, configuration: &Value) -> Value {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": config } })
 }
 
-/// An Istio gateway: the plugin is inserted before the router, then the patches are applied.
+/// A guard of the control plane under Envoy's name for it. It denies `/denied`.
+fn jwt() -> Value {
+    let guards = guards().into_iter();
+    let guard = guards.map(|guard| guard.filter).find(|filter| filter["name"] == "jwt");
+    let mut filter = guard.expect("a guard that checks tokens");
+    filter["name"] = json!("envoy.filters.http.jwt_authn");
+    filter
+}
+
+/// An Istio gateway with a guard: the plugin is inserted in the place of its phase, then the
+/// patches are applied.
 fn istio(manifests: &[Value], upstream: u16) -> Bootstrap {
     let [plugin, filter] = manifests else { panic!("a WasmPlugin and an EnvoyFilter") };
     let metadata = &plugin["metadata"];
@@ -41,7 +52,11 @@ fn istio(manifests: &[Value], upstream: u16) -> Bootstrap {
     });
     let wasm = wasm(&name, &fields, &plugin["spec"]["pluginConfig"]);
     let patches = filter["spec"]["configPatches"].as_array().expect("a list of patches");
-    let gateway = Bootstrap::example("static", upstream).without("sluice").with_filter(wasm);
+    let gateway = Bootstrap::example("static", upstream).without("sluice").with_filter(jwt());
+    let gateway = match plugin["spec"]["phase"].as_str() {
+        Some("AUTHN") => gateway.with_filter_before("envoy.filters.http.jwt_authn", wasm),
+        _ => gateway.with_filter(wasm),
+    };
     gateway.changed("http_filters", |filters| {
         for patch in patches {
             assert_eq!(patch["applyTo"], "HTTP_FILTER");
@@ -58,11 +73,15 @@ fn istio(manifests: &[Value], upstream: u16) -> Bootstrap {
     })
 }
 
-/// A gateway of Envoy Gateway's quickstart: the plugin is inserted before the router, enabled only
-/// on the routes that the policy targets, then the listener is patched.
+/// A gateway of Envoy Gateway's quickstart with a guard: the plugin is inserted behind the guard,
+/// as in the default order, and enabled only on the routes that the policy targets. Then the filters
+/// are ordered and the listener is patched.
 fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
-    let (extension, policies) = manifests.split_first().expect("an extension policy");
-    let mut policies: Vec<&Value> = policies.iter().map(|policy| &policy["spec"]).collect();
+    let of = |kind: &'static str| manifests.iter().filter(move |part| part["kind"] == kind);
+    let extension = of("EnvoyExtensionPolicy").next().expect("an extension policy");
+    let order = &of("EnvoyProxy").next().expect("the settings of the proxy")["spec"]["filterOrder"];
+    let order = order.as_array().expect("a list of positions");
+    let mut policies: Vec<&Value> = of("EnvoyPatchPolicy").map(|policy| &policy["spec"]).collect();
     policies.sort_by_key(|policy| policy["priority"].as_i64().unwrap_or(0));
     let plugin = &extension["spec"]["wasm"][0];
     let name = "envoy.filters.http.wasm/envoyextensionpolicy/default/sluice/wasm/0";
@@ -77,8 +96,14 @@ fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
         "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {} } });
     let patches = policies.iter().flat_map(|policy| policy["jsonPatches"].as_array());
     let patches: Vec<&Value> = patches.flatten().collect();
-    let gateway = Bootstrap::example("static", upstream).without("sluice").with_filter(wasm);
+    let gateway = Bootstrap::example("static", upstream).without("sluice");
     gateway
+        .with_filter(jwt())
+        .with_filter(wasm)
+        .changed("http_filters", |filters| {
+            let filters = filters.as_array_mut().expect("a list of filters");
+            order.iter().for_each(|position| move_filter(filters, position));
+        })
         .changed("routes", |routes| routes[0]["typed_per_filter_config"] = switched_on.clone())
         .changed("listeners", |listeners| {
             let listener = &mut listeners[0];
@@ -95,6 +120,23 @@ fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
         })
 }
 
+/// Moves a filter as Envoy Gateway does for one entry of `filterOrder`: it skips the entry if one of
+/// the two filters does not exist.
+fn move_filter(filters: &mut Vec<Value>, position: &Value) {
+    let find = |filters: &[Value], kind: &Value| {
+        let kind = kind.as_str().expect("the entries of this project have a name and `before`");
+        filters
+            .iter()
+            .position(|filter| filter["name"].as_str().is_some_and(|name| name.starts_with(kind)))
+    };
+    let from = find(filters, &position["name"]);
+    if let (Some(from), Some(_)) = (from, find(filters, &position["before"])) {
+        let filter = filters.remove(from);
+        let to = find(filters, &position["before"]).expect("it exists");
+        filters.insert(to, filter);
+    }
+}
+
 /// Asserts that events are streamed and no connection is closed.
 fn streams(bootstrap: Bootstrap) {
     let envoy = Envoy::start(bootstrap);
@@ -106,14 +148,17 @@ fn streams(bootstrap: Bootstrap) {
     }
 }
 
-/// Asserts that connections are closed and no client sees the drain marker.
+/// Asserts that responses close their connections, also those of a guard, and that no client sees
+/// the drain marker.
 fn closes(bootstrap: Bootstrap) {
     let envoy = Envoy::start(bootstrap);
-    let response = eventually("a response that closes its connection", || {
-        let response = Client::connect(envoy.port).get("/");
-        response.closes().then_some(response)
-    });
-    assert_eq!((response.status, response.header("x-sluice-drain")), (200, None));
+    for (path, status) in [("/", 200), ("/denied", 401)] {
+        let response = eventually("a response that closes its connection", || {
+            let response = Client::connect(envoy.port).get(path);
+            response.closes().then_some(response)
+        });
+        assert_eq!((response.status, response.header("x-sluice-drain")), (status, None));
+    }
 }
 
 /// Asserts that only the crashing request fails and the filter runs again.

@@ -41,6 +41,25 @@ fn every_example_has_the_same_bridge_directly_before_the_filter() {
     assert_eq!(gateway[1]["spec"]["jsonPatches"][0]["operation"]["value"], fragment());
 }
 
+/// Behind a filter that replies, drains do not close connections.
+#[test]
+fn in_every_example_only_the_bridge_stands_before_the_filter() {
+    for example in ["drain-bridge", "dynamic", "fleet", "kubernetes", "static"] {
+        let mut found = 0;
+        let _ = Bootstrap::example(example, 1).changed("http_filters", |filters| {
+            let filters = filters.as_array().expect("a list of filters");
+            let names = filters.iter().map(|filter| filter["name"].as_str().expect("a name"));
+            if let Some(here) = names.clone().position(|name| name == "sluice") {
+                let earlier: Vec<&str> = names.take(here).collect();
+                assert!(earlier.iter().all(|name| *name == "sluice-drain-bridge"), "{example}");
+                found += 1;
+            }
+        });
+        assert_eq!(found, 1, "{example}");
+    }
+    assert_eq!(manifests("istio/sluice.yaml")[0]["spec"]["phase"], "AUTHN");
+}
+
 #[test]
 fn the_filter_accepts_the_configurations_of_the_manifests() {
     let istio = &manifests("istio/sluice.yaml")[0]["spec"];

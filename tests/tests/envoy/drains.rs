@@ -152,6 +152,22 @@ fn terminate_closes_every_connection_and_fails_the_health_check() {
 }
 
 #[test]
+fn a_kept_alive_connection_of_http_1_0_closes() {
+    let upstream = Upstream::ok();
+    let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &calm()));
+    let mut client = Client::connect(envoy.port);
+    let mut get = || {
+        client.write(b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
+        client.receive()
+    };
+    assert_eq!(get().header("connection"), Some("keep-alive"));
+    assert_eq!(envoy.push(&reload(1, "1ms")), PushResult::Accepted);
+    envoy.wait_for_stat("wasmcustom.sluice.drain.epoch", 1);
+    assert_eq!(get().header("connection"), Some("close"));
+    assert!(client.closed_within(Duration::from_secs(2)));
+}
+
+#[test]
 fn an_upgraded_connection_is_not_closed() {
     let upstream = Upstream::start(|request, reply| {
         if request.header("upgrade").is_none() {

@@ -3,10 +3,13 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy, PushResult, yaml};
 use sluice_tests::http1::Client;
 use sluice_tests::root;
 use sluice_tests::upstream::Upstream;
+
+use super::manifests::pod;
 
 /// A service whose `/login` takes one second.
 fn service() -> Upstream {
@@ -72,4 +75,30 @@ fn the_dynamic_example_reconfigures_the_filter_on_an_open_connection() {
     assert_eq!(client.get("/login").status, 504);
     let words = r#"routes[1] "login": timeouts.request: found "300", expected a duration with a unit; write "300s""#;
     assert!(envoy.log().contains(words), "{}", envoy.log());
+}
+
+/// HAProxy's plain `option httpchk` sends such probes.
+#[test]
+fn a_load_balancer_can_probe_each_health_path_over_http_1_0_without_a_host() {
+    let upstream = Upstream::ok();
+    let examples = [
+        ("drain-bridge", Bootstrap::example("drain-bridge", upstream.port)),
+        ("fleet", Bootstrap::example("fleet", upstream.port)),
+        ("kubernetes", pod(upstream.port, sluice_tests::unused_port())),
+    ];
+    for (name, example) in examples {
+        let terminating = example.clone().changed("configuration", |value| {
+            let text = value["value"].as_str().expect("a configuration is a text");
+            let mut configuration: Value = serde_json::from_str(text).expect("JSON");
+            configuration["drain"]["state"] = json!({ "epoch": 1, "mode": "terminate" });
+            value["value"] = json!(configuration.to_string());
+        });
+        for (bootstrap, expected) in [(example, 200), (terminating, 503)] {
+            let envoy = Envoy::start(bootstrap);
+            let mut client = Client::connect(envoy.port);
+            client.write(b"GET /health HTTP/1.0\r\n\r\n");
+            let response = client.receive();
+            assert_eq!((response.status, response.closes()), (expected, true), "{name}");
+        }
+    }
 }

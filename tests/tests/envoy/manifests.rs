@@ -162,7 +162,7 @@ fn module() -> String {
 }
 
 /// The Pod's Envoy, with service and admin port replaced by local ports.
-fn pod(service: u16, admin: u16) -> Bootstrap {
+pub(super) fn pod(service: u16, admin: u16) -> Bootstrap {
     let address = |port: u16| json!({ "address": "127.0.0.1", "port_value": port });
     Bootstrap::example("kubernetes", service)
         .with(&json!({

@@ -39,8 +39,7 @@ impl Context for RootAdapter {
     }
 
     fn on_done(&mut self) -> bool {
-        with_vm(|vm| self.0.on_done(vm, &mut HostCalls));
-        true
+        with_vm(|vm| self.0.on_done(vm, &mut HostCalls))
     }
 }
 
@@ -278,6 +277,10 @@ impl Host for HostCalls {
     fn call_foreign_function(&mut self, name: &str, argument: &[u8]) -> Result<(), HostError> {
         hostcalls::call_foreign_function(name, Some(argument))?;
         Ok(())
+    }
+
+    fn done(&mut self) -> Result<(), HostError> {
+        Ok(hostcalls::done()?)
     }
 
     fn set_tick_period(&mut self, ms: u64) -> Result<(), HostError> {

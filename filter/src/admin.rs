@@ -95,9 +95,7 @@ pub fn command_reply(outcome: &CommandOutcome, state: &State<'_>, closed: u64) -
             );
             error_reply(409, &error)
         }
-        CommandOutcome::NoEpochLeft => {
-            error_reply(409, "the epoch in force is the highest possible one")
-        }
+        CommandOutcome::TooHigh(error) => error_reply(400, &error.to_string()),
         CommandOutcome::UnknownRoute(name) => {
             error_reply(400, &format!("this configuration has no route {name}"))
         }

@@ -8,6 +8,8 @@
 //! path, or from a control [`store`] that a [`Poller`] reads.
 
 pub mod command;
+mod connections;
+pub mod epoch;
 mod error;
 pub mod poller;
 pub mod record;
@@ -17,6 +19,8 @@ mod view;
 mod watermark;
 
 pub use command::{Command, CommandOutcome};
+pub use connections::CONNECTIONS_KEY;
+pub use epoch::EpochTooHigh;
 pub use error::{MAX_RECORD, RecordError};
 pub use poller::{KeyState, Poller};
 pub use record::{DEFAULT_WINDOW_MS, EpochOrdering, Record};

@@ -8,13 +8,19 @@ use crate::rules::Rules;
 use crate::state::State;
 
 /// The status of the filter's reply to `request`, if it is a health check that the filter replies
-/// to: while a terminate is in force, or if the configuration makes health checks local.
-pub fn status(rules: &Rules, drain: &DrainView, request: &RequestView<'_>) -> Option<u16> {
+/// to: while a terminate is in force, or if the configuration makes health checks local. Calls
+/// `now_ms` only if the result depends on it.
+pub fn status(
+    rules: &Rules,
+    drain: &DrainView,
+    request: &RequestView<'_>,
+    now_ms: impl FnOnce() -> Option<u64>,
+) -> Option<u16> {
     let health = rules.health.as_ref()?;
     if health.path.as_str().as_bytes() != request.path {
         return None;
     }
-    if drain.is_terminating() {
+    if drain.is_terminating(now_ms) {
         return Some(health.drain_status);
     }
     health.local.then_some(200)

@@ -184,6 +184,9 @@ pub trait Host {
     /// Calls a function that the proxy-wasm ABI does not have.
     fn call_foreign_function(&mut self, name: &str, argument: &[u8]) -> Result<(), HostError>;
 
+    /// Ends the current plugin, which has returned false from `on_done`.
+    fn done(&mut self) -> Result<(), HostError>;
+
     /// Sets the time between two ticks of the current plugin.
     fn set_tick_period(&mut self, ms: u64) -> Result<(), HostError>;
 }

@@ -4,6 +4,11 @@
 //! A gauge that workers increment and decrement stays too high when a VM crashes with its streams.
 //! Here each VM renews a lease on its own number, so the number of a crashed VM expires. The same
 //! leases elect the leader, which polls the store: the VM with the lowest id whose lease is valid.
+//!
+//! A VM keeps an id only once it has written it. Two VMs that start at the same moment would
+//! otherwise report under the same id, and each would overwrite the number of the other.
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -61,23 +66,28 @@ pub struct ReportTime {
 /// One VM among the others.
 #[derive(Debug, Default)]
 pub struct Membership {
-    /// Chosen at the first report: higher than every id in the list.
-    id: Option<u64>,
+    /// The entry of this VM as it last wrote it; `None` before its first write.
+    written: Option<Member>,
+    /// The entry of the last report, which may not have been written.
+    reported: Option<Member>,
     /// The time of the last report, in milliseconds since the Unix epoch, and whether the lease had
     /// expired then.
     reported_ms: Option<u64>,
     is_late: bool,
+    /// The time since which this VM would have seen the reports of the others: its first report, or
+    /// the first one after the process was suspended.
+    awake_since_ms: u64,
+    is_leader: bool,
 }
 
 /// The result of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reported {
-    /// The value to write to shared data. After a mismatch, the caller reports again.
+    /// The value to write to shared data. If the write succeeds, the caller calls
+    /// [`Membership::confirm_write`]; after a mismatch, it reports again.
     pub write: Option<String>,
     /// The in-flight requests of the process.
     pub in_flight: u64,
-    /// Whether this VM is the leader, which polls the control store.
-    pub is_leader: bool,
 }
 
 impl Membership {
@@ -85,30 +95,26 @@ impl Membership {
     pub fn report(&mut self, shared: Option<&[u8]>, report: Report, at: ReportTime) -> Reported {
         let now_ms = at.now_ns / 1_000_000;
         let listed = shared.map(parse).unwrap_or_default();
+        let lease_ms = at.tick_ms.saturating_mul(LEASE_TICKS);
+        self.observe_time(now_ms, lease_ms);
         // Clocks jump, so the age of a lease from the future counts like that of one from the past.
         let age = |member: &Member| member.renewed_ms.abs_diff(now_ms);
-        let highest = listed.iter().map(|member| member.id).max();
-        let id =
-            *self.id.get_or_insert(at.now_ns.max(highest.map_or(0, |id| id.saturating_add(1))));
+        let unseen_ms = |member: &Member| age(member).min(now_ms.abs_diff(self.awake_since_ms));
+        let id = self.own_id(&listed, at.now_ns);
         let known = listed.iter().find(|member| member.id == id).copied();
         let others: Vec<Member> = listed
             .iter()
-            .filter(|member| member.id != id && age(member) <= GONE_MS)
+            .filter(|member| member.id != id && unseen_ms(member) <= GONE_MS)
             .copied()
             .collect();
-        let lease_ms = at.tick_ms.saturating_mul(LEASE_TICKS);
-        // A report after a mismatch has the time of the first attempt, and is equally late.
-        if self.reported_ms != Some(now_ms) {
-            self.is_late = self.reported_ms.is_some_and(|last| last.abs_diff(now_ms) > lease_ms);
-            self.reported_ms = Some(now_ms);
-        }
         // If this VM is late, all other leases count as valid: the whole process may have been
         // suspended.
         let is_valid = |member: &Member| self.is_late || age(member) <= lease_ms;
         let precedes = |member: &Member| member.can_poll && member.id < id && is_valid(member);
-        let is_leader = report.can_poll && !others.iter().any(precedes);
+        self.is_leader = report.can_poll && !others.iter().any(precedes);
         let Report { in_flight, can_poll } = report;
         let own = Member { id, renewed_ms: now_ms, in_flight, can_poll };
+        self.reported = Some(own);
         // Without a store, an unchanged report is written only once in a quarter of `GONE_MS`.
         let renews = known.is_none_or(|known| {
             (known.in_flight, known.can_poll) != (in_flight, can_poll)
@@ -116,13 +122,50 @@ impl Membership {
                 || age(&known) > GONE_MS / 4
         });
         let in_flight = others.iter().map(|member| member.in_flight).sum::<u64>() + in_flight;
-        let write = renews.then(|| to_json(others, own));
-        Reported { write, in_flight, is_leader }
+        Reported { write: renews.then(|| to_json(others, own)), in_flight }
     }
 
-    /// The id of this VM, unique in the process; 0 before the first report.
+    /// The value of the last report was written.
+    pub fn confirm_write(&mut self) {
+        self.written = self.reported;
+    }
+
+    /// The id of this VM, unique in the process; 0 before the first write.
     pub fn id(&self) -> u64 {
-        self.id.unwrap_or(0)
+        self.written.map_or(0, |member| member.id)
+    }
+
+    /// Whether this VM is the leader, which polls the control store.
+    pub fn is_leader(&self) -> bool {
+        self.is_leader
+    }
+
+    fn observe_time(&mut self, now_ms: u64, lease_ms: u64) {
+        // A report after a mismatch has the time of the first attempt, and is equally late.
+        if self.reported_ms == Some(now_ms) {
+            return;
+        }
+        let pause_ms = self.reported_ms.map(|last| last.abs_diff(now_ms));
+        self.is_late = pause_ms.is_some_and(|pause| pause > lease_ms);
+        // After a suspension, the reports of all VMs are old. None of them has crashed for that.
+        if pause_ms.is_none_or(|pause| pause > GONE_MS / 2) {
+            self.awake_since_ms = now_ms;
+        }
+        self.reported_ms = Some(now_ms);
+    }
+
+    /// The id under which this VM reports. Chooses one that nobody uses before the first write, and
+    /// when the entry under its id is not the one that it wrote: another VM then has the same id.
+    fn own_id(&self, listed: &[Member], now_ns: u64) -> u64 {
+        let is_own = |written: &Member| {
+            listed.iter().filter(|member| member.id == written.id).all(|member| member == written)
+        };
+        if let Some(written) = self.written.filter(is_own) {
+            return written.id;
+        }
+        let used: BTreeSet<u64> = listed.iter().map(|member| member.id).collect();
+        // A list has fewer entries than there are numbers, so one of them is free.
+        (now_ns.max(1)..=u64::MAX).chain(1..now_ns).find(|id| !used.contains(id)).unwrap_or(now_ns)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::host::{Buffer, HeaderMap, Host, LogLevel, log_refusal, now_ms, parse_
 use crate::load::load;
 use crate::metrics::General;
 use crate::plugin_config::PluginConfig;
-use crate::rules::{ControlStore, Rules};
+use crate::rules::Rules;
 use crate::stream::Stream;
 use crate::vm::{PluginId, Vm};
 
@@ -28,8 +28,10 @@ pub struct Plugin {
     config: Option<Arc<PluginConfig>>,
     /// The number of its configuration among those of the VM.
     number: u32,
-    /// When it last exchanged state with the other VMs, in milliseconds since the Unix epoch.
-    exchanged_ms: Option<u64>,
+    /// Whether it made a call to its store, and the response has not arrived.
+    awaits_response: bool,
+    /// Whether the host has replaced or removed it.
+    is_done: bool,
     /// Whether it ticks every [`HURRIED_TICK_MS`], because more streams may be due than one tick
     /// ends.
     is_hurried: bool,
@@ -39,7 +41,14 @@ impl Plugin {
     /// A plugin without a configuration. [`end`](Self::end) has to follow.
     pub fn new(vm: &mut Vm) -> Self {
         let id = vm.timers.add_plugin();
-        Self { id, config: None, number: 0, exchanged_ms: None, is_hurried: false }
+        Self {
+            id,
+            config: None,
+            number: 0,
+            awaits_response: false,
+            is_done: false,
+            is_hurried: false,
+        }
     }
 
     /// A plugin configuration of `size` bytes arrived. Returns whether it is accepted; a refused
@@ -61,7 +70,7 @@ impl Plugin {
 
     fn accept(&mut self, vm: &mut Vm, host: &mut impl Host, rules: Rules) {
         let traits = vm.host_traits(host);
-        let config = PluginConfig::new(rules, traits, &mut vm.metrics, host);
+        let config = Arc::new(PluginConfig::new(rules, traits, &mut vm.metrics, host));
         let rules = &config.rules;
         set_tick_period(host, rules.tick_period().as_millis());
         self.is_hurried = false;
@@ -69,14 +78,22 @@ impl Plugin {
         vm.timers.of_mut(self.id).set_tick_period(rules.tick_period(), now);
         vm.store_plugins.remove(self.number);
         self.number = vm.store_plugins.add(rules.control_store().is_some());
-        vm.poller.interrupt();
+        match rules.control_store() {
+            Some(control) => vm.poller.use_store(control),
+            None if vm.store_plugins.is_empty() => vm.poller.interrupt(),
+            None => {}
+        }
         if let Some(drain) = &rules.drain {
             vm.refresh_drain(host, rules);
             if let Some(state) = &drain.state {
                 vm.apply_configured(host, state, rules);
             }
         }
-        self.config = Some(Arc::new(config));
+        self.config = Some(config.clone());
+        if let Some(now) = now {
+            vm.exchanges.start(&config.rules, now);
+            self.exchange(vm, host, &config, now);
+        }
     }
 
     /// A tick. The caller carries out the endings afterwards, when the VM is no longer borrowed: a
@@ -85,13 +102,14 @@ impl Plugin {
     pub fn on_tick(&mut self, vm: &mut Vm, host: &mut impl Host) -> Vec<Ending> {
         let now = now_ms(host);
         let mut endings = Vec::new();
-        if self.is_exchange_due(now) {
-            self.exchange(vm, host);
-            if let Some(now) = now_ms(host) {
+        match (self.config.clone(), now) {
+            (Some(config), Some(now)) => {
+                self.exchange(vm, host, &config, now);
                 let expired = vm.pending_commands.expire(now, MAX_ENDINGS);
                 let reply = |context| Ending::reply(context, admin::no_body_reply());
                 endings.extend(expired.into_iter().map(reply));
             }
+            _ => vm.metrics.flush(host),
         }
         let (ended, is_hurried) = end_streams(vm, self.id, now);
         endings.extend(ended);
@@ -104,40 +122,25 @@ impl Plugin {
         endings
     }
 
-    /// Whether a refresh has passed, rounded to ticks.
-    fn is_exchange_due(&mut self, now: Option<u64>) -> bool {
-        if let (Some(config), Some(now), Some(before)) = (&self.config, now, self.exchanged_ms) {
-            let tick = config.rules.tick_period().as_millis();
-            if now.abs_diff(before) + tick / 2 < config.rules.refresh().as_millis() {
-                return false;
-            }
+    /// Makes the exchanges with the other VMs and the host that are due, and polls the store.
+    fn exchange(&mut self, vm: &mut Vm, host: &mut impl Host, config: &PluginConfig, now_ms: u64) {
+        let rules = &config.rules;
+        if vm.exchanges.takes_drain(rules, now_ms) {
+            vm.refresh_drain(host, rules);
         }
-        self.exchanged_ms = now;
-        true
-    }
-
-    /// Exchanges the changes since the last refresh with the other VMs and the host.
-    fn exchange(&self, vm: &mut Vm, host: &mut impl Host) {
-        if let Some(config) = &self.config {
-            let rules = &config.rules;
-            if rules.drain.is_some() {
-                vm.refresh_drain(host, rules);
-            }
-            let heartbeat = vm.heartbeat(host, rules.refresh().as_millis());
-            if let Some((rules, control)) = self.polled_store(vm)
-                && heartbeat.is_leader
-            {
-                vm.poll_store(host, control, rules);
-            }
+        let exchanges_members = vm.exchanges.takes_members(rules, now_ms);
+        if exchanges_members {
+            vm.heartbeat(host, rules.refresh().as_millis());
         }
-        vm.metrics.flush(host);
-    }
-
-    /// The store to poll, if this plugin is the one that polls in its VM.
-    fn polled_store(&self, vm: &Vm) -> Option<(&Rules, &ControlStore)> {
-        let rules = &self.config.as_ref()?.rules;
-        let control = rules.control_store().filter(|_| vm.store_plugins.polls(self.number))?;
-        Some((rules, control))
+        if let Some(control) = rules.control_store()
+            && vm.store_plugins.polls(self.number)
+            && vm.poll_store(host, control, rules, now_ms)
+        {
+            self.awaits_response = true;
+        }
+        if exchanges_members {
+            vm.metrics.flush(host);
+        }
     }
 
     /// Reads the response to a call of this plugin. `headers` is the number of its headers.
@@ -148,8 +151,27 @@ impl Plugin {
         headers: usize,
         body_size: usize,
     ) {
-        // The poll of a replaced configuration is discarded.
-        let Some((rules, control)) = self.polled_store(vm) else { return };
+        self.awaits_response = false;
+        self.read_store_response(vm, host, headers, body_size);
+        if self.is_done {
+            let done = host.done();
+            log_refusal(host, done, "end of a plugin");
+        }
+    }
+
+    fn read_store_response(
+        &self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        headers: usize,
+        body_size: usize,
+    ) {
+        // The response of a store that a push has replaced is discarded.
+        let rules = self.config.as_ref().map(|config| &config.rules);
+        let store = rules.and_then(|rules| Some((rules, rules.control_store()?)));
+        let Some((rules, control)) = store.filter(|(_, control)| vm.poller.awaits(control)) else {
+            return;
+        };
         let response = match body_size {
             // An incomplete response arrives without headers.
             _ if headers == 0 => Err(StoreError::Incomplete),
@@ -165,10 +187,15 @@ impl Plugin {
         vm.on_store_response(host, response, control, rules);
     }
 
-    /// The host replaces or removes the plugin. Its streams continue.
-    pub fn on_done(&mut self, vm: &mut Vm, host: &mut impl Host) {
+    /// The host replaces or removes the plugin, whose streams have ended. Returns whether it may end
+    /// at once. Otherwise it calls [`Host::done`] when the response of its store has arrived, because
+    /// with frequent pushes every poll might else end with its plugin.
+    #[must_use]
+    pub fn on_done(&mut self, vm: &mut Vm, host: &mut impl Host) -> bool {
         vm.store_plugins.remove(self.number);
         vm.metrics.flush(host);
+        self.is_done = true;
+        !self.awaits_response
     }
 
     /// A new stream of this plugin. [`Stream::end`] has to follow.
@@ -179,6 +206,10 @@ impl Plugin {
 
     /// Releases the plugin. Must be the last call.
     pub fn end(&mut self, vm: &mut Vm) {
+        if self.awaits_response {
+            // A host that does not wait has ended the call too.
+            vm.poller.interrupt();
+        }
         vm.timers.release(self.id);
     }
 }

@@ -46,18 +46,31 @@ pub(crate) fn write(
     }
 }
 
+/// The result of [`update`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// The last result of `next` was written.
+    Written,
+    /// `next` had nothing to write.
+    Unchanged,
+    /// Other VMs wrote at every attempt.
+    Busy,
+}
+
 /// Reads a value and writes the result of `next`. Repeats both while other VMs write too. Ends when
-/// `next` has nothing to write.
+/// `next` has nothing to write. `next` must not keep anything that depends on its write, because
+/// the write may fail.
 pub(crate) fn update<H: Host>(
     host: &mut H,
     key: &str,
     mut next: impl FnMut(&mut H, Option<&[u8]>) -> Option<String>,
-) {
+) -> Update {
     for _ in 0..ATTEMPTS {
         let SharedValue { value, cas } = read(host, key);
-        let Some(new) = next(host, value.as_deref()) else { return };
+        let Some(new) = next(host, value.as_deref()) else { return Update::Unchanged };
         if write(host, key, &new, cas).is_ok() {
-            return;
+            return Update::Written;
         }
     }
+    Update::Busy
 }

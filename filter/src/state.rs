@@ -47,10 +47,17 @@ impl State<'_> {
         json_line(&Json { closed: Some(closed), record: self.record, ..self.json() })
     }
 
+    /// A terminate that starts later does not take the instance out of rotation yet.
+    fn is_terminating(&self) -> bool {
+        self.record.is_some_and(|record| {
+            record.mode == DrainMode::Terminate && record.started_ms <= self.now_ms
+        })
+    }
+
     fn json(&self) -> Json<'_> {
         let mode = self.record.map(|record| record.mode);
         Json {
-            status: if mode == Some(DrainMode::Terminate) { "draining" } else { "ok" },
+            status: if self.is_terminating() { "draining" } else { "ok" },
             instance: self.instance,
             epoch: self.record.map(|record| record.epoch),
             mode,

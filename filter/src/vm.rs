@@ -2,6 +2,7 @@
 //! share it. The adapter keeps the value and lends it to every callback.
 
 mod drain;
+mod exchanges;
 mod store_plugins;
 mod timers;
 
@@ -16,6 +17,7 @@ use crate::plugin_config::HostTraits;
 pub(crate) use store_plugins::StorePlugins;
 pub(crate) use timers::{PluginId, StreamOwner};
 
+use exchanges::Exchanges;
 use timers::PluginTimers;
 
 /// The state of one VM.
@@ -27,6 +29,7 @@ pub struct Vm {
     pub(crate) timers: PluginTimers,
     pub(crate) pending_commands: PendingCommands,
     pub(crate) poller: Poller,
+    pub(crate) exchanges: Exchanges,
     /// In-flight requests of this VM.
     pub(crate) in_flight: u64,
     membership: Membership,

@@ -7,7 +7,7 @@ use base64ct::{Base64, Encoding as _};
 use serde::Deserialize;
 use serde_json::json;
 use sluice_filter::config::Epoch;
-use sluice_filter::drain::{Command, EpochOrdering, Record, RecordError};
+use sluice_filter::drain::{Command, EpochOrdering, EpochTooHigh, Record, RecordError, epoch};
 use thiserror::Error;
 
 use super::endpoint::Endpoint;
@@ -46,8 +46,13 @@ pub(crate) enum EtcdError {
     EpochTaken(u64),
     #[error("epoch {wanted} is lower than epoch {known} under the key; expected a higher one")]
     EpochTooLow { wanted: u64, known: u64 },
-    #[error("the key has the highest possible epoch; no drain can follow it")]
-    NoEpochLeft,
+    #[error(transparent)]
+    EpochTooHigh(#[from] EpochTooHigh),
+    #[error(
+        "{0}; no proxy accepts it, so it says nothing about the epoch in force; pass --watch for each proxy, or \
+         --epoch with a higher epoch than theirs"
+    )]
+    StoredEpochTooHigh(EpochTooHigh),
     #[error("others changed the key during each of {MAX_ATTEMPTS} attempts; run the command again")]
     Busy,
 }
@@ -75,7 +80,8 @@ impl Etcd {
     /// Reads the drain under the key; `None` if there is no key.
     pub(crate) fn record(&self, now_ms: u64) -> Result<Option<Record>, EtcdError> {
         let Some(command) = self.read()?.command else { return Ok(None) };
-        known_epoch(Some(&command)).map(|known| Record::from_command(&command, known, now_ms))
+        let known = known_epoch(Some(&command))?;
+        Ok(Some(Record::from_command(&command, known, now_ms)?))
     }
 
     /// Writes the drain of `command`. A command without an epoch gets the next one, which is also
@@ -185,15 +191,21 @@ fn change(
     now_ms: u64,
 ) -> Result<Change, EtcdError> {
     let known = known_epoch(stored)?;
-    let record =
-        Record::from_command(wanted, known.max(min_epoch), now_ms).ok_or(EtcdError::NoEpochLeft)?;
+    if let Err(error) = epoch::check(known, min_epoch, now_ms) {
+        // Proxies ignore the stored drain, so the next one does not have to follow it.
+        return match wanted.epoch {
+            None if min_epoch == 0 => Err(EtcdError::StoredEpochTooHigh(error)),
+            _ => Ok(Change::Write(Record::from_command(wanted, min_epoch, now_ms)?)),
+        };
+    }
+    let record = Record::from_command(wanted, known.max(min_epoch), now_ms)?;
     if record.epoch > known {
         return Ok(Change::Write(record));
     }
     if record.epoch < known {
         return Err(EtcdError::EpochTooLow { wanted: record.epoch, known });
     }
-    let stored = stored.and_then(|stored| Record::from_command(stored, known, now_ms));
+    let stored = stored.and_then(|stored| Record::from_command(stored, known, now_ms).ok());
     stored
         .filter(|stored| stored.compare(&record) == EpochOrdering::Same)
         .map(Change::Nothing)
@@ -254,7 +266,12 @@ mod tests {
         assert_eq!(epoch(None, 0).ok(), Some(1));
         assert_eq!(epoch(Some(r#"{"epoch":7,"mode":"reload"}"#), 60).ok(), Some(61));
         let last = r#"{"epoch":9007199254740991,"mode":"off"}"#;
-        assert!(matches!(epoch(Some(last), 0), Err(Err(EtcdError::NoEpochLeft))));
+        let unknown = epoch(Some(last), 0);
+        assert!(matches!(unknown, Err(Err(EtcdError::StoredEpochTooHigh(_)))), "{unknown:?}");
+        assert_eq!(epoch(Some(last), 60).ok(), Some(61), "proxies ignore the stored drain");
+        let wanted = command(r#"{"mode":"off","epoch":9007199254740991}"#);
+        let too_high = change(None, &wanted, 0, 1);
+        assert!(matches!(too_high, Err(EtcdError::EpochTooHigh(_))), "{too_high:?}");
         let without = r#"{"mode":"off"}"#;
         assert!(matches!(epoch(Some(without), 0), Err(Err(EtcdError::NoEpoch))));
     }

@@ -74,8 +74,8 @@ impl<const MIN: u64, const MAX: u64> SpanWithin<MIN, MAX> {
     }
 }
 
-/// The time over which a drain spreads the closes.
-pub type Window = SpanWithin<1, 86_400_000>;
+/// The time over which a drain spreads the closes; with `0s`, all close at once.
+pub type Window = SpanWithin<0, 86_400_000>;
 
 /// The interval at which workers read the drain record. Each read costs a host call, hence the
 /// lower limit.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use percent_encoding::percent_decode_str;
 
+use super::epoch::EpochTooHigh;
 use super::error::{MAX_RECORD, RecordError};
 use crate::config::{
     ConfigError, DrainMode, DrainStateSpec, Epoch, Fields, Node, OneOrMore, Percent, Place,
@@ -43,8 +44,8 @@ pub enum CommandOutcome {
     Conflicting(u64),
     /// This epoch is lower than the one in force.
     Lower(u64),
-    /// No epoch is higher than the one in force.
-    NoEpochLeft,
+    /// This epoch is too high.
+    TooHigh(EpochTooHigh),
     /// The configuration has no such route.
     UnknownRoute(String),
     /// Other VMs wrote to shared data at every attempt.

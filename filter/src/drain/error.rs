@@ -1,5 +1,6 @@
 //! Why bytes are not a drain record or a command.
 
+use super::epoch::EpochTooHigh;
 use crate::config::{ConfigError, Problem};
 
 /// The largest record that is read, in bytes.
@@ -23,4 +24,7 @@ pub enum RecordError {
     /// A field is missing or invalid.
     #[error("invalid drain record: {0}")]
     Invalid(ConfigError),
+    /// The epoch is too high.
+    #[error("the drain record is ignored: {0}")]
+    Epoch(EpochTooHigh),
 }

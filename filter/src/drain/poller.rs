@@ -6,6 +6,7 @@
 
 use std::mem::discriminant;
 
+use super::epoch::EpochTooHigh;
 use super::spread;
 use super::store::StoreError;
 use crate::rules::ControlStore;
@@ -25,6 +26,8 @@ pub enum KeyState {
     Lower(u64),
     /// The epoch is in force with other settings.
     Conflicting(u64),
+    /// The epoch is too high.
+    TooHigh(EpochTooHigh),
     /// The store has no such key.
     Missing,
     /// No response, or an invalid one.
@@ -39,7 +42,7 @@ impl KeyState {
 
     /// Whether the record in the store is ignored.
     pub fn is_ignored(&self) -> bool {
-        matches!(self, Self::Lower(_) | Self::Conflicting(_))
+        matches!(self, Self::Lower(_) | Self::Conflicting(_) | Self::TooHigh(_))
     }
 
     /// Compares two states, except for details that change from one response to the next.
@@ -60,6 +63,9 @@ impl KeyState {
             Self::Conflicting(epoch) => format!(
                 "epoch {epoch} is in force with other settings, which stay in force; raise the epoch"
             ),
+            Self::TooHigh(error) => {
+                format!("{error}; the last drain stays in force; delete the key or lower its epoch")
+            }
             Self::Missing => "no such key; the last drain stays in force".to_owned(),
             Self::Failed(error) => format!("{error}; the last drain stays in force"),
         };
@@ -67,9 +73,11 @@ impl KeyState {
     }
 }
 
-/// The polls of one VM.
+/// The polls of one VM. They continue when a configuration push replaces the plugin that made the
+/// last one, unless the push changes the store.
 #[derive(Debug, Default)]
 pub struct Poller {
+    store: Option<ControlStore>,
     /// When the last poll started, and when the next one is due, in milliseconds since the Unix
     /// epoch.
     polled_ms: u64,
@@ -92,8 +100,21 @@ pub enum Due {
 }
 
 impl Poller {
+    /// Polls this store from now on. The response to a poll of another store is then not awaited.
+    pub fn use_store(&mut self, control: &ControlStore) {
+        if self.store.as_ref() != Some(control) {
+            *self = Self { store: Some(control.clone()), ..Self::default() };
+        }
+    }
+
+    /// Whether the response to a poll of this store is pending.
+    pub fn awaits(&self, control: &ControlStore) -> bool {
+        self.expires_ms.is_some() && self.store.as_ref() == Some(control)
+    }
+
     /// Whether to poll now.
     pub fn poll(&mut self, control: &ControlStore, now_ms: u64) -> Due {
+        self.use_store(control);
         let longest = LONGEST_MS.max(control.interval.as_millis()) * 2;
         if let Some(expires) = self.expires_ms {
             let is_pending =

@@ -10,6 +10,7 @@ use std::cmp::{Ordering, Reverse};
 use serde::Serialize;
 
 use super::command::Command;
+use super::epoch::{self, EpochTooHigh};
 use super::error::RecordError;
 use crate::config::{
     DrainMode, Epoch, OneOrMore, Percent, Place, Problem, Read, RouteName, UnixMs,
@@ -73,15 +74,22 @@ impl Record {
         })
     }
 
-    /// The record of a command when `in_force` is the epoch in force (0: none); `None` if there is
-    /// no higher epoch.
-    pub fn from_command(command: &Command, in_force: u64, now_ms: u64) -> Option<Self> {
+    /// The record of a command when `in_force` is the epoch in force (0: none).
+    ///
+    /// # Errors
+    /// If the epoch is too high.
+    pub fn from_command(
+        command: &Command,
+        in_force: u64,
+        now_ms: u64,
+    ) -> Result<Self, EpochTooHigh> {
         let default_window = match command.mode {
             DrainMode::Reload | DrainMode::Rebalance => DEFAULT_WINDOW_MS,
             DrainMode::Terminate | DrainMode::Off => 0,
         };
         let epoch = command.epoch.map_or(in_force.saturating_add(1), Epoch::value);
-        (epoch <= Epoch::MAX).then(|| Self {
+        epoch::check(epoch, in_force, now_ms)?;
+        Ok(Self {
             epoch,
             mode: command.mode,
             started_ms: command.started_ms.unwrap_or(now_ms),

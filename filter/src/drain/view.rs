@@ -1,10 +1,13 @@
 //! The drain as one VM knows it, and the connections that it closes.
 //!
 //! Connection ids increase over the whole process. A connection is older than the drain if its id
-//! is not above the watermark, the highest id that was seen when the epoch was learned.
+//! is not above the watermark, the highest id that a VM of the process had seen when the first of
+//! them learned the epoch.
 
 use std::cmp::Ordering;
 
+use super::connections::NewestConnection;
+use super::epoch;
 use super::error::RecordError;
 use super::record::{EpochOrdering, Record};
 use super::spread;
@@ -16,27 +19,22 @@ use crate::config::DrainMode;
 #[derive(Debug, Default)]
 pub struct DrainView {
     record: Option<Record>,
-    /// The highest connection id that any worker had seen when it learned the epoch of `record`.
+    /// The highest connection id that existed when the epoch of `record` was learned.
     watermark: Option<u64>,
-    /// The number of merges that still exchange the watermark. Workers learn an epoch up to one
-    /// refresh apart, and their connection ids come from one sequence. The first worker therefore
-    /// has to read the watermark again.
-    exchanges: u8,
-    /// The highest connection id so far.
-    newest: Option<u64>,
+    /// Whether shared data may have another watermark for the epoch of `record`.
+    needs_watermark: bool,
+    newest: NewestConnection,
     /// The shared value that was merged last, and whether it is behind `record`.
     merged: Option<(Vec<u8>, bool)>,
     /// The time of the last merge.
     now_ms: u64,
 }
 
-/// The merge that learns an epoch and the one after it.
-const EXCHANGES: u8 = 2;
-
 /// The result of reading the shared record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Merge {
-    /// A higher epoch is in force now. The caller reports it and exchanges the watermark.
+    /// A higher epoch is in force now. The caller reports it, and exchanges the newest connection
+    /// and then the watermark.
     pub learned: bool,
     /// The shared value was ignored: it is not a record, or its epoch is lower. True once for each
     /// value.
@@ -63,14 +61,38 @@ impl DrainView {
         self.record.as_ref().filter(|record| record.mode != DrainMode::Off)
     }
 
-    /// Whether a terminate is in force.
-    pub fn is_terminating(&self) -> bool {
-        self.record.as_ref().is_some_and(|record| record.mode == DrainMode::Terminate)
+    /// Whether a terminate is in force and has started. Calls `now_ms` only if the result depends on
+    /// it.
+    pub fn is_terminating(&self, now_ms: impl FnOnce() -> Option<u64>) -> bool {
+        let terminate = self.record.as_ref().filter(|record| record.mode == DrainMode::Terminate);
+        terminate.is_some_and(|record| self.is_past(record.started_ms, now_ms))
     }
 
-    /// Records a connection that carries a request.
-    pub fn observe_connection(&mut self, connection: u64) {
-        self.newest = self.newest.max(Some(connection));
+    /// Whether the moment has passed. Calls `now_ms` only if the result depends on it.
+    fn is_past(&self, moment_ms: u64, now_ms: impl FnOnce() -> Option<u64>) -> bool {
+        moment_ms <= self.now_ms || now_ms().is_some_and(|now| moment_ms <= now)
+    }
+
+    /// Records a connection that carries a request. Returns whether to publish it with
+    /// [`exchange_connections`](Self::exchange_connections).
+    pub fn observe_connection(&mut self, connection: u64) -> bool {
+        self.newest.observe(connection)
+    }
+
+    /// Whether a connection is still to be published.
+    pub fn has_unpublished_connection(&self) -> bool {
+        self.newest.is_unpublished()
+    }
+
+    /// Adopts the newest connection of the process from shared data. Returns the value to write, if
+    /// this VM knows a newer one.
+    pub fn exchange_connections(&mut self, shared: Option<&[u8]>) -> Option<String> {
+        self.newest.exchange(shared)
+    }
+
+    /// The value of [`exchange_connections`](Self::exchange_connections) was not written.
+    pub fn keep_connection_unpublished(&mut self) {
+        self.newest.keep_unpublished();
     }
 
     /// Merges the value in shared data with the record of this view, and keeps the greater one.
@@ -86,13 +108,18 @@ impl DrainView {
             return Merge { write, ..Merge::default() };
         }
         let merge = match Record::parse(bytes) {
-            Ok(shared) => self.merge_record(shared),
-            Err(error) => {
-                Merge { ignored: true, error: Some(error), write: self.json(), ..Merge::default() }
-            }
+            Ok(shared) => match epoch::check(shared.epoch, self.epoch(), now_ms) {
+                Ok(()) => self.merge_record(shared),
+                Err(error) => self.refuse(RecordError::Epoch(error)),
+            },
+            Err(error) => self.refuse(error),
         };
         self.merged = Some((bytes.to_vec(), merge.write.is_some()));
         merge
+    }
+
+    fn refuse(&self, error: RecordError) -> Merge {
+        Merge { ignored: true, error: Some(error), write: self.json(), ..Merge::default() }
     }
 
     fn merge_record(&mut self, shared: Record) -> Merge {
@@ -112,8 +139,8 @@ impl DrainView {
 
     fn learn(&mut self, record: Record) -> Merge {
         self.record = Some(record);
-        self.watermark = self.newest;
-        self.exchanges = EXCHANGES;
+        self.watermark = self.newest.id();
+        self.needs_watermark = true;
         Merge { learned: true, ..Merge::default() }
     }
 
@@ -131,25 +158,38 @@ impl DrainView {
         self.learn(record)
     }
 
-    /// Whether to exchange the watermark after this merge.
-    pub fn needs_watermark_exchange(&mut self) -> bool {
-        let is_needed = self.exchanges > 0;
-        self.exchanges = self.exchanges.saturating_sub(1);
-        is_needed
+    /// Whether to exchange the watermark: until the one in shared data is that of the epoch in
+    /// force.
+    pub fn needs_watermark(&self) -> bool {
+        self.needs_watermark
     }
 
-    /// Adopts the higher of this view's watermark and the shared one. Returns the value to write,
-    /// if any.
+    /// Adopts the watermark in shared data if it is that of the epoch in force. Otherwise returns
+    /// the value to write, if any.
     ///
-    /// A new VM has seen no connection. It also adopts the watermark of an earlier epoch, because
-    /// those connections are older still.
+    /// The VM that learns an epoch first decides which connections are old. Those that it does not
+    /// know yet, because their first request arrives at this moment, are new for all VMs.
     pub fn exchange_watermark(&mut self, shared: Option<&[u8]>) -> Option<String> {
         let epoch = self.record.as_ref()?.epoch;
-        let published = shared.and_then(Watermark::parse);
-        let usable = published.filter(|found| found.epoch == epoch || self.watermark.is_none());
-        self.watermark = self.watermark.max(usable.map(|found| found.connection));
-        let own = Watermark { epoch, connection: self.watermark? };
-        (Some(own) > published).then(|| own.to_json())
+        let found = shared.and_then(Watermark::parse);
+        match found.map(|found| (found.epoch.cmp(&epoch), found.connection)) {
+            Some((Ordering::Equal, connection)) => {
+                self.watermark = connection;
+                self.needs_watermark = false;
+                None
+            }
+            // Another VM is ahead. The next merge learns its epoch.
+            Some((Ordering::Greater, _)) => None,
+            // The connections of an earlier drain are older still.
+            Some((Ordering::Less, connection)) => {
+                self.watermark = self.watermark.max(self.newest.id()).max(connection);
+                Some(Watermark { epoch, connection: self.watermark }.to_json())
+            }
+            None => {
+                self.watermark = self.watermark.max(self.newest.id());
+                Some(Watermark { epoch, connection: self.watermark }.to_json())
+            }
+        }
     }
 
     /// Whether a response of `route` on `connection` closes the connection. Calls `now_ms` only if
@@ -176,8 +216,7 @@ impl DrainView {
         });
         is_selected && is_routed && {
             let offset = spread::offset_ms(connection, record.epoch, record.window_ms);
-            let moment = record.started_ms.saturating_add(offset);
-            moment <= self.now_ms || now_ms().is_some_and(|now| moment <= now)
+            self.is_past(record.started_ms.saturating_add(offset), now_ms)
         }
     }
 

@@ -1,20 +1,21 @@
 //! The watermark in shared data: the highest connection id that existed when a drain started.
 //!
-//! Workers keep the watermark in memory. The copy in shared data is for the VM that replaces a
-//! crashed one. Without the copy, that VM would treat every connection as new and close none of the
-//! old ones.
+//! The first VM that learns an epoch writes its watermark, and every other VM adopts it. All VMs,
+//! also those that begin later, therefore divide the connections into old and new ones equally.
 
 use serde::Serialize;
 
-use crate::config::{Epoch, Fields, Place, UnixMs, parse_json};
+use super::connections::MAX_CONNECTION;
+use crate::config::{Epoch, Fields, Node, Place, parse_json};
 
 /// The longest watermark that is read, in bytes.
 const MAX_WATERMARK: usize = 1024;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Watermark {
     pub(super) epoch: u64,
-    pub(super) connection: u64,
+    /// `None`: the process had no connection.
+    pub(super) connection: Option<u64>,
 }
 
 impl Watermark {
@@ -23,11 +24,13 @@ impl Watermark {
         let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_WATERMARK)?;
         let node = parse_json(text).ok()?;
         let fields = Fields::tolerant(&node, &Place::Root).ok()?;
-        Some(Self {
-            epoch: fields.required::<Epoch>("epoch").ok()?.value(),
-            // A connection id has the same range as a time: whole numbers that JSON keeps exactly.
-            connection: fields.required::<UnixMs>("connection").ok()?.value(),
-        })
+        let epoch = fields.required::<Epoch>("epoch").ok()?.value();
+        let connection = match fields.node("connection")? {
+            Node::Unsigned(id @ ..=MAX_CONNECTION) => Some(*id),
+            Node::Null => None,
+            _ => return None,
+        };
+        Some(Self { epoch, connection })
     }
 
     pub(super) fn to_json(self) -> String {

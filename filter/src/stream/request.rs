@@ -93,7 +93,7 @@ impl Stream {
         let mut request = RequestView::new(&headers);
         self.connection = rules.drain.as_ref().and_then(|_| connection_id(host));
         if let Some(connection) = self.connection {
-            vm.drain.observe_connection(connection);
+            vm.observe_connection(host, connection);
         }
         if self.is_for_filter(vm, host, &config, &request, end_of_stream) {
             self.is_local_reply = true;
@@ -183,7 +183,8 @@ impl Stream {
         end_of_stream: bool,
     ) -> bool {
         let rules = &config.rules;
-        let reply = if let Some(status) = health::status(rules, &vm.drain, request) {
+        let reply = if let Some(status) = health::status(rules, &vm.drain, request, || now_ms(host))
+        {
             with_state(vm, host, config, |state, _| health::reply(status, state))
         } else {
             match admin::parse(rules, request, end_of_stream) {

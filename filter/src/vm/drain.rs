@@ -7,23 +7,19 @@ use crate::config::DrainStateSpec;
 use crate::drain::poller::Due;
 use crate::drain::store::{self, StoreError};
 use crate::drain::{
-    Command, CommandOutcome, EpochOrdering, KeyState, Merge, RECORD_KEY, Record, WATERMARK_KEY,
+    CONNECTIONS_KEY, Command, CommandOutcome, EpochOrdering, KeyState, Merge, RECORD_KEY, Record,
+    WATERMARK_KEY,
 };
 use crate::host::{Call, Host, LogLevel, SharedValue, now_ms};
 use crate::members::{MEMBERS_KEY, Report, ReportTime};
 use crate::metrics::{General, Metrics};
 use crate::rules::{ControlStore, Rules};
-use crate::shared_data::{self, ATTEMPTS};
+use crate::shared_data::{self, ATTEMPTS, Update};
 use crate::state::State;
 
-/// This VM among the others of its process.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Heartbeat {
-    /// The in-flight requests of the process.
-    pub(crate) in_flight: u64,
-    /// Whether this VM polls the control store.
-    pub(crate) is_leader: bool,
-}
+/// A drain whose start is at least this far in the future is logged as a probable mistake, in
+/// milliseconds.
+const LATE_START_MS: u64 = 60_000;
 
 impl Vm {
     /// Merges the shared drain record, and overwrites it if it is behind.
@@ -31,10 +27,29 @@ impl Vm {
         let Some(now) = now_ms(host) else { return };
         shared_data::update(host, RECORD_KEY, |host, shared| {
             let merge = self.drain.merge(shared, now);
-            self.report_merge(host, &merge, rules);
+            self.report_merge(host, &merge, rules, now);
             merge.write
         });
+        if self.drain.has_unpublished_connection() {
+            self.exchange_connections(host);
+        }
         self.exchange_watermark(host);
+    }
+
+    /// A request arrived on this connection.
+    pub(crate) fn observe_connection(&mut self, host: &mut impl Host, connection: u64) {
+        if self.drain.observe_connection(connection) {
+            self.exchange_connections(host);
+        }
+    }
+
+    fn exchange_connections(&mut self, host: &mut impl Host) {
+        let update = shared_data::update(host, CONNECTIONS_KEY, |_, shared| {
+            self.drain.exchange_connections(shared)
+        });
+        if update == Update::Busy {
+            self.drain.keep_connection_unpublished();
+        }
     }
 
     /// Applies a command: its drain is in force afterwards if its epoch is the highest.
@@ -48,14 +63,15 @@ impl Vm {
         for _ in 0..ATTEMPTS {
             let SharedValue { value, cas } = shared_data::read(host, RECORD_KEY);
             let merge = self.drain.merge(value.as_deref(), now);
-            self.report_merge(host, &merge, rules);
+            self.report_merge(host, &merge, rules, now);
             if let Some(write) = merge.write {
                 // Whether or not this write succeeds, the value has changed: read it again.
                 let _ = shared_data::write(host, RECORD_KEY, &write, cas);
                 continue;
             }
-            let Some(wanted) = Record::from_command(command, self.drain.epoch(), now) else {
-                return CommandOutcome::NoEpochLeft;
+            let wanted = match Record::from_command(command, self.drain.epoch(), now) {
+                Ok(wanted) => wanted,
+                Err(error) => return CommandOutcome::TooHigh(error),
             };
             match self.drain.compare(&wanted) {
                 EpochOrdering::Higher => {}
@@ -65,7 +81,7 @@ impl Vm {
             }
             if shared_data::write(host, RECORD_KEY, &wanted.to_json(), cas).is_ok() {
                 let merge = self.drain.record_written(wanted);
-                self.report_merge(host, &merge, rules);
+                self.report_merge(host, &merge, rules, now);
                 self.exchange_watermark(host);
                 return CommandOutcome::InForce;
             }
@@ -81,27 +97,32 @@ impl Vm {
         state: &DrainStateSpec,
         rules: &Rules,
     ) {
-        let outcome = self.apply_command(host, &Command::configured(state), rules);
-        if let CommandOutcome::Lower(_) | CommandOutcome::Conflicting(_) = outcome {
-            self.metrics.add(General::DrainStale, 1);
-        }
-        if let CommandOutcome::Conflicting(epoch) = outcome {
-            let message = format!(
+        let message = match self.apply_command(host, &Command::configured(state), rules) {
+            CommandOutcome::InForce | CommandOutcome::UnknownRoute(_) | CommandOutcome::Busy => {
+                return;
+            }
+            CommandOutcome::Lower(_) => None,
+            CommandOutcome::Conflicting(epoch) => Some(format!(
                 "drain.state: epoch {epoch} is in force with other settings, which stay in force; raise the epoch"
-            );
+            )),
+            CommandOutcome::TooHigh(error) => Some(format!("drain.state is ignored: {error}")),
+        };
+        self.metrics.add(General::DrainStale, 1);
+        if let Some(message) = message {
             host.log(LogLevel::Warn, &message);
         }
     }
 
     fn exchange_watermark(&mut self, host: &mut impl Host) {
-        if self.drain.needs_watermark_exchange() {
+        if self.drain.needs_watermark() {
+            self.exchange_connections(host);
             shared_data::update(host, WATERMARK_KEY, |_, shared| {
                 self.drain.exchange_watermark(shared)
             });
         }
     }
 
-    fn report_merge(&mut self, host: &mut impl Host, merge: &Merge, rules: &Rules) {
+    fn report_merge(&mut self, host: &mut impl Host, merge: &Merge, rules: &Rules, now_ms: u64) {
         if merge.ignored {
             self.metrics.add(General::DrainStale, 1);
         }
@@ -111,6 +132,9 @@ impl Vm {
         if let (true, Some(record)) = (merge.learned, self.drain.record()) {
             self.metrics.set(General::DrainEpoch, record.epoch, host);
             host.log(LogLevel::Info, &format!("drain {}", record.to_json()));
+            if let Some(message) = late_start(record, now_ms) {
+                host.log(LogLevel::Warn, &message);
+            }
             if let Some(name) = rules.unknown_route(record.routes.as_deref()) {
                 let message = format!(
                     "drain epoch {}: this configuration has no route {name}, so the drain closes no connection \
@@ -122,37 +146,44 @@ impl Vm {
         }
     }
 
-    /// Reports this VM to the others, counts the in-flight requests of all, and elects the leader.
-    pub(crate) fn heartbeat(&mut self, host: &mut impl Host, tick_ms: u64) -> Heartbeat {
+    /// Reports this VM to the others and elects the leader. Returns the number of in-flight requests
+    /// of the process.
+    pub(crate) fn heartbeat(&mut self, host: &mut impl Host, tick_ms: u64) -> u64 {
         let report = Report { in_flight: self.in_flight, can_poll: !self.store_plugins.is_empty() };
-        let mut heartbeat = Heartbeat { in_flight: self.in_flight, is_leader: false };
-        let Ok(now_ns) = host.now_ns() else { return heartbeat };
-        shared_data::update(host, MEMBERS_KEY, |_, shared| {
+        let Ok(now_ns) = host.now_ns() else { return self.in_flight };
+        let mut in_flight = self.in_flight;
+        let update = shared_data::update(host, MEMBERS_KEY, |_, shared| {
             let reported = self.membership.report(shared, report, ReportTime { now_ns, tick_ms });
-            let (in_flight, is_leader) = (reported.in_flight, reported.is_leader);
-            heartbeat = Heartbeat { in_flight, is_leader };
+            in_flight = reported.in_flight;
             reported.write
         });
-        self.metrics.set(General::InFlight, heartbeat.in_flight, host);
-        heartbeat
+        if update == Update::Written {
+            self.membership.confirm_write();
+        }
+        self.metrics.set(General::InFlight, in_flight, host);
+        in_flight
     }
 
-    /// Polls the control store if a poll is due. The response arrives at
-    /// [`on_store_response`](Self::on_store_response).
+    /// Polls the control store if this VM is the leader and a poll is due. Returns whether it made a
+    /// call; the response arrives at [`on_store_response`](Self::on_store_response).
     pub(crate) fn poll_store(
         &mut self,
         host: &mut impl Host,
         control: &ControlStore,
         rules: &Rules,
-    ) {
-        let Some(now) = now_ms(host) else { return };
-        let error = match self.poller.poll(control, now) {
-            Due::No => return,
-            Due::Now if call_store(host, control) => return,
+        now_ms: u64,
+    ) -> bool {
+        if !self.membership.is_leader() {
+            return false;
+        }
+        let error = match self.poller.poll(control, now_ms) {
+            Due::No => return false,
+            Due::Now if call_store(host, control) => return true,
             Due::Now => StoreError::NoCall,
             Due::Overdue => StoreError::NoResponse,
         };
         self.on_store_response(host, Err(error), control, rules);
+        false
     }
 
     /// Applies the response to a poll.
@@ -171,9 +202,9 @@ impl Vm {
                 match self.apply_command(host, &command, rules) {
                     CommandOutcome::Lower(epoch) => KeyState::Lower(epoch),
                     CommandOutcome::Conflicting(epoch) => KeyState::Conflicting(epoch),
+                    CommandOutcome::TooHigh(error) => KeyState::TooHigh(error),
                     // A record that could not be written is written after the next poll.
                     CommandOutcome::InForce
-                    | CommandOutcome::NoEpochLeft
                     | CommandOutcome::UnknownRoute(_)
                     | CommandOutcome::Busy => KeyState::InForce(epoch),
                 }
@@ -200,7 +231,7 @@ impl Vm {
         tick_ms: u64,
         reply: impl FnOnce(&State<'_>, u64) -> T,
     ) -> T {
-        let in_flight = self.heartbeat(host, tick_ms).in_flight;
+        let in_flight = self.heartbeat(host, tick_ms);
         self.metrics.flush(host);
         let closed = closed_connections(&mut self.metrics, host);
         let now_ms = now_ms(host).unwrap_or(0);
@@ -213,6 +244,16 @@ impl Vm {
 fn closed_connections(metrics: &mut Metrics, host: &mut impl Host) -> u64 {
     let id = metrics.id(General::DrainClosed, host);
     id.and_then(|id| host.metric(id).ok()).unwrap_or(0)
+}
+
+/// The warning for a drain that starts much later than it is learned.
+fn late_start(record: &Record, now_ms: u64) -> Option<String> {
+    let delay = record.started_ms.checked_sub(now_ms).filter(|delay| *delay >= LATE_START_MS)?;
+    let (epoch, seconds) = (record.epoch, delay / 1000);
+    Some(format!(
+        "drain epoch {epoch} starts in {seconds} seconds; until then it closes no connection and health checks \
+         pass; check started_ms, in milliseconds since 1970"
+    ))
 }
 
 /// Whether the host accepted the call.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sluice_filter::admin::{self, AdminRequest};
-use sluice_filter::drain::{CommandOutcome, Record};
+use sluice_filter::drain::{CommandOutcome, EpochTooHigh, Record};
 use sluice_filter::load::load;
 use sluice_filter::request::RequestView;
 use sluice_filter::rules::Rules;
@@ -127,7 +127,11 @@ fn each_outcome_of_a_command_has_its_reply() {
             409,
             "epoch 6 is lower than epoch 7, which is in force; expected a higher epoch",
         ),
-        (CommandOutcome::NoEpochLeft, 409, "the epoch in force is the highest possible one"),
+        (
+            CommandOutcome::TooHigh(EpochTooHigh { epoch: 9, highest: 8 }),
+            400,
+            "epoch 9 is too high; expected at most 8, the Unix time in microseconds and 50 days more",
+        ),
         (CommandOutcome::UnknownRoute("api".into()), 400, "this configuration has no route api"),
         (CommandOutcome::Busy, 503, "other writers changed the drain at every attempt; retry"),
     ];

@@ -80,10 +80,12 @@ fn a_response_is_a_drain_or_a_missing_key_or_an_error() {
         message(br#"{"epoch":1,"mode":"reload","window":"8760h"}"#),
         r#"invalid drain record: window: found "8760h", expected a duration from 0s to 24h"#
     );
-    assert_eq!(
-        message(br#"{"epoch":1,"mode":"reload","window":"0s"}"#),
-        r#"invalid drain record: window: found "0s", expected a duration from 1ms to 24h"#
-    );
+    for at_once in [r#""window":"0s""#, r#""window_ms":0"#] {
+        let body = format!(r#"{{"epoch":1,"mode":"reload",{at_once}}}"#);
+        let command = store::parse_response(StoreFormat::Raw, 200, body.as_bytes());
+        let window_ms = command.ok().flatten().and_then(|command| command.window_ms);
+        assert_eq!(window_ms, Some(0), "{at_once}");
+    }
 }
 
 /// Polls when a poll is due, for `until_ms`; `state` is the result of a poll at that time. Returns

@@ -405,8 +405,9 @@ fn health_checks_get_a_reply_while_the_proxy_terminates_and_otherwise_if_they_ar
     let list = headers(&[(":method", "GET"), (":path", "/health?from=lb")]);
     let check = RequestView::new(&list);
     let mut view = DrainView::default();
-    let statuses =
-        |view: &DrainView| [&upstream, &local].map(|rules| health::status(rules, view, &check));
+    let statuses = |view: &DrainView| {
+        [&upstream, &local].map(|rules| health::status(rules, view, &check, || None))
+    };
     assert_eq!(statuses(&view), [None, Some(200)]);
     let mut learn = |epoch: u64, mode: &str| {
         let json = format!(r#"{{"epoch":{epoch},"mode":"{mode}","started_ms":1}}"#);
@@ -417,7 +418,7 @@ fn health_checks_get_a_reply_while_the_proxy_terminates_and_otherwise_if_they_ar
     assert_eq!(learn(2, "terminate"), [Some(503), Some(503)]);
     assert_eq!(learn(3, "off"), [None, Some(200)]);
     let other = headers(&[(":method", "GET"), (":path", "/x")]);
-    assert_eq!(health::status(&local, &view, &RequestView::new(&other)), None);
+    assert_eq!(health::status(&local, &view, &RequestView::new(&other), || None), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use sluice_filter::config::DrainMode;
-use sluice_filter::drain::{Command, DrainView, EpochOrdering, Record, RecordError, spread};
+use sluice_filter::drain::{Command, DrainView, EpochOrdering, Record, RecordError, epoch, spread};
 
 /// Shared data of a proxy-wasm host: every write changes the number, and number 0 writes
 /// unconditionally.
@@ -208,14 +208,80 @@ fn a_command_gets_its_epoch_start_and_window_when_it_is_applied() {
         ),
     ];
     for (written, known, expected) in cases {
-        assert_eq!(json(command(written), known).as_deref(), Some(expected));
+        assert_eq!(json(command(written), known).as_deref(), Ok(expected));
     }
-    assert_eq!(
-        json(command(r#"{"mode":"off"}"#), 9_007_199_254_740_991),
-        None,
-        "no higher epoch exists"
+}
+
+/// 2026-01-01 in milliseconds.
+const NOW_MS: u64 = 1_767_225_600_000;
+
+#[test]
+fn an_epoch_that_leaves_no_room_for_others_is_refused() {
+    let epoch_at = |epoch: u64, in_force: u64, now_ms: u64| {
+        let json = format!(r#"{{"epoch":{epoch},"mode":"terminate"}}"#);
+        let command = Command::parse(json.as_bytes()).expect("a command");
+        Record::from_command(&command, in_force, now_ms).map(|record| record.epoch)
+    };
+    let last = 9_007_199_254_740_991;
+    for usual in [1, 4711, NOW_MS / 1000, NOW_MS, NOW_MS * 1000] {
+        assert_eq!(epoch_at(usual, 0, NOW_MS), Ok(usual), "counters and timestamps are accepted");
+    }
+    let error = epoch_at(last, 7, NOW_MS).expect_err("too high");
+    assert_eq!((error.epoch, error.highest), (last, epoch::highest(NOW_MS)));
+    // A host whose clock starts at 1970 accepts counters and timestamps in milliseconds.
+    assert_eq!(epoch_at(NOW_MS, 0, 0), Ok(NOW_MS));
+    assert_eq!(epoch_at(error.highest, 7, NOW_MS), Ok(error.highest));
+    assert!(epoch_at(error.highest + 1, 7, NOW_MS).is_err());
+    // The highest accepted epoch does not prevent the next one, even if the clock is set back.
+    let next = Command::parse(br#"{"mode":"off"}"#).expect("a command");
+    for now_ms in [0, NOW_MS, NOW_MS + 1] {
+        let record = Record::from_command(&next, error.highest, now_ms);
+        assert_eq!(record.map(|record| record.epoch), Ok(error.highest + 1));
+    }
+    assert!(Record::from_command(&next, last, NOW_MS).is_err(), "JSON has no such number");
+    assert!(Record::from_command(&next, u64::MAX, NOW_MS).is_err());
+}
+
+#[test]
+fn a_shared_record_with_too_high_an_epoch_is_ignored_and_replaced() {
+    let mut worker = view(10, &record(7, "reload", NOW_MS, 0, ""));
+    let ours = worker.record().map(Record::to_json);
+    let poison = r#"{"epoch":9007199254740991,"mode":"terminate","started_ms":0}"#;
+    let merge = worker.merge(Some(poison.as_bytes()), NOW_MS);
+    assert_eq!((merge.ignored, merge.learned, &merge.write), (true, false, &ours));
+    let error = merge.error.expect("an error").to_string();
+    assert!(
+        error.starts_with("the drain record is ignored: epoch 9007199254740991 is too high"),
+        "{error}"
     );
-    assert_eq!(json(command(r#"{"mode":"off"}"#), u64::MAX), None);
+    assert_eq!(worker.record().map(Record::to_json), ours);
+    let mut new = DrainView::default();
+    assert_eq!(new.merge(Some(poison.as_bytes()), NOW_MS).write, None);
+    assert!(new.record().is_none());
+}
+
+#[test]
+fn a_record_of_a_newer_version_is_followed_and_not_rewritten() {
+    let newer = br#"{"epoch":8,"mode":"reload","started_ms":1000,"window_ms":0,"by":"etcd"}"#;
+    let mut worker = view(10, &record(7, "reload", 1000, 0, ""));
+    let merge = worker.merge(Some(newer), 1000);
+    assert_eq!((merge.learned, merge.write), (true, None));
+    assert_eq!(worker.merge(Some(newer), 1250).write, None);
+}
+
+#[test]
+fn a_terminate_fails_health_checks_and_closes_from_its_start_on() {
+    let mut worker = DrainView::default();
+    worker.observe_connection(10);
+    let later = record(7, "terminate", NOW_MS + 5_000, 0, "").to_json();
+    assert!(worker.merge(Some(later.as_bytes()), NOW_MS).learned);
+    for (now, started) in [(NOW_MS, false), (NOW_MS + 4_999, false), (NOW_MS + 5_000, true)] {
+        assert_eq!(closes(&worker, 10, now), started);
+        assert_eq!(worker.is_terminating(|| Some(now)), started, "both at the same time");
+    }
+    assert!(!worker.is_terminating(|| None));
+    worker.merge(None, NOW_MS + 5_000);
+    assert!(worker.is_terminating(|| panic!("the clock was read")));
 }
 
 #[test]
@@ -294,14 +360,16 @@ fn a_worker_without_connections_closes_none() {
 #[test]
 fn a_terminate_closes_new_connections_too() {
     let worker = view(10, &record(7, "terminate", 1000, 0, ""));
-    assert!(closes(&worker, 10, 1000) && closes(&worker, 11, 1000) && worker.is_terminating());
+    assert!(
+        closes(&worker, 10, 1000) && closes(&worker, 11, 1000) && worker.is_terminating(|| None)
+    );
 }
 
 #[test]
 fn off_ends_a_drain() {
     let mut worker = view(10, &record(7, "terminate", 1000, 0, ""));
     worker.merge(Some(record(8, "off", 2000, 0, "").to_json().as_bytes()), 2000);
-    assert!(!closes(&worker, 10, 3000) && !worker.is_terminating());
+    assert!(!closes(&worker, 10, 3000) && !worker.is_terminating(|| None));
 }
 
 #[test]
@@ -340,26 +408,65 @@ fn a_new_vm_takes_the_watermark_from_shared_data() {
 }
 
 #[test]
-fn the_highest_watermark_of_all_workers_counts() {
+fn the_first_vm_that_learns_an_epoch_decides_which_connections_are_old() {
     let reload = record(7, "reload", 1000, 0, "");
-    let (mut low, mut high) = (view(40, &reload), view(50, &reload));
-    assert!(low.needs_watermark_exchange() && high.needs_watermark_exchange());
-    let first = low.exchange_watermark(None);
-    let second = high.exchange_watermark(first.as_deref().map(str::as_bytes));
-    assert_eq!(second.as_deref(), Some(r#"{"epoch":7,"connection":50}"#));
-    assert!(low.needs_watermark_exchange(), "the first worker reads the watermark again");
-    assert_eq!(low.exchange_watermark(second.as_deref().map(str::as_bytes)), None);
-    assert!(closes(&low, 45, 1000));
-    assert!(!low.needs_watermark_exchange());
+    let mut first = view(40, &reload);
+    let published = first.exchange_watermark(None);
+    // A connection arrives before the second VM learns the epoch.
+    let mut second = view(50, &reload);
+    assert!(second.needs_watermark());
+    assert_eq!(second.exchange_watermark(published.as_deref().map(str::as_bytes)), None);
+    assert!(!second.needs_watermark());
+    assert!(closes(&second, 40, 1000) && !closes(&second, 45, 1000));
+    assert!(first.needs_watermark(), "another VM may have written since");
+    assert_eq!(first.exchange_watermark(published.as_deref().map(str::as_bytes)), None);
+    assert!(!first.needs_watermark());
 }
 
 #[test]
-fn a_watermark_of_an_earlier_epoch_does_not_lower_the_current_one() {
+fn a_process_without_connections_has_no_old_ones_however_often_a_vm_begins() {
+    let reload = record(7, "reload", 1000, 0, "");
+    let mut first = DrainView::default();
+    first.merge(Some(reload.to_json().as_bytes()), 1000);
+    let published = first.exchange_watermark(None);
+    assert_eq!(published.as_deref(), Some(r#"{"epoch":7,"connection":null}"#));
+    let mut later = DrainView::default();
+    later.exchange_connections(Some(b"60"));
+    later.merge(Some(reload.to_json().as_bytes()), 9000);
+    later.exchange_watermark(published.as_deref().map(str::as_bytes));
+    assert!(!closes(&later, 50, 9000), "it was opened after the drain began");
+}
+
+#[test]
+fn a_watermark_of_another_epoch_is_not_adopted() {
     let mut worker = view(50, &record(7, "reload", 1000, 0, ""));
     let ours = Some(r#"{"epoch":7,"connection":50}"#.to_owned());
-    assert_eq!(worker.exchange_watermark(Some(br#"{"epoch":6,"connection":90}"#)), ours);
+    assert_eq!(worker.exchange_watermark(Some(br#"{"epoch":6,"connection":40}"#)), ours);
     assert_eq!(worker.exchange_watermark(Some(b"nonsense")), ours);
-    assert!(!closes(&worker, 60, 2000));
+    assert_eq!(worker.exchange_watermark(Some(br#"{"epoch":8,"connection":90}"#)), None);
+    assert!(!closes(&worker, 60, 2000) && worker.needs_watermark());
+    let mut new = DrainView::default();
+    new.merge(Some(record(7, "reload", 1000, 0, "").to_json().as_bytes()), 1000);
+    let adopted = new.exchange_watermark(Some(br#"{"epoch":6,"connection":40}"#));
+    assert_eq!(adopted.as_deref(), Some(r#"{"epoch":7,"connection":40}"#), "these are older still");
+}
+
+#[test]
+fn only_a_higher_connection_is_published() {
+    let mut one = DrainView::default();
+    assert!(one.observe_connection(7) && one.has_unpublished_connection());
+    assert_eq!(one.exchange_connections(None).as_deref(), Some("7"));
+    assert!(!one.has_unpublished_connection());
+    assert!(!one.observe_connection(7) && !one.observe_connection(3));
+    let mut other = DrainView::default();
+    assert!(other.observe_connection(5));
+    assert_eq!(other.exchange_connections(Some(b"7")), None);
+    assert!(!other.observe_connection(6), "the process has a newer one");
+    assert!(other.observe_connection(8));
+    for foreign in [&b"nonsense"[..], b"-1", b"\xff", b"18446744073709551615", b"[9]"] {
+        other.keep_connection_unpublished();
+        assert_eq!(other.exchange_connections(Some(foreign)).as_deref(), Some("8"), "{foreign:?}");
+    }
 }
 
 /// Closes in each tenth of a window.
@@ -589,6 +696,8 @@ proptest! {
     #[test]
     fn any_bytes_are_a_record_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Record::parse(&bytes);
-        let _ = DrainView::default().exchange_watermark(Some(&bytes));
+        let mut worker = view(10, &record(7, "reload", 1000, 0, ""));
+        let _ = worker.exchange_watermark(Some(&bytes));
+        let _ = worker.exchange_connections(Some(&bytes));
     }
 }

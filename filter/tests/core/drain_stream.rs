@@ -2,13 +2,16 @@
 //! health checks.
 
 use serde_json::{Value, json};
+use sluice_filter::drain::epoch;
 use sluice_filter::host::{HeaderMap, LogLevel};
+use sluice_filter::plugin::Plugin;
 use sluice_filter::stream::Action;
 
 use crate::host::{MemoryHost, START_MS, Worker, headers};
 
 const RECORD: &str = "sluice.drain";
 const WATERMARK: &str = "sluice.drain.watermark";
+const CONNECTIONS: &str = "sluice.connections";
 const MEMBERS: &str = "sluice.members";
 
 fn drains() -> Value {
@@ -77,6 +80,61 @@ fn a_vm_that_replaces_a_crashed_one_closes_old_connections() {
     worker.tick(&mut host);
     let mut rebuilt = Worker::new(&mut host, &drains());
     assert!(closes(&mut rebuilt, &mut host, 7) && !closes(&mut rebuilt, &mut host, 8));
+}
+
+#[test]
+fn a_crashed_vm_leaves_its_connections_for_a_later_drain() {
+    let mut host = MemoryHost::envoy();
+    let mut worker = Worker::new(&mut host, &drains());
+    closes(&mut worker, &mut host, 7);
+    drop(worker);
+    let mut rebuilt = Worker::new(&mut host, &drains());
+    host.write_shared(RECORD, &record(1, "reload"));
+    rebuilt.tick(&mut host);
+    assert!(closes(&mut rebuilt, &mut host, 7), "it was calm since the crash");
+    assert!(!closes(&mut rebuilt, &mut host, 8));
+}
+
+#[test]
+fn a_new_module_with_a_new_epoch_closes_the_connections_of_the_old_one() {
+    let configuration = |epoch: u64| json!({ "version": 1, "drain": { "state": { "epoch": epoch, "mode": "reload", "window": "0s" } } });
+    let mut host = MemoryHost::envoy();
+    let mut old = Worker::new(&mut host, &configuration(1));
+    closes(&mut old, &mut host, 7);
+    let mut new = Worker::new(&mut host, &configuration(2));
+    assert!(!closes(&mut new, &mut host, 8), "it was opened after the push");
+    assert!(closes(&mut new, &mut host, 7));
+    new.ticks(&mut host, 3);
+    assert!(!closes(&mut new, &mut host, 8), "the old connections stay the same ones");
+}
+
+#[test]
+fn a_connection_that_could_not_be_published_is_published_by_a_tick() {
+    let mut host = MemoryHost::envoy();
+    let mut worker = Worker::new(&mut host, &drains());
+    host.lost_writes = 1_000;
+    closes(&mut worker, &mut host, 7);
+    assert_eq!(host.shared_text(CONNECTIONS), None);
+    host.lost_writes = 0;
+    worker.tick(&mut host);
+    assert_eq!(host.shared_text(CONNECTIONS).as_deref(), Some("7"));
+}
+
+#[test]
+fn a_drain_that_starts_much_later_is_logged() {
+    let mut host = MemoryHost::envoy();
+    let mut worker = Worker::new(&mut host, &drains());
+    let at = |epoch: u64, started_ms: u64| {
+        format!(r#"{{"epoch":{epoch},"mode":"terminate","started_ms":{started_ms}}}"#)
+    };
+    host.write_shared(RECORD, &at(1, START_MS + 30_000));
+    worker.tick(&mut host);
+    assert_eq!(host.logged("starts in").len(), 0);
+    host.write_shared(RECORD, &at(2, START_MS * 1000));
+    worker.ticks(&mut host, 3);
+    let lines = host.logged("drain epoch 2 starts in 1698299999");
+    assert_eq!((lines.len(), lines[0].0), (1, LogLevel::Warn));
+    assert!(!closes(&mut worker, &mut host, 7));
 }
 
 #[test]
@@ -249,6 +307,100 @@ fn each_state_of_the_store_is_reported() {
 }
 
 #[test]
+fn an_epoch_in_the_store_that_is_too_high_is_ignored_and_reported() {
+    let mut host = MemoryHost::envoy();
+    let mut worker = polling(&mut host, "raw");
+    worker.tick(&mut host);
+    respond(&mut worker, &mut host, "200", r#"{"epoch":9007199254740991,"mode":"terminate"}"#);
+    worker.tick(&mut host);
+    assert!(!closes(&mut worker, &mut host, 7));
+    let lines = host.logged("key sluice/drain: epoch 9007199254740991 is too high");
+    assert_eq!((lines.len(), lines[0].0), (1, LogLevel::Warn));
+    assert!(lines[0].1.ends_with("delete the key or lower its epoch"));
+    assert_eq!(host.metric_value("sluice.drain.stale"), Some(1));
+    worker.ticks(&mut host, 3);
+    respond(&mut worker, &mut host, "200", r#"{"epoch":1,"mode":"terminate"}"#);
+    assert!(closes(&mut worker, &mut host, 7));
+}
+
+/// Replaces the plugin of a worker, as a host does that has received another configuration. Returns
+/// the replaced plugin, if it does not end at once.
+fn push(worker: &mut Worker, host: &mut MemoryHost, configuration: &Value) -> Option<Plugin> {
+    let new = Plugin::new(&mut worker.vm);
+    let mut old = std::mem::replace(&mut worker.plugin, new);
+    assert!(worker.configure(host, &configuration.to_string()));
+    if old.on_done(&mut worker.vm, host) {
+        old.end(&mut worker.vm);
+        return None;
+    }
+    Some(old)
+}
+
+#[test]
+fn pushes_more_frequent_than_refresh_do_not_stop_polls_or_drains() {
+    let configuration = |generation: u64| {
+        json!({ "version": 1,
+                "defaults": { "timeouts": { "request": format!("{generation}s") } },
+                "drain": { "control": { "cluster": "etcd", "format": "raw", "key": "k" } } })
+    };
+    let mut host = MemoryHost::envoy();
+    let mut worker = Worker::new(&mut host, &configuration(1));
+    closes(&mut worker, &mut host, 7);
+    let mut open = worker.get(&mut host, "/x");
+    let mut polls = Vec::new();
+    for generation in 2..50 {
+        host.advance(200);
+        let before = host.calls.len();
+        let old = push(&mut worker, &mut host, &configuration(generation));
+        assert!(old.is_none(), "no poll is pending");
+        if host.calls.len() > before {
+            polls.push(host.now() - START_MS);
+            respond(&mut worker, &mut host, "404", "");
+        }
+    }
+    assert_eq!(polls, [200, 1200, 2200, 3200, 4200, 5200, 6200, 7200, 8200, 9200]);
+    assert_eq!(host.metric_value("sluice.in_flight"), Some(1), "no tick was needed");
+    assert_eq!(host.logged("no such key").len(), 1, "a push does not repeat the line");
+    host.write_shared(RECORD, &record(5, "reload"));
+    host.advance(200);
+    push(&mut worker, &mut host, &configuration(50));
+    assert!(closes(&mut worker, &mut host, 7));
+    worker.respond(&mut host, &mut open, &[(":status", "200")], true);
+    worker.end(&mut host, open, None);
+}
+
+#[test]
+fn a_replaced_plugin_waits_for_the_response_of_its_store() {
+    let configuration = |generation: u64| {
+        json!({ "version": 1,
+                "defaults": { "timeouts": { "request": format!("{generation}s") } },
+                "drain": { "control": { "cluster": "etcd", "format": "raw", "key": "k" } } })
+    };
+    let mut host = MemoryHost::envoy();
+    let mut worker = Worker::new(&mut host, &configuration(1));
+    worker.tick(&mut host);
+    assert_eq!(host.calls.len(), 1);
+    let old = push(&mut worker, &mut host, &configuration(2));
+    let mut old = old.expect("it waits for the response");
+    worker.ticks(&mut host, 2);
+    assert_eq!(host.calls.len(), 1, "the new plugin does not poll meanwhile");
+    let drain = r#"{"epoch":5,"mode":"terminate"}"#;
+    host.call_response = headers(&[(":status", "200")]);
+    host.call_body = drain.as_bytes().to_vec();
+    host.called.clear();
+    old.on_http_call_response(&mut worker.vm, &mut host, 1, drain.len());
+    assert_eq!(host.called.last(), Some(&"done"));
+    assert!(closes(&mut worker, &mut host, 7));
+    old.end(&mut worker.vm);
+    worker.ticks(&mut host, 4);
+    assert_eq!(host.calls.len(), 2, "the new plugin continues");
+    let mut cancelled = push(&mut worker, &mut host, &configuration(3)).expect("it waits");
+    cancelled.end(&mut worker.vm);
+    worker.tick(&mut host);
+    assert_eq!(host.calls.len(), 3, "a host that ends the plugin has ended its call");
+}
+
+#[test]
 fn a_response_that_breaks_off_or_is_too_long_is_not_read() {
     let mut host = MemoryHost::envoy();
     let mut worker = polling(&mut host, "raw");
@@ -256,9 +408,15 @@ fn a_response_that_breaks_off_or_is_too_long_is_not_read() {
     host.called.clear();
     worker.plugin.on_http_call_response(&mut worker.vm, &mut host, 0, 0);
     assert_eq!(host.logged("the response was incomplete, exceeded the timeout").len(), 1);
+    assert_eq!(host.called, [""; 0]);
+    worker.ticks(&mut host, 20);
+    host.called.clear();
     worker.plugin.on_http_call_response(&mut worker.vm, &mut host, 1, 1024 * 1024 + 1);
     assert_eq!(host.logged("the response has 1048577 bytes, expected at most 1048576").len(), 1);
     assert_eq!(host.called, [""; 0]);
+    while host.calls.len() < 3 {
+        worker.tick(&mut host);
+    }
     host.call_body = vec![b' '; 1024 * 1024];
     worker.plugin.on_http_call_response(&mut worker.vm, &mut host, 1, 1024 * 1024);
     assert!(host.called.contains(&"buffer"), "1 MiB is read");
@@ -305,7 +463,10 @@ fn the_last_configured_plugin_with_a_store_polls() {
     new.tick(&mut host);
     let clusters: Vec<&str> = host.calls.iter().map(|call| call.cluster.as_str()).collect();
     assert_eq!(clusters, ["new"]);
-    new.plugin.on_done(&mut new.vm, &mut host);
+    assert!(!new.plugin.on_done(&mut new.vm, &mut host), "its poll is pending");
+    host.call_response = headers(&[(":status", "404")]);
+    new.plugin.on_http_call_response(&mut new.vm, &mut host, 1, 0);
+    assert!(host.called.contains(&"done"));
     for _ in 0..40 {
         host.advance(250);
         assert!(old.on_tick(&mut new.vm, &mut host).is_empty());
@@ -390,18 +551,18 @@ fn the_admin_path_reads_and_changes_the_drain() {
         assert_eq!(found, (status, json!({ "error": error })));
     }
     let last = format!("?mode=off&epoch={}", (1_u64 << 53) - 1);
-    assert_eq!(admin(&mut worker, &mut host, "POST", &last).0, 200);
-    let (status, error) = admin(&mut worker, &mut host, "POST", "?mode=off");
-    assert_eq!(
-        (status, error),
-        (409, json!({ "error": "the epoch in force is the highest possible one" }))
-    );
+    let (status, error) = admin(&mut worker, &mut host, "POST", &last);
+    let error = error["error"].as_str().unwrap_or_default().to_owned();
+    assert!(status == 400 && error.contains(" is too high; expected at most "), "{status} {error}");
+    let highest = format!("?mode=off&epoch={}", epoch::highest(host.now()));
+    assert_eq!(admin(&mut worker, &mut host, "POST", &highest).0, 200);
+    assert_eq!(admin(&mut worker, &mut host, "POST", "?mode=off").0, 200, "another can follow");
     host.lost_writes = 1_000;
     host.write_shared(RECORD, &record(1, "off"));
     assert_eq!(admin(&mut worker, &mut host, "POST", "?mode=off").0, 503);
     host.lost_writes = 0;
     worker.tick(&mut host);
-    assert_eq!(host.metric_value("sluice.drain.admin.commands"), Some(3), "three were applied");
+    assert_eq!(host.metric_value("sluice.drain.admin.commands"), Some(4), "four were applied");
 }
 
 #[test]
@@ -509,7 +670,8 @@ fn in_flight_requests_are_those_of_all_workers() {
     let [_, survivor] = &mut workers;
     survivor.tick(&mut host);
     assert_eq!(host.metric_value("sluice.in_flight"), Some(1));
-    host.advance(10_000);
-    survivor.tick(&mut host);
+    survivor.ticks(&mut host, 39);
+    assert_eq!(host.metric_value("sluice.in_flight"), Some(1));
+    survivor.ticks(&mut host, 2);
     assert_eq!(host.metric_value("sluice.in_flight"), Some(0));
 }

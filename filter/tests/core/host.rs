@@ -340,6 +340,10 @@ impl Host for MemoryHost {
         Ok(())
     }
 
+    fn done(&mut self) -> Result<(), HostError> {
+        self.enter("done")
+    }
+
     fn set_tick_period(&mut self, ms: u64) -> Result<(), HostError> {
         self.enter("set_tick_period")?;
         self.tick_ms = Some(ms);

@@ -1,6 +1,6 @@
 //! Plugin configurations, ticks, and metrics of a worker.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_filter::host::LogLevel;
 
 use crate::decisions::{finish, route};
@@ -92,7 +92,7 @@ fn the_end_of_a_plugin_reports_its_counts() {
     let mut worker = Worker::new(&mut host, &json!({ "version": 1 }));
     worker.exchange(&mut host, "/x", "200");
     assert_eq!(host.metric_value("sluice.route.default.requests"), None);
-    worker.plugin.on_done(&mut worker.vm, &mut host);
+    assert!(worker.plugin.on_done(&mut worker.vm, &mut host));
     assert_eq!(host.metric_value("sluice.route.default.requests"), Some(1));
 }
 
@@ -108,20 +108,27 @@ fn a_tick_before_the_first_configuration_reports_metrics_only() {
 /// The host calls of a request and its response, which set the cost of the filter in Envoy.
 #[test]
 fn a_request_costs_these_host_calls() {
-    let calls = |configuration| {
+    let measure = |configuration: Value, earlier: usize| {
         let mut host = MemoryHost::envoy();
         let mut worker = Worker::new(&mut host, &configuration);
         host.connection(7);
+        for _ in 0..earlier {
+            worker.exchange(&mut host, "/x", "200");
+        }
         host.called.clear();
         worker.exchange(&mut host, "/x", "200");
         host.called
     };
+    let calls = |configuration| measure(configuration, 1);
+    let first_calls = |configuration| measure(configuration, 0);
     assert_eq!(calls(route(json!({}))), ["headers"]);
     let timeout = json!({ "timeouts": { "request": "5s" } });
     assert_eq!(calls(route(timeout)), ["headers", "set_header"]);
     assert_eq!(calls(route(json!({ "buffering": "auto" }))), ["headers", "headers"]);
-    let drains = json!({ "version": 1, "drain": {} });
-    assert_eq!(calls(drains), ["headers", "property", "remove_header"]);
+    let drains = || json!({ "version": 1, "drain": {} });
+    assert_eq!(calls(drains()), ["headers", "property", "remove_header"]);
+    let idle_drain = ["headers", "property", "shared_data", "set_shared_data", "remove_header"];
+    assert_eq!(first_calls(drains()), idle_drain, "a connection is published once");
     let idle = json!({ "timeouts": { "read": "5s" } });
     assert_eq!(calls(route(idle)), ["headers"]);
 }

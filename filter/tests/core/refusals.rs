@@ -85,7 +85,7 @@ fn live(host: &mut MemoryHost, worker: &mut Worker) {
             worker.end(host, open, Some("overflow"));
         }
     }
-    worker.plugin.on_done(&mut worker.vm, host);
+    let _ = worker.plugin.on_done(&mut worker.vm, host);
     worker.plugin.end(&mut worker.vm);
 }
 
@@ -197,7 +197,7 @@ fn a_host_without_shared_data_counts_its_own_requests() {
     host.refused.extend(["shared_data", "set_shared_data"]);
     let mut worker = Worker::new(&mut host, &json!({ "version": 1, "drain": {} }));
     let open = worker.get(&mut host, "/x");
-    worker.tick_now(&mut host);
+    worker.tick(&mut host);
     assert_eq!(host.metric_value("sluice.in_flight"), Some(1));
     worker.end(&mut host, open, None);
     worker.tick(&mut host);

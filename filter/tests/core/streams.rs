@@ -223,7 +223,7 @@ fn a_stream_that_ended_before_its_timeout_is_not_ended_again() {
 fn streams_outlive_their_plugin() {
     let (mut host, mut worker) = proxy(&route(json!({ "timeouts": { "read": "1s" } })));
     let mut open = worker.get(&mut host, "/x");
-    worker.plugin.on_done(&mut worker.vm, &mut host);
+    assert!(worker.plugin.on_done(&mut worker.vm, &mut host));
     worker.plugin.end(&mut worker.vm);
     let mut other = Worker { plugin: sluice_filter::plugin::Plugin::new(&mut worker.vm), ..worker };
     assert!(other.configure(&mut host, &json!({ "version": 1 }).to_string()));

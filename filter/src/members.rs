@@ -8,8 +8,6 @@
 //! A VM keeps an id only once it has written it. Two VMs that start at the same moment would
 //! otherwise report under the same id, and each would overwrite the number of the other.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 
 use crate::config::{Node, parse_json};
@@ -163,9 +161,9 @@ impl Membership {
         if let Some(written) = self.written.filter(is_own) {
             return written.id;
         }
-        let used: BTreeSet<u64> = listed.iter().map(|member| member.id).collect();
+        let is_free = |id: &u64| !listed.iter().any(|member| member.id == *id);
         // A list has fewer entries than there are numbers, so one of them is free.
-        (now_ns.max(1)..=u64::MAX).chain(1..now_ns).find(|id| !used.contains(id)).unwrap_or(now_ns)
+        (now_ns.max(1)..=u64::MAX).chain(1..now_ns).find(is_free).unwrap_or(now_ns)
     }
 }
 

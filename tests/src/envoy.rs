@@ -112,6 +112,13 @@ impl Envoy {
         })
     }
 
+    /// Replaces the filter's module and its configuration in one step, and waits until Envoy has
+    /// accepted or rejected them.
+    pub fn push_module(&mut self, module: &Path, configuration: &Value) -> PushResult {
+        self.bootstrap = self.bootstrap.clone().with_module(module);
+        self.push(configuration)
+    }
+
     /// Changes each field of this name in one of the example's files, and replaces the file by an
     /// atomic rename.
     pub fn replace(&mut self, file: &str, field: &str, mut change: impl FnMut(&mut Value)) {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`http1`], [`http2`], [`upstream`], [`net`] | clients and upstreams on real sockets |
 //! | [`envoy`], [`etcd`], [`haproxy`], [`nginx`], [`prometheus`] | real programs, started on free ports |
+//! | [`module`] | modules for Envoy that differ from the built filter |
 //! | [`readme_commands`] | runs the commands of an example's README |
 //! | [`conformance`] | runs one trace in the simulator and in Envoy, and compares |
 //! | [`prove`] | restarts real proxies under load and counts failed requests |
@@ -25,6 +26,7 @@ pub mod etcd;
 pub mod haproxy;
 pub mod http1;
 pub mod http2;
+pub mod module;
 pub mod net;
 pub mod nginx;
 mod process;

@@ -14,6 +14,7 @@ mod envoy {
     mod control;
     mod control_planes;
     mod crashes;
+    mod drain_faults;
     mod drains;
     mod errors;
     mod event_streams;

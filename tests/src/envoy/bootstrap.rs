@@ -56,6 +56,28 @@ impl Bootstrap {
         self
     }
 
+    /// Uses this module as the filter.
+    ///
+    /// # Panics
+    /// If the file does not exist.
+    pub fn with_module(self, module: &Path) -> Self {
+        assert!(module.is_file(), "no {}: run `cargo xtask test`", module.display());
+        self.changed("code", |code| code["local"]["filename"] = json!(module))
+    }
+
+    /// Adds a cluster with one endpoint on this port.
+    pub fn with_cluster(self, name: &str, port: u16) -> Self {
+        let address = json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
+        let endpoint = json!({ "endpoint": { "address": address } });
+        let cluster = json!({
+            "name": name, "connect_timeout": "1s",
+            "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [endpoint] }] }
+        });
+        self.changed("clusters", |clusters| {
+            clusters.as_array_mut().expect("a list of clusters").push(cluster.clone());
+        })
+    }
+
     /// Moves the cluster of this name to another port.
     ///
     /// # Panics

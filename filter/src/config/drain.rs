@@ -107,7 +107,8 @@ record! {
     /// A drain that starts with a configuration.
     pub struct DrainStateSpec {
         required {
-            /// The number of the drain. It takes effect if it is higher than the one in force.
+            /// The number of the drain. It takes effect if it is higher than the one in force, and
+            /// not above the Unix time in microseconds by more than 50 days.
             epoch: Epoch,
             /// Which connections it closes.
             mode: DrainMode,

@@ -289,7 +289,7 @@ fn invalid_arguments_send_nothing() {
     let at = ["start", "--url", url.as_str()];
     let terminate = ["start", "--url", &url, "--mode", "terminate"];
     let etcd = ["start", "--etcd", &url, "--key", "k", "--mode", "reload"];
-    let cases: [(&[&str], &[&str], &str); 17] = [
+    let cases: [(&[&str], &[&str], &str); 16] = [
         (&at, &[], "--mode"),
         (&at, &["--mode", "off"], "invalid value 'off'"),
         (&at, &["--mode", "rebalance"], "percent: missing, expected a whole number from 1 to 100"),

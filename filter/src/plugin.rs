@@ -193,6 +193,10 @@ impl Plugin {
     #[must_use]
     pub fn on_done(&mut self, vm: &mut Vm, host: &mut impl Host) -> bool {
         vm.store_plugins.remove(self.number);
+        // This may be the end of the VM, whose last report would count its requests for a while.
+        if let Some(config) = self.config.as_ref().filter(|_| vm.has_reported()) {
+            vm.heartbeat(host, config.rules.refresh().as_millis());
+        }
         vm.metrics.flush(host);
         self.is_done = true;
         !self.awaits_response

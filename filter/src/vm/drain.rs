@@ -164,6 +164,11 @@ impl Vm {
         in_flight
     }
 
+    /// Whether the other VMs know of this one.
+    pub(crate) fn has_reported(&self) -> bool {
+        self.membership.id() != 0
+    }
+
     /// Polls the control store if this VM is the leader and a poll is due. Returns whether it made a
     /// call; the response arrives at [`on_store_response`](Self::on_store_response).
     pub(crate) fn poll_store(

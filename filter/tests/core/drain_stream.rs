@@ -370,6 +370,25 @@ fn pushes_more_frequent_than_refresh_do_not_stop_polls_or_drains() {
 }
 
 #[test]
+fn the_end_of_a_vm_removes_its_requests_from_the_sum() {
+    let mut host = MemoryHost::envoy();
+    let mut old = Worker::new(&mut host, &drains());
+    let mut new = Worker::new(&mut host, &drains());
+    let open = old.get(&mut host, "/x");
+    old.tick(&mut host);
+    new.tick(&mut host);
+    assert_eq!(host.metric_value("sluice.in_flight"), Some(1));
+    old.end(&mut host, open, None);
+    assert!(old.plugin.on_done(&mut old.vm, &mut host));
+    new.tick(&mut host);
+    assert_eq!(host.metric_value("sluice.in_flight"), Some(0));
+    let mut validation = Worker::new(&mut host, &drains());
+    let before = host.shared_text(MEMBERS);
+    assert!(validation.plugin.on_done(&mut validation.vm, &mut host));
+    assert_eq!(host.shared_text(MEMBERS), before, "a VM that only validates is no member");
+}
+
+#[test]
 fn a_replaced_plugin_waits_for_the_response_of_its_store() {
     let configuration = |generation: u64| {
         json!({ "version": 1,

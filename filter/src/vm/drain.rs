@@ -59,6 +59,18 @@ impl Vm {
         command: &Command,
         rules: &Rules,
     ) -> CommandOutcome {
+        let outcome = self.write_command(host, command, rules);
+        // The command itself or another VM may have raised the epoch.
+        self.exchange_watermark(host);
+        outcome
+    }
+
+    fn write_command(
+        &mut self,
+        host: &mut impl Host,
+        command: &Command,
+        rules: &Rules,
+    ) -> CommandOutcome {
         let now = now_ms(host).unwrap_or(0);
         for _ in 0..ATTEMPTS {
             let SharedValue { value, cas } = shared_data::read(host, RECORD_KEY);
@@ -82,7 +94,6 @@ impl Vm {
             if shared_data::write(host, RECORD_KEY, &wanted.to_json(), cas).is_ok() {
                 let merge = self.drain.record_written(wanted);
                 self.report_merge(host, &merge, rules, now);
-                self.exchange_watermark(host);
                 return CommandOutcome::InForce;
             }
         }

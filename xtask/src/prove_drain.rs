@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 
 use crate::process::{self, cargo};
-use crate::{debian, envoy, module};
+use crate::{debian, envoy, module, nginx};
 
 /// Runs `prove-drain` with these arguments.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -13,6 +13,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     for package in [debian::HAPROXY, debian::NGINX] {
         package.provide()?;
     }
+    nginx::provide()?;
     // Without `--package`, cargo reuses the dependencies that the tests have compiled.
     let program = ["--quiet", "--bin", "prove-drain", "--"].map(str::to_owned);
     let mut proof = cargo("run", program.iter().chain(arguments));

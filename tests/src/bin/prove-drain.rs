@@ -18,7 +18,7 @@ struct Arguments {
     /// The number of requests during which the filter drains proxies that restart
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// The number of requests for each other restart method; 0 skips them
+    /// The number of requests for each other restart method; 0 skips these methods
     #[arg(long, default_value_t = 100_000)]
     rivals: u64,
     /// The time between a client's check of its connection and the write, for example `10ms`
@@ -72,19 +72,27 @@ fn main() -> ExitCode {
 /// Restarts proxies with the filter, then with each other method; returns whether the filter lost
 /// no request.
 fn restarts(arguments: &Arguments, load: Load) -> bool {
-    let others = RestartMethod::ALTERNATIVES.into_iter().filter(|_| arguments.rivals > 0);
-    let filter = (RestartMethod::Envoy(DrainMethod::Sluice(WINDOW)), arguments.requests);
-    let runs = [filter].into_iter().chain(others.map(|method| (method, arguments.rivals)));
-    let run = |(method, requests): (RestartMethod, u64)| {
+    let run = |method: RestartMethod, requests: u64| {
         let bar = bar(requests, method.name());
         let outcome = rolling::run(method, requests, load, &bar);
         bar.finish_and_clear();
         println!("{outcome}");
         outcome
     };
-    let outcomes: Vec<_> = runs.map(run).collect();
+    let filter = DrainMethod::Sluice(WINDOW);
+    let mut outcomes = vec![run(RestartMethod::Envoy(filter), arguments.requests)];
+    if arguments.rivals > 0 {
+        let with_state_drain = RestartMethod::Envoy(DrainMethod::SluiceStateDrain(WINDOW));
+        for method in [with_state_drain].into_iter().chain(RestartMethod::ALTERNATIVES) {
+            match method.unsupported() {
+                Some(reason) => println!("{}: skipped, {reason}", method.name()),
+                None => outcomes.push(run(method, arguments.rivals)),
+            }
+        }
+    }
     println!("\n{}\n", table(&outcomes));
-    outcomes[0].clients.failed() == 0
+    let mut of_filter = outcomes.iter().filter(|outcome| outcome.method.uses_filter());
+    of_filter.all(|outcome| outcome.clients.failed() == 0)
 }
 
 fn bar(length: u64, name: &'static str) -> ProgressBar {

@@ -1,59 +1,77 @@
 //! The methods of restarting a proxy under load: with the filter, and the alternatives without it.
 
+mod drain_method;
 mod envoy;
+mod haproxy;
 mod nginx;
 
 use std::time::Duration;
 
+pub use drain_method::DrainMethod;
+pub use haproxy::Closes;
+
+use self::drain_method::Health;
+use crate::envoy::version;
 use crate::haproxy::{HaProxy, Server};
+use crate::nginx::Release;
 
 /// How proxies are restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartMethod {
     /// Envoy is drained, killed and started again.
     Envoy(DrainMethod),
+    /// HAProxy is reloaded.
+    HaProxyReload(Closes),
     /// nginx is reloaded.
-    NginxReload,
-}
-
-/// How an Envoy is drained before it is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DrainMethod {
-    /// By the filter's mode `terminate`, which closes connections within this window.
-    Sluice(Duration),
-    /// By Envoy's `/healthcheck/fail`.
-    HealthcheckFail,
-    /// By Envoy's `/drain_listeners?graceful`.
-    Listeners,
-    /// Envoy is not drained; HAProxy is set to send no new connections.
-    None,
+    NginxReload(Release),
 }
 
 impl RestartMethod {
     /// The methods that do not use the filter.
-    pub const ALTERNATIVES: [Self; 4] = [
+    pub const ALTERNATIVES: [Self; 10] = [
         Self::Envoy(DrainMethod::HealthcheckFail),
+        Self::Envoy(DrainMethod::HealthcheckFailJitter),
         Self::Envoy(DrainMethod::Listeners),
+        Self::Envoy(DrainMethod::ListenersSkipExit),
+        Self::Envoy(DrainMethod::MaxConnectionDuration),
         Self::Envoy(DrainMethod::None),
-        Self::NginxReload,
+        Self::HaProxyReload(Closes::Spread),
+        Self::HaProxyReload(Closes::OnResponse),
+        Self::NginxReload(Release::Current),
+        Self::NginxReload(Release::Debian),
     ];
 
     /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Envoy(DrainMethod::Sluice(_)) => "Sluice, terminate",
-            Self::Envoy(DrainMethod::HealthcheckFail) => "Envoy, /healthcheck/fail",
-            Self::Envoy(DrainMethod::Listeners) => "Envoy, /drain_listeners?graceful",
-            Self::Envoy(DrainMethod::None) => "Envoy, killed without a drain",
-            Self::NginxReload => "nginx, reload",
+            Self::Envoy(drain) => drain.settings().name,
+            Self::HaProxyReload(Closes::Spread) => "HAProxy, close-spread-time",
+            Self::HaProxyReload(Closes::OnResponse) => "HAProxy, idle-close-on-response",
+            Self::NginxReload(Release::Debian) => "nginx, reload",
+            Self::NginxReload(Release::Current) => "nginx, keepalive_min_timeout",
         }
+    }
+
+    /// Whether the proxies run the filter.
+    pub fn uses_filter(self) -> bool {
+        matches!(self, Self::Envoy(drain) if drain.settings().health == Health::Sluice)
+    }
+
+    /// Why this method cannot run with the Envoy at hand; `None` if it can.
+    pub fn unsupported(self) -> Option<String> {
+        let Self::Envoy(drain) = self else {
+            return None;
+        };
+        let since @ (major, minor) = drain.settings().since;
+        (version() < since).then(|| format!("needs Envoy {major}.{minor} or later"))
     }
 
     /// Starts two proxies in front of this port.
     pub(super) fn start_fleet(self, upstream: u16) -> Box<dyn Fleet> {
         match self {
-            Self::Envoy(drain) => Box::new(envoy::Pair::start(drain, upstream)),
-            Self::NginxReload => Box::new(nginx::Pair::start(upstream)),
+            Self::Envoy(drain) => Box::new(envoy::Pair::start(drain.settings(), upstream)),
+            Self::HaProxyReload(closes) => Box::new(haproxy::Pair::start(closes, upstream)),
+            Self::NginxReload(release) => Box::new(nginx::Pair::start(release, upstream)),
         }
     }
 }

@@ -37,6 +37,7 @@ pub fn run(method: RestartMethod, requests: u64, load: Load, bar: &ProgressBar) 
     let servers = fleet.servers();
     let balancer = HaProxy::start(Balance::RoundRobin, &servers);
     let clients = ClientPool::start(load, (balancer.http1, balancer.http2), bar);
+    balancer.wait_for_connections(&servers, load.clients());
     let mut drains = Vec::new();
     while clients.requests() < requests || drains.len() < servers.len() {
         let start = clients.now();

@@ -12,7 +12,7 @@ use super::filter::{configuration, start_drain};
 use super::service;
 use crate::envoy::{Bootstrap, Envoy};
 use crate::haproxy::{Balance, HaProxy, Server};
-use crate::{eventually, reusable_port};
+use crate::reusable_port;
 
 /// The share of each of three proxies.
 const PERCENT: u64 = 33;
@@ -58,8 +58,7 @@ pub fn run(window: Duration, load: Load) -> Outcome {
     balancer.wait_until_down(c.name);
     let clients = ClientPool::start(load, (balancer.http1, balancer.http2), &ProgressBar::hidden());
     let connections = || servers.map(|server| balancer.connections(server.name));
-    let all_connected = || connections().iter().sum::<u64>() == load.clients() as u64;
-    eventually("every client to connect", || all_connected().then_some(()));
+    balancer.wait_for_connections(&servers, load.clients());
     let before = connections();
     let _third = launch(c);
     balancer.wait_until_up(c.name);
@@ -67,7 +66,7 @@ pub fn run(window: Duration, load: Load) -> Outcome {
         start_drain(envoy, &format!("mode=rebalance&percent={PERCENT}"), window);
     }
     sleep(window + PAUSE);
-    eventually("every client to connect again", || all_connected().then_some(()));
+    balancer.wait_for_connections(&servers, load.clients());
     let after = connections();
     let clients = clients.finish();
     Outcome {

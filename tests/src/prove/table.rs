@@ -8,27 +8,47 @@ use indicatif::HumanCount;
 use super::client_stats::ClientKind;
 use super::rolling::Outcome;
 
-const HEADER: [&str; 12] = [
-    "restart method",
-    "requests",
-    "failed",
-    "checking",
-    "blind",
-    "HTTP/2",
-    "per drain",
-    "reconnects",
-    "peak",
-    "p50, p99",
-    "drains",
-    "mean drain",
+/// A figure in which restart methods compete; lower is better.
+struct Figure {
+    name: &'static str,
+    of: fn(&Outcome) -> f64,
+    show: fn(f64) -> String,
+}
+
+const FIGURES: [Figure; 6] = [
+    Figure {
+        name: "failed per drain",
+        of: |outcome| per_drain(outcome, outcome.clients.failed() as f64),
+        show: |count| format!("{count:.1}"),
+    },
+    Figure {
+        name: "reconnects per drain",
+        of: |outcome| per_drain(outcome, outcome.clients.reconnects().len() as f64),
+        show: |count| format!("{count:.0}"),
+    },
+    Figure {
+        name: "peak",
+        of: |outcome| busiest_second(&outcome.clients.reconnects()) as f64,
+        show: |count| format!("{count:.0}/s"),
+    },
+    Figure { name: "p50", of: |outcome| latency(outcome, 0.5), show: milliseconds },
+    Figure { name: "p99", of: |outcome| latency(outcome, 0.99), show: milliseconds },
+    Figure {
+        name: "mean drain",
+        of: |outcome| per_drain(outcome, outcome.drains.iter().map(Duration::as_secs_f64).sum()),
+        show: |seconds| format!("{seconds:.1} s"),
+    },
 ];
 
-/// One row for each run.
+/// One row for each run. Figures that are better than those of the first run are bold.
 pub fn table(outcomes: &[Outcome]) -> String {
+    let counts = ["restart method", "requests", "drains", "failed", "checking", "blind", "HTTP/2"];
     let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(HEADER);
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(counts.into_iter().chain(FIGURES.map(|figure| figure.name)));
     for outcome in outcomes {
-        table.add_row(row(outcome));
+        let figures = FIGURES.map(|figure| cell(&figure, outcome, &outcomes[0]));
+        table.add_row(counts_of(outcome).into_iter().chain(figures));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -36,29 +56,40 @@ pub fn table(outcomes: &[Outcome]) -> String {
     table.to_string()
 }
 
-fn row(outcome: &Outcome) -> [String; HEADER.len()] {
+fn cell(Figure { of, show, .. }: &Figure, outcome: &Outcome, first: &Outcome) -> String {
+    let (text, first_text) = (show(of(outcome)), show(of(first)));
+    match of(outcome) < of(first) && text != first_text {
+        true => format!("**{text}**"),
+        false => text,
+    }
+}
+
+fn counts_of(outcome: &Outcome) -> [String; 7] {
     let clients = &outcome.clients;
     let count = |count: usize| HumanCount(count as u64).to_string();
     let failed = |kind| count(clients.of(kind).failed());
-    let latency = clients.merged(|client| &client.latency);
-    let milliseconds = |quantile| latency.value_at_quantile(quantile) as f64 / 1000.0;
-    let reconnects = clients.reconnects();
-    let drains = outcome.drains.len();
-    let mean = outcome.drains.iter().sum::<Duration>().div_f64(drains.max(1) as f64);
     [
         outcome.method.name().to_owned(),
         HumanCount(clients.requests()).to_string(),
+        count(outcome.drains.len()),
         count(clients.failed()),
         failed(ClientKind::Checking),
         failed(ClientKind::Blind),
         failed(ClientKind::Http2),
-        format!("{:.1}", clients.failed() as f64 / drains.max(1) as f64),
-        count(reconnects.len()),
-        format!("{}/s", count(busiest_second(&reconnects))),
-        format!("{:.1}, {:.1} ms", milliseconds(0.5), milliseconds(0.99)),
-        count(drains),
-        format!("{:.1} s", mean.as_secs_f64()),
     ]
+}
+
+fn per_drain(outcome: &Outcome, total: f64) -> f64 {
+    total / outcome.drains.len().max(1) as f64
+}
+
+fn latency(outcome: &Outcome, quantile: f64) -> f64 {
+    let all = outcome.clients.merged(|client| &client.latency);
+    all.value_at_quantile(quantile) as f64 / 1000.0
+}
+
+fn milliseconds(value: f64) -> String {
+    format!("{value:.1} ms")
 }
 
 /// The largest number of times within one second.

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{DrainMethod, Fleet};
+use super::Fleet;
+use super::drain_method::{Health, Settings, Start};
 use crate::envoy::{Bootstrap, Envoy};
 use crate::haproxy::{HaProxy, Server};
 use crate::prove::filter::{configuration, start_drain};
@@ -12,24 +13,21 @@ use crate::{eventually, reusable_port};
 
 const WORKERS: usize = 2;
 
-/// The length of Envoy's own drains. The default of ten minutes is meant for hot restarts.
-const DRAIN_SECONDS: &str = "10";
-
 pub(super) struct Pair {
-    drain: DrainMethod,
+    settings: Settings,
     bootstrap: Bootstrap,
     servers: [Server; 2],
     running: [Option<Envoy>; 2],
 }
 
 impl Pair {
-    pub(super) fn start(drain: DrainMethod, upstream: u16) -> Self {
+    pub(super) fn start(settings: Settings, upstream: u16) -> Self {
         let servers = ["a", "b"].map(|name| {
             let port = reusable_port();
             Server { name, http1: port, http2: port }
         });
-        let bootstrap = bootstrap(drain, upstream);
-        let mut pair = Self { drain, bootstrap, servers, running: [None, None] };
+        let bootstrap = bootstrap(&settings, upstream);
+        let mut pair = Self { settings, bootstrap, servers, running: [None, None] };
         pair.launch(0);
         pair.launch(1);
         pair
@@ -39,22 +37,23 @@ impl Pair {
         let Server { name, http1, .. } = self.servers[index];
         let node = json!({ "node": { "id": name, "cluster": "proof" } });
         let bootstrap = self.bootstrap.clone().with(&node).listening_on(http1);
-        let options = ["--drain-time-s", DRAIN_SECONDS];
+        let options = ["--drain-time-s", self.settings.drain_time];
         self.running[index] = Some(Envoy::start_with_options(bootstrap, WORKERS, &options));
     }
 
     fn drain(&mut self, index: usize, balancer: &HaProxy) {
         let envoy = self.running[index].as_ref().expect("the proxy is running");
-        match self.drain {
-            DrainMethod::Sluice(window) => start_drain(envoy, "mode=terminate", window),
-            DrainMethod::HealthcheckFail => envoy.admin_post("/healthcheck/fail"),
-            DrainMethod::Listeners => envoy.admin_post("/drain_listeners?graceful"),
-            DrainMethod::None => balancer.set_state(self.servers[index].name, "drain"),
-        }
         let name = self.servers[index].name;
+        if self.settings.balancer_drains {
+            balancer.set_state(name, "drain");
+        }
+        match self.settings.start {
+            Start::Terminate(window) => start_drain(envoy, "mode=terminate", window),
+            Start::Admin(path) => envoy.admin_post(path),
+            Start::None => {}
+        }
         balancer.wait_until_down(name);
-        // Without a drain, idle connections would never close.
-        if self.drain != DrainMethod::None {
+        if self.settings.waits {
             let is_empty = || balancer.connections(name) == 0 && is_idle(envoy);
             eventually("the last connection to close", || is_empty().then_some(()));
         }
@@ -74,7 +73,7 @@ impl Fleet for Pair {
         self.running[index] = None;
         self.launch(index);
         let name = self.servers[index].name;
-        if self.drain == DrainMethod::None {
+        if self.settings.balancer_drains {
             balancer.set_state(name, "ready");
         }
         balancer.wait_until_up(name);
@@ -82,14 +81,15 @@ impl Fleet for Pair {
     }
 }
 
-fn bootstrap(drain: DrainMethod, upstream: u16) -> Bootstrap {
+fn bootstrap(settings: &Settings, upstream: u16) -> Bootstrap {
     let with_filter = Bootstrap::discovered(upstream, &configuration());
     let without_filter = || with_filter.clone().without("sluice-drain-bridge").without("sluice");
-    match drain {
-        DrainMethod::Sluice(_) => with_filter,
-        DrainMethod::HealthcheckFail => without_filter().with_filter(health_check()),
-        DrainMethod::Listeners | DrainMethod::None => without_filter(),
-    }
+    let bootstrap = match settings.health {
+        Health::Sluice => with_filter,
+        Health::Envoy => without_filter().with_filter(health_check()),
+        Health::Service => without_filter(),
+    };
+    bootstrap.with_connection_manager(&settings.connection_manager)
 }
 
 /// Whether both the filter (0 without the filter) and Envoy count no request in flight.

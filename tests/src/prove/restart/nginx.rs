@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Fleet;
 use crate::haproxy::{HaProxy, Server};
-use crate::nginx::Nginx;
+use crate::nginx::{Nginx, Release};
 use crate::reusable_port;
 
 pub(super) struct Pair {
@@ -13,11 +13,13 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn start(upstream: u16) -> Self {
+    pub(super) fn start(release: Release, upstream: u16) -> Self {
         let servers =
             ["a", "b"].map(|name| Server { name, http1: reusable_port(), http2: reusable_port() });
-        let running = servers
-            .map(|server| Nginx::start_with(server.http1, &configuration(&server, upstream)));
+        let running = servers.map(|server| {
+            let text = configuration(&server, release, upstream);
+            Nginx::start_release(release, server.http1, &text)
+        });
         Self { servers, running }
     }
 }
@@ -37,13 +39,18 @@ impl Fleet for Pair {
 }
 
 /// Without TLS, Debian's nginx cannot detect HTTP/2, hence two ports.
-fn configuration(server: &Server, upstream: u16) -> String {
+fn configuration(server: &Server, release: Release, upstream: u16) -> String {
     let Server { http1, http2, .. } = server;
+    let min_timeout = match release {
+        Release::Debian => "",
+        Release::Current => "keepalive_min_timeout 5s;",
+    };
     format!(
         "worker_processes 2;
 events {{ worker_connections 4096; }}
 http {{
   access_log off;
+  {min_timeout}
   upstream service {{ server 127.0.0.1:{upstream}; keepalive 64; }}
   server {{
     listen 127.0.0.1:{http1};

@@ -131,6 +131,7 @@ impl From<HeaderMap> for MapType {
         match map {
             HeaderMap::Request => Self::HttpRequestHeaders,
             HeaderMap::Response => Self::HttpResponseHeaders,
+            HeaderMap::ResponseTrailers => Self::HttpResponseTrailers,
             HeaderMap::CallResponse => Self::HttpCallResponseHeaders,
         }
     }

@@ -15,13 +15,17 @@ pub(crate) const MAX_ENDINGS: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
     context: u32,
-    /// `None` if the response has begun, so that the stream can only be reset.
+    /// `None`: the stream is reset, because its response has begun or the filter cannot reply.
     reply: Option<LocalReply>,
 }
 
 impl Ending {
     pub(crate) fn reply(context: u32, reply: LocalReply) -> Self {
         Self { context, reply: Some(reply) }
+    }
+
+    pub(crate) fn reset(context: u32) -> Self {
+        Self { context, reply: None }
     }
 
     /// Replies or resets. The host may call back into the stream before this method returns.
@@ -59,7 +63,7 @@ pub(crate) fn end_streams(vm: &mut Vm, plugin: PluginId, now: Option<u64>) -> (V
 fn ending(expired: Expired<StreamOwner>) -> Ending {
     let Expired { context, reason, has_response, owner } = expired;
     if has_response {
-        return Ending { context, reply: None };
+        return Ending::reset(context);
     }
     let rules = &owner.config.rules;
     let timeouts = rules.policy(owner.route).idle_timeouts;

@@ -73,6 +73,7 @@ impl ErrorPages {
             content_type: page.content_type.as_str().to_owned().into(),
             body: replace_placeholders(page.body.as_str(), failure, request_id),
             grpc_status: None,
+            needs_grpc_body: false,
         })
     }
 

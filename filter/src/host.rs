@@ -22,6 +22,9 @@ pub enum HeaderMap {
     Request,
     /// The response headers of the current stream.
     Response,
+    /// The response trailers of the current stream. If it has none, the callback of the end of its
+    /// body can add them.
+    ResponseTrailers,
     /// The response headers of a call that the filter made.
     CallResponse,
 }

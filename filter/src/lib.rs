@@ -21,6 +21,7 @@ pub mod drain;
 pub mod ending;
 pub mod error_pages;
 pub mod explain;
+pub mod grpc_health;
 mod hash;
 pub mod health;
 pub mod host;

@@ -108,6 +108,9 @@ impl Plugin {
                 let expired = vm.pending_commands.expire(now, MAX_ENDINGS);
                 let reply = |context| Ending::reply(context, admin::no_body_reply());
                 endings.extend(expired.into_iter().map(reply));
+                if vm.drain.is_terminating(|| Some(now)) {
+                    endings.extend(vm.health_watches.take(MAX_ENDINGS).map(Ending::reset));
+                }
             }
             _ => vm.metrics.flush(host),
         }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::host::{Host, HostError};
+use crate::reserved_headers::GRPC_MARKER;
 
 /// A response that the filter creates itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +16,20 @@ pub struct LocalReply {
     pub body: String,
     /// The status for a gRPC client. Hosts send it in the trailers, with the body as its message.
     pub grpc_status: Option<u32>,
+    /// Whether the gRPC bridge adds a body to the reply.
+    pub needs_grpc_body: bool,
 }
 
 impl LocalReply {
     /// A reply without a gRPC status.
     pub const fn new(status: u16, content_type: &'static str, body: String) -> Self {
-        Self { status, content_type: Cow::Borrowed(content_type), body, grpc_status: None }
+        Self {
+            status,
+            content_type: Cow::Borrowed(content_type),
+            body,
+            grpc_status: None,
+            needs_grpc_body: false,
+        }
     }
 
     /// Replies to the current stream.
@@ -38,6 +47,7 @@ impl LocalReply {
         let grpc_status = self.grpc_status.map(|status| status.to_string());
         let mut headers = vec![("content-type", &*self.content_type)];
         headers.extend(grpc_status.as_deref().map(|status| ("grpc-status", status)));
+        headers.extend(self.needs_grpc_body.then_some((GRPC_MARKER, "body")));
         send(&headers)
     }
 }

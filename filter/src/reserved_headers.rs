@@ -8,6 +8,10 @@
 /// removes it from upstream responses.
 pub const MARKER: &str = "x-sluice-drain";
 
+/// The gRPC marker: a header of the filter's own reply that makes the gRPC bridge add a body. The
+/// filter removes it.
+pub const GRPC_MARKER: &str = "x-sluice-grpc";
+
 /// The prefixes of reserved request headers.
 pub const RESERVED: [&str; 6] = [
     "x-envoy-upstream-",

@@ -9,6 +9,7 @@ mod timers;
 use crate::admin::PendingCommands;
 use crate::decision;
 use crate::drain::{DrainView, Poller};
+use crate::grpc_health::HealthWatches;
 use crate::host::{Host, LogLevel, property};
 use crate::members::Membership;
 use crate::metrics::{General, Metrics};
@@ -28,6 +29,7 @@ pub struct Vm {
     pub(crate) store_plugins: StorePlugins,
     pub(crate) timers: PluginTimers,
     pub(crate) pending_commands: PendingCommands,
+    pub(crate) health_watches: HealthWatches,
     pub(crate) poller: Poller,
     pub(crate) exchanges: Exchanges,
     /// In-flight requests of this VM.
@@ -37,6 +39,7 @@ pub struct Vm {
     host_traits: Option<HostTraits>,
     is_bridge_reported: bool,
     is_bypass_reported: bool,
+    is_grpc_bridge_reported: bool,
 }
 
 impl Vm {
@@ -55,6 +58,15 @@ impl Vm {
         if !std::mem::replace(&mut self.is_bridge_reported, true) {
             let message = "no drain bridge removed x-sluice-drain from a response, so the connection stays \
                            open: put the drain bridge before this filter, or set drain.signal to header";
+            host.log(LogLevel::Error, message);
+        }
+    }
+
+    /// Reports that no gRPC bridge added a body to the reply to a gRPC health check.
+    pub(crate) fn report_missing_grpc_bridge(&mut self, host: &mut impl Host) {
+        if !std::mem::replace(&mut self.is_grpc_bridge_reported, true) {
+            let message = "no gRPC bridge added a body to the reply to a gRPC health check, so its client \
+                           takes the proxy for unhealthy: put the gRPC bridge behind this filter";
             host.log(LogLevel::Error, message);
         }
     }

@@ -12,7 +12,7 @@ use crate::effect::{Direction, Side};
 use crate::flow::Flow;
 use crate::headers::HeaderMap;
 use crate::ids::{PluginId, StreamId};
-use crate::local_reply::LocalReply;
+use crate::local_reply::{LocalReply, RequestKind};
 use crate::options::{PluginOptions, StreamInfo};
 use crate::properties::Properties;
 
@@ -55,6 +55,7 @@ pub(crate) struct Http {
     pub(crate) opened: Duration,
     pub(crate) request: Flow,
     pub(crate) response: Flow,
+    pub(crate) request_kind: RequestKind,
     /// The forwarded maps, for `on_log`: request headers, request trailers, response headers,
     /// response trailers.
     pub(crate) logged: [HeaderMap; 4],
@@ -121,6 +122,7 @@ impl Http {
         self.opened = opened;
         self.request.reset();
         self.response.reset();
+        self.request_kind = RequestKind::default();
         self.logged.iter_mut().for_each(HeaderMap::clear);
         (self.details, self.closing, self.reset) = (None, false, false);
     }

@@ -195,10 +195,6 @@ impl Flow {
         self.trailers.as_ref()
     }
 
-    pub(crate) fn trailers_mut(&mut self) -> Option<&mut HeaderMap> {
-        self.trailers.as_mut()
-    }
-
     /// The trailers; at the end of a message without trailers, inserts an empty map.
     pub(crate) fn trailers_or_insert(&mut self) -> Option<&mut HeaderMap> {
         if self.body_open && self.end_announced {

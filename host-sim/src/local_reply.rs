@@ -23,11 +23,11 @@ impl LocalReply {
         Self { status, body, details, ..Self::default() }
     }
 
-    /// Creates the headers and the body of the response to `request`.
-    pub(crate) fn message(&self, request: &HeaderMap, adds_headers: bool) -> (HeaderMap, Vec<u8>) {
+    /// Creates the headers and the body of the response to a request of this kind.
+    pub(crate) fn message(&self, kind: RequestKind, adds_headers: bool) -> (HeaderMap, Vec<u8>) {
         let mut map = HeaderMap::new();
-        let is_head = request.find(":method") == Some(b"HEAD");
-        if adds_headers && is_grpc(request) {
+        let RequestKind { is_grpc, is_head } = kind;
+        if adds_headers && is_grpc {
             map.push(":status", "200");
             map.extend(self.headers.iter());
             map.set("content-type", "application/grpc");
@@ -51,6 +51,21 @@ impl LocalReply {
         }
         let body = if is_head { Vec::new() } else { self.body.to_vec() };
         (map, body)
+    }
+}
+
+/// The properties of a request that decide the form of a local reply. Envoy reads them when the
+/// request arrives; changes by filters have no effect.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RequestKind {
+    is_grpc: bool,
+    is_head: bool,
+}
+
+impl RequestKind {
+    pub(crate) fn of(request: &HeaderMap) -> Self {
+        let is_head = request.find(":method") == Some(b"HEAD");
+        Self { is_grpc: is_grpc(request), is_head }
     }
 }
 

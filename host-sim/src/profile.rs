@@ -63,8 +63,6 @@ pub struct Rules {
     /// `Pause` from a headers callback also stops the body callbacks, unless the plugin option
     /// `allow_on_headers_stop_iteration` is set.
     pub headers_pause_stops_body: bool,
-    /// A body callback at the end of a message may add trailers.
-    pub body_callback_adds_trailers: bool,
     /// `on_log` can read the request trailers.
     pub request_trailers_in_log: bool,
 
@@ -199,7 +197,6 @@ const ENVOY: Rules = Rules {
     upgrade_sends_empty_chunk: true,
     buffer_limit: Some(1 << 20),
     headers_pause_stops_body: true,
-    body_callback_adds_trailers: false,
     request_trailers_in_log: false,
 
     local_reply_runs_callbacks: true,
@@ -261,7 +258,6 @@ const GENERIC: Rules = Rules {
     upgrade_sends_empty_chunk: false,
     buffer_limit: None,
     headers_pause_stops_body: false,
-    body_callback_adds_trailers: true,
     request_trailers_in_log: true,
 
     local_reply_runs_callbacks: false,

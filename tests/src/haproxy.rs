@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use crate::process::ServerProcess;
-use crate::{debian, eventually, reusable_port};
+use crate::{debian, eventually, reusable_port, root};
 
 /// A proxy behind the balancer.
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +55,22 @@ impl HaProxy {
     /// # Panics
     /// If HAProxy is not found or does not start.
     pub fn start(balance: Balance, servers: &[Server]) -> Self {
+        Self::start_with(|socket, ports| configuration(socket, ports, balance, servers))
+    }
+
+    /// Starts HAProxy in front of a server `grpc`, whose health it checks over gRPC.
+    ///
+    /// # Panics
+    /// If HAProxy is not found or does not start.
+    pub fn checking_grpc(port: u16) -> Self {
+        Self::start_with(|socket, ports| grpc_configuration(socket, ports, port))
+    }
+
+    fn start_with(configuration: impl FnOnce(&Path, (u16, u16)) -> String) -> Self {
         let (http1, http2) = (reusable_port(), reusable_port());
         let process = ServerProcess::start("HAProxy", |folder| {
             let file = folder.path().join("haproxy.cfg");
-            let text = configuration(&socket(folder.path()), (http1, http2), balance, servers);
+            let text = configuration(&socket(folder.path()), (http1, http2));
             fs::write(&file, text).expect("a temporary folder");
             let mut command = debian::command("haproxy", "haproxy");
             command.args(["-db", "-f"]).arg(file);
@@ -184,5 +196,32 @@ listen {HTTP_1}
 {checked}listen {HTTP_2}
   bind 127.0.0.1:{http2}
 {followed}"
+    )
+}
+
+/// The check of `envoy-examples/grpc-health/README.md`.
+fn grpc_configuration(socket: &Path, (http1, http2): (u16, u16), server: u16) -> String {
+    let readme = root().join("envoy-examples/grpc-health/README.md");
+    let readme = fs::read_to_string(readme).expect("the README exists");
+    let lines = readme.lines().map(str::trim);
+    let check: Vec<&str> = lines.filter(|line| line.starts_with("http-check ")).collect();
+    assert_eq!(check.len(), 2, "{check:?}");
+    let (check, socket) = (check.join("\n  "), socket.display());
+    format!(
+        "global
+  nbthread 1
+  stats socket {socket} mode 600 level admin
+defaults
+  mode http
+  timeout connect 2s
+  timeout client 1m
+  timeout server 1m
+listen {HTTP_1}
+  bind 127.0.0.1:{http1}
+  bind 127.0.0.1:{http2} proto h2
+  option httpchk
+  {check}
+  server grpc 127.0.0.1:{server} proto h2 check check-proto h2 inter 200ms fall 2 rise 2
+"
     )
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`http1`], [`http2`], [`upstream`], [`net`] | clients and upstreams on real sockets |
 //! | [`envoy`], [`etcd`], [`haproxy`], [`nginx`], [`prometheus`] | real programs, started on free ports |
+//! | [`grpc_health`] | clients and upstreams of gRPC health checks |
 //! | [`module`] | modules for Envoy that differ from the built filter |
 //! | [`readme_commands`] | runs the commands of an example's README |
 //! | [`conformance`] | runs one trace in the simulator and in Envoy, and compares |
@@ -23,6 +24,7 @@ pub mod conformance;
 mod debian;
 pub mod envoy;
 pub mod etcd;
+pub mod grpc_health;
 pub mod haproxy;
 pub mod http1;
 pub mod http2;

@@ -22,6 +22,7 @@ mod envoy {
     mod examples;
     mod filter_order;
     mod from_nginx;
+    mod grpc_health;
     mod idle_timeouts;
     mod import;
     mod manifests;

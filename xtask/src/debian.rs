@@ -21,6 +21,13 @@ pub(crate) struct Package {
 pub(crate) const ETCD: Package =
     Package { name: "etcd-server", program: "usr/bin/etcd", variable: "SLUICE_ETCD" };
 
+/// A Python module; the program is the Python that runs it.
+pub(crate) const GRPCIO: Package = Package {
+    name: "python3-grpcio",
+    program: "usr/lib/python3/dist-packages/grpc/__init__.py",
+    variable: "SLUICE_PYTHON3",
+};
+
 pub(crate) const HAPROXY: Package =
     Package { name: "haproxy", program: "usr/sbin/haproxy", variable: "SLUICE_HAPROXY" };
 

@@ -14,14 +14,25 @@ use checks::Checks;
 use tally::Tally;
 
 /// The modules of the Envoy tests that must pass on every supported version of Envoy.
-const ON_OLDER_ENVOYS: [&str; 7] =
-    ["drains", "timeouts", "bodies", "buffering", "import", "idle_timeouts", "errors"];
+const ON_OLDER_ENVOYS: [&str; 9] = [
+    "drains",
+    "timeouts",
+    "bodies",
+    "buffering",
+    "import",
+    "idle_timeouts",
+    "errors",
+    "filter_order",
+    "grpc_health",
+];
 
 /// Runs all checks and tests, also after a failure. The last line has the number of tests.
 pub(crate) fn run() -> Result<()> {
     module::build()?;
     module::build_crashing()?;
-    for package in [debian::ETCD, debian::HAPROXY, debian::NGINX, debian::PROMETHEUS] {
+    for package in
+        [debian::ETCD, debian::GRPCIO, debian::HAPROXY, debian::NGINX, debian::PROMETHEUS]
+    {
         package.provide()?;
     }
     let suites = suites()?;

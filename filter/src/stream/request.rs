@@ -5,7 +5,8 @@ use crate::admin::{self, AdminRequest, MAX_BODY};
 use crate::buffering::{self, RequestBody};
 use crate::drain::{Command, CommandOutcome, RecordError};
 use crate::error_pages::ErrorContext;
-use crate::health;
+use crate::grpc_health::{self, Method};
+use crate::health::{self, HealthCheck};
 use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, property};
 use crate::idle_timers::{IdleTimers, WaitsFor};
 use crate::metrics::{General, PerRoute};
@@ -116,6 +117,8 @@ impl Stream {
             self.request_body = BodyState::Buffering;
         }
         self.reason = decision.reply.as_ref().map(|_| Reason::BodyTooLarge);
+        self.is_watch =
+            rules.health.is_some() && Method::called_by(&request) == Some(Method::Watch);
         self.count_request(vm, &config);
         self.report_request(host, &config);
         if let Some(reply) = decision.reply {
@@ -138,7 +141,12 @@ impl Stream {
     fn count_request(&mut self, vm: &mut Vm, config: &PluginConfig) {
         let slot = config.slot(self.route);
         self.is_counted = true;
-        vm.in_flight += 1;
+        self.is_in_flight = !self.is_watch;
+        if self.is_watch {
+            vm.health_watches.add(self.context);
+        } else {
+            vm.in_flight += 1;
+        }
         vm.metrics.count(slot, PerRoute::Requests);
         if let Some(reason) = self.reason {
             vm.metrics.count_failure(slot, reason);
@@ -183,11 +191,16 @@ impl Stream {
         end_of_stream: bool,
     ) -> bool {
         let rules = &config.rules;
-        let reply = if let Some(status) = health::status(rules, &vm.drain, request, || now_ms(host))
-        {
-            with_state(vm, host, config, |state, _| health::reply(status, state))
-        } else {
-            match admin::parse(rules, request, end_of_stream) {
+        let reply = match health::check(rules, &vm.drain, request, || now_ms(host)) {
+            Some(HealthCheck::Http(status)) => {
+                with_state(vm, host, config, |state, _| health::reply(status, state))
+            }
+            Some(HealthCheck::Grpc(method, status)) => {
+                let reply = grpc_health::reply(method, status);
+                self.grpc_health = reply.needs_grpc_body.then_some(status);
+                reply
+            }
+            None => match admin::parse(rules, request, end_of_stream) {
                 None => return false,
                 Some(AdminRequest::ReadState) => with_state(vm, host, config, admin::state_reply),
                 Some(AdminRequest::Command(command)) => apply(vm, host, config, command),
@@ -199,7 +212,7 @@ impl Stream {
                     }
                     return true;
                 }
-            }
+            },
         };
         send(host, &reply);
         true

@@ -6,13 +6,14 @@ use crate::config::BufferingMode;
 use crate::cut::{ChunkPart, Cut};
 use crate::decision::ResponseDecision;
 use crate::error_pages::Failure;
+use crate::grpc_health::ServingStatus;
 use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, parse_status, property};
 use crate::idle_timers::{IdleTimers, ResponseKind};
 use crate::metrics::{General, PerRoute};
 use crate::plugin_config::PluginConfig;
 use crate::reason::Reason;
 use crate::reply::LocalReply;
-use crate::reserved_headers::MARKER;
+use crate::reserved_headers::{GRPC_MARKER, MARKER};
 use crate::rules::Rules;
 use crate::vm::Vm;
 
@@ -32,6 +33,7 @@ impl Stream {
             send(host, &page);
             return Action::Pause;
         }
+        self.prepare_grpc_message(vm, host, end_of_stream);
         let rules = &config.rules;
         let is_due = self.connection.is_some_and(|connection| {
             let route = self.route.and_then(|index| rules.route_name(index));
@@ -55,6 +57,25 @@ impl Stream {
         self.count_response(vm, &config, &decision);
         self.report_response(vm, host, &config, decision);
         Action::Continue
+    }
+
+    /// Replaces the reply to a gRPC health check with its message, if the gRPC bridge has added a
+    /// body to the reply.
+    fn prepare_grpc_message(&mut self, vm: &mut Vm, host: &mut impl Host, end_of_stream: bool) {
+        let Some(status) = self.grpc_health else { return };
+        let mut remove = |name| {
+            let removed = host.remove_header(HeaderMap::Response, name);
+            log_refusal(host, removed, name);
+        };
+        remove(GRPC_MARKER);
+        if !end_of_stream {
+            // They describe the replaced body, or belong into the trailers.
+            ["content-length", "grpc-status", "grpc-message"].into_iter().for_each(remove);
+            self.page = Some(status.message().to_owned());
+            self.adds_grpc_trailers = true;
+        } else if status == ServingStatus::Serving {
+            vm.report_missing_grpc_bridge(host);
+        }
     }
 
     /// Whether a decision depends on the response headers. `closes`: the connection is due to
@@ -227,6 +248,10 @@ impl Stream {
             // The page replaces the first chunk; every later chunk is emptied.
             let page = std::mem::take(page);
             replace_response_body(host, buffered, page.as_bytes());
+        }
+        if end_of_stream && self.adds_grpc_trailers {
+            let added = host.set_header(HeaderMap::ResponseTrailers, "grpc-status", "0");
+            log_refusal(host, added, "response trailers");
         }
         if self.cut_chunk(vm, host, buffered, end_of_stream) == Action::Pause {
             return Action::Pause;

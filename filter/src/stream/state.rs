@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::decision::ResponseDecision;
 use crate::error_pages::ErrorContext;
+use crate::grpc_health::ServingStatus;
 use crate::host::{Host, property};
 use crate::idle_timers::{IdleTimers, TimerId};
 use crate::plugin_config::PluginConfig;
@@ -40,8 +41,16 @@ pub struct Stream {
     pub(super) is_head: bool,
     /// Whether the request opens a tunnel, by CONNECT or by an upgrade.
     pub(super) requests_tunnel: bool,
-    /// Whether the stream counts as in flight. Health and admin requests do not.
+    /// Whether the stream is in the metrics. Health and admin requests that the filter replies to
+    /// are not.
     pub(super) is_counted: bool,
+    /// Whether the stream is in flight. Counted streams are, except gRPC health checks that watch
+    /// the upstream: they have no end.
+    pub(super) is_in_flight: bool,
+    /// Whether this is such a watch.
+    pub(super) is_watch: bool,
+    /// The state that the reply to a gRPC health check reports, if a message can report it.
+    pub(super) grpc_health: Option<ServingStatus>,
     /// Whether this is an admin request whose body has not arrived.
     pub(super) awaits_command: bool,
     pub(super) request_body: BodyState,
@@ -57,8 +66,10 @@ pub struct Stream {
     pub(super) is_local_reply: bool,
     pub(super) response: Option<ResponseDecision>,
     pub(super) response_body: BodyState,
-    /// The error page that replaces the proxy's body. Empty when it has been sent.
+    /// The error page or the gRPC message that replaces the body. Empty when it has been sent.
     pub(super) page: Option<String>,
+    /// Whether the response ends with the trailers of a successful gRPC call.
+    pub(super) adds_grpc_trailers: bool,
     /// Whether its response headers carry the drain marker.
     pub(super) has_marker: bool,
     pub(super) is_tunnel: bool,
@@ -102,6 +113,9 @@ impl Stream {
             is_head: false,
             requests_tunnel: false,
             is_counted: false,
+            is_in_flight: false,
+            is_watch: false,
+            grpc_health: None,
             awaits_command: false,
             request_body: BodyState::Streaming,
             buffers_request: false,
@@ -110,6 +124,7 @@ impl Stream {
             response: None,
             response_body: BodyState::Streaming,
             page: None,
+            adds_grpc_trailers: false,
             has_marker: false,
             is_tunnel: false,
             is_complete: false,
@@ -119,8 +134,11 @@ impl Stream {
 
     /// Releases the stream. Must be the last call, however the stream ended.
     pub fn end(&mut self, vm: &mut Vm) {
-        if self.is_counted {
+        if self.is_in_flight {
             vm.in_flight -= 1;
+        }
+        if self.is_watch {
+            vm.health_watches.remove(self.context);
         }
         self.stop_waiting(vm);
         self.with_timer(vm, IdleTimers::remove);

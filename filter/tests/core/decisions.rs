@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sluice_filter::decision::{self, Decision, Decisions, ResponseDecision};
 use sluice_filter::drain::{DrainView, Record};
-use sluice_filter::health;
+use sluice_filter::health::{self, HealthCheck};
 use sluice_filter::host::HeaderMap;
 use sluice_filter::load::load;
 use sluice_filter::reason::Reason;
@@ -406,19 +406,20 @@ fn health_checks_get_a_reply_while_the_proxy_terminates_and_otherwise_if_they_ar
     let check = RequestView::new(&list);
     let mut view = DrainView::default();
     let statuses = |view: &DrainView| {
-        [&upstream, &local].map(|rules| health::status(rules, view, &check, || None))
+        [&upstream, &local].map(|rules| health::check(rules, view, &check, || None))
     };
-    assert_eq!(statuses(&view), [None, Some(200)]);
+    let http = |status| Some(HealthCheck::Http(status));
+    assert_eq!(statuses(&view), [None, http(200)]);
     let mut learn = |epoch: u64, mode: &str| {
         let json = format!(r#"{{"epoch":{epoch},"mode":"{mode}","started_ms":1}}"#);
         view.merge(Some(json.as_bytes()), 1);
         statuses(&view)
     };
-    assert_eq!(learn(1, "reload"), [None, Some(200)]);
-    assert_eq!(learn(2, "terminate"), [Some(503), Some(503)]);
-    assert_eq!(learn(3, "off"), [None, Some(200)]);
+    assert_eq!(learn(1, "reload"), [None, http(200)]);
+    assert_eq!(learn(2, "terminate"), [http(503), http(503)]);
+    assert_eq!(learn(3, "off"), [None, http(200)]);
     let other = headers(&[(":method", "GET"), (":path", "/x")]);
-    assert_eq!(health::status(&local, &view, &RequestView::new(&other), || None), None);
+    assert_eq!(health::check(&local, &view, &RequestView::new(&other), || None), None);
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(crate) struct MemoryHost {
     pub(crate) configuration: Vec<u8>,
     pub(crate) request: Headers,
     pub(crate) response: Headers,
+    /// `None`: the host accepts no trailers now.
+    pub(crate) trailers: Option<Headers>,
     pub(crate) call_response: Headers,
     pub(crate) request_body: Vec<u8>,
     pub(crate) response_body: Vec<u8>,
@@ -130,6 +132,7 @@ impl MemoryHost {
         match map {
             HeaderMap::Request => &self.request,
             HeaderMap::Response => &self.response,
+            HeaderMap::ResponseTrailers => self.trailers.as_ref().expect("trailers"),
             HeaderMap::CallResponse => &self.call_response,
         }
     }
@@ -138,6 +141,7 @@ impl MemoryHost {
         match map {
             HeaderMap::Request => &mut self.request,
             HeaderMap::Response => &mut self.response,
+            HeaderMap::ResponseTrailers => self.trailers.as_mut().expect("trailers"),
             HeaderMap::CallResponse => &mut self.call_response,
         }
     }
@@ -175,6 +179,9 @@ impl Host for MemoryHost {
 
     fn set_header(&mut self, map: HeaderMap, name: &str, value: &str) -> Result<(), HostError> {
         self.enter("set_header")?;
+        if map == HeaderMap::ResponseTrailers && self.trailers.is_none() {
+            return Err(HostError::Status(2));
+        }
         let fields = self.map_mut(map);
         fields.retain(|(known, _)| known != name);
         fields.push((name.to_owned(), value.as_bytes().to_vec()));
@@ -465,6 +472,7 @@ impl Worker {
     ) -> (Action, Vec<u8>) {
         host.response_body.extend_from_slice(chunk);
         let buffered = host.response_body.len();
+        host.trailers = end_of_stream.then(Vec::new);
         let action = open.stream.on_response_body(&mut self.vm, host, buffered, end_of_stream);
         let passed = match action {
             Action::Continue => std::mem::take(&mut host.response_body),

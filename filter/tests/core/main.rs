@@ -6,6 +6,7 @@ mod cut;
 mod decisions;
 mod drain;
 mod drain_stream;
+mod grpc_health;
 mod host;
 mod idle_timers;
 mod members;

@@ -74,6 +74,11 @@ fn live(host: &mut MemoryHost, worker: &mut Worker) {
         worker.respond(host, &mut off, &[(":status", "200")], true);
         let waits = worker.get(host, "/cut");
         let health = worker.get(host, "/health");
+        let check = "/grpc.health.v1.Health/Check";
+        let grpc = [("content-type", "application/grpc")];
+        let mut check = worker.request(host, "POST", check, &grpc, false);
+        worker.respond(host, &mut check, &[(":status", "200")], false);
+        worker.download(host, &mut check, b"x", true);
         let admin = worker.request(host, "POST", "/admin?mode=terminate", &token, true);
         let command = worker.request(host, "POST", "/admin", &token, false);
         worker.plugin.on_http_call_response(&mut worker.vm, host, 1, 10);
@@ -81,7 +86,7 @@ fn live(host: &mut MemoryHost, worker: &mut Worker) {
             worker.tick_now(host);
             host.advance(83);
         }
-        for open in [cut, off, failed, waits, health, admin, command] {
+        for open in [cut, off, failed, waits, health, check, admin, command] {
             worker.end(host, open, Some("overflow"));
         }
     }

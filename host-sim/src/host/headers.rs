@@ -150,7 +150,6 @@ fn logged<'a>(http: &'a Http, kind: MapType, state: &State) -> Option<&'a Header
 
 /// The map, if the guest can change it now. Responses to calls of the guest are read-only.
 fn writable(state: &mut State, kind: MapType) -> CallResult<&mut HeaderMap> {
-    let adds_trailers = state.rules.body_callback_adds_trailers;
     let slot = state.effective.ok_or(Status::BadArgument)?;
     let http = state.contexts.http(slot).ok_or(Status::BadArgument)?;
     let (flow, trailers) = match kind {
@@ -162,8 +161,7 @@ fn writable(state: &mut State, kind: MapType) -> CallResult<&mut HeaderMap> {
     };
     let map = match trailers {
         false => flow.headers_mut(),
-        true if adds_trailers => flow.trailers_or_insert(),
-        true => flow.trailers_mut(),
+        true => flow.trailers_or_insert(),
     };
     Ok(map.ok_or(Status::BadArgument)?)
 }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::StreamId;
 use crate::headers::HeaderMap;
+use crate::local_reply::RequestKind;
 use crate::trace::{AttemptEnd, Body, EndedBy, Exchange, Outcome, UpstreamAttempt};
 
 use super::decisions::Decision;
@@ -45,6 +46,7 @@ pub(super) struct ActiveExchange<'t> {
     pub(super) upgrade: bool,
     /// Whether the proxy forwards trailers from and to this client.
     pub(super) keeps_trailers: bool,
+    pub(super) request_kind: RequestKind,
 
     /// The request as it left the filter.
     pub(super) forwarded: ForwardedRequest,
@@ -208,6 +210,7 @@ impl<'t> ActiveExchange<'t> {
             upload_at: None,
             upgrade: false,
             keeps_trailers: true,
+            request_kind: RequestKind::default(),
             forwarded: ForwardedRequest {
                 body: BodySummary::new(hash_request),
                 ..ForwardedRequest::default()

@@ -8,7 +8,7 @@ use crate::effect::{Direction, Effect, Part, ReplySource, ResetCause};
 use crate::flow::{Callback, Flow};
 use crate::headers::HeaderMap;
 use crate::ids::{PluginId, StreamId};
-use crate::local_reply::LocalReply;
+use crate::local_reply::{LocalReply, RequestKind};
 use crate::options::StreamInfo;
 
 impl Vm {
@@ -95,6 +95,13 @@ impl Vm {
     ) {
         if self.state().rules.lower_case_names {
             map.lower_names();
+        }
+        let contexts = &mut self.state().contexts;
+        if direction == Direction::Request
+            && let Some(http) = contexts.stream_slot(stream).and_then(|slot| contexts.http(slot))
+            && !http.request.started()
+        {
+            http.request_kind = RequestKind::of(&map);
         }
         self.on_event(stream, direction, |flow| flow.on_headers(map, end));
     }

@@ -28,7 +28,7 @@ impl Vm {
             rules.local_reply_runs_callbacks && !http.response.started() && !trapped;
         http.discard(Direction::Request);
         http.response.reset();
-        let (map, body) = reply.message(&http.logged[0], rules.local_reply_adds_headers);
+        let (map, body) = reply.message(http.request_kind, rules.local_reply_adds_headers);
         let end = body.is_empty();
         let state = self.state();
         let stream = StreamId { context: state.contexts.at(slot).id, slot };

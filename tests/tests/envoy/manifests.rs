@@ -26,7 +26,7 @@ fn fragment() -> Value {
 
 #[test]
 fn every_example_has_the_same_bridge_directly_before_the_filter() {
-    for example in ["drain-bridge", "dynamic", "fleet", "kubernetes"] {
+    for example in ["drain-bridge", "dynamic", "fleet", "grpc-health", "kubernetes"] {
         let mut bridges: Vec<Value> = Vec::new();
         let _ = Bootstrap::example(example, 1).changed("http_filters", |filters| {
             let filters = filters.as_array().expect("a list of filters");
@@ -44,7 +44,7 @@ fn every_example_has_the_same_bridge_directly_before_the_filter() {
 /// Behind a filter that replies, drains do not close connections.
 #[test]
 fn in_every_example_only_the_bridge_stands_before_the_filter() {
-    for example in ["drain-bridge", "dynamic", "fleet", "kubernetes", "static"] {
+    for example in ["drain-bridge", "dynamic", "fleet", "grpc-health", "kubernetes", "static"] {
         let mut found = 0;
         let _ = Bootstrap::example(example, 1).changed("http_filters", |filters| {
             let filters = filters.as_array().expect("a list of filters");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::local_reply::RequestKind;
 use crate::replay::error::ReplayError;
 use crate::replay::exchange::ActiveExchange;
 use crate::replay::failure::CLIENT_DISCONNECT;
@@ -74,6 +75,8 @@ impl<'t> Engine<'t> {
         exchange.upgrade = upgrade;
         exchange.keeps_trailers = multiplexes || !rules.http1_drops_trailers;
         exchange.position = connection.active.len();
+        let headers = request_headers(&spec.request);
+        exchange.request_kind = RequestKind::of(&headers);
         let slot = self.exchanges.insert(Box::new(exchange)) as u32;
         self.connections[index].active.push(slot);
         self.open_stream(slot)?;
@@ -86,7 +89,7 @@ impl<'t> Engine<'t> {
             exchange.upload_at = exchange.next_upload(now);
         }
         self.mark_ready(slot);
-        self.request_in(slot, Part::Headers { map: request_headers(request), end })?;
+        self.request_in(slot, Part::Headers { map: headers, end })?;
         if upgrade && rules.upgrade_sends_empty_chunk {
             self.request_in(slot, Part::Body { bytes: Vec::new(), end: false })?;
         }

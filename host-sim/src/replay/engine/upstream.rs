@@ -217,9 +217,7 @@ impl Engine<'_> {
         exchange.deadline = None;
         exchange.ended_by = Some(EndedBy::Proxy);
         let reply = failure.reply(rules, exchange.attempts);
-        let none = HeaderMap::new();
-        let request = exchange.forwarded.headers.as_ref().unwrap_or(&none);
-        let (map, body) = reply.message(request, rules.local_reply_adds_headers);
+        let (map, body) = reply.message(exchange.request_kind, rules.local_reply_adds_headers);
         let flags = failure.flags() | flags;
         let code = Some(reply.status);
         self.set_response_details(slot, ResponseDetails { details: reply.details, flags, code });

@@ -206,6 +206,22 @@ fn envoy_sends_a_grpc_status_to_a_grpc_client() {
     assert_eq!(parts, [Part::Headers { map: expected, end: true }]);
 }
 
+/// Measured on Envoy 1.40: the request counts as it arrived.
+#[test]
+fn envoy_sends_a_grpc_status_although_the_guest_changed_the_type_of_the_request() {
+    let change =
+        r#"(drop (call $replace_header_map_value (i32.const 0) @"content-type" @"text/plain"))"#;
+    let mut run = Run::new(Profile::Envoy, &on("request_headers", &(change.to_owned() + REPLY)));
+    let stream = run.open();
+    let request = [(":method", "POST"), ("content-type", "application/grpc")];
+    run.vm.request_headers(stream, request.into_iter().collect(), true);
+    let out = run.effects_without_logs();
+    let [Part::Headers { map, end: true }] = &parts(&out, stream)[..] else {
+        panic!("expected headers alone, got {out:?}")
+    };
+    assert_eq!((map.text(":status"), map.text("grpc-status")), (Some("200"), Some("7")));
+}
+
 #[test]
 fn envoy_sends_no_body_to_a_head_request() {
     let parts = reply_to(&[(":method", "HEAD")]);

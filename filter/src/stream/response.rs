@@ -69,7 +69,7 @@ impl Stream {
         };
         remove(GRPC_MARKER);
         if !end_of_stream {
-            // They describe the replaced body, or belong into the trailers.
+            // They describe the replaced body, or belong in the trailers.
             ["content-length", "grpc-status", "grpc-message"].into_iter().for_each(remove);
             self.page = Some(status.message().to_owned());
             self.adds_grpc_trailers = true;

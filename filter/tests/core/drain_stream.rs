@@ -336,22 +336,24 @@ fn push(worker: &mut Worker, host: &mut MemoryHost, configuration: &Value) -> Op
     Some(old)
 }
 
+/// One of several configurations with the same store.
+fn generation(number: u64) -> Value {
+    json!({ "version": 1,
+            "defaults": { "timeouts": { "request": format!("{number}s") } },
+            "drain": { "control": { "cluster": "etcd", "format": "raw", "key": "k" } } })
+}
+
 #[test]
 fn pushes_more_frequent_than_refresh_do_not_stop_polls_or_drains() {
-    let configuration = |generation: u64| {
-        json!({ "version": 1,
-                "defaults": { "timeouts": { "request": format!("{generation}s") } },
-                "drain": { "control": { "cluster": "etcd", "format": "raw", "key": "k" } } })
-    };
     let mut host = MemoryHost::envoy();
-    let mut worker = Worker::new(&mut host, &configuration(1));
+    let mut worker = Worker::new(&mut host, &generation(1));
     closes(&mut worker, &mut host, 7);
     let mut open = worker.get(&mut host, "/x");
     let mut polls = Vec::new();
-    for generation in 2..50 {
+    for number in 2..50 {
         host.advance(200);
         let before = host.calls.len();
-        let old = push(&mut worker, &mut host, &configuration(generation));
+        let old = push(&mut worker, &mut host, &generation(number));
         assert!(old.is_none(), "no poll is pending");
         if host.calls.len() > before {
             polls.push(host.now() - START_MS);
@@ -363,7 +365,7 @@ fn pushes_more_frequent_than_refresh_do_not_stop_polls_or_drains() {
     assert_eq!(host.logged("no such key").len(), 1, "a push does not repeat the line");
     host.write_shared(RECORD, &record(5, "reload"));
     host.advance(200);
-    push(&mut worker, &mut host, &configuration(50));
+    push(&mut worker, &mut host, &generation(50));
     assert!(closes(&mut worker, &mut host, 7));
     worker.respond(&mut host, &mut open, &[(":status", "200")], true);
     worker.end(&mut host, open, None);
@@ -390,16 +392,11 @@ fn the_end_of_a_vm_removes_its_requests_from_the_sum() {
 
 #[test]
 fn a_replaced_plugin_waits_for_the_response_of_its_store() {
-    let configuration = |generation: u64| {
-        json!({ "version": 1,
-                "defaults": { "timeouts": { "request": format!("{generation}s") } },
-                "drain": { "control": { "cluster": "etcd", "format": "raw", "key": "k" } } })
-    };
     let mut host = MemoryHost::envoy();
-    let mut worker = Worker::new(&mut host, &configuration(1));
+    let mut worker = Worker::new(&mut host, &generation(1));
     worker.tick(&mut host);
     assert_eq!(host.calls.len(), 1);
-    let old = push(&mut worker, &mut host, &configuration(2));
+    let old = push(&mut worker, &mut host, &generation(2));
     let mut old = old.expect("it waits for the response");
     worker.ticks(&mut host, 2);
     assert_eq!(host.calls.len(), 1, "the new plugin does not poll meanwhile");
@@ -413,7 +410,7 @@ fn a_replaced_plugin_waits_for_the_response_of_its_store() {
     old.end(&mut worker.vm);
     worker.ticks(&mut host, 4);
     assert_eq!(host.calls.len(), 2, "the new plugin continues");
-    let mut cancelled = push(&mut worker, &mut host, &configuration(3)).expect("it waits");
+    let mut cancelled = push(&mut worker, &mut host, &generation(3)).expect("it waits");
     cancelled.end(&mut worker.vm);
     worker.tick(&mut host);
     assert_eq!(host.calls.len(), 3, "a host that ends the plugin has ended its call");

@@ -192,14 +192,18 @@ impl MetricKind {
     }
 }
 
-/// The error numbers of WASI preview 1 that the specification uses (`wasi_errno_t`).
+/// The error numbers of WASI preview 1 (`wasi_errno_t`). Those without a comment are also in the
+/// specification of proxy-wasm.
 pub(crate) mod errno {
     pub(crate) const SUCCESS: u32 = 0;
     pub(crate) const BADF: u32 = 8;
     pub(crate) const FAULT: u32 = 21;
     pub(crate) const INVAL: u32 = 28;
-    /// Not part of the proxy-wasm specification; WASI returns it for a function that the host does
-    /// not implement.
+    /// Envoy returns it from `fd_readdir`.
+    pub(crate) const CONNABORTED: u32 = 20;
+    /// Envoy returns it from `path_open`.
+    pub(crate) const NOENT: u32 = 44;
+    /// Envoy returns it for some functions that it does not implement.
     pub(crate) const NOSYS: u32 = 52;
     pub(crate) const NOTSUP: u32 = 58;
 }

@@ -145,10 +145,6 @@ pub struct Rules {
     /// The result of a gRPC call to an unknown upstream.
     pub unknown_grpc_upstream: Status,
 
-    // WASI
-    /// The monotonic clock of WASI exists, in addition to the real-time clock.
-    pub has_monotonic_clock: bool,
-
     // Replay only: the proxy around the filter
     /// The router, which applies timeouts and retries attempts; `None` for a host without a router.
     pub router: Option<RouterRules>,
@@ -231,8 +227,6 @@ const ENVOY: Rules = Rules {
     grpc_upstream_is_message: true,
     unknown_grpc_upstream: Status::InternalFailure,
 
-    has_monotonic_clock: false,
-
     router: Some(RouterRules {
         timeout_header: "x-envoy-upstream-rq-timeout-ms",
         default_timeout: Duration::from_secs(15),
@@ -291,8 +285,6 @@ const GENERIC: Rules = Rules {
     status_of_http_call: true,
     grpc_upstream_is_message: false,
     unknown_grpc_upstream: Status::ParseFailure,
-
-    has_monotonic_clock: true,
 
     router: None,
     upstream_failure_status: 502,

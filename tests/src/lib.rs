@@ -37,6 +37,7 @@ pub mod prove;
 pub mod readme_commands;
 pub mod streams;
 pub mod upstream;
+pub mod wasi_guest;
 
 use std::time::{Duration, Instant};
 

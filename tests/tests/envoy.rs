@@ -37,4 +37,5 @@ mod envoy {
     mod soak;
     mod timeouts;
     mod walkthroughs;
+    mod wasi;
 }

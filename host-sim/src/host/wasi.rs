@@ -1,8 +1,9 @@
 //! The functions of WASI preview 1 that modules for wasm32-wasip1 import.
 //!
 //! As in Envoy, a guest can write log lines to standard output and standard error, and read the
-//! clock, its environment and random bytes. There are no files, no arguments and no network. All
-//! other functions return an error.
+//! clocks, its environment and random bytes. There are no files, no arguments and no network.
+//! The specification describes seven of the functions; the results of the others are those of
+//! Envoy 1.40, and a test compares each of them with it.
 
 use wasmtime::Linker;
 
@@ -17,61 +18,159 @@ use crate::trap::{HostTrap, TrapReason};
 /// The import modules of WASI preview 1; the second name is an older one.
 const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
+/// The monotonic clock. The clock before it, 0, is the real-time clock, and there are no others.
+const MONOTONIC_CLOCK: u32 = 1;
+
 /// The most bytes that one call of `random_get` returns. WASI permits the limit.
 const RANDOM_LIMIT: u32 = 65_536;
 
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     for module in MODULES {
-        linker.func_wrap(module, "fd_write", fd_write)?;
-        linker.func_wrap(module, "clock_time_get", clock_time_get)?;
-        linker.func_wrap(module, "random_get", random_get)?;
-        linker.func_wrap(module, "environ_sizes_get", environ_sizes_get)?;
-        linker.func_wrap(module, "environ_get", environ_get)?;
-        linker.func_wrap(module, "args_sizes_get", args_sizes_get)?;
-        linker.func_wrap(module, "args_get", |_: u32, _: u32| errno::SUCCESS)?;
-        linker.func_wrap(module, "fd_fdstat_get", fd_fdstat_get)?;
-        linker.func_wrap(module, "proc_exit", |code: u32| -> wasmtime::Result<()> {
-            Err(wasmtime::Error::new(HostTrap(TrapReason::Exit(code))))
-        })?;
-        linker.func_wrap(module, "sched_yield", || errno::SUCCESS)?;
-        // Only the standard streams exist, and they cannot be read or positioned.
-        linker.func_wrap(module, "fd_read", |_: u32, _: u32, _: u32, _: u32| errno::BADF)?;
-        linker.func_wrap(module, "fd_seek", |_: u32, _: i64, _: u32, _: u32| errno::BADF)?;
-        linker.func_wrap(module, "fd_close", |_: u32| errno::BADF)?;
-        linker.func_wrap(module, "fd_fdstat_set_flags", |_: u32, _: u32| errno::BADF)?;
-        linker.func_wrap(module, "fd_filestat_get", |_: u32, _: u32| errno::BADF)?;
-        linker.func_wrap(module, "fd_prestat_get", |_: u32, _: u32| errno::BADF)?;
-        linker.func_wrap(module, "fd_prestat_dir_name", |_: u32, _: u32, _: u32| errno::BADF)?;
-        linker.func_wrap(module, "fd_readdir", |_: u32, _: u32, _: u32, _: i64, _: u32| {
-            errno::BADF
-        })?;
-        // There is no file system.
-        linker.func_wrap(
-            module,
-            "path_open",
-            |_: u32, _: u32, _: u32, _: u32, _: u32, _: i64, _: i64, _: u32, _: u32| errno::NOSYS,
-        )?;
-        linker.func_wrap(
-            module,
-            "path_filestat_get",
-            |_: u32, _: u32, _: u32, _: u32, _: u32| errno::NOSYS,
-        )?;
-        linker.func_wrap(module, "path_create_directory", |_: u32, _: u32, _: u32| errno::NOSYS)?;
-        linker.func_wrap(module, "path_remove_directory", |_: u32, _: u32, _: u32| errno::NOSYS)?;
-        linker.func_wrap(module, "path_unlink_file", |_: u32, _: u32, _: u32| errno::NOSYS)?;
-        linker.func_wrap(
-            module,
-            "path_rename",
-            |_: u32, _: u32, _: u32, _: u32, _: u32, _: u32| errno::NOSYS,
-        )?;
-        linker.func_wrap(
-            module,
-            "path_readlink",
-            |_: u32, _: u32, _: u32, _: u32, _: u32, _: u32| errno::NOSYS,
-        )?;
-        linker.func_wrap(module, "poll_oneoff", |_: u32, _: u32, _: u32, _: u32| errno::NOSYS)?;
+        link_provided(linker, module)?;
+        link_streams(linker, module)?;
+        link_unsupported(linker, module)?;
     }
     Ok(())
+}
+
+/// The functions that have their usual meaning.
+fn link_provided(linker: &mut Linker<State>, module: &str) -> wasmtime::Result<()> {
+    linker.func_wrap(module, "fd_write", fd_write)?;
+    linker.func_wrap(
+        module,
+        "fd_pwrite",
+        |guest: Guest<'_>, fd: u32, vectors: u32, count: u32, _offset: u64, out: u32| {
+            fd_write(guest, fd, vectors, count, out)
+        },
+    )?;
+    linker.func_wrap(module, "clock_time_get", clock_time_get)?;
+    linker.func_wrap(module, "clock_res_get", clock_res_get)?;
+    linker.func_wrap(module, "random_get", random_get)?;
+    linker.func_wrap(module, "environ_sizes_get", environ_sizes_get)?;
+    linker.func_wrap(module, "environ_get", environ_get)?;
+    linker.func_wrap(module, "args_sizes_get", args_sizes_get)?;
+    linker.func_wrap(module, "args_get", |_: u32, _: u32| errno::SUCCESS)?;
+    linker.func_wrap(module, "fd_fdstat_get", fd_fdstat_get)?;
+    linker.func_wrap(module, "proc_exit", |code: u32| -> wasmtime::Result<()> {
+        Err(wasmtime::Error::new(HostTrap(TrapReason::Exit(code))))
+    })?;
+    linker.func_wrap(module, "sched_yield", || errno::SUCCESS)?;
+    // There is nothing to wait for: the guest would block the worker.
+    linker.func_wrap(module, "poll_oneoff", |_: u32, _: u32, _: u32, _: u32| errno::SUCCESS)?;
+    Ok(())
+}
+
+/// The functions that change or describe an open file. They have no effect; some succeed for the
+/// standard streams only, some for every number.
+fn link_streams(linker: &mut Linker<State>, module: &str) -> wasmtime::Result<()> {
+    linker.func_wrap(module, "fd_advise", |_: u32, _: u64, _: u64, _: u32| errno::SUCCESS)?;
+    linker.func_wrap(module, "fd_close", |_: u32| errno::SUCCESS)?;
+    linker.func_wrap(module, "fd_seek", |_: u32, _: i64, _: u32, _: u32| errno::SUCCESS)?;
+    linker.func_wrap(module, "fd_allocate", |fd: u32, _: u64, _: u64| output_stream(fd))?;
+    linker.func_wrap(module, "fd_datasync", output_stream)?;
+    linker.func_wrap(module, "fd_sync", output_stream)?;
+    linker
+        .func_wrap(module, "fd_fdstat_set_rights", |fd: u32, _: u64, _: u64| output_stream(fd))?;
+    linker.func_wrap(module, "fd_filestat_set_size", |fd: u32, _: u64| output_stream(fd))?;
+    linker.func_wrap(module, "fd_filestat_set_times", |fd: u32, _: u64, _: u64, _: u32| {
+        output_stream(fd)
+    })?;
+    linker.func_wrap(
+        module,
+        "fd_tell",
+        |guest: Guest<'_>, fd: u32, out: u32| match output_stream(fd) {
+            errno::SUCCESS => write_zeros(guest, &[(out, 8)], errno::SUCCESS),
+            error => Ok(error),
+        },
+    )?;
+    linker.func_wrap(module, "fd_renumber", |from: u32, to: u32| {
+        let both = output_stream(from) == errno::SUCCESS && output_stream(to) == errno::SUCCESS;
+        if both { errno::NOTSUP } else { errno::BADF }
+    })?;
+    Ok(())
+}
+
+/// The functions that always fail: there are no files, no input and no sockets.
+fn link_unsupported(linker: &mut Linker<State>, module: &str) -> wasmtime::Result<()> {
+    linker.func_wrap(module, "fd_fdstat_set_flags", |_: u32, _: u32| errno::NOSYS)?;
+    linker.func_wrap(module, "fd_filestat_get", |_: u32, _: u32| errno::BADF)?;
+    linker.func_wrap(module, "fd_prestat_get", |_: u32, _: u32| errno::BADF)?;
+    linker.func_wrap(module, "fd_prestat_dir_name", |_: u32, _: u32, _: u32| errno::NOSYS)?;
+    linker.func_wrap(module, "fd_read", |_: u32, _: u32, _: u32, _: u32| errno::NOSYS)?;
+    linker.func_wrap(module, "fd_pread", |_: u32, _: u32, _: u32, _: u64, _: u32| errno::NOSYS)?;
+    linker.func_wrap(
+        module,
+        "fd_readdir",
+        |guest: Guest<'_>, _: u32, _: u32, _: u32, _: u64, used: u32| {
+            write_zeros(guest, &[(used, 4)], errno::CONNABORTED)
+        },
+    )?;
+    linker.func_wrap(
+        module,
+        "path_open",
+        |_: u32, _: u32, _: u32, _: u32, _: u32, _: u64, _: u64, _: u32, _: u32| errno::NOENT,
+    )?;
+    linker.func_wrap(module, "path_create_directory", |_: u32, _: u32, _: u32| errno::NOTSUP)?;
+    linker.func_wrap(module, "path_remove_directory", |_: u32, _: u32, _: u32| errno::NOTSUP)?;
+    linker.func_wrap(module, "path_unlink_file", |_: u32, _: u32, _: u32| errno::NOTSUP)?;
+    linker.func_wrap(module, "path_filestat_get", |_: u32, _: u32, _: u32, _: u32, _: u32| {
+        errno::NOTSUP
+    })?;
+    linker.func_wrap(
+        module,
+        "path_filestat_set_times",
+        |_: u32, _: u32, _: u32, _: u32, _: u64, _: u64, _: u32| errno::NOTSUP,
+    )?;
+    // Envoy offers the next two with one parameter less than WASI has.
+    linker.func_wrap(module, "path_link", |_: u32, _: u32, _: u32, _: u32, _: u32, _: u32| {
+        errno::NOTSUP
+    })?;
+    linker.func_wrap(module, "path_symlink", |_: u32, _: u32, _: u32, _: u32| errno::NOTSUP)?;
+    linker.func_wrap(module, "path_rename", |_: u32, _: u32, _: u32, _: u32, _: u32, _: u32| {
+        errno::NOTSUP
+    })?;
+    linker.func_wrap(
+        module,
+        "path_readlink",
+        |guest: Guest<'_>, _: u32, _: u32, _: u32, _: u32, _: u32, used: u32| {
+            write_zeros(guest, &[(used, 4)], errno::NOTSUP)
+        },
+    )?;
+    linker.func_wrap(module, "sock_accept", |guest: Guest<'_>, _: u32, _: u32, out: u32| {
+        write_zeros(guest, &[(out, 8)], errno::NOTSUP)
+    })?;
+    linker.func_wrap(
+        module,
+        "sock_recv",
+        |guest: Guest<'_>, _: u32, _: u32, _: u32, _: u32, size: u32, flags: u32| {
+            write_zeros(guest, &[(size, 4), (flags, 2)], errno::NOTSUP)
+        },
+    )?;
+    linker.func_wrap(
+        module,
+        "sock_send",
+        |guest: Guest<'_>, _: u32, _: u32, _: u32, _: u32, size: u32| {
+            write_zeros(guest, &[(size, 4)], errno::NOTSUP)
+        },
+    )?;
+    linker.func_wrap(module, "sock_shutdown", |_: u32, _: u32| errno::NOTSUP)?;
+    Ok(())
+}
+
+/// Success for standard output and standard error, the only open files.
+fn output_stream(fd: u32) -> u32 {
+    if fd == 1 || fd == 2 { errno::SUCCESS } else { errno::BADF }
+}
+
+/// Writes zeros to these places and returns the error number.
+fn write_zeros(mut guest: Guest<'_>, places: &[(u32, usize)], errno: u32) -> wasmtime::Result<u32> {
+    let written = memory_and_state(&mut guest).and_then(|(memory, _)| {
+        for (at, size) in places {
+            bytes_mut(memory, *at, *size as u32)?.fill(0);
+        }
+        Ok(())
+    });
+    errno_of(written).map(|failed| if failed == errno::SUCCESS { errno } else { failed })
 }
 
 /// Converts a result to an error number. Every status that occurs here concerns a pointer.
@@ -134,12 +233,18 @@ fn clock_time_get(
     _precision: u64,
     out: u32,
 ) -> wasmtime::Result<u32> {
-    let exists = clock == 0 || (clock == 1 && guest.data().rules.has_monotonic_clock);
-    if !exists {
+    if clock > MONOTONIC_CLOCK {
         return Ok(errno::NOTSUP);
     }
     let now = guest.data().process.now_nanos();
     errno_of(memory_and_state(&mut guest).and_then(|(memory, _)| write_u64(memory, out, now)))
+}
+
+fn clock_res_get(mut guest: Guest<'_>, clock: u32, out: u32) -> wasmtime::Result<u32> {
+    if clock > MONOTONIC_CLOCK {
+        return Ok(errno::NOTSUP);
+    }
+    errno_of(memory_and_state(&mut guest).and_then(|(memory, _)| write_u64(memory, out, 1)))
 }
 
 fn random_get(mut guest: Guest<'_>, at: u32, len: u32) -> wasmtime::Result<u32> {
@@ -184,16 +289,18 @@ fn args_sizes_get(mut guest: Guest<'_>, count: u32, size: u32) -> wasmtime::Resu
     }))
 }
 
-/// Reports that standard output and standard error are writable.
+/// Reports that standard output and standard error are writable. As in Envoy, a pointer outside of
+/// the memory is not an error.
 fn fd_fdstat_get(mut guest: Guest<'_>, fd: u32, out: u32) -> wasmtime::Result<u32> {
-    if fd != 1 && fd != 2 {
+    const RIGHT_TO_WRITE: u64 = 64;
+    if output_stream(fd) != errno::SUCCESS {
         return Ok(errno::BADF);
     }
-    const RIGHT_TO_WRITE: u64 = 64;
-    errno_of(memory_and_state(&mut guest).and_then(|(memory, _)| {
-        let stat = bytes_mut(memory, out, 24)?;
+    if let Ok((memory, _)) = memory_and_state(&mut guest)
+        && let Ok(stat) = bytes_mut(memory, out, 24)
+    {
         stat.fill(0);
         stat[8..16].copy_from_slice(&RIGHT_TO_WRITE.to_le_bytes());
-        Ok(())
-    }))
+    }
+    Ok(errno::SUCCESS)
 }

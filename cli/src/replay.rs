@@ -4,12 +4,13 @@
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sluice_sim::replay::{Options, Report, replay};
-use sluice_sim::trace::{Trace, TraceError};
+use sluice_sim::trace::{Trace, TraceError, parse_time};
 use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
 
 use crate::error::CliError;
@@ -48,6 +49,9 @@ pub(crate) struct Arguments {
     /// Seed for random choices, such as the worker of a new connection
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Time of the simulated proxy's clock at the start of each trace
+    #[arg(long, value_name = "TIME", default_value = "2026-01-01T00:00:00Z", value_parser = parse_time)]
+    start_time: Duration,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -157,6 +161,7 @@ fn options(arguments: &Arguments) -> Result<Options, FileError> {
     let mut options = Options::new(profile)
         .with_workers(arguments.workers)
         .with_seed(arguments.seed)
+        .with_start_time(arguments.start_time)
         .with_plugin_name("sluice")
         .with_vm_id("sluice")
         .with_allow_on_headers_stop_iteration(arguments.allow_on_headers_stop_iteration)

@@ -92,7 +92,7 @@ pub use ids::{CallId, PluginId, QueueId, StreamId};
 pub use limits::Limits;
 pub use module::Module;
 pub use options::{ConnectionInfo, PluginOptions, StreamInfo, TlsInfo, VmOptions};
-pub use process::{ForeignCall, Metric, Process, QueueEvent};
+pub use process::{ForeignCall, Metric, Process, QueueEvent, START_TIME};
 pub use profile::{Profile, RouterRules, Rules};
 pub use properties::Properties;
 pub use trap::{Trap, TrapReason};

@@ -23,6 +23,10 @@ use crate::ids::{PluginId, StreamId};
 use crate::limits::Limits;
 use crate::profile::Profile;
 
+/// The time at which the clock of a process starts, since the Unix epoch: midnight of 1 January
+/// 2026, UTC. No clock of a real proxy is zero, and some guests do not start if one is.
+pub const START_TIME: Duration = Duration::from_secs(1_767_225_600);
+
 /// The shared state of one proxy process. Clones refer to the same process.
 #[derive(Clone)]
 pub struct Process(Arc<Inner>);
@@ -72,7 +76,7 @@ impl Process {
         Process(Arc::new(Inner {
             profile,
             seed,
-            now: AtomicU64::new(0),
+            now: AtomicU64::new(START_TIME.as_nanos() as u64),
             vms: AtomicU64::new(0),
             data: Mutex::new(SharedData::new(limits.shared_data_bytes, rules.cas_creates)),
             queues: Mutex::new(Queues::new(limits.queue_bytes)),
@@ -87,7 +91,8 @@ impl Process {
         self.0.profile
     }
 
-    /// Sets the clock of the guests, as time since the Unix epoch. The clock starts at zero.
+    /// Sets the clock of the guests, as time since the Unix epoch. The clock starts at
+    /// [`START_TIME`].
     pub fn set_now(&self, now: Duration) {
         let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         self.0.now.store(nanos, Ordering::Relaxed);

@@ -28,4 +28,4 @@ pub use event::{
 pub use expect::{Bound, ConfigureExpect, EndedBy, Expect, Outcome, UpstreamExpect};
 pub use message::{is_control, is_target, is_token};
 pub use read::Trace;
-pub use text::Text;
+pub use text::{Text, parse_time};

@@ -227,7 +227,8 @@ fn a_connection_with_an_id_closes_at_the_time_of_that_id() {
         text += &format!("{{\"at\":\"0s\",\"connection\":\"c\",\"open\":{{{id}}}}}\n");
         for fifth in 0..60 {
             if fifth == 5 {
-                let record = r#"{"epoch":1,"mode":"reload","started_ms":1000,"window_ms":10000}"#;
+                let record =
+                    r#"{"epoch":1,"mode":"reload","started_ms":1767225601000,"window_ms":10000}"#;
                 text += &format!(
                     "{{\"at\":\"1s\",\"shared_data\":{{\"key\":\"sluice.drain\",\"value\":{record}}}}}\n"
                 );

@@ -11,7 +11,7 @@ mod ticks;
 mod upstream;
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use humantime::format_duration;
 use slab::Slab;
@@ -77,6 +77,7 @@ impl<'t> Engine<'t> {
         options: &'t Options,
     ) -> Result<Self, ReplayError> {
         let process = Process::new(options.profile, options.seed);
+        process.set_now(options.start_time);
         let decisions = Decisions::register(&process, options.decision_function.as_deref());
         let mut engine = Self {
             trace,
@@ -85,7 +86,7 @@ impl<'t> Engine<'t> {
             process,
             decisions,
             now: Duration::ZERO,
-            clock: Duration::ZERO,
+            clock: options.start_time,
             clock_set_at: Duration::ZERO,
             schedule: Schedule::default(),
             workers: Vec::new(),
@@ -257,7 +258,8 @@ impl<'t> Engine<'t> {
             EventKind::Clock(clock) => {
                 (self.clock, self.clock_set_at) = (*clock, self.now);
                 self.process.set_now(*clock);
-                self.note(event, format!("the clock is set to {}", format_duration(*clock)));
+                let time = humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + *clock);
+                self.note(event, format!("the clock is set to {time}"));
             }
             EventKind::Stall { worker, duration } => {
                 self.workers[*worker as usize].stalled_until = self.now + *duration;

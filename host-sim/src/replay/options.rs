@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::process::START_TIME;
 use crate::setters::setters;
 use crate::{Limits, LogLevel, Profile, Properties};
 
@@ -24,6 +25,9 @@ pub struct Options {
     /// Decides what the trace leaves open: the worker of a connection, the time of a worker's first
     /// tick within its period, the pauses between attempts, and random numbers for the filter.
     pub seed: u64,
+    /// The time of the proxy's clock at the start of the trace, since the Unix epoch. The default is
+    /// [`START_TIME`].
+    pub start_time: Duration,
     /// The plugin configuration in force before the first event. Without one, the plugin starts
     /// with the first `configure` event, or with an empty configuration if the trace has none.
     pub configuration: Option<Vec<u8>>,
@@ -55,6 +59,7 @@ impl Default for Options {
             profile: Profile::default(),
             workers: NonZeroU32::MIN,
             seed: 0,
+            start_time: START_TIME,
             configuration: None,
             plugin_name: "plugin".to_owned(),
             vm_id: String::new(),
@@ -72,6 +77,7 @@ impl Default for Options {
 setters!(Options {
     with_workers(workers: NonZeroU32),
     with_seed(seed: u64),
+    with_start_time(start_time: Duration),
     with_plugin_name(plugin_name: impl Into<String>),
     with_vm_id(vm_id: impl Into<String>),
     with_allow_on_headers_stop_iteration(allow_on_headers_stop_iteration: bool),

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::event::{
     Close, ClusterResponse, Open, Request, SharedData, UpstreamAttempt, raw_or_text,
 };
-use super::text::{Text, duration, optional_duration};
+use super::text::{Text, duration, optional_duration, optional_time};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an event, which is a JSON object")]
@@ -41,7 +41,7 @@ pub(super) struct Line<'a> {
     #[serde(borrow)]
     pub(super) respond: Option<Box<ClusterResponse<'a>>>,
     pub(super) close: Option<Close>,
-    #[serde(default, deserialize_with = "optional_duration")]
+    #[serde(default, deserialize_with = "optional_time")]
     pub(super) clock: Option<Duration>,
     pub(super) worker: Option<u32>,
     #[serde(default, deserialize_with = "optional_duration")]

@@ -6,9 +6,28 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+
+/// The latest time that the clock of a host can have, in nanoseconds of 64 bits.
+const MAX_TIME: Duration = Duration::from_nanos(u64::MAX);
+
+/// Parses a time in RFC 3339, such as `2026-01-01T00:00:00Z`, to the duration since the Unix epoch.
+/// The Unix epoch itself is refused: no clock of a proxy is zero.
+///
+/// # Errors
+/// If the text is not such a time, or the clock of a host cannot have it.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let since =
+        humantime::parse_rfc3339(text).ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    match since {
+        Some(since) if !since.is_zero() && since < MAX_TIME - MAX_DURATION => Ok(since),
+        _ => Err(format!(
+            "invalid time {text:?}, expected a time between 1970 and 2522 such as \"2026-01-01T00:00:00Z\""
+        )),
+    }
+}
 
 /// A string that borrows from the trace unless it contains escapes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -87,6 +106,14 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
         }
     }
     deserializer.deserialize_str(DurationVisitor)
+}
+
+/// Deserializes a time as [`parse_time`] does, for a field that may be absent.
+pub(super) fn optional_time<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = Option::<Text<'de>>::deserialize(deserializer)?;
+    text.map(|text| parse_time(&text).map_err(D::Error::custom)).transpose()
 }
 
 /// As [`duration`], for a field that may be absent.

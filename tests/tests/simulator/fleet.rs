@@ -174,17 +174,17 @@ fn unknown_routes_close_nothing_and_are_logged() {
 fn clock_jump_does_not_stop_polling() {
     let trace = TraceBuilder::default()
         .store("0s", "etcd", 5, "off")
-        .line(r#"{"at":"10s","clock":"1000h"}"#)
+        .line(r#"{"at":"10s","clock":"2026-02-11T16:00:00Z"}"#)
         .store("11s", "etcd", 6, "terminate")
         .health("15s", 0, 503)
         .health("15s", 1, 503)
-        .line(r#"{"at":"20s","clock":"1h"}"#)
+        .line(r#"{"at":"20s","clock":"2026-01-01T01:00:00Z"}"#)
         .store("21s", "etcd", 7, "off")
         .health("25s", 0, 200)
         .health("25s", 1, 200)
         // A drain that started while the clock was wrong still ends after its window.
         .line(r#"{"at":"30s","connection":"old","request":{}}"#)
-        .line(r#"{"at":"40s","clock":"999h"}"#)
+        .line(r#"{"at":"40s","clock":"2026-02-11T15:00:00Z"}"#)
         .store("40s", "etcd", 8, "reload")
         .epoch("43s", 8)
         .line(r#"{"at":"80s","connection":"old","request":{},"expect":{"closed":true}}"#);

@@ -34,7 +34,7 @@ fn request_on_all(trace: &mut String, at_ms: usize) {
 #[test]
 fn reload_spreads_closes_evenly_over_the_window() {
     let mut trace = connections_and_drain(
-        r#"{"epoch":3,"mode":"reload","started_ms":20000,"window_ms":10000}"#,
+        r#"{"epoch":3,"mode":"reload","started_ms":1767225620000,"window_ms":10000}"#,
     );
     for tenth in 1..=10 {
         request_on_all(&mut trace, 20_000 + tenth * 1_000 - 1);
@@ -66,7 +66,7 @@ fn reload_spreads_closes_evenly_over_the_window() {
 fn rebalance_closes_its_share() {
     for percent in [1, 30, 100] {
         let mut trace = connections_and_drain(&format!(
-            r#"{{"epoch":4,"mode":"rebalance","percent":{percent},"started_ms":20000,"window_ms":5000}}"#
+            r#"{{"epoch":4,"mode":"rebalance","percent":{percent},"started_ms":1767225620000,"window_ms":5000}}"#
         ));
         request_on_all(&mut trace, 25_000);
         request_on_all(&mut trace, 26_000);

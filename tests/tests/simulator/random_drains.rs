@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use sluice_sim::START_TIME;
 use sluice_sim::replay::{ClosedBy, Report};
 use sluice_sim::trace::Outcome;
 
@@ -81,6 +82,7 @@ fn trace(steps: &[(u64, Step)]) -> (String, Vec<(Duration, Mode)>) {
             }
             Step::Drain { epoch, mode, window_ms } => {
                 drains.push((Duration::from_millis(now), *mode));
+                let started_ms = START_TIME.as_millis() as u64 + now;
                 let (mode, percent) = match mode {
                     Mode::Reload => ("reload", ""),
                     Mode::Rebalance => ("rebalance", r#","percent":50"#),
@@ -89,7 +91,7 @@ fn trace(steps: &[(u64, Step)]) -> (String, Vec<(Duration, Mode)>) {
                 };
                 writeln!(
                     text,
-                    r#"{{"at":"{now}ms","shared_data":{{"key":"sluice.drain","value":{{"epoch":{epoch},"mode":"{mode}","started_ms":{now},"window_ms":{window_ms}{percent}}}}}}}"#
+                    r#"{{"at":"{now}ms","shared_data":{{"key":"sluice.drain","value":{{"epoch":{epoch},"mode":"{mode}","started_ms":{started_ms},"window_ms":{window_ms}{percent}}}}}}}"#
                 )
             }
         }

@@ -95,7 +95,10 @@ fn drain_continues_if_its_record_is_overwritten() {
                 request("0s", "a", false),
                 request("0s", "b", false),
                 request("0s", "c", false),
-                write("1s", r#"{"epoch":5,"mode":"reload","started_ms":1000,"window_ms":0}"#),
+                write(
+                    "1s",
+                    r#"{"epoch":5,"mode":"reload","started_ms":1767225601000,"window_ms":0}"#,
+                ),
                 request("2s", "a", true),
                 write("3s", value),
                 // The first worker that reads the value counts it and restores the record.
@@ -104,11 +107,11 @@ fn drain_continues_if_its_record_is_overwritten() {
                 request("5s", "b", true),
                 request("5s", "a", false),
                 // The restored record is replaced by a higher epoch, not by a lower one.
-                write("6s", r#"{"epoch":4,"mode":"terminate","started_ms":6000}"#),
+                write("6s", r#"{"epoch":4,"mode":"terminate","started_ms":1767225606000}"#),
                 request("7s", "a", false),
                 metric("7s", "sluice.drain.stale", 2),
                 request("8s", "c", true),
-                write("9s", r#"{"epoch":6,"mode":"terminate","started_ms":9000}"#),
+                write("9s", r#"{"epoch":6,"mode":"terminate","started_ms":1767225609000}"#),
                 request("10s", "a", true),
                 metric("11s", "sluice.drain.epoch", 6),
             ];
@@ -122,11 +125,11 @@ fn drain_continues_if_its_record_is_overwritten() {
 fn erased_record_is_restored() {
     let text = [
         request("0s", "a", false),
-        write("1s", r#"{"epoch":5,"mode":"terminate","started_ms":1000}"#),
+        write("1s", r#"{"epoch":5,"mode":"terminate","started_ms":1767225601000}"#),
         request("2s", "a", true),
         write("3s", r#""""#),
         request("4s", "b", true),
-        write("5s", r#"{"epoch":4,"mode":"off","started_ms":5000}"#),
+        write("5s", r#"{"epoch":4,"mode":"off","started_ms":1767225605000}"#),
         request("6s", "c", true),
         metric("6s", "sluice.drain.stale", 1),
     ];
@@ -138,12 +141,12 @@ fn lower_and_repeated_epochs_change_nothing() {
     let text = [
         request("0s", "a", false),
         request("0s", "b", false),
-        write("1s", r#"{"epoch":5,"mode":"reload","started_ms":1000,"window_ms":60000}"#),
+        write("1s", r#"{"epoch":5,"mode":"reload","started_ms":1767225601000,"window_ms":60000}"#),
         metric("2s", "sluice.drain.epoch", 5),
         // The same epoch with another mode and a later start: the first record stays.
-        write("2s", r#"{"epoch":5,"mode":"terminate","started_ms":2000}"#),
+        write("2s", r#"{"epoch":5,"mode":"terminate","started_ms":1767225602000}"#),
         request("3s", "new", false),
-        write("4s", r#"{"epoch":1,"mode":"terminate","started_ms":4000}"#),
+        write("4s", r#"{"epoch":1,"mode":"terminate","started_ms":1767225604000}"#),
         request("5s", "new", false),
         metric("6s", "sluice.drain.stale", 1),
         request("61s", "a", true),
@@ -160,9 +163,9 @@ fn mode_off_ends_a_drain() {
     let text = [
         request("0s", "a", false),
         request("0s", "b", false),
-        write("1s", r#"{"epoch":5,"mode":"terminate","started_ms":1000}"#),
+        write("1s", r#"{"epoch":5,"mode":"terminate","started_ms":1767225601000}"#),
         request("2s", "a", true),
-        write("3s", r#"{"epoch":6,"mode":"off","started_ms":3000}"#),
+        write("3s", r#"{"epoch":6,"mode":"off","started_ms":1767225603000}"#),
         request("4s", "a", false),
         request("4s", "b", false),
         metric("5s", "sluice.drain.epoch", 6),
@@ -177,7 +180,7 @@ fn unknown_fields_of_a_record_are_ignored() {
         request("0s", "a", false),
         write(
             "1s",
-            r#"{"epoch":5,"mode":"reload","started_ms":1000,"by":"deploy 812","zones":["a"]}"#,
+            r#"{"epoch":5,"mode":"reload","started_ms":1767225601000,"by":"deploy 812","zones":["a"]}"#,
         ),
         request("2s", "a", true),
         metric("3s", "sluice.drain.stale", 0),
@@ -193,7 +196,10 @@ fn invalid_values_of_other_keys_are_ignored() {
             let text = [
                 request("0s", "a", false),
                 write("1s", value).replace("\"sluice.drain\"", &format!("{key:?}")),
-                write("2s", r#"{"epoch":5,"mode":"reload","started_ms":2000,"window_ms":0}"#),
+                write(
+                    "2s",
+                    r#"{"epoch":5,"mode":"reload","started_ms":1767225602000,"window_ms":0}"#,
+                ),
                 request("3s", "a", true),
                 request("4s", "a", false),
                 metric("5s", "sluice.drain.stale", 0),

@@ -82,7 +82,7 @@ fn request_path_is_unavailable_only_in_the_response_phase() {
         let mut run = Run::new(profile, &guest);
         let stream = run.get(true);
         run.vm.response_headers(stream, response(), true);
-        run.process.set_now(Duration::from_nanos(5));
+        run.process.set_now(run.process.now() + Duration::from_nanos(5));
         run.vm.close_http(stream);
         assert_eq!(run.logged(), ["1", "0", "/a?b=c", "0", "\u{5}\0\0\0\0\0\0\0"]);
     }

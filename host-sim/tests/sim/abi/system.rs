@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_sim::{Effect, LogLevel, PluginOptions, Process, Profile, Vm, VmOptions};
+use sluice_sim::{Effect, LogLevel, PluginOptions, Process, Profile, START_TIME, Vm, VmOptions};
 
 use crate::guest::{BOTH, Run, compile, compile_raw, log_status, on};
 
@@ -86,7 +86,8 @@ fn time_advances_only_with_the_embedder() {
         let body =
             log_status("get_current_time_nanoseconds @p") + "(call $log_number (i32.load @p))";
         let mut run = Run::new(profile, &on("tick", &body));
-        assert_eq!(run.logged_on_tick(), ["0", "0"]);
+        let start = u64::try_from(START_TIME.as_nanos()).unwrap() as u32;
+        assert_eq!(run.logged_on_tick(), ["0".to_owned(), start.to_string()]);
         run.process.set_now(Duration::from_micros(5));
         assert_eq!(run.logged_on_tick(), ["0", "5000"]);
     }

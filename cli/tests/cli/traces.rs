@@ -251,3 +251,31 @@ fn a_connection_with_an_id_closes_at_the_time_of_that_id() {
         "without an id, the time depends on the other connections"
     );
 }
+
+#[test]
+fn the_clock_of_the_filter_starts_at_the_given_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = concat!(
+        r#"{"at":"0s","configure":{"version":1,"drain":{}}}"#,
+        "\n",
+        r#"{"at":"1s","connection":"c","request":{}}"#,
+        "\n",
+        r#"{"at":"2s","shared_data":{"key":"sluice.drain","value":{"epoch":1,"mode":"terminate","started_ms":4102444805000}}}"#,
+        "\n",
+        r#"{"at":"4s","connection":"c","request":{},"expect":{"closed":false}}"#,
+        "\n",
+        r#"{"at":"6s","connection":"c","request":{},"expect":{"closed":true}}"#,
+        "\n",
+    );
+    let trace = folder.path().join("day.jsonl");
+    fs::write(&trace, text).expect("a trace");
+    let trace = trace.to_str().expect("UTF-8");
+    let from = |time: &str| replay(["--start-time", time, trace]);
+    assert_eq!(from("2100-01-01T00:00:00Z").status, 0);
+    assert_eq!(from("2099-12-31T00:00:00Z").status, 1, "the drain starts a day later");
+    for wrong in ["1970-01-01T00:00:00Z", "9999-01-01T00:00:00Z", "tomorrow", "1h"] {
+        let refused = from(wrong);
+        assert_eq!(refused.status, 2, "{refused:?}");
+        assert!(refused.stderr.contains("expected a time between 1970 and 2522"), "{refused:?}");
+    }
+}

@@ -8,12 +8,12 @@ use crate::trace;
 
 /// The exchange of each health check, the in-flight requests and the timestamp in its reply.
 const REPLIES: [(&str, u32, &str); 6] = [
-    ("health draining", 6, "1970-01-01T00:01:01.000Z"),
-    ("health, five", 5, "1970-01-01T00:01:10.000Z"),
-    ("health, four", 4, "1970-01-01T00:01:15.000Z"),
-    ("health, two", 2, "1970-01-01T00:01:24.000Z"),
-    ("health, only the stuck one", 1, "1970-01-01T00:01:30.000Z"),
-    ("health, empty", 0, "1970-01-01T00:02:07.000Z"),
+    ("health draining", 6, "2026-01-01T00:01:01.000Z"),
+    ("health, five", 5, "2026-01-01T00:01:10.000Z"),
+    ("health, four", 4, "2026-01-01T00:01:15.000Z"),
+    ("health, two", 2, "2026-01-01T00:01:24.000Z"),
+    ("health, only the stuck one", 1, "2026-01-01T00:01:30.000Z"),
+    ("health, empty", 0, "2026-01-01T00:02:07.000Z"),
 ];
 
 #[test]

@@ -4,12 +4,13 @@
 //! Envoy sends a local reply to a gRPC request as headers alone, with the gRPC status in them. It
 //! decides this before the first filter runs. The result of `Check` needs a message and trailers.
 //! The gRPC bridge, an Envoy filter behind this one, therefore adds a body to the reply. The filter
-//! then replaces that body and adds the trailers. Without the bridge, the client receives a status
-//! that is not `OK`, which every client takes for an unhealthy server.
+//! then replaces that body and adds the trailers. Without the bridge, the client of `Check`
+//! receives a status that is not `OK`, and takes the proxy for unhealthy.
 //!
-//! `Watch` would have to keep its stream open after the first message, which a local reply cannot.
-//! Clients that receive a message and then the end call again at once. They wait between two calls
-//! after `UNAVAILABLE`, and stop after `UNIMPLEMENTED`, which they take for a healthy server.
+//! `Watch` would have to keep its stream open after the first message, but a local reply ends at
+//! once. Clients of `Watch` that receive a message and then the end call again at once. They wait
+//! between two calls after `UNAVAILABLE`. They stop after `UNIMPLEMENTED`, which they take for a
+//! healthy server.
 
 use std::collections::BTreeSet;
 
@@ -62,8 +63,8 @@ impl ServingStatus {
     }
 }
 
-/// The local reply to a health check. If its response headers then arrive with a body to follow,
-/// the [message](ServingStatus::message) replaces that body.
+/// The local reply to a health check. If the gRPC bridge adds a body, the
+/// [message](ServingStatus::message) replaces that body.
 pub fn reply(method: Method, status: ServingStatus) -> LocalReply {
     let (grpc_status, text) = match (method, status) {
         (_, ServingStatus::NotServing) => (UNAVAILABLE, "the proxy terminates"),
@@ -77,8 +78,8 @@ pub fn reply(method: Method, status: ServingStatus) -> LocalReply {
     }
 }
 
-/// The contexts of the streams that watch the health of the upstream. They end when a terminate
-/// begins: their clients then call again, and learn the state of the proxy.
+/// The contexts of the `Watch` streams that the upstream replies to. The filter resets them when a
+/// terminate begins: their clients then call again, and receive the state of the proxy.
 #[derive(Debug, Default)]
 pub(crate) struct HealthWatches(BTreeSet<u32>);
 

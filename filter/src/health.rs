@@ -1,6 +1,6 @@
 //! The reply to a load balancer's health check. While the proxy terminates, the reply takes the
-//! instance out of rotation. The body of the reply to an HTTP request shows a termination hook when
-//! no request is in flight.
+//! instance out of rotation. The body of the reply to an HTTP request has the number of in-flight
+//! requests, for a stop hook that waits until there are none.
 
 use crate::drain::DrainView;
 use crate::grpc_health::{Method, ServingStatus};

@@ -22,8 +22,8 @@ pub enum HeaderMap {
     Request,
     /// The response headers of the current stream.
     Response,
-    /// The response trailers of the current stream. If it has none, the callback of the end of its
-    /// body can add them.
+    /// The response trailers of the current stream. If there are none, the body callback at the end
+    /// of the stream can add them.
     ResponseTrailers,
     /// The response headers of a call that the filter made.
     CallResponse,

@@ -5,8 +5,8 @@
 //! Here each VM renews a lease on its own number, so the number of a crashed VM expires. The same
 //! leases elect the leader, which polls the store: the VM with the lowest id whose lease is valid.
 //!
-//! A VM keeps an id only once it has written it. Two VMs that start at the same moment would
-//! otherwise report under the same id, and each would overwrite the number of the other.
+//! A VM keeps an id only after it has written it. Otherwise, two VMs that start at the same moment
+//! would report under the same id, and each would overwrite the number of the other.
 
 use serde::Serialize;
 
@@ -72,8 +72,8 @@ pub struct Membership {
     /// expired then.
     reported_ms: Option<u64>,
     is_late: bool,
-    /// The time since which this VM would have seen the reports of the others: its first report, or
-    /// the first one after the process was suspended.
+    /// The time from which on this VM sees the reports of the others, in milliseconds since the
+    /// Unix epoch: its first report, or its first one after the process was suspended.
     awake_since_ms: u64,
     is_leader: bool,
 }
@@ -145,15 +145,16 @@ impl Membership {
         }
         let pause_ms = self.reported_ms.map(|last| last.abs_diff(now_ms));
         self.is_late = pause_ms.is_some_and(|pause| pause > lease_ms);
-        // After a suspension, the reports of all VMs are old. None of them has crashed for that.
+        // After a suspension, the reports of all VMs are old, although no VM has crashed.
         if pause_ms.is_none_or(|pause| pause > GONE_MS / 2) {
             self.awake_since_ms = now_ms;
         }
         self.reported_ms = Some(now_ms);
     }
 
-    /// The id under which this VM reports. Chooses one that nobody uses before the first write, and
-    /// when the entry under its id is not the one that it wrote: another VM then has the same id.
+    /// The id under which this VM reports. Chooses an unused one before the first write. Chooses
+    /// another one if the entry under its id is not the one that it wrote, because another VM then
+    /// has the same id.
     fn own_id(&self, listed: &[Member], now_ns: u64) -> u64 {
         let is_own = |written: &Member| {
             listed.iter().filter(|member| member.id == written.id).all(|member| member == written)

@@ -11,8 +11,8 @@ use crate::reason::Reason;
 /// Metrics of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum General {
-    /// In-flight requests, without health and admin requests that the filter replies to, and without
-    /// gRPC health checks that watch the upstream.
+    /// In-flight requests, without health and admin requests that the filter replies to, and
+    /// without gRPC health checks with `Watch` that the upstream replies to.
     InFlight,
     /// The epoch of the drain record in force.
     DrainEpoch,

@@ -91,7 +91,7 @@ impl Plugin {
         }
         self.config = Some(config.clone());
         if let Some(now) = now {
-            vm.exchanges.start(&config.rules, now);
+            vm.exchanges.schedule_first(&config.rules, now);
             self.exchange(vm, host, &config, now);
         }
     }
@@ -128,10 +128,10 @@ impl Plugin {
     /// Makes the exchanges with the other VMs and the host that are due, and polls the store.
     fn exchange(&mut self, vm: &mut Vm, host: &mut impl Host, config: &PluginConfig, now_ms: u64) {
         let rules = &config.rules;
-        if vm.exchanges.takes_drain(rules, now_ms) {
+        if vm.exchanges.begin_drain_if_due(rules, now_ms) {
             vm.refresh_drain(host, rules);
         }
-        let exchanges_members = vm.exchanges.takes_members(rules, now_ms);
+        let exchanges_members = vm.exchanges.begin_members_if_due(rules, now_ms);
         if exchanges_members {
             vm.heartbeat(host, rules.refresh().as_millis());
         }
@@ -190,13 +190,14 @@ impl Plugin {
         vm.on_store_response(host, response, control, rules);
     }
 
-    /// The host replaces or removes the plugin, whose streams have ended. Returns whether it may end
-    /// at once. Otherwise it calls [`Host::done`] when the response of its store has arrived, because
-    /// with frequent pushes every poll might else end with its plugin.
+    /// The host replaces or removes the plugin. In Envoy, its streams have ended. Returns whether
+    /// the plugin may end at once. Otherwise, it calls [`Host::done`] when the response of its
+    /// store has arrived. If it did not wait, frequent pushes could end every poll before its
+    /// response.
     #[must_use]
     pub fn on_done(&mut self, vm: &mut Vm, host: &mut impl Host) -> bool {
         vm.store_plugins.remove(self.number);
-        // This may be the end of the VM, whose last report would count its requests for a while.
+        // If the VM ends now, the others would count the requests of its last report for a while.
         if let Some(config) = self.config.as_ref().filter(|_| vm.has_reported()) {
             vm.heartbeat(host, config.rules.refresh().as_millis());
         }

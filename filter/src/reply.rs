@@ -16,7 +16,7 @@ pub struct LocalReply {
     pub body: String,
     /// The status for a gRPC client. Hosts send it in the trailers, with the body as its message.
     pub grpc_status: Option<u32>,
-    /// Whether the gRPC bridge adds a body to the reply.
+    /// Whether the reply asks the gRPC bridge for a body.
     pub needs_grpc_body: bool,
 }
 

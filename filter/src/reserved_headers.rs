@@ -9,7 +9,8 @@
 pub const MARKER: &str = "x-sluice-drain";
 
 /// The gRPC marker: a header of the filter's own reply that makes the gRPC bridge add a body. The
-/// filter removes it.
+/// filter then removes it. The filter cannot remove it from upstream responses, because the bridge
+/// is behind the filter.
 pub const GRPC_MARKER: &str = "x-sluice-grpc";
 
 /// The prefixes of reserved request headers.

@@ -58,8 +58,8 @@ pub(crate) enum Update {
 }
 
 /// Reads a value and writes the result of `next`. Repeats both while other VMs write too. Ends when
-/// `next` has nothing to write. `next` must not keep anything that depends on its write, because
-/// the write may fail.
+/// `next` has nothing to write. `next` must not assume that its result is written: the write may
+/// fail.
 pub(crate) fn update<H: Host>(
     host: &mut H,
     key: &str,

@@ -49,8 +49,8 @@ pub(crate) enum EtcdError {
     #[error(transparent)]
     EpochTooHigh(#[from] EpochTooHigh),
     #[error(
-        "{0}; no proxy accepts it, so it says nothing about the epoch in force; pass --watch for each proxy, or \
-         --epoch with a higher epoch than theirs"
+        "the drain under the key was not replaced: {0}; no proxy accepts it, and the epoch in force is unknown; \
+         pass --watch for each proxy, or --epoch with a higher epoch than theirs"
     )]
     StoredEpochTooHigh(EpochTooHigh),
     #[error("others changed the key during each of {MAX_ATTEMPTS} attempts; run the command again")]

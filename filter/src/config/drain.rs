@@ -108,7 +108,7 @@ record! {
     pub struct DrainStateSpec {
         required {
             /// The number of the drain. It takes effect if it is higher than the one in force, and
-            /// not above the Unix time in microseconds by more than 50 days.
+            /// at most the Unix time in microseconds plus 50 days.
             epoch: Epoch,
             /// Which connections it closes.
             mode: DrainMode,

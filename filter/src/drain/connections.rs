@@ -2,8 +2,8 @@
 //!
 //! Connection ids increase over the whole process, so one number separates the connections that
 //! exist when a drain starts from later ones. A VM publishes each higher id as soon as it sees it.
-//! A VM that has just begun, after a crash or with a new module, therefore knows which connections
-//! are old. Another request on a known connection costs nothing.
+//! A new VM, after a crash or with a new module, therefore knows which connections are old. Another
+//! request on a known connection costs nothing.
 
 use crate::config::{Node, parse_json};
 
@@ -54,7 +54,7 @@ impl NewestConnection {
         self.id.map(|id| id.to_string())
     }
 
-    /// The value was not written.
+    /// Records that the value was not written.
     pub(super) fn keep_unpublished(&mut self) {
         self.is_unpublished = true;
     }

@@ -1,5 +1,5 @@
-//! Which epochs are accepted. One record must not use up all epochs: a drain with the highest
-//! possible epoch could not end before its process does, because no epoch could follow it.
+//! The limit of epochs. One record must not use up all epochs: a drain with the highest possible
+//! epoch could not end before its process does, because no epoch could follow it.
 
 use crate::config::Epoch;
 
@@ -9,7 +9,7 @@ const TOLERANCE_MS: u64 = 50 * 24 * 3_600_000;
 /// An epoch that would leave no room for the next ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "epoch {epoch} is too high; expected at most {highest}, the Unix time in microseconds and 50 days more"
+    "epoch {epoch} is too high; expected at most {highest}, the Unix time in microseconds plus 50 days"
 )]
 pub struct EpochTooHigh {
     /// The epoch that was found.
@@ -18,11 +18,10 @@ pub struct EpochTooHigh {
     pub highest: u64,
 }
 
-/// The highest epoch that is accepted at this time: the Unix time in microseconds, and 50 days
-/// more.
+/// The highest epoch that is accepted at this time: the Unix time in microseconds plus 50 days.
 ///
-/// Counters and timestamps are below this limit. It increases by a million each second, so a
-/// microsecond after any accepted epoch, the next one is accepted too.
+/// Counters and timestamps are below this limit. It increases by a million each second. After an
+/// epoch at the limit, the next one is therefore accepted a millisecond later.
 pub fn highest(now_ms: u64) -> u64 {
     now_ms.saturating_add(TOLERANCE_MS).saturating_mul(1000).min(Epoch::MAX)
 }

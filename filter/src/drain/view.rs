@@ -61,8 +61,8 @@ impl DrainView {
         self.record.as_ref().filter(|record| record.mode != DrainMode::Off)
     }
 
-    /// Whether a terminate is in force and has started. Calls `now_ms` only if the result depends on
-    /// it.
+    /// Whether a terminate is in force and has started. Calls `now_ms` only if the result depends
+    /// on it.
     pub fn is_terminating(&self, now_ms: impl FnOnce() -> Option<u64>) -> bool {
         let terminate = self.record.as_ref().filter(|record| record.mode == DrainMode::Terminate);
         terminate.is_some_and(|record| self.is_past(record.started_ms, now_ms))
@@ -90,7 +90,8 @@ impl DrainView {
         self.newest.exchange(shared)
     }
 
-    /// The value of [`exchange_connections`](Self::exchange_connections) was not written.
+    /// Records that the value of [`exchange_connections`](Self::exchange_connections) was not
+    /// written.
     pub fn keep_connection_unpublished(&mut self) {
         self.newest.keep_unpublished();
     }
@@ -110,15 +111,15 @@ impl DrainView {
         let merge = match Record::parse(bytes) {
             Ok(shared) => match epoch::check(shared.epoch, self.epoch(), now_ms) {
                 Ok(()) => self.merge_record(shared),
-                Err(error) => self.refuse(RecordError::Epoch(error)),
+                Err(error) => self.ignore(RecordError::Epoch(error)),
             },
-            Err(error) => self.refuse(error),
+            Err(error) => self.ignore(error),
         };
         self.merged = Some((bytes.to_vec(), merge.write.is_some()));
         merge
     }
 
-    fn refuse(&self, error: RecordError) -> Merge {
+    fn ignore(&self, error: RecordError) -> Merge {
         Merge { ignored: true, error: Some(error), write: self.json(), ..Merge::default() }
     }
 
@@ -167,8 +168,8 @@ impl DrainView {
     /// Adopts the watermark in shared data if it is that of the epoch in force. Otherwise returns
     /// the value to write, if any.
     ///
-    /// The VM that learns an epoch first decides which connections are old. Those that it does not
-    /// know yet, because their first request arrives at this moment, are new for all VMs.
+    /// The first VM that learns an epoch decides which connections are old. A connection whose
+    /// first request arrives at that moment may not be known to it, and is then new for all VMs.
     pub fn exchange_watermark(&mut self, shared: Option<&[u8]>) -> Option<String> {
         let epoch = self.record.as_ref()?.epoch;
         let found = shared.and_then(Watermark::parse);

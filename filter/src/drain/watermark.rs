@@ -1,7 +1,7 @@
 //! The watermark in shared data: the highest connection id that existed when a drain started.
 //!
 //! The first VM that learns an epoch writes its watermark, and every other VM adopts it. All VMs,
-//! also those that begin later, therefore divide the connections into old and new ones equally.
+//! also those that start later, therefore agree on which connections are old.
 
 use serde::Serialize;
 

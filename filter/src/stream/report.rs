@@ -93,7 +93,8 @@ impl Stream {
 }
 
 /// Reports a response that did not pass this filter, if the drain in force would have closed its
-/// connection. Envoy calls a filter for a response only if the request reached it.
+/// connection. Envoy calls a filter for a response only if the request reached it. A drain with
+/// routes is not reported, because the route of such a response is unknown.
 fn report_bypass(vm: &mut Vm, host: &mut impl Host, config: &PluginConfig) {
     if config.rules.drain.is_none() {
         return;

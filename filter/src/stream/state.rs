@@ -44,10 +44,10 @@ pub struct Stream {
     /// Whether the stream is in the metrics. Health and admin requests that the filter replies to
     /// are not.
     pub(super) is_counted: bool,
-    /// Whether the stream is in flight. Counted streams are, except gRPC health checks that watch
-    /// the upstream: they have no end.
+    /// Whether the stream is in flight. Counted streams are, except gRPC health checks with `Watch`
+    /// that the upstream replies to: they have no end.
     pub(super) is_in_flight: bool,
-    /// Whether this is such a watch.
+    /// Whether this is such a `Watch`.
     pub(super) is_watch: bool,
     /// The state that the reply to a gRPC health check reports, if a message can report it.
     pub(super) grpc_health: Option<ServingStatus>,

@@ -157,8 +157,8 @@ impl Vm {
         }
     }
 
-    /// Reports this VM to the others and elects the leader. Returns the number of in-flight requests
-    /// of the process.
+    /// Reports this VM to the others and elects the leader. Returns the number of in-flight
+    /// requests of the process.
     pub(crate) fn heartbeat(&mut self, host: &mut impl Host, tick_ms: u64) -> u64 {
         let report = Report { in_flight: self.in_flight, can_poll: !self.store_plugins.is_empty() };
         let Ok(now_ns) = host.now_ns() else { return self.in_flight };
@@ -175,13 +175,13 @@ impl Vm {
         in_flight
     }
 
-    /// Whether the other VMs know of this one.
+    /// Whether shared data has a report of this VM.
     pub(crate) fn has_reported(&self) -> bool {
         self.membership.id() != 0
     }
 
-    /// Polls the control store if this VM is the leader and a poll is due. Returns whether it made a
-    /// call; the response arrives at [`on_store_response`](Self::on_store_response).
+    /// Polls the control store if this VM is the leader and a poll is due. Returns whether it made
+    /// a call; the response arrives at [`on_store_response`](Self::on_store_response).
     pub(crate) fn poll_store(
         &mut self,
         host: &mut impl Host,
@@ -262,13 +262,13 @@ fn closed_connections(metrics: &mut Metrics, host: &mut impl Host) -> u64 {
     id.and_then(|id| host.metric(id).ok()).unwrap_or(0)
 }
 
-/// The warning for a drain that starts much later than it is learned.
+/// The warning for a drain that starts much later than this VM learns it.
 fn late_start(record: &Record, now_ms: u64) -> Option<String> {
     let delay = record.started_ms.checked_sub(now_ms).filter(|delay| *delay >= LATE_START_MS)?;
     let (epoch, seconds) = (record.epoch, delay / 1000);
     Some(format!(
-        "drain epoch {epoch} starts in {seconds} seconds; until then it closes no connection and health checks \
-         pass; check started_ms, in milliseconds since 1970"
+        "drain epoch {epoch} starts in {seconds} seconds; until then it closes no connection and fails no health \
+         check; check started_ms, in milliseconds since 1970"
     ))
 }
 

@@ -130,7 +130,7 @@ fn each_outcome_of_a_command_has_its_reply() {
         (
             CommandOutcome::TooHigh(EpochTooHigh { epoch: 9, highest: 8 }),
             400,
-            "epoch 9 is too high; expected at most 8, the Unix time in microseconds and 50 days more",
+            "epoch 9 is too high; expected at most 8, the Unix time in microseconds plus 50 days",
         ),
         (CommandOutcome::UnknownRoute("api".into()), 400, "this configuration has no route api"),
         (CommandOutcome::Busy, 503, "other writers changed the drain at every attempt; retry"),

@@ -91,7 +91,7 @@ fn a_crashed_vm_leaves_its_connections_for_a_later_drain() {
     let mut rebuilt = Worker::new(&mut host, &drains());
     host.write_shared(RECORD, &record(1, "reload"));
     rebuilt.tick(&mut host);
-    assert!(closes(&mut rebuilt, &mut host, 7), "it was calm since the crash");
+    assert!(closes(&mut rebuilt, &mut host, 7), "it was idle since the crash");
     assert!(!closes(&mut rebuilt, &mut host, 8));
 }
 

@@ -12,7 +12,7 @@ use crate::process::{announce, command, output_of, run, target};
 /// A Debian package with a program that the tests start.
 pub(crate) struct Package {
     name: &'static str,
-    /// The path of the program, relative to `/` or to the folder of the unpacked package.
+    /// The path of the program or module, relative to `/` or to the folder of the unpacked package.
     program: &'static str,
     /// The environment variable that can name another program.
     variable: &'static str,
@@ -21,7 +21,7 @@ pub(crate) struct Package {
 pub(crate) const ETCD: Package =
     Package { name: "etcd-server", program: "usr/bin/etcd", variable: "SLUICE_ETCD" };
 
-/// A Python module; the program is the Python that runs it.
+/// A Python module. `SLUICE_PYTHON3` names a Python that has it.
 pub(crate) const GRPCIO: Package = Package {
     name: "python3-grpcio",
     program: "usr/lib/python3/dist-packages/grpc/__init__.py",

@@ -74,8 +74,8 @@ fn istio(manifests: &[Value], upstream: u16) -> Bootstrap {
 }
 
 /// A gateway of Envoy Gateway's quickstart with a guard: the plugin is inserted behind the guard,
-/// as in the default order, and enabled only on the routes that the policy targets. Then the filters
-/// are ordered and the listener is patched.
+/// as in the default order, and enabled only on the routes that the policy targets. Then the
+/// filters are ordered and the listener is patched.
 fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
     let of = |kind: &'static str| manifests.iter().filter(move |part| part["kind"] == kind);
     let extension = of("EnvoyExtensionPolicy").next().expect("an extension policy");
@@ -120,8 +120,8 @@ fn envoy_gateway(manifests: &[Value], upstream: u16) -> Bootstrap {
         })
 }
 
-/// Moves a filter as Envoy Gateway does for one entry of `filterOrder`: it skips the entry if one of
-/// the two filters does not exist.
+/// Moves a filter as Envoy Gateway does for one entry of `filterOrder`: it skips the entry if one
+/// of the two filters does not exist.
 fn move_filter(filters: &mut Vec<Value>, position: &Value) {
     let find = |filters: &[Value], kind: &Value| {
         let kind = kind.as_str().expect("the entries of this project have a name and `before`");

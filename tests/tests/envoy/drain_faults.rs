@@ -51,7 +51,7 @@ fn command(envoy: &Envoy, query: &str) -> (u16, Value) {
 }
 
 /// Connections that have received a response and stay open.
-fn calm_connections(envoy: &Envoy, count: usize) -> Vec<Client> {
+fn idle_connections(envoy: &Envoy, count: usize) -> Vec<Client> {
     let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(envoy.port)).collect();
     assert!(clients.iter_mut().all(|client| !client.get("/").closes()));
     clients
@@ -99,7 +99,7 @@ fn a_drain_in_the_store_is_learned_while_pushes_never_pause() {
         let bootstrap =
             Bootstrap::discovered(upstream.port, &of(0)).with_cluster("store", server.port);
         let mut envoy = Envoy::start_with_workers(bootstrap, workers);
-        let mut old = calm_connections(&envoy, 8);
+        let mut old = idle_connections(&envoy, 8);
         // Many pushes, so that at the end no plugin has had the time to tick.
         let mut learned_after = None;
         for generation in 1..60 {
@@ -136,7 +136,7 @@ fn a_new_module_with_a_new_epoch_closes_the_connections_of_the_old_one() {
     let mut envoy = Envoy::start_with_workers(bootstrap, 2);
     let module = root().join("target/sluice_filter.wasm");
     for version in 2..5_u8 {
-        let mut old = calm_connections(&envoy, 40);
+        let mut old = idle_connections(&envoy, 40);
         let other = other_version(&module, envoy.folder(), version);
         let pushed = envoy.push_module(&other, &with_epoch(version.into()));
         assert_eq!(pushed, PushResult::Accepted);
@@ -149,7 +149,7 @@ fn a_new_module_with_a_new_epoch_closes_the_connections_of_the_old_one() {
 /// The only worker's VM crashes, and then a drain begins. The new VM knows none of the connections,
 /// because no request arrived since the crash.
 #[test]
-fn connections_that_were_calm_since_a_crash_close_in_a_later_drain() {
+fn connections_idle_since_a_crash_close_in_a_later_drain() {
     let upstream = Upstream::ok();
     let with_epoch = |epoch: u64| {
         let state = json!({ "epoch": epoch, "mode": "reload", "window": "1ms" });
@@ -158,7 +158,7 @@ fn connections_that_were_calm_since_a_crash_close_in_a_later_drain() {
     let bootstrap = Bootstrap::discovered(upstream.port, &with_epoch(1));
     let mut envoy = Envoy::start(bootstrap.with_module(&crashing_module()));
     for epoch in 2..5 {
-        let mut calm = calm_connections(&envoy, 20);
+        let mut idle = idle_connections(&envoy, 20);
         let mut crasher = Client::connect(envoy.port);
         crasher.send("GET", "/", &[("x-crash", "now")]);
         assert_eq!(crasher.receive().status, 503);
@@ -166,17 +166,17 @@ fn connections_that_were_calm_since_a_crash_close_in_a_later_drain() {
         sleep(Duration::from_millis(150));
         assert_eq!(envoy.push(&with_epoch(epoch)), PushResult::Accepted);
         envoy.wait_for_stat(EPOCH, epoch);
-        assert_only_old_ones_close(&envoy, &mut calm);
+        assert_only_old_ones_close(&envoy, &mut idle);
     }
 }
 
 /// Adds a plugin of another author with the same `vm_id` that writes a value to shared data when it
 /// is configured, before the first tick of the filter.
-fn with_neighbour(bootstrap: Bootstrap, key: &str, value: &str) -> Bootstrap {
+fn with_neighbor(bootstrap: Bootstrap, key: &str, value: &str) -> Bootstrap {
     let module = Base64::encode_string(&writer_to_shared_data(key, value));
-    let filter = json!({ "name": "neighbour", "typed_config": {
+    let filter = json!({ "name": "neighbor", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-        "config": { "name": "neighbour", "vm_config": {
+        "config": { "name": "neighbor", "vm_config": {
             "vm_id": "sluice", "runtime": "envoy.wasm.runtime.v8",
             "code": { "local": { "inline_bytes": module } } } } } });
     bootstrap.with_filter(filter)
@@ -200,7 +200,7 @@ fn in_flight_is_right_with_a_foreign_list_of_members() {
         let bootstrap =
             Bootstrap::discovered(upstream.port, &configuration(0, json!({ "refresh": "100ms" })));
         let envoy = Envoy::start_with_workers(
-            with_neighbour(bootstrap, "sluice.members", &foreign),
+            with_neighbor(bootstrap, "sluice.members", &foreign),
             workers,
         );
         let mut open: Vec<Client> = (0..3).map(|_| Client::connect(envoy.port)).collect();
@@ -225,7 +225,7 @@ fn an_epoch_that_leaves_no_room_is_ignored() {
     let upstream = Upstream::ok();
     let bootstrap =
         Bootstrap::discovered(upstream.port, &configured).with_cluster("store", server.port);
-    let envoy = Envoy::start_with_workers(with_neighbour(bootstrap, "sluice.drain", poison), 2);
+    let envoy = Envoy::start_with_workers(with_neighbor(bootstrap, "sluice.drain", poison), 2);
     for message in
         ["the drain record is ignored: epoch 9007199254740991 is too high", "key drain: epoch 9007"]
     {
@@ -239,7 +239,7 @@ fn an_epoch_that_leaves_no_room_is_ignored() {
     assert_eq!(command(&envoy, "mode=off").0, 200);
 }
 
-/// A terminate whose start lies in the future does nothing until then, in any way.
+/// A terminate whose start is in the future does nothing until then.
 #[test]
 fn a_terminate_fails_health_checks_from_its_start_on() {
     let upstream = Upstream::ok();

@@ -48,7 +48,7 @@ pub(super) fn guards() -> Vec<Guard> {
     };
     let policy = json!({ "permissions": [{ "url_path": { "path": denied.clone() } }],
         "principals": [{ "any": true }] });
-    // The limit of all requests that are denied.
+    // The filter is on for every request, but only `/denied` has a low limit.
     let limit = json!({ "value": { "numerator": 100, "denominator": "HUNDRED" } });
     let only_denied = |limited: Value| {
         json!({ "stat_prefix": "limit", "filter_enabled": { "default_value": limit["value"] },
@@ -280,8 +280,8 @@ fn conditions_see_the_headers_of_the_client_and_not_those_that_a_later_guard_add
         let response = get(&[("authorization", &token)]);
         assert_eq!(response.status, 200);
         assert_eq!(response.header("x-accel-buffering") == Some("no"), matches, "{at:?}");
-        // Behind Sluice, the guard rejects a client that sends the header itself only after the
-        // filter has matched.
+        // A guard behind Sluice also rejects a client that sends the header itself, but only after
+        // the filter has matched.
         let response = get(&[("x-user", "anna")]);
         assert_eq!(response.status, 401);
         assert_eq!(response.header("x-accel-buffering") == Some("no"), forged, "{at:?}");

@@ -26,14 +26,14 @@ pub enum DrainMethod {
     None,
 }
 
-/// What a drain method needs of Envoy and of the balancer.
+/// The settings of Envoy and of the balancer for one drain method.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     /// The name in tables.
     pub name: &'static str,
     /// The oldest Envoy that has all settings.
     pub since: (u32, u32),
-    /// What replies to the balancer's health check.
+    /// The program that replies to the balancer's health check.
     pub health: Health,
     /// Fields of the connection manager.
     pub connection_manager: Value,
@@ -42,13 +42,13 @@ pub(super) struct Settings {
     /// Whether `set server … state drain` stops HAProxy's new connections at once. Otherwise, its
     /// health check must fail.
     pub balancer_drains: bool,
-    /// What starts the drain in Envoy.
+    /// The command that starts the drain in Envoy.
     pub start: Start,
     /// Whether the last connection closes before Envoy is killed.
     pub waits: bool,
 }
 
-/// What replies to the balancer's health check.
+/// The program that replies to the balancer's health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     /// The filter; Envoy runs it with the drain bridge.
@@ -59,14 +59,14 @@ pub(super) enum Health {
     Service,
 }
 
-/// What starts the drain in Envoy.
+/// The command that starts the drain in Envoy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
     /// A command at the filter's admin path, with this window.
     Terminate(Duration),
     /// A POST request to this path of Envoy's admin port.
     Admin(&'static str),
-    /// Nothing.
+    /// No command.
     None,
 }
 

@@ -11,6 +11,7 @@
 //! | [`conformance`] | runs one trace in the simulator and in Envoy, and compares |
 //! | [`prove`] | restarts real proxies under load and counts failed requests |
 //! | [`streams`] | measures the delay of events through Envoy |
+//! | [`wasi_guest`] | a guest that calls every function of WASI |
 //!
 //! Generated inputs, the built module and the program `sluice` are in `sluice-test-kit`, which
 //! other packages use too.

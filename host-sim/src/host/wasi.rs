@@ -55,7 +55,7 @@ fn link_provided(linker: &mut Linker<State>, module: &str) -> wasmtime::Result<(
         Err(wasmtime::Error::new(HostTrap(TrapReason::Exit(code))))
     })?;
     linker.func_wrap(module, "sched_yield", || errno::SUCCESS)?;
-    // There is nothing to wait for: the guest would block the worker.
+    // Returns at once, because a guest that waits would block the worker.
     linker.func_wrap(module, "poll_oneoff", |_: u32, _: u32, _: u32, _: u32| errno::SUCCESS)?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 const MAX_TIME: Duration = Duration::from_nanos(u64::MAX);
 
 /// Parses a time in RFC 3339, such as `2026-01-01T00:00:00Z`, to the duration since the Unix epoch.
-/// The Unix epoch itself is refused: no clock of a proxy is zero.
+/// Rejects the Unix epoch itself: no clock of a proxy is zero.
 ///
 /// # Errors
 /// If the text is not such a time, or the clock of a host cannot have it.

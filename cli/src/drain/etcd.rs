@@ -85,16 +85,16 @@ impl Etcd {
     }
 
     /// Writes the drain of `command`. A command without an epoch gets the next one, which is also
-    /// above `min_epoch`.
+    /// above `in_force`, the highest epoch of the proxies that reported theirs.
     pub(crate) fn put(
         &self,
         command: &Command,
-        min_epoch: u64,
+        in_force: Option<u64>,
         now_ms: u64,
     ) -> Result<Record, EtcdError> {
         for _ in 0..MAX_ATTEMPTS {
             let state = self.read()?;
-            let record = match change(state.command.as_ref(), command, min_epoch, now_ms)? {
+            let record = match change(state.command.as_ref(), command, in_force, now_ms)? {
                 Change::Nothing(record) => return Ok(record),
                 Change::Write(record) => record,
             };
@@ -187,18 +187,19 @@ fn known_epoch(stored: Option<&Command>) -> Result<u64, EtcdError> {
 fn change(
     stored: Option<&Command>,
     wanted: &Command,
-    min_epoch: u64,
+    in_force: Option<u64>,
     now_ms: u64,
 ) -> Result<Change, EtcdError> {
     let known = known_epoch(stored)?;
-    if let Err(error) = epoch::check(known, min_epoch, now_ms) {
+    let reported = in_force.unwrap_or(0);
+    if let Err(error) = epoch::check(known, reported, now_ms) {
         // Proxies ignore the stored drain, so the next one does not have to follow it.
-        return match wanted.epoch {
-            None if min_epoch == 0 => Err(EtcdError::StoredEpochTooHigh(error)),
-            _ => Ok(Change::Write(Record::from_command(wanted, min_epoch, now_ms)?)),
+        return match (wanted.epoch, in_force) {
+            (None, None) => Err(EtcdError::StoredEpochTooHigh(error)),
+            _ => Ok(Change::Write(Record::from_command(wanted, reported, now_ms)?)),
         };
     }
-    let record = Record::from_command(wanted, known.max(min_epoch), now_ms)?;
+    let record = Record::from_command(wanted, known.max(reported), now_ms)?;
     if record.epoch > known {
         return Ok(Change::Write(record));
     }
@@ -236,7 +237,7 @@ mod tests {
     #[test]
     fn the_next_epoch_follows_the_stored_one() {
         let stored = command(r#"{"epoch":7,"mode":"reload","started_ms":5,"window_ms":20}"#);
-        let epoch = |wanted: &str| match change(Some(&stored), &command(wanted), 3, 100) {
+        let epoch = |wanted: &str| match change(Some(&stored), &command(wanted), Some(3), 100) {
             Ok(Change::Write(record) | Change::Nothing(record)) => {
                 Ok((record.epoch, record.started_ms))
             }
@@ -254,26 +255,27 @@ mod tests {
     #[test]
     fn the_first_and_the_last_epoch_have_limits() {
         let off = command(r#"{"mode":"off"}"#);
-        let epoch = |stored: Option<&str>, min_epoch| match change(
+        let epoch = |stored: Option<&str>, in_force| match change(
             stored.map(command).as_ref(),
             &off,
-            min_epoch,
+            in_force,
             1,
         ) {
             Ok(Change::Write(record)) => Ok(record.epoch),
             other => Err(other),
         };
-        assert_eq!(epoch(None, 0).ok(), Some(1));
-        assert_eq!(epoch(Some(r#"{"epoch":7,"mode":"reload"}"#), 60).ok(), Some(61));
+        assert_eq!(epoch(None, None).ok(), Some(1));
+        assert_eq!(epoch(Some(r#"{"epoch":7,"mode":"reload"}"#), Some(60)).ok(), Some(61));
         let last = r#"{"epoch":9007199254740991,"mode":"off"}"#;
-        let unknown = epoch(Some(last), 0);
+        let unknown = epoch(Some(last), None);
         assert!(matches!(unknown, Err(Err(EtcdError::StoredEpochTooHigh(_)))), "{unknown:?}");
-        assert_eq!(epoch(Some(last), 60).ok(), Some(61), "proxies ignore the stored drain");
+        assert_eq!(epoch(Some(last), Some(60)).ok(), Some(61), "proxies ignore the stored drain");
+        assert_eq!(epoch(Some(last), Some(0)).ok(), Some(1), "no proxy has had a drain");
         let wanted = command(r#"{"mode":"off","epoch":9007199254740991}"#);
-        let too_high = change(None, &wanted, 0, 1);
+        let too_high = change(None, &wanted, None, 1);
         assert!(matches!(too_high, Err(EtcdError::EpochTooHigh(_))), "{too_high:?}");
         let without = r#"{"mode":"off"}"#;
-        assert!(matches!(epoch(Some(without), 0), Err(Err(EtcdError::NoEpoch))));
+        assert!(matches!(epoch(Some(without), None), Err(Err(EtcdError::NoEpoch))));
     }
 
     #[test]

@@ -94,9 +94,10 @@ impl Target {
             }
             Self::Etcd(etcd, watched) => {
                 // A proxy ignores epochs up to its own, which an admin path may have raised.
-                let epochs = watched.iter().filter_map(|proxy| proxy.state().ok()?.epoch);
+                let states = watched.iter().filter_map(|proxy| proxy.state().ok());
+                let in_force = states.map(|state| state.epoch.unwrap_or(0)).max();
                 let record = etcd
-                    .put(command, epochs.max().unwrap_or(0), clock::unix_ms())
+                    .put(command, in_force, clock::unix_ms())
                     .map_err(|source| etcd_error(etcd, source))?;
                 let snapshot = snapshot_of_key(etcd, Some(record.clone()));
                 Ok(Started { record, snapshot })

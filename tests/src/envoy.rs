@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::http1::Client;
+pub use crate::process::Predecessor;
 use crate::process::ServerProcess;
 use crate::{eventually, root};
 pub use bootstrap::{Bootstrap, manifests, yaml};
@@ -22,6 +23,10 @@ pub struct Envoy {
     pub admin: u16,
     process: ServerProcess,
     bootstrap: Bootstrap,
+    workers: usize,
+    options: Vec<String>,
+    /// The number of hot restarts.
+    restarts: u32,
 }
 
 /// How many discovered configurations Envoy has accepted and rejected.
@@ -63,15 +68,7 @@ impl Envoy {
     /// If Envoy is not found, or rejects the bootstrap or an option.
     pub fn start_with_options(bootstrap: Bootstrap, workers: usize, options: &[&str]) -> Self {
         let mut envoy = Self::spawn(bootstrap, workers, options);
-        let file = envoy.folder().join("admin");
-        let address = eventually("Envoy to start", || {
-            if let Some(status) = envoy.process.exit_status() {
-                panic!("Envoy exited during its start ({status})");
-            }
-            fs::read_to_string(&file).ok().filter(|address| address.contains(':'))
-        });
-        envoy.admin = port(&address);
-        eventually("Envoy to be ready", || (envoy.admin_get("/ready").0 == 200).then_some(()));
+        envoy.wait_until_ready();
         let listeners: Value = serde_json::from_str(&envoy.admin_get("/listeners?format=json").1)
             .expect("Envoy's list of listeners is JSON");
         let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
@@ -79,6 +76,37 @@ impl Envoy {
         envoy.port = found.try_into().expect("a port has 16 bits");
         assert_eq!(envoy.config_counts().rejected, 0, "Envoy rejected the filter's configuration");
         envoy
+    }
+
+    /// Replaces the process by a hot restart: another process takes over the listeners, and this
+    /// one drains its connections and ends after `--parent-shutdown-time-s`. The value then stands
+    /// for the other process; returns this one.
+    ///
+    /// The first listener must have a fixed port ([`Bootstrap::listening_on`]).
+    ///
+    /// # Panics
+    /// If Envoy does not start.
+    pub fn hot_restart(&mut self) -> Predecessor {
+        self.restarts += 1;
+        let base_id = fs::read_to_string(self.folder().join(BASE_ID)).expect("Envoy's base id");
+        let mut command = command_in(self.folder(), self.workers, &self.options, self.restarts);
+        command.args(["--base-id", base_id.trim()]);
+        command.args(["--restart-epoch", &self.restarts.to_string()]);
+        let predecessor = self.process.succeed(command);
+        self.wait_until_ready();
+        predecessor
+    }
+
+    fn wait_until_ready(&mut self) {
+        let file = admin_address_file(self.folder(), self.restarts);
+        let address = eventually("Envoy to start", || {
+            if let Some(status) = self.process.exit_status() {
+                panic!("Envoy exited during its start ({status})");
+            }
+            fs::read_to_string(&file).ok().filter(|address| address.contains(':'))
+        });
+        self.admin = port(&address);
+        eventually("Envoy to be ready", || (self.admin_get("/ready").0 == 200).then_some(()));
     }
 
     /// Starts Envoy with a bootstrap that it rejects; returns the log.
@@ -182,23 +210,40 @@ impl Envoy {
     }
 
     fn spawn(bootstrap: Bootstrap, workers: usize, options: &[&str]) -> Self {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let process = ServerProcess::start("Envoy", |folder| {
-            let mut command = command();
-            command
-                .current_dir(root())
-                .arg("-c")
-                .arg(bootstrap.write(folder.path()))
-                .arg("--admin-address-path")
-                .arg(folder.path().join("admin"))
-                .args(["--use-dynamic-base-id", "--log-level", "warning"])
-                .args(["--concurrency", &workers.to_string()])
-                .args(options)
-                // Tests wait for access log lines.
-                .args(["--file-flush-interval-msec", "20"]);
+            bootstrap.write(folder.path());
+            let mut command = command_in(folder.path(), workers, &options, 0);
+            command.args(["--use-dynamic-base-id", "--base-id-path"]);
+            command.arg(folder.path().join(BASE_ID));
             command
         });
-        Self { port: 0, admin: 0, process, bootstrap }
+        Self { port: 0, admin: 0, process, bootstrap, workers, options, restarts: 0 }
     }
+}
+
+/// The file in which Envoy writes the id that a hot restart needs.
+const BASE_ID: &str = "base-id";
+
+fn admin_address_file(folder: &Path, restarts: u32) -> PathBuf {
+    folder.join(format!("admin-{restarts}"))
+}
+
+/// A command that starts Envoy with the configuration in a folder, without the options of the base
+/// id.
+fn command_in(folder: &Path, workers: usize, options: &[String], restarts: u32) -> Command {
+    let mut command = command();
+    command
+        .current_dir(root())
+        .arg("-c")
+        .arg(folder.join(bootstrap::START))
+        .arg("--admin-address-path")
+        .arg(admin_address_file(folder, restarts))
+        .args(["--log-level", "warning", "--concurrency", &workers.to_string()])
+        .args(options)
+        // Tests wait for access log lines.
+        .args(["--file-flush-interval-msec", "20"]);
+    command
 }
 
 /// A command that starts Envoy.

@@ -1,5 +1,6 @@
 //! A real etcd, the control store of a fleet.
 
+use std::fs;
 use std::net::TcpStream;
 use std::process::Command;
 
@@ -9,7 +10,10 @@ use tempfile::TempDir;
 
 use crate::http1::Client;
 use crate::process::ServerProcess;
-use crate::{debian, eventually, unused_port};
+use crate::{debian, eventually, reusable_port, unused_port};
+
+/// The folder of its data, in its temporary folder.
+const DATA: &str = "data";
 
 /// A running etcd.
 #[derive(Debug)]
@@ -25,7 +29,7 @@ impl Etcd {
     /// # Panics
     /// If etcd is not found or does not start.
     pub fn start() -> Self {
-        let port = unused_port();
+        let port = reusable_port();
         let etcd =
             Self { port, process: ServerProcess::start("etcd", |folder| command(port, folder)) };
         etcd.wait_until_ready();
@@ -41,6 +45,16 @@ impl Etcd {
     pub fn restart(&mut self) {
         self.process.start_again(command(self.port, &self.process.folder));
         self.wait_until_ready();
+    }
+
+    /// Starts etcd again on the same port without its data.
+    ///
+    /// # Panics
+    /// If the data cannot be removed.
+    pub fn restart_empty(&mut self) {
+        let data = self.process.folder.path().join(DATA);
+        fs::remove_dir_all(data).expect("a folder with etcd's data");
+        self.restart();
     }
 
     /// Writes a key.
@@ -91,7 +105,7 @@ fn command(port: u16, folder: &TempDir) -> Command {
     let mut command = debian::command("etcd-server", "etcd");
     command
         .current_dir(folder)
-        .args(["--data-dir", "data", "--name", "test", "--logger", "zap"])
+        .args(["--data-dir", DATA, "--name", "test", "--logger", "zap"])
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("test={peer}")]);

@@ -40,6 +40,16 @@ impl ServerProcess {
         self.child = spawn(self.name, &self.folder, command);
     }
 
+    /// Starts a second process of the program in the same folder. The value then stands for it;
+    /// returns the first.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    pub(crate) fn succeed(&mut self, command: Command) -> Predecessor {
+        let successor = spawn(self.name, &self.folder, command);
+        Predecessor(std::mem::replace(&mut self.child, successor))
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -94,6 +104,24 @@ impl ServerProcess {
     /// Its standard error so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(log_file(&self.folder)).unwrap_or_default()
+    }
+}
+
+/// A process that another one replaces. It is killed when dropped.
+#[derive(Debug)]
+pub struct Predecessor(Child);
+
+impl Predecessor {
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().is_ok_and(|status| status.is_some())
+    }
+}
+
+impl Drop for Predecessor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::root;
 pub(super) const DISCOVERY: &str = "extension_config_discovery.http_filter.sluice";
 
 /// The bootstrap file.
-const START: &str = "envoy.yaml";
+pub(super) const START: &str = "envoy.yaml";
 
 /// The files of an example, by name.
 #[derive(Debug, Clone)]
@@ -196,12 +196,11 @@ impl Bootstrap {
         self.files.get(name).unwrap_or_else(|| panic!("the example has no {name}"))
     }
 
-    /// Writes every file into a folder; returns the path of the bootstrap file.
-    pub(super) fn write(&self, folder: &Path) -> PathBuf {
+    /// Writes every file into a folder.
+    pub(super) fn write(&self, folder: &Path) {
         for name in self.files.keys() {
             self.write_file(folder, name);
         }
-        folder.join(START)
     }
 
     /// Replaces the filter's configuration in the file that contains it, by an atomic rename.

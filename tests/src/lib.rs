@@ -10,6 +10,7 @@
 //! | [`readme_commands`] | runs the commands of an example's README |
 //! | [`conformance`] | runs one trace in the simulator and in Envoy, and compares |
 //! | [`prove`] | restarts real proxies under load and counts failed requests |
+//! | [`chaos`] | drains real proxies while faults happen, and checks every connection |
 //! | [`streams`] | measures the delay of events through Envoy |
 //! | [`wasi_guest`] | a guest that calls every function of WASI |
 //!
@@ -21,6 +22,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a real proxy runs on the wall clock")]
 
+pub mod chaos;
 pub mod conformance;
 mod debian;
 pub mod envoy;

@@ -1,6 +1,7 @@
 //! `cargo xtask`: builds, tests and measures Sluice. The README and CI use only these commands.
 
 mod bench;
+mod chaos;
 mod conformance;
 mod debian;
 mod demo;
@@ -43,6 +44,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Drain real proxies while faults happen, and check every connection (see --help)
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Options of the program chaos
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Run traces on the simulator and on a real Envoy, and print the differences
     Conformance(conformance::Options),
     /// Download Envoy to target/envoy/envoy (SLUICE_ENVOY=/path names another Envoy)
@@ -56,6 +64,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::replay_tour(),
         Command::Bench(options) => bench::run(&options),
         Command::ProveDrain { options } => prove_drain::run(&options),
+        Command::Chaos { options } => chaos::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Envoy => envoy::provide().map(|path| println!("Envoy is at {}", path.display())),
     };

@@ -1,8 +1,9 @@
-//! Tests of the harness itself: its HTTP/1.1 reader, and short runs of its two programs, the drain
+//! Tests of the harness itself: its HTTP/1.1 reader, and short runs of its programs: the drain
 //! proof (`cargo xtask prove-drain`) and the measurement of event streams (`cargo xtask bench
 //! --only streams`).
 
 mod harness {
+    mod chaos;
     mod event_streams;
     mod http1;
     mod restarts;

@@ -289,7 +289,7 @@ impl Plan {
             Card::FastPushes => {
                 at = drain.saturating_sub(before);
                 // Long enough to be late for certain, if the pushes prevent the drain.
-                lasts = 10 * self.proxies[proxy].refresh + Duration::from_secs(6);
+                lasts = 10 * self.proxies[proxy].refresh + Duration::from_secs(8);
                 Fault::FastPushes { proxy }
             }
             Card::Crash => Fault::Crash { proxy, all: false },

@@ -241,7 +241,7 @@ impl Run<'_> {
             free = free.max(stored);
         }
         let again = is_replaced.then(|| self.wait_until_learned(&self.proxies[index], plan.number));
-        Learned { at, expected: expected_by(free, outage, refresh), again }
+        Learned { at, expected: expected_by(plan.source, free, outage, refresh), again }
     }
 
     /// Writes the drain; returns when. Commands are sent on other threads, because a suspended

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::fault::proxy_name;
 use super::journal::{Close, Connection, Entries, FailedRequest, Failure, Request, Response};
-use super::plan::{EpochPlan, Mode, PROXIES};
+use super::plan::{EpochPlan, Mode, PROXIES, Source};
 use super::proxy::poll_interval;
 use super::timeline::{Events, Sample, Span};
 
@@ -36,7 +36,10 @@ const VM_RESTART: Duration = Duration::from_secs(1);
 const CRASHED_COUNT: Duration = Duration::from_secs(9);
 
 /// The time that a loaded machine may add to the learning of an epoch.
-const LEARN_MARGIN: Duration = Duration::from_secs(4);
+const LEARN_MARGIN: Duration = Duration::from_secs(6);
+
+/// The time that Envoy may need to compile a module on a loaded machine.
+const COMPILATION: Duration = Duration::from_secs(15);
 
 /// The longest pause between two polls of a store that fails.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
@@ -268,8 +271,14 @@ fn describe(connection: &Connection) -> String {
 
 /// By when all workers should have learned a drain, if nothing prevents it from `free` on.
 /// `outage`: how long the store did not respond before.
-pub(super) fn expected_by(free: Duration, outage: Duration, refresh: Duration) -> Duration {
+pub(super) fn expected_by(
+    source: Source,
+    free: Duration,
+    outage: Duration,
+    refresh: Duration,
+) -> Duration {
     // A poller doubles its pause with each failure.
     let backoff = (2 * outage).min(LONGEST_BACKOFF);
-    free + backoff + 2 * poll_interval(refresh) + 3 * refresh + LEARN_MARGIN
+    let module = if source == Source::PushWithModule { COMPILATION } else { Duration::ZERO };
+    free + backoff + module + 2 * poll_interval(refresh) + 3 * refresh + LEARN_MARGIN
 }

@@ -5,8 +5,13 @@
 //! drain the verdict compares both.
 
 mod clients;
+mod configuration;
+mod deck;
+mod epoch;
 mod fault;
+mod inject;
 mod journal;
+mod keeper;
 mod monitor;
 mod plan;
 mod probe;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::deck::{Card, Deck};
 use super::fault::{Fault, Nonsense, PlannedFault};
 
 /// The number of proxies.
@@ -17,8 +18,7 @@ pub struct Plan {
     rng: Rng,
     /// The settings of each proxy.
     pub proxies: [ProxyPlan; PROXIES],
-    is_steady: bool,
-    deck: Vec<Card>,
+    deck: Deck,
     nonsense: Vec<Nonsense>,
     number: u64,
     /// The number of the next epoch that terminates. The one after it ends that.
@@ -78,100 +78,6 @@ pub enum Source {
     PushWithModule,
 }
 
-/// A kind of fault. The deck has each kind once, so that every kind happens before any repeats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Card {
-    StoreRefuses,
-    StoreHangs,
-    StoreSlow,
-    StoreHalf,
-    StoreNonsense,
-    StoreLosesData,
-    FastPushes,
-    NewModule,
-    Crash,
-    CrashAll,
-    ListenerUpdate,
-    OwnDrain,
-    HotRestart,
-    Suspend,
-    LongSuspend,
-}
-
-impl Card {
-    const ALL: [Self; 15] = [
-        Self::StoreRefuses,
-        Self::StoreHangs,
-        Self::StoreSlow,
-        Self::StoreHalf,
-        Self::StoreNonsense,
-        Self::StoreLosesData,
-        Self::FastPushes,
-        Self::NewModule,
-        Self::Crash,
-        Self::CrashAll,
-        Self::ListenerUpdate,
-        Self::OwnDrain,
-        Self::HotRestart,
-        Self::Suspend,
-        Self::LongSuspend,
-    ];
-
-    fn is_of_store(self) -> bool {
-        matches!(
-            self,
-            Self::StoreRefuses
-                | Self::StoreHangs
-                | Self::StoreSlow
-                | Self::StoreHalf
-                | Self::StoreNonsense
-                | Self::StoreLosesData
-        )
-    }
-
-    /// Whether the fault stops or replaces a process, or starts a drain of Envoy. Two of them at
-    /// once could cut requests by Envoy's own rules.
-    fn is_of_process(self) -> bool {
-        matches!(
-            self,
-            Self::ListenerUpdate
-                | Self::OwnDrain
-                | Self::HotRestart
-                | Self::Suspend
-                | Self::LongSuspend
-        )
-    }
-}
-
-impl Card {
-    fn replaces_process(self) -> bool {
-        matches!(self, Self::OwnDrain | Self::HotRestart)
-    }
-
-    /// Whether only a `reload` shows an effect of the fault.
-    fn needs_reload(self) -> bool {
-        matches!(self, Self::NewModule | Self::CrashAll)
-    }
-
-    /// Whether both can happen in one epoch.
-    fn fits(self, other: Self) -> bool {
-        let both = |is: fn(Self) -> bool| is(self) && is(other);
-        let one = |is: fn(Self) -> bool, needs: Self| {
-            (is(self) && other == needs) || (is(other) && self == needs)
-        };
-        self != other
-            && !both(Self::is_of_process)
-            && !both(Self::is_of_store)
-            // Each needs another kind of drain.
-            && !one(Self::needs_reload, Self::FastPushes)
-            // A store that fails, or a process that does not run, makes a late drain legitimate.
-            // After some time, a VM that replaces a crashed one knows the connections again.
-            && !one(Self::is_of_store, Self::FastPushes)
-            && !one(Self::is_of_process, Self::FastPushes)
-            && !one(Self::is_of_store, Self::CrashAll)
-    }
-}
-
 impl Plan {
     /// The plan of a seed. A `steady` plan never replaces a process, so that its memory can be
     /// watched.
@@ -186,8 +92,7 @@ impl Plan {
         Self {
             rng,
             proxies,
-            is_steady,
-            deck: Vec::new(),
+            deck: Deck::new(is_steady),
             nonsense: Vec::new(),
             number: 0,
             next_terminate: 4,
@@ -205,7 +110,7 @@ impl Plan {
         } else {
             Mode::Reload
         };
-        let cards = self.draw(mode);
+        let cards = self.deck.draw(mode, &mut self.rng);
         let source = self.source(&cards, mode);
         let is_quick = match source {
             Source::PushWithModule => self.rng.u8(..4) > 0,
@@ -219,27 +124,6 @@ impl Plan {
             Mode::Terminate | Mode::Reload => self.between(1, 1500),
         };
         EpochPlan { number: self.number, mode, source, at, window, is_quick, faults }
-    }
-
-    /// One to three kinds of fault, at most one of them of the processes.
-    fn draw(&mut self, mode: Mode) -> Vec<Card> {
-        let mut cards: Vec<Card> = Vec::new();
-        for _ in 0..self.rng.usize(1..=3) {
-            let fits = |card: &Card| {
-                (mode == Mode::Reload || !card.needs_reload())
-                    && cards.iter().all(|other| card.fits(*other))
-            };
-            if !self.deck.iter().any(fits) {
-                let mut deck = Card::ALL.to_vec();
-                deck.retain(|card| !self.is_steady || !card.replaces_process());
-                self.rng.shuffle(&mut deck);
-                self.deck.extend(deck);
-            }
-            if let Some(index) = self.deck.iter().position(fits) {
-                cards.push(self.deck.remove(index));
-            }
-        }
-        cards
     }
 
     fn source(&mut self, cards: &[Card], mode: Mode) -> Source {

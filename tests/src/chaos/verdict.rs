@@ -14,10 +14,10 @@
 
 use std::time::Duration;
 
+use super::configuration::poll_interval;
 use super::fault::proxy_name;
 use super::journal::{Close, Connection, Entries, FailedRequest, Failure, Request, Response};
 use super::plan::{EpochPlan, Mode, PROXIES, Source};
-use super::proxy::poll_interval;
 use super::timeline::{Events, Sample, Span};
 
 /// How long a request has to be open, beyond one refresh, before it has to be counted.

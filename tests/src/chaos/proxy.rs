@@ -164,10 +164,8 @@ impl Proxy {
     /// Replaces the process by a hot restart, after the end of an earlier predecessor. Returns the
     /// value of `now` before the start of the next process.
     pub(super) fn hot_restart<T>(&self, now: impl FnOnce() -> T) -> T {
-        if let Some(predecessor) = &mut self.running().predecessor {
-            while !predecessor.has_ended() {
-                sleep(STEP);
-            }
+        while self.has_predecessor() {
+            sleep(STEP);
         }
         let begin = now();
         let running = self.running.clone();
@@ -179,6 +177,10 @@ impl Proxy {
         self.admin.store(admin, Ordering::Relaxed);
         self.process.store(process, Ordering::Relaxed);
         begin
+    }
+
+    fn has_predecessor(&self) -> bool {
+        self.running().predecessor.as_mut().is_some_and(|predecessor| !predecessor.has_ended())
     }
 
     /// Suspends the process for this time.

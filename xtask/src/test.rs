@@ -14,8 +14,9 @@ use checks::Checks;
 use tally::Tally;
 
 /// The modules of the Envoy tests that must pass on every supported version of Envoy.
-const ON_OLDER_ENVOYS: [&str; 9] = [
+const ON_OLDER_ENVOYS: [&str; 10] = [
     "drains",
+    "drain_faults",
     "timeouts",
     "bodies",
     "buffering",

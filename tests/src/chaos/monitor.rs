@@ -101,7 +101,7 @@ impl Observer {
             Ok((in_flight, opened)) => {
                 let answered = self.journal.now();
                 let sample = Sample { proxy, place, opened, asked, answered, in_flight };
-                self.timeline.record(|events| events.samples.push(sample));
+                self.timeline.record_sample(sample);
             }
             Err(failure) => self.journal.failed_without_record(NAME, proxy, asked, failure),
         }

@@ -3,6 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// A read of a count that takes longer shows that the process does not run.
+const STALL: Duration = Duration::from_millis(300);
+
 /// The events of a run.
 #[derive(Debug, Default)]
 pub(super) struct Timeline(Mutex<Events>);
@@ -11,6 +14,8 @@ pub(super) struct Timeline(Mutex<Events>);
 pub(super) struct Events {
     /// From the first request that crashes a VM to the last response to one.
     pub(super) crashes: Vec<Span>,
+    /// The process was suspended, or did not reply to a read of the health or admin path for
+    /// [`STALL`], for example because the machine was overloaded.
     pub(super) suspensions: Vec<Span>,
     /// From the start of the next process to the end of the old one's listeners.
     pub(super) handovers: Vec<Span>,
@@ -56,6 +61,17 @@ impl Timeline {
         record(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    pub(super) fn record_sample(&self, sample: Sample) {
+        let Sample { proxy, asked: from, answered: to, .. } = sample;
+        self.record(|events| {
+            events.samples.push(sample);
+            // The main thread of Envoy, which replies with metrics, may be busy while workers run.
+            if sample.place != Place::Metric && to - from > STALL {
+                events.suspensions.push(Span { proxy, from, to });
+            }
+        });
+    }
+
     /// A copy of all events. Samples that were answered before `until` are removed.
     pub(super) fn cut(&self, until: Duration) -> Events {
         let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,9 +91,16 @@ impl Span {
 impl Events {
     /// The part of a time in which the process of a proxy was not suspended.
     pub(super) fn active_time(&self, proxy: usize, from: Duration, to: Duration) -> Duration {
-        let suspended = |span: &Span| span.to.min(to).saturating_sub(span.from.max(from));
         let of_proxy = self.suspensions.iter().filter(|span| span.proxy == proxy);
-        to.saturating_sub(from).saturating_sub(of_proxy.map(suspended).sum())
+        let within = |span: &Span| (span.from.max(from), span.to.min(to));
+        let mut spans: Vec<_> = of_proxy.map(within).filter(|(from, to)| from < to).collect();
+        spans.sort_unstable();
+        let (mut active, mut last) = (Duration::ZERO, from);
+        for (from, to) in spans {
+            active += from.saturating_sub(last);
+            last = last.max(to);
+        }
+        active + to.saturating_sub(last)
     }
 
     pub(super) fn crashes_of(&self, proxy: usize) -> impl Iterator<Item = &Span> {

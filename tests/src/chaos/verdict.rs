@@ -235,10 +235,12 @@ impl Facts<'_> {
         if sample.in_flight < truth {
             report.too_low += 1;
             report.violations.push(format!(
-                "{:?} of {} reported {} in-flight requests at {:.2?}, but {truth} were open",
+                "{:?} of {} reported {} in-flight requests between {:.2?} and {:.2?}, but {truth} \
+                 were open",
                 sample.place,
                 proxy_name(sample.proxy),
                 sample.in_flight,
+                sample.asked,
                 sample.answered
             ));
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use sluice_filter::ConfigError;
 use sluice_sim::ModuleError;
 use sluice_sim::replay::ReplayError;
-use sluice_sim::trace::TraceError;
+use sluice_sim::trace::{FieldError, TraceError};
 use thiserror::Error;
 
 use crate::drain::error::DrainError;
@@ -23,6 +23,8 @@ pub(crate) enum CliError {
     Configuration { file: PathBuf, source: ConfigError },
     #[error("{file}: {source}", file = file.display())]
     Module { file: PathBuf, source: ModuleError },
+    #[error("{file}: {source}", file = file.display())]
+    Setup { file: PathBuf, source: FieldError },
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]

@@ -3,12 +3,13 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use sluice_sim::proxy::Setup;
 use sluice_sim::replay::{Options, Report, replay};
 use sluice_sim::trace::{Trace, TraceError, parse_time};
 use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
@@ -39,6 +40,9 @@ pub(crate) struct Arguments {
     /// Proxy to simulate
     #[arg(long, value_enum, default_value_t = ProfileName::Envoy)]
     profile: ProfileName,
+    /// Proxy, plugin and clusters to simulate (JSON); replaces what a trace describes
+    #[arg(long, value_name = "FILE")]
+    proxy: Option<PathBuf>,
     /// Simulate Envoy's plugin option of the same name; the admin path needs it to read a request
     /// body
     #[arg(long)]
@@ -49,9 +53,10 @@ pub(crate) struct Arguments {
     /// Seed for random choices, such as the worker of a new connection
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Time of the simulated proxy's clock at the start of each trace
-    #[arg(long, value_name = "TIME", default_value = "2026-01-01T00:00:00Z", value_parser = parse_time)]
-    start_time: Duration,
+    /// Time of the simulated proxy's clock at the start of each trace [default:
+    /// 2026-01-01T00:00:00Z]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    start_time: Option<Duration>,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -102,6 +107,7 @@ struct Replays<'t> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
     let inputs = arguments.traces.iter().chain(&arguments.config).chain(&arguments.wasm);
+    let inputs = inputs.chain(&arguments.proxy);
     files::reject_output_over_input(arguments.output.as_deref(), inputs.map(PathBuf::as_path))?;
     let options = options(arguments)?;
     let module = module(arguments, &options.limits)?;
@@ -146,7 +152,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
     Ok(Verdict::from_failures(failed))
 }
 
-fn options(arguments: &Arguments) -> Result<Options, FileError> {
+fn options(arguments: &Arguments) -> Result<Options, CliError> {
     let profile = match arguments.profile {
         ProfileName::Envoy => Profile::Envoy,
         ProfileName::Generic => Profile::Generic,
@@ -158,10 +164,12 @@ fn options(arguments: &Arguments) -> Result<Options, FileError> {
             .with(&["xds", "node", "id"], "simulator"),
         None => Properties::new(),
     };
+    let mut setup = arguments.proxy.as_deref().map(setup).transpose()?.unwrap_or_default();
+    setup.start_time = arguments.start_time.or(setup.start_time);
     let mut options = Options::new(profile)
+        .with_setup(setup)
         .with_workers(arguments.workers)
         .with_seed(arguments.seed)
-        .with_start_time(arguments.start_time)
         .with_plugin_name("sluice")
         .with_vm_id("sluice")
         .with_allow_on_headers_stop_iteration(arguments.allow_on_headers_stop_iteration)
@@ -172,6 +180,12 @@ fn options(arguments: &Arguments) -> Result<Options, FileError> {
         .with_hash_bodies(arguments.format == Format::Json);
     options.configuration = arguments.config.as_deref().map(files::read).transpose()?;
     Ok(options)
+}
+
+/// Reads the file of `--proxy`.
+fn setup(path: &Path) -> Result<Setup, CliError> {
+    let text = files::read_text(path)?;
+    Setup::parse(&text).map_err(|source| CliError::Setup { file: path.to_owned(), source })
 }
 
 fn module(arguments: &Arguments, limits: &Limits) -> Result<Option<Module>, CliError> {

@@ -54,6 +54,7 @@
 //! - [`Limits`] bounds what a filter may use. A filter that exceeds its limits traps or gets an
 //!   error; it cannot harm the embedder.
 //! - [`Profile`] selects the rules of Envoy or of the ABI's text, where the two differ.
+//! - [`proxy`] describes the proxy around the filter: its timeouts, retries and limits, with presets.
 //! - [`trace`] reads recorded or written traffic, and [`replay`](mod@replay) runs it through a
 //!   filter and checks what clients and upstreams receive.
 
@@ -76,6 +77,7 @@ mod options;
 mod process;
 mod profile;
 mod properties;
+pub mod proxy;
 pub mod replay;
 mod setters;
 mod state;

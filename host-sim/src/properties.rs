@@ -24,6 +24,13 @@ impl Properties {
         self
     }
 
+    /// Adds the values of `other`, which replace those at the same paths.
+    pub(crate) fn extend(&mut self, other: &Properties) {
+        for (path, value) in &other.entries {
+            self.set(path, value.clone());
+        }
+    }
+
     /// The value at this path.
     pub fn value<S: AsRef<[u8]>>(&self, path: &[S]) -> Option<&[u8]> {
         self.find(&join(path))

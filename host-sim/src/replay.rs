@@ -47,7 +47,26 @@ pub fn replay<'t>(
     observe: &mut dyn FnMut(Progress),
 ) -> Result<Report<'t>, ReplayError> {
     check_workers(trace, options)?;
+    check_clusters(trace, options)?;
     engine::Engine::new(module, trace, options)?.run(observe)
+}
+
+/// Checks that each cluster that responds exists.
+fn check_clusters(trace: &Trace<'_>, options: &Options) -> Result<(), ReplayError> {
+    let declared = trace.setup.merged(&options.setup).clusters.unwrap_or_default();
+    for event in &trace.events {
+        if let EventKind::Cluster { cluster, .. } = &event.kind
+            && !declared.iter().any(|name| **name == **cluster)
+        {
+            return Err(ReplayError::Cluster {
+                trace: trace.name.clone(),
+                line: event.line,
+                cluster: cluster.to_string(),
+                declared,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn check_workers(trace: &Trace<'_>, options: &Options) -> Result<(), ReplayError> {

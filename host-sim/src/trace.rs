@@ -26,6 +26,8 @@ pub use event::{
     Protocol, Request, SharedData, UpstreamAttempt,
 };
 pub use expect::{Bound, ConfigureExpect, EndedBy, Expect, Outcome, UpstreamExpect};
+pub(crate) use json::parse as parse_json;
 pub use message::{is_control, is_target, is_token};
 pub use read::Trace;
 pub use text::{Text, parse_time};
+pub(crate) use text::{duration, optional_duration, optional_time};

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use humantime::format_duration;
 use slab::Slab;
 
+use crate::proxy::{ProxySettings, Setup};
 use crate::trace::{ClusterResponse, Event, EventKind, Headers, Outcome, Trace};
 use crate::{Effect, HeaderMap, Module, Process};
 
@@ -39,6 +40,10 @@ const PROGRESS_EVERY: usize = 4096;
 pub(super) struct Engine<'t> {
     trace: &'t Trace<'t>,
     options: &'t Options,
+    /// The setup of the trace with that of the options.
+    setup: Setup,
+    /// The settings of that setup's proxy.
+    settings: ProxySettings,
     module: Option<&'t Module>,
     process: Process,
     decisions: Decisions,
@@ -77,16 +82,21 @@ impl<'t> Engine<'t> {
         options: &'t Options,
     ) -> Result<Self, ReplayError> {
         let process = Process::new(options.profile, options.seed);
-        process.set_now(options.start_time);
+        let setup = trace.setup.merged(&options.setup);
+        process.set_upstreams(Some(setup.clusters.clone().unwrap_or_default()));
+        let start_time = setup.start_time.unwrap_or(options.start_time);
+        process.set_now(start_time);
         let decisions = Decisions::register(&process, options.decision_function.as_deref());
         let mut engine = Self {
             trace,
             options,
+            settings: setup.proxy.as_ref().map(ProxySettings::of).unwrap_or_default(),
+            setup,
             module,
             process,
             decisions,
             now: Duration::ZERO,
-            clock: options.start_time,
+            clock: start_time,
             clock_set_at: Duration::ZERO,
             schedule: Schedule::default(),
             workers: Vec::new(),
@@ -119,6 +129,12 @@ impl<'t> Engine<'t> {
             engine.workers.resize_with(options.workers.get() as usize, || Worker::new(None));
         }
         Ok(engine)
+    }
+
+    /// The `vm_id` of the VMs.
+    fn vm_id(&self) -> &str {
+        let plugin = self.setup.plugin.as_ref();
+        plugin.and_then(|plugin| plugin.vm_id.as_deref()).unwrap_or(&self.options.vm_id)
     }
 
     /// Applies the configuration of the options.
@@ -237,13 +253,13 @@ impl<'t> Engine<'t> {
             EventKind::Exchange(exchange) => self.request(event.line, exchange)?,
             EventKind::SharedData(write) => {
                 let (key, value) = (write.key.as_bytes(), write.value.as_bytes());
-                self.process.set_shared_data(&self.options.vm_id, key, value, 0).map_err(
-                    |status| ReplayError::SharedData {
+                self.process.set_shared_data(self.vm_id(), key, value, 0).map_err(|status| {
+                    ReplayError::SharedData {
                         trace: self.trace.name.clone(),
                         line: event.line,
                         status,
-                    },
-                )?;
+                    }
+                })?;
                 self.note(event, format!("shared data {} = {}", write.key, write.value));
             }
             EventKind::Cluster { cluster, respond } => {

@@ -29,6 +29,20 @@ pub enum ReplayError {
         /// The number of workers of the replay.
         workers: NonZeroU32,
     },
+    /// A cluster responds that neither the trace nor the options declare.
+    #[error(
+        "{trace}:{line}: cluster: {cluster:?} is not declared; write {} before the first event",
+        declaration(declared, cluster)
+    )]
+    #[non_exhaustive]
+    Cluster {
+        /// The name of the trace.
+        trace: String,
+        line: u32,
+        cluster: String,
+        /// The clusters that are declared.
+        declared: Vec<String>,
+    },
     /// The trace writes more shared data than the limits allow.
     #[error(
         "{trace}:{line}: shared_data: the value exceeds the limits of the process ({status:?})"
@@ -41,4 +55,10 @@ pub enum ReplayError {
         /// The status that a module gets for the same write.
         status: Status,
     },
+}
+
+/// The line of a trace that also declares `cluster`.
+fn declaration(declared: &[String], cluster: &str) -> String {
+    let names: Vec<&str> = declared.iter().map(String::as_str).chain([cluster]).collect();
+    serde_json::json!({ "at": "0s", "clusters": names }).to_string()
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::process::START_TIME;
+use crate::proxy::Setup;
 use crate::setters::setters;
 use crate::{Limits, LogLevel, Profile, Properties};
 
@@ -25,20 +26,23 @@ pub struct Options {
     /// Decides what the trace leaves open: the worker of a connection, the time of a worker's first
     /// tick within its period, the pauses between attempts, and random numbers for the filter.
     pub seed: u64,
-    /// The time of the proxy's clock at the start of the trace, since the Unix epoch. The default is
-    /// [`START_TIME`].
+    /// The proxy, the plugin and the clusters. They are added to those that the trace describes, and
+    /// replace them where both have a value.
+    pub setup: Setup,
+    /// The time of the proxy's clock at the start of the trace, since the Unix epoch, if no setup
+    /// has one. The default is [`START_TIME`].
     pub start_time: Duration,
     /// The plugin configuration in force before the first event. Without one, the plugin starts
     /// with the first `configure` event, or with an empty configuration if the trace has none.
     pub configuration: Option<Vec<u8>>,
-    /// The property `plugin_name`.
+    /// The property `plugin_name`, if no setup has one.
     pub plugin_name: String,
-    /// The `vm_id` of the VMs, which selects their shared data.
+    /// The `vm_id` of the VMs, which selects their shared data, if no setup has one.
     pub vm_id: String,
     /// The plugin's option of the same name: the module receives body callbacks while its headers
-    /// callback has returned `Pause`.
+    /// callback has returned `Pause`. A setup can also set it.
     pub allow_on_headers_stop_iteration: bool,
-    /// Properties of the plugin, such as `xds.node.id`.
+    /// Properties of the plugin, such as `xds.node.id`; those of a setup are added.
     pub properties: Properties,
     /// The report has no log lines below this level.
     pub log_level: LogLevel,
@@ -59,6 +63,7 @@ impl Default for Options {
             profile: Profile::default(),
             workers: NonZeroU32::MIN,
             seed: 0,
+            setup: Setup::default(),
             start_time: START_TIME,
             configuration: None,
             plugin_name: "plugin".to_owned(),
@@ -77,6 +82,7 @@ impl Default for Options {
 setters!(Options {
     with_workers(workers: NonZeroU32),
     with_seed(seed: u64),
+    with_setup(setup: Setup),
     with_start_time(start_time: Duration),
     with_plugin_name(plugin_name: impl Into<String>),
     with_vm_id(vm_id: impl Into<String>),

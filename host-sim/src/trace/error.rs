@@ -27,7 +27,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    pub(super) fn new(field: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(field: &str, message: impl Into<String>) -> Self {
         Self { field: field.to_owned(), message: message.into() }
     }
 

@@ -8,7 +8,7 @@ use serde_json::error::Category;
 
 use super::error::{FieldError, LINE};
 
-pub(super) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FieldError> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FieldError> {
     serde_json::from_str(text).map_err(|_| {
         let mut json = serde_json::Deserializer::from_str(text);
         match serde_path_to_error::deserialize::<_, T>(&mut json) {

@@ -14,6 +14,7 @@ use super::event::{
     Close, ClusterResponse, Open, Request, SharedData, UpstreamAttempt, raw_or_text,
 };
 use super::text::{Text, duration, optional_duration, optional_time};
+use crate::proxy::{PluginSection, ProxySection, Setup};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an event, which is a JSON object")]
@@ -48,6 +49,34 @@ pub(super) struct Line<'a> {
     pub(super) stall: Option<Duration>,
     #[serde(borrow)]
     pub(super) metrics: Option<BTreeMap<Text<'a>, u64>>,
+    proxy: Option<Box<ProxySection>>,
+    plugin: Option<Box<PluginSection>>,
+    clusters: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "optional_time")]
+    start_time: Option<Duration>,
+}
+
+impl Line<'_> {
+    /// The name of the first part of a setup on this line.
+    pub(super) fn setup_part(&self) -> Option<&'static str> {
+        let parts = [
+            ("proxy", self.proxy.is_some()),
+            ("plugin", self.plugin.is_some()),
+            ("clusters", self.clusters.is_some()),
+            ("start_time", self.start_time.is_some()),
+        ];
+        parts.into_iter().find_map(|(name, present)| present.then_some(name))
+    }
+
+    /// Moves the parts of a setup out of the line.
+    pub(super) fn take_setup(&mut self) -> Setup {
+        Setup {
+            proxy: self.proxy.take().map(|section| *section),
+            plugin: self.plugin.take().map(|section| *section),
+            clusters: self.clusters.take(),
+            start_time: self.start_time.take(),
+        }
+    }
 }
 
 fn some_raw_or_text<'de: 'a, 'a, D: Deserializer<'de>>(

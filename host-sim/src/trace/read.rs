@@ -10,6 +10,7 @@ use super::json;
 use super::line::Line;
 use super::message::{check_attempt, check_cluster_response, check_request};
 use super::text::Text;
+use crate::proxy::Setup;
 
 /// A trace that was read and checked.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ use super::text::Text;
 pub struct Trace<'a> {
     /// The name for errors and reports, usually that of the file.
     pub name: String,
+    /// The proxy, the plugin and the clusters that the trace describes before its first event.
+    pub setup: Setup,
+    /// The line of the setup, if there is one.
+    pub setup_line: Option<u32>,
     /// The events in the order of their times.
     pub events: Vec<Event<'a>>,
     /// The names of the connections, by [`ConnectionIndex`]. A request without a connection gets
@@ -45,6 +50,8 @@ impl<'a> Trace<'a> {
         }
         Ok(Self {
             name: name.to_owned(),
+            setup: reader.setup,
+            setup_line: reader.setup_line,
             events: reader.events,
             connections: reader.connections.into_iter().map(|known| known.name).collect(),
         })
@@ -54,6 +61,8 @@ impl<'a> Trace<'a> {
 /// The events and names of the lines so far.
 #[derive(Default)]
 struct Reader<'a> {
+    setup: Setup,
+    setup_line: Option<u32>,
     events: Vec<Event<'a>>,
     connections: Vec<KnownConnection>,
     by_name: HashMap<String, ConnectionIndex>,
@@ -76,7 +85,7 @@ impl<'a> Reader<'a> {
                 "found a list; expected an event, which is a JSON object",
             ));
         }
-        let line: Line<'a> = json::parse(text)?;
+        let mut line: Line<'a> = json::parse(text)?;
         if line.at < self.last {
             let message = format!(
                 "{:?} is before the previous event; expected {:?} or later",
@@ -85,9 +94,41 @@ impl<'a> Reader<'a> {
             return Err(FieldError::new("at", message));
         }
         self.last = line.at;
+        if let Some(part) = line.setup_part() {
+            return self.setup(number, part, &mut line);
+        }
         let at = line.at;
         let kind = self.kind(number, line)?;
         self.events.push(Event { line: number, at, kind });
+        Ok(())
+    }
+
+    /// Reads a line with parts of the setup.
+    fn setup(
+        &mut self,
+        number: u32,
+        part: &'static str,
+        line: &mut Line<'a>,
+    ) -> Result<(), FieldError> {
+        if let Some(event) = self.events.first() {
+            let message = format!(
+                "follows the event on line {}; move it to the start of the trace",
+                event.line
+            );
+            return Err(FieldError::new(part, message));
+        }
+        if !line.at.is_zero() {
+            let message = format!("{:?} is not the start; write \"0s\" with {part}", line.at);
+            return Err(FieldError::new("at", message));
+        }
+        check_setup_fields(part, line)?;
+        let setup = line.take_setup();
+        if let (Some(first), Some(part)) = (self.setup_line, repeated(&self.setup, &setup)) {
+            let message = format!("is already on line {first}; merge the two");
+            return Err(FieldError::new(part, message));
+        }
+        self.setup = self.setup.merged(&setup);
+        self.setup_line.get_or_insert(number);
         Ok(())
     }
 
@@ -203,8 +244,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Checks that the line has one event, and only fields that belong to that event.
-fn check_fields(line: &Line<'_>) -> Result<(), FieldError> {
+/// A part that both setups have.
+fn repeated(one: &Setup, two: &Setup) -> Option<&'static str> {
+    let parts = [
+        ("proxy", one.proxy.is_some() && two.proxy.is_some()),
+        ("plugin", one.plugin.is_some() && two.plugin.is_some()),
+        ("clusters", one.clusters.is_some() && two.clusters.is_some()),
+        ("start_time", one.start_time.is_some() && two.start_time.is_some()),
+    ];
+    parts.into_iter().find_map(|(name, both)| both.then_some(name))
+}
+
+/// The events that the line has.
+fn events_of<'l>(line: &Line<'_>) -> impl Iterator<Item = &'l str> {
     let events = [
         ("configure", line.configure.is_some()),
         ("open", line.open.is_some()),
@@ -216,11 +268,25 @@ fn check_fields(line: &Line<'_>) -> Result<(), FieldError> {
         ("stall", line.stall.is_some()),
         ("metrics", line.metrics.is_some()),
     ];
-    let mut present = events.iter().filter(|(_, present)| *present).map(|(name, _)| *name);
+    events.into_iter().filter(|(_, present)| *present).map(|(name, _)| name)
+}
+
+/// Checks that a line with a part of the setup has no event, and no field of one.
+fn check_setup_fields(part: &str, line: &Line<'_>) -> Result<(), FieldError> {
+    if let Some(event) = events_of(line).next() {
+        let message = format!("is an event on a line with {part}; write it on a line of its own");
+        return Err(FieldError::new(event, message));
+    }
+    check_belongs(part, line)
+}
+
+/// Checks that the line has one event, and only fields that belong to that event.
+fn check_fields(line: &Line<'_>) -> Result<(), FieldError> {
+    let mut present = events_of(line);
     let event = present.next().ok_or_else(|| {
         FieldError::new(
             LINE,
-            "has no event; expected one of configure, open, request, shared_data, respond, close, clock, stall, metrics",
+            "has no event; expected one of configure, open, request, shared_data, respond, close, clock, stall, metrics, or at the start proxy, plugin, clusters, start_time",
         )
     })?;
     if let Some(other) = present.next() {
@@ -229,6 +295,11 @@ fn check_fields(line: &Line<'_>) -> Result<(), FieldError> {
             format!("is a second event on a line with {event}; write each event on its own line"),
         ));
     }
+    check_belongs(event, line)
+}
+
+/// Checks that the line has only fields that belong to its event.
+fn check_belongs(event: &str, line: &Line<'_>) -> Result<(), FieldError> {
     let belongs = [
         ("id", line.id.is_some(), &["request"][..]),
         ("connection", line.connection.is_some(), &["open", "request", "close"]),

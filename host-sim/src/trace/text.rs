@@ -92,7 +92,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Deserializes a duration with a unit.
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     struct DurationVisitor;
     impl Visitor<'_> for DurationVisitor {
         type Value = Duration;
@@ -109,7 +109,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
 }
 
 /// Deserializes a time as [`parse_time`] does, for a field that may be absent.
-pub(super) fn optional_time<'de, D: Deserializer<'de>>(
+pub(crate) fn optional_time<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     let text = Option::<Text<'de>>::deserialize(deserializer)?;
@@ -117,7 +117,7 @@ pub(super) fn optional_time<'de, D: Deserializer<'de>>(
 }
 
 /// As [`duration`], for a field that may be absent.
-pub(super) fn optional_duration<'de, D: Deserializer<'de>>(
+pub(crate) fn optional_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     #[derive(serde::Deserialize)]

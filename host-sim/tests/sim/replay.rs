@@ -3,3 +3,4 @@
 mod endings;
 mod long_streams;
 mod proxy;
+mod setup;

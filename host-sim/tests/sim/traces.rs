@@ -25,7 +25,7 @@ fn errors_have_line_field_found_and_expected() {
         (r#"{"request":{}}"#, "at: is missing"),
         (
             r#"{"at":"6s"}"#,
-            "line: has no event; expected one of configure, open, request, shared_data, respond, close, clock, stall, metrics",
+            "line: has no event; expected one of configure, open, request, shared_data, respond, close, clock, stall, metrics, or at the start proxy, plugin, clusters, start_time",
         ),
         (
             r#"{"at":6,"request":{}}"#,

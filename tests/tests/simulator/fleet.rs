@@ -24,8 +24,13 @@ fn fleet(workers: u32, seed: u64) -> Options {
 }
 
 /// Builds a trace.
-#[derive(Default)]
 struct TraceBuilder(String);
+
+impl Default for TraceBuilder {
+    fn default() -> Self {
+        Self(r#"{"at":"0s","clusters":["etcd","one","other"]}"#.to_owned() + "\n")
+    }
+}
 
 impl TraceBuilder {
     fn line(mut self, line: &str) -> Self {

@@ -20,12 +20,16 @@ const MAIN_THREAD: u32 = u32::MAX;
 
 impl<'t> Engine<'t> {
     pub(super) fn new_vm(&self, module: &Module, worker: u32) -> Result<Vm, ReplayError> {
-        let options = VmOptions {
+        let mut options = VmOptions {
             worker,
-            vm_id: self.options.vm_id.clone(),
+            vm_id: self.vm_id().to_owned(),
             log_level: self.options.log_level,
             ..VmOptions::default()
         };
+        if let Some(plugin) = &self.setup.plugin {
+            options.vm_configuration = plugin.vm_config.clone().unwrap_or_default().into_bytes();
+            options.env = plugin.environment.clone().unwrap_or_default().into_iter().collect();
+        }
         Vm::new(module, &self.process, options).map_err(ReplayError::Vm)
     }
 
@@ -64,13 +68,20 @@ impl<'t> Engine<'t> {
     }
 
     fn plugin_options(&self, text: &[u8]) -> PluginOptions {
-        PluginOptions {
+        let mut options = PluginOptions {
             name: self.options.plugin_name.clone(),
             configuration: text.to_vec(),
             properties: self.options.properties.clone(),
-            allow_on_headers_stop_iteration: self.options.allow_on_headers_stop_iteration,
+            allow_on_headers_stop_iteration: self.options.allow_on_headers_stop_iteration
+                || self.settings.allow_on_headers_stop_iteration,
             ..PluginOptions::default()
+        };
+        if let Some(plugin) = self.setup.plugin.clone() {
+            options.name = plugin.name.unwrap_or(options.name);
+            options.root_id = plugin.root_id.unwrap_or_default();
+            options.properties.extend(&plugin.properties.unwrap_or_default());
         }
+        options
     }
 
     /// Why a plugin did not start: the last error that it logged, or else the error of the host.

@@ -1,0 +1,28 @@
+//! The proxy around the filter, as its user runs it: the settings that change what clients and
+//! upstreams see, presets for common proxies, the plugin, and the clusters that exist.
+//!
+//! A trace begins with such a [`Setup`], or the embedder passes one in the options of the replay.
+//! Envoy's documentation names most settings; a setting here has the name, the unit and the default
+//! of Envoy's field.
+//!
+//! ```text
+//! section    what a trace or a file says: every field is optional
+//! preset     the defaults of a proxy, as data
+//! settings   the preset with the fields of the section: what the replay applies
+//! ```
+
+#![allow(missing_docs, reason = "a field whose name says everything has no comment")]
+
+mod plugin;
+mod preset;
+mod retry;
+mod section;
+mod settings;
+mod setup;
+
+pub use plugin::PluginSection;
+pub use preset::{Preset, Version};
+pub use retry::{BackOff, RetryCondition, RetryPolicy};
+pub use section::{FailurePolicyName, ProxySection};
+pub use settings::ProxySettings;
+pub use setup::Setup;

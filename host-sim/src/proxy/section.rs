@@ -1,0 +1,115 @@
+//! The proxy as a trace or a file describes it: every field is optional.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+
+use super::preset::{Preset, Version, by_name};
+use super::retry::RetryPolicy;
+use crate::trace::{Text, optional_duration};
+
+/// The settings that a trace or a file changes. A missing field has the value of the preset.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "an object such as {\"preset\":\"envoy\"}")]
+#[non_exhaustive]
+pub struct ProxySection {
+    pub preset: Option<Preset>,
+    pub version: Option<Version>,
+    /// From the end of the request to the end of the response; 0 for none.
+    #[serde(deserialize_with = "optional_duration")]
+    pub route_timeout: Option<Duration>,
+    /// The route's own `idle_timeout`, which replaces the stream idle timeout; 0 for none.
+    #[serde(deserialize_with = "optional_duration")]
+    pub route_idle_timeout: Option<Duration>,
+    /// The time without a byte in either direction after which a stream ends; 0 for none.
+    #[serde(deserialize_with = "optional_duration")]
+    pub stream_idle_timeout: Option<Duration>,
+    /// From the request headers to the end of the request; 0 for none.
+    #[serde(deserialize_with = "optional_duration")]
+    pub request_timeout: Option<Duration>,
+    /// From the request headers to the end of the response; 0 for none.
+    #[serde(deserialize_with = "optional_duration")]
+    pub max_stream_duration: Option<Duration>,
+    /// The route's retry policy. It replaces that of the preset as a whole.
+    pub retry_policy: Option<RetryPolicy>,
+    /// The most bytes of a body that the proxy buffers.
+    pub buffer_limit: Option<u32>,
+    /// Whether the proxy accepts HTTP/1.0.
+    pub http10: Option<bool>,
+    pub normalize_path: Option<bool>,
+    pub merge_slashes: Option<bool>,
+    pub strip_trailing_host_dot: Option<bool>,
+    pub use_remote_address: Option<bool>,
+    pub respect_expected_rq_timeout: Option<bool>,
+    /// The values of `upgrade` that the proxy accepts.
+    pub upgrades: Option<Vec<String>>,
+    pub failure_policy: Option<FailurePolicyName>,
+    pub allow_on_headers_stop_iteration: Option<bool>,
+}
+
+impl ProxySection {
+    /// Adds the fields of `other`, which replace those of `self`.
+    #[must_use]
+    pub fn merged(&self, other: &Self) -> Self {
+        macro_rules! merge {
+            ($($field:ident),* $(,)?) => {
+                Self { $($field: other.$field.clone().or_else(|| self.$field.clone())),* }
+            };
+        }
+        merge!(
+            preset,
+            version,
+            route_timeout,
+            route_idle_timeout,
+            stream_idle_timeout,
+            request_timeout,
+            max_stream_duration,
+            retry_policy,
+            buffer_limit,
+            http10,
+            normalize_path,
+            merge_slashes,
+            strip_trailing_host_dot,
+            use_remote_address,
+            respect_expected_rq_timeout,
+            upgrades,
+            failure_policy,
+            allow_on_headers_stop_iteration,
+        )
+    }
+}
+
+/// What a proxy does with streams after the plugin's VM has crashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum FailurePolicyName {
+    /// Streams fail.
+    #[default]
+    FailClosed,
+    /// A new VM replaces the one that crashed.
+    FailReload,
+    /// Streams bypass the plugin.
+    FailOpen,
+}
+
+impl FailurePolicyName {
+    const ALL: [Self; 3] = [Self::FailClosed, Self::FailReload, Self::FailOpen];
+
+    /// The name in Envoy's API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FailClosed => "FAIL_CLOSED",
+            Self::FailReload => "FAIL_RELOAD",
+            Self::FailOpen => "FAIL_OPEN",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FailurePolicyName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Text::deserialize(deserializer)?;
+        let kinds = ("failure policy", "failure policies");
+        by_name(&name, kinds, &Self::ALL, Self::name).map_err(D::Error::custom)
+    }
+}

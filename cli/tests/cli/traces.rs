@@ -174,7 +174,7 @@ fn the_examples_of_the_reference_pass() {
     let reference = fs::read_to_string(root().join("docs/traces.md")).expect("the reference");
     let blocks: Vec<&str> =
         reference.split("```").filter_map(|block| block.strip_prefix("jsonl\n")).collect();
-    assert_eq!(blocks.len(), 3);
+    assert_eq!(blocks.len(), 4);
     for block in blocks {
         let file = folder.path().join("example.jsonl");
         fs::write(&file, block).expect("a file");

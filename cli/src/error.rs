@@ -25,6 +25,11 @@ pub(crate) enum CliError {
     Module { file: PathBuf, source: ModuleError },
     #[error("{file}: {source}", file = file.display())]
     Setup { file: PathBuf, source: FieldError },
+    #[error(
+        "found no expectation, so the replay checked nothing; add \"expect\" to a request, or pass \
+         --report-only to print the report and no more"
+    )]
+    NothingChecked,
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]

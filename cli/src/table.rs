@@ -51,8 +51,8 @@ pub(crate) fn write(
     }
     if replays.len() > 1 {
         let expected = replays.iter().map(Report::expected).sum();
-        let failed = replays.iter().map(|report| report.failures().count()).sum();
-        writeln!(out, "\n{} traces: {}", replays.len(), verdict(expected, failed, palette))?;
+        let verdict = verdict(expected, Failed::of(replays), palette);
+        writeln!(out, "\n{} traces: {verdict}", replays.len())?;
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ fn write_report(
             }
         }
         for Mismatch { field, want, got, .. } in entry.failures {
-            let got = if got.is_empty() { "none" } else { got };
+            let [want, got] = [want, got].map(|text| if text.is_empty() { "none" } else { text });
             let text = format!("expected {field} {want}, got {got}");
             writeln!(out, "{:>time_width$}  {}", "", palette.bad(printable(&text)))?;
         }
@@ -101,6 +101,18 @@ fn write_report(
     let omitted = report.exchanges.len() - exchanges.count();
     if omitted > 0 {
         writeln!(out, "{}", palette.dim(format!("… {omitted} more exchanges; --all prints them")))?;
+    }
+    for problem in &report.problems {
+        let place = match problem.line {
+            Some(line) => format!("{}:{line}", report.trace),
+            None => report.trace.to_owned(),
+        };
+        let time = format!("{:>time_width$}", seconds(problem.at));
+        let text = printable(&format!("{place}: {}", problem.text)).to_string();
+        writeln!(out, "{}  {}", palette.dim(time), palette.bad(text))?;
+    }
+    if report.omitted_problems > 0 {
+        writeln!(out, "{}", palette.bad(format!("… {} more problems", report.omitted_problems)))?;
     }
     for log in &report.log {
         let time = format!("{:>time_width$}", seconds(log.at));
@@ -115,15 +127,39 @@ fn write_report(
         count_items(report.exchanges.len(), "exchange"),
         count_items(report.connections.len(), "connection"),
         by_proxy.count(),
-        verdict(report.expected(), report.failures().count(), palette)
+        verdict(report.expected(), Failed::of(std::slice::from_ref(report)), palette)
     )
 }
 
-fn verdict(expected: usize, failed: usize, palette: Palette) -> String {
-    match failed {
-        0 if expected == 0 => "the trace has no expectations".to_owned(),
-        0 => palette.good(format!("all {expected} expectations met")),
-        _ => palette.bad(format!("{failed} of {expected} expectations failed")),
+/// What failed in some replays.
+struct Failed {
+    expectations: usize,
+    /// Crashes, and other failures that are not expectations.
+    problems: usize,
+}
+
+impl Failed {
+    fn of(replays: &[Report<'_>]) -> Self {
+        let expectations = replays.iter().map(|report| report.failures().count()).sum();
+        let all: usize = replays.iter().map(Report::failed).sum();
+        Self { expectations, problems: all - expectations }
+    }
+}
+
+fn verdict(expected: usize, failed: Failed, palette: Palette) -> String {
+    let Failed { expectations, problems } = failed;
+    let mut text = match (expectations, expected) {
+        (0, 0) => "the trace has no expectations".to_owned(),
+        (0, _) => format!("all {expected} expectations met"),
+        _ => format!("{expectations} of {expected} expectations failed"),
+    };
+    if problems > 0 {
+        text = format!("{text}, {}", count_items(problems, "problem"));
+    }
+    match (expectations + problems, expected) {
+        (0, 0) => text,
+        (0, _) => palette.good(text),
+        _ => palette.bad(text),
     }
 }
 

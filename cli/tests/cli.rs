@@ -8,6 +8,7 @@ mod cli {
     mod check;
     mod drain;
     mod explain;
+    mod false_green;
     mod import;
     mod invalid_configurations;
     mod modules;

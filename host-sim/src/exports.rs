@@ -65,6 +65,31 @@ callbacks! {
     malloc = "malloc": (u32) -> Answer;
 }
 
+/// The callbacks of HTTP streams.
+const HTTP: [&str; 6] = [
+    "proxy_on_request_headers",
+    "proxy_on_request_body",
+    "proxy_on_request_trailers",
+    "proxy_on_response_headers",
+    "proxy_on_response_body",
+    "proxy_on_response_trailers",
+];
+
+/// The callbacks of TCP streams.
+const TCP: [&str; 5] = [
+    "proxy_on_new_connection",
+    "proxy_on_downstream_data",
+    "proxy_on_upstream_data",
+    "proxy_on_downstream_connection_close",
+    "proxy_on_upstream_connection_close",
+];
+
+/// Whether the module has callbacks of TCP streams, but none of HTTP streams.
+pub(crate) fn is_tcp_only(module: &wasmtime::Module) -> bool {
+    let exports = |names: &[&str]| names.iter().any(|name| module.get_export(name).is_some());
+    exports(&TCP) && !exports(&HTTP)
+}
+
 /// Checks that the callbacks of the module have the types that the ABI defines.
 pub(crate) fn check(module: &wasmtime::Module) -> Result<(), ModuleError> {
     for &(name, params, result) in SIGNATURES {

@@ -15,6 +15,7 @@ use crate::{exports, host};
 pub struct Module {
     abi: AbiVersion,
     limits: Arc<Limits>,
+    tcp_only: bool,
     instance: InstancePre<State>,
 }
 
@@ -29,15 +30,22 @@ impl Module {
         let abi = declared_abi(&module)?;
         exports::check(&module)?;
         check_memory(&module)?;
+        let tcp_only = exports::is_tcp_only(&module);
         let mut linker = Linker::new(&engine);
         host::link(&mut linker).map_err(invalid)?;
         let instance = linker.instantiate_pre(&module).map_err(import_error)?;
-        Ok(Module { abi, limits: Arc::new(limits.clone()), instance })
+        Ok(Module { abi, limits: Arc::new(limits.clone()), tcp_only, instance })
     }
 
     /// The version of the ABI that the module declares.
     pub fn abi(&self) -> AbiVersion {
         self.abi
+    }
+
+    /// Whether the module has callbacks of TCP connections, but none of HTTP exchanges. Such a module
+    /// does nothing in an HTTP filter chain.
+    pub fn is_tcp_only(&self) -> bool {
+        self.tcp_only
     }
 
     pub(crate) fn limits(&self) -> &Arc<Limits> {

@@ -12,6 +12,7 @@
 #![allow(missing_docs, reason = "a field whose name says everything has no comment")]
 
 mod connections;
+mod crash;
 mod decisions;
 mod engine;
 mod error;
@@ -32,7 +33,7 @@ pub use error::ReplayError;
 pub use options::{DrainBridge, Options, Progress};
 pub use report::{
     ClosedBy, ConfigurationReport, ConnectionReport, ExchangeReport, LogLine, MetricsReport,
-    Mismatch, Note, Report, UpstreamReport,
+    Mismatch, Note, Problem, Report, TrapReport, UpstreamReport,
 };
 
 /// Replays `trace` with `module` as the filter, or without a filter, and calls `observe` with the
@@ -48,6 +49,7 @@ pub fn replay<'t>(
 ) -> Result<Report<'t>, ReplayError> {
     check_workers(trace, options)?;
     check_clusters(trace, options)?;
+    check_events(module, trace)?;
     engine::Engine::new(module, trace, options)?.run(observe)
 }
 
@@ -67,6 +69,23 @@ fn check_clusters(trace: &Trace<'_>, options: &Options) -> Result<(), ReplayErro
         }
     }
     Ok(())
+}
+
+/// Fails if the replay would check nothing.
+fn check_events(module: Option<&Module>, trace: &Trace<'_>) -> Result<(), ReplayError> {
+    let is_checked = |kind: &EventKind<'_>| {
+        matches!(kind, EventKind::Configure { .. } | EventKind::Exchange(_) | EventKind::Metrics(_))
+    };
+    if !trace.events.iter().any(|event| is_checked(&event.kind)) {
+        return Err(ReplayError::Empty { trace: trace.name.clone() });
+    }
+    let request = trace.events.iter().find(|event| matches!(event.kind, EventKind::Exchange(_)));
+    match (module, request) {
+        (Some(module), Some(request)) if module.is_tcp_only() => {
+            Err(ReplayError::TcpOnly { trace: trace.name.clone(), line: request.line })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_workers(trace: &Trace<'_>, options: &Options) -> Result<(), ReplayError> {

@@ -25,7 +25,7 @@ pub use event::{
     AttemptEnd, Close, ClusterResponse, ConnectionIndex, Event, EventKind, Exchange, Headers, Open,
     Protocol, Request, SharedData, UpstreamAttempt,
 };
-pub use expect::{Bound, ConfigureExpect, EndedBy, Expect, Outcome, UpstreamExpect};
+pub use expect::{Bound, ConfigureExpect, EndedBy, Expect, Outcome, TrapExpect, UpstreamExpect};
 pub(crate) use json::parse as parse_json;
 pub use message::{is_control, is_target, is_token};
 pub use read::Trace;

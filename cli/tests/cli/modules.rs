@@ -111,8 +111,9 @@ fn a_crash_in_a_request_is_reported_as_a_503() {
         ));
         let run = replayed(folder.path(), &module, &["--format", "json"]);
         let result: Value = serde_json::from_str(&run.stdout).expect("JSON");
-        assert_eq!(run.status, 0, "{body}: {}", run.stdout);
-        assert_eq!(result["replays"][0]["traps"], 1, "{body}");
+        assert_eq!(run.status, 1, "{body}: {}", run.stdout);
+        let traps = result["replays"][0]["traps"].as_array().expect("a list").len();
+        assert_eq!(traps, 1, "{body}");
         let log = result["replays"][0]["log"].to_string();
         assert!(log.contains("proxy_on_request_headers"), "{body}: the callback is named in {log}");
     }

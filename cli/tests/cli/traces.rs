@@ -124,17 +124,6 @@ fn an_unknown_worker_is_named() {
     );
 }
 
-#[test]
-fn an_empty_trace_passes() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("empty.jsonl");
-    fs::write(&file, "\n\n").expect("a file");
-    let configuration = "tests/traces/tour.config.json";
-    let run = replay(["--config", configuration, file.to_str().expect("UTF-8")]);
-    assert_eq!((run.status, run.stderr.as_str()), (0, ""));
-    assert!(run.stdout.ends_with("the trace has no expectations\n"), "{}", run.stdout);
-}
-
 /// serde lists all fields when it finds an unknown one.
 #[test]
 fn the_reference_names_every_field() {

@@ -8,6 +8,7 @@ mod calls;
 mod client;
 mod plugin;
 mod ticks;
+mod traps;
 mod upstream;
 
 use std::collections::HashMap;
@@ -21,11 +22,12 @@ use crate::trace::{ClusterResponse, Event, EventKind, Headers, Outcome, Trace};
 use crate::{Effect, HeaderMap, Module, Process};
 
 use super::connections::Connection;
+use super::crash::{Ending, Scope};
 use super::decisions::Decisions;
 use super::error::ReplayError;
 use super::exchange::ActiveExchange;
 use super::options::{Options, Progress};
-use super::report::{ConfigurationReport, MetricsReport, Mismatch, Note, Report};
+use super::report::{MetricsReport, Mismatch, Note, Report};
 use super::schedule::{Entry, Schedule, Wake};
 use super::worker::{PendingCall, Worker};
 
@@ -72,6 +74,10 @@ pub(super) struct Engine<'t> {
     /// The exchanges that have ended and were not removed yet.
     ended: Vec<(u32, Outcome)>,
     last_activity: Duration,
+    /// The `configure` event in force, for crashes outside of exchanges.
+    scope: Option<Scope<'t>>,
+    /// The exchange whose final callbacks run.
+    ending: Option<Ending<'t>>,
 }
 
 impl<'t> Engine<'t> {
@@ -118,6 +124,8 @@ impl<'t> Engine<'t> {
             ready: Vec::new(),
             ended: Vec::new(),
             last_activity: Duration::ZERO,
+            scope: None,
+            ending: None,
         };
         if let Some(module) = module {
             for index in 0..options.workers.get() {
@@ -199,10 +207,8 @@ impl<'t> Engine<'t> {
             let until = self.now + period + Duration::from_nanos(1);
             self.run_until(until)?;
         }
-        let open: Vec<u32> = self.exchanges.iter().map(|(slot, _)| slot as u32).collect();
-        for slot in open {
-            self.report_open(slot);
-        }
+        self.report_open();
+        self.end_scope();
         Ok(())
     }
 
@@ -237,17 +243,7 @@ impl<'t> Engine<'t> {
     fn event(&mut self, event: &'t Event<'t>) -> Result<(), ReplayError> {
         match &event.kind {
             EventKind::Configure { configuration, expect } => {
-                let rejection = self.configure(configuration.as_bytes())?;
-                let accepted = rejection.is_none();
-                self.report.configurations.push(ConfigurationReport {
-                    line: event.line,
-                    at: event.at,
-                    accepted,
-                    message: rejection,
-                    failures: Mismatch::check("accepted", &expect.accepted, &accepted)
-                        .into_iter()
-                        .collect(),
-                });
+                self.configure_event(event, configuration, expect)?;
             }
             EventKind::Open { connection, open } => self.open_connection(connection.0, Some(open)),
             EventKind::Exchange(exchange) => self.request(event.line, exchange)?,
@@ -286,8 +282,7 @@ impl<'t> Engine<'t> {
                 let failures = expected
                     .iter()
                     .flat_map(|(name, want)| {
-                        let got = self.process.metric(name).unwrap_or(0);
-                        Mismatch::check(name, want, &got)
+                        Mismatch::check_metric(name, *want, self.process.metric(name))
                     })
                     .collect();
                 self.report.metric_checks.push(MetricsReport {

@@ -16,6 +16,29 @@ pub enum ReplayError {
     /// The plugin rejected the configuration that is in force before the first event.
     #[error("the plugin rejected its configuration: {0}")]
     Rejected(String),
+    /// The trace has no event that can fail or succeed.
+    #[error(
+        "{trace}: found no request, configure or metrics event; expected at least one, because the \
+         replay would check nothing"
+    )]
+    #[non_exhaustive]
+    Empty {
+        /// The name of the trace.
+        trace: String,
+    },
+    /// The trace has HTTP requests, and the module is a filter for TCP connections.
+    #[error(
+        "{trace}:{line}: request: the module has callbacks for TCP connections only, so no filter \
+         would handle the request; expected a module that exports HTTP callbacks such as \
+         proxy_on_request_headers"
+    )]
+    #[non_exhaustive]
+    TcpOnly {
+        /// The name of the trace.
+        trace: String,
+        /// The line of the first request.
+        line: u32,
+    },
     /// The trace names a worker that the replay does not have.
     #[error("{trace}:{line}: {field}: found {worker}; expected at most {most} with {workers} workers", most = workers.get() - 1)]
     #[non_exhaustive]

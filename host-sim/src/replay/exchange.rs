@@ -33,6 +33,8 @@ pub(super) struct ActiveExchange<'t> {
     pub(super) stream: Option<StreamId>,
     /// Whether the VM of the filter crashed in another exchange.
     pub(super) vm_crashed: bool,
+    /// The message of the crash in a callback of this exchange, or of its plugin.
+    pub(super) trap: Option<String>,
     /// The valid entry in the schedule.
     pub(super) entry: Entry,
     /// When that entry is due.
@@ -204,6 +206,7 @@ impl<'t> ActiveExchange<'t> {
             worker,
             stream: None,
             vm_crashed: false,
+            trap: None,
             entry: Entry::default(),
             scheduled: None,
             upload: Cursor::default(),
@@ -239,6 +242,12 @@ impl<'t> ActiveExchange<'t> {
         let attempts = &self.spec.upstream;
         let index = (self.attempts.max(1) as usize - 1).min(attempts.len() - 1);
         &attempts[index]
+    }
+
+    /// Whether the trace gives the exchange no end: its upstream never completes a response, or the
+    /// client requests an upgrade.
+    pub(super) fn is_endless(&self) -> bool {
+        self.upgrade || self.spec.upstream.iter().any(|attempt| attempt.end == AttemptEnd::Never)
     }
 
     /// Whether the method is HEAD, so that the response has no body.

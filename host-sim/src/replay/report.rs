@@ -11,8 +11,8 @@ use crate::{HeaderMap, LogLevel, Metric};
 
 use super::options::Options;
 use super::serialize::{
-    display, header_fields, level, metrics, nanoseconds, optional_display, optional_nanoseconds,
-    optional_text, raw_objects,
+    display, header_fields, is_zero, level, metrics, nanoseconds, optional_display,
+    optional_nanoseconds, optional_text, raw_objects,
 };
 
 /// The report of a replay. Times count from the start of the trace and are serialized in
@@ -46,8 +46,49 @@ pub struct Report<'t> {
     #[serde(serialize_with = "metrics")]
     pub metrics: Vec<Metric>,
     pub log: Vec<LogLine>,
-    /// The number of crashes of the filter.
-    pub traps: u32,
+    /// The crashes of the filter, in the order of time; at most [`MAX_KEPT`](Self::MAX_KEPT).
+    pub traps: Vec<TrapReport<'t>>,
+    /// The number of crashes after those in `traps`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub omitted_traps: u64,
+    /// What went wrong outside of expectations, in the order of time; at most
+    /// [`MAX_KEPT`](Self::MAX_KEPT). A replay with a problem has failed.
+    pub problems: Vec<Problem>,
+    /// The number of problems after those in `problems`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub omitted_problems: u64,
+}
+
+/// A crash of the filter.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub struct TrapReport<'t> {
+    /// The line of the trace: that of the exchange whose callback crashed, else that of the
+    /// configuration in force; `None` if the trace has no such line.
+    pub line: Option<u32>,
+    #[serde(serialize_with = "nanoseconds")]
+    pub at: Duration,
+    /// `None` for the main thread, which validates configurations.
+    pub worker: Option<u32>,
+    /// The name of the exchange; `None` for a callback of the plugin.
+    pub exchange: Option<&'t str>,
+    /// The callback that crashed.
+    pub callback: &'static str,
+    pub message: String,
+    /// Whether the trace expects it.
+    pub expected: bool,
+}
+
+/// A reason why a replay failed that is not an expectation of the trace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The line of the trace, if one line causes the problem.
+    pub line: Option<u32>,
+    #[serde(serialize_with = "nanoseconds")]
+    pub at: Duration,
+    /// What was found, what was expected, and what to do.
+    pub text: String,
 }
 
 /// The report of an exchange.
@@ -171,6 +212,8 @@ pub struct ConfigurationReport {
     #[serde(serialize_with = "nanoseconds")]
     pub at: Duration,
     pub accepted: bool,
+    /// The number of expectations.
+    pub expected: usize,
     /// Why the filter rejected it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -238,9 +281,21 @@ impl Mismatch {
             got: got.to_string(),
         })
     }
+
+    /// Returns a mismatch unless the metric has this value, or does not exist as expected.
+    pub(super) fn check_metric(name: &str, want: Option<u64>, got: Option<u64>) -> Option<Self> {
+        let text = |value: Option<u64>| {
+            value.map_or_else(|| "no such metric".to_owned(), |value| value.to_string())
+        };
+        Self::check(name, &text(want), &text(got))
+    }
 }
 
 impl<'t> Report<'t> {
+    /// The number of crashes and of problems that a report keeps. A filter that crashes on every
+    /// tick must not fill the memory.
+    pub const MAX_KEPT: usize = 1000;
+
     /// The empty report at the start of a replay.
     pub(super) fn new(trace: &'t Trace<'t>, options: &Options, filter: bool) -> Self {
         Self {
@@ -257,7 +312,26 @@ impl<'t> Report<'t> {
             notes: Vec::new(),
             metrics: Vec::new(),
             log: Vec::new(),
-            traps: 0,
+            traps: Vec::new(),
+            omitted_traps: 0,
+            problems: Vec::new(),
+            omitted_problems: 0,
+        }
+    }
+
+    /// Adds a crash, or counts it if there are too many.
+    pub(super) fn add_trap(&mut self, trap: TrapReport<'t>) {
+        match self.traps.len() < Self::MAX_KEPT {
+            true => self.traps.push(trap),
+            false => self.omitted_traps += 1,
+        }
+    }
+
+    /// Adds a problem, or counts it if there are too many.
+    pub(super) fn add_problem(&mut self, problem: Problem) {
+        match self.problems.len() < Self::MAX_KEPT {
+            true => self.problems.push(problem),
+            false => self.omitted_problems += 1,
         }
     }
 
@@ -273,7 +347,14 @@ impl<'t> Report<'t> {
     pub fn expected(&self) -> usize {
         let exchanges: usize = self.exchanges.iter().map(|exchange| exchange.expected).sum();
         let metrics: usize = self.metric_checks.iter().map(|check| check.expected).sum();
-        exchanges + metrics + self.configurations.len()
+        let configurations: usize = self.configurations.iter().map(|push| push.expected).sum();
+        exchanges + metrics + configurations
+    }
+
+    /// The number of failed expectations and problems. The replay succeeded if it is 0.
+    pub fn failed(&self) -> usize {
+        let omitted = usize::try_from(self.omitted_problems).unwrap_or(usize::MAX);
+        self.failures().count().saturating_add(self.problems.len()).saturating_add(omitted)
     }
 
     /// The expectations that failed, each with the line of its event and the name of the exchange

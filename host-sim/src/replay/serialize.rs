@@ -30,6 +30,10 @@ pub(super) fn optional_text<S: Serializer>(
     text.as_deref().serialize(serializer)
 }
 
+pub(super) fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 pub(super) fn display<S: Serializer>(
     value: &impl Display,
     serializer: S,

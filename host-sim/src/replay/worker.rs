@@ -15,6 +15,8 @@ pub(super) struct Worker {
     pub(super) tickers: Vec<Ticker>,
     /// The time before which the worker does not tick.
     pub(super) stalled_until: Duration,
+    /// Whether a new VM replaces one that crashed.
+    pub(super) restarting: bool,
     /// The number of upstream connections that are open and unused.
     pub(super) idle_upstreams: u32,
     /// The context and the exchange of each stream, by the slot of the stream.
@@ -62,6 +64,7 @@ impl Worker {
             plugin: None,
             tickers: Vec::new(),
             stalled_until: Duration::ZERO,
+            restarting: false,
             idle_upstreams: 0,
             streams: Vec::new(),
         }

@@ -32,8 +32,8 @@ pub enum EventKind<'a> {
     Configure {
         /// The text of the configuration, as the plugin reads it.
         configuration: Cow<'a, str>,
-        /// Whether the plugin should accept it; true if the trace does not specify it.
-        expect: ConfigureExpect,
+        /// Without an expectation, the plugin should accept it and not crash.
+        expect: ConfigureExpect<'a>,
     },
     /// A client opens a connection.
     Open { connection: ConnectionIndex, open: Open<'a> },
@@ -53,8 +53,8 @@ pub enum EventKind<'a> {
         worker: u32,
         duration: Duration,
     },
-    /// The expected values of metrics. A metric that does not exist has the value 0.
-    Metrics(BTreeMap<Text<'a>, u64>),
+    /// The expected values of metrics; `None` for a metric that should not exist.
+    Metrics(BTreeMap<Text<'a>, Option<u64>>),
 }
 
 /// A connection of a trace: an index into [`Trace::connections`](super::Trace::connections).

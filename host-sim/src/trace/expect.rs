@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
+use serde::de::{Deserializer, Error, Visitor};
 
 use super::text::{Text, parse_duration};
 
@@ -49,6 +49,10 @@ pub struct Expect<'a> {
     /// The reason that the filter reports for a failed exchange; `""` if it should report none.
     #[serde(borrow, default, deserialize_with = "reason")]
     pub reason: Option<Text<'a>>,
+    /// Whether the filter crashes in a callback of this exchange, or in a callback of its plugin
+    /// while the exchange is in flight.
+    #[serde(borrow)]
+    pub trap: Option<TrapExpect<'a>>,
     #[serde(borrow)]
     pub upstream: Option<UpstreamExpect<'a>>,
 }
@@ -125,13 +129,91 @@ impl fmt::Display for EndedBy {
     }
 }
 
-/// The expectation of a configuration.
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// The expectations of a configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[non_exhaustive]
-pub struct ConfigureExpect {
+pub struct ConfigureExpect<'a> {
     /// Whether the filter accepts it.
-    pub accepted: bool,
+    pub accepted: Option<bool>,
+    /// Whether the filter crashes while it reads the configuration, or later in a callback of its
+    /// plugin, until the next configuration.
+    #[serde(borrow)]
+    pub trap: Option<TrapExpect<'a>>,
+}
+
+impl ConfigureExpect<'_> {
+    /// Whether the filter should accept the configuration. Without an expectation it should; a
+    /// crash that the trace expects may come before the filter accepts.
+    pub fn accepted(&self) -> Option<bool> {
+        let crashes = self.trap.as_ref().is_some_and(|trap| *trap != TrapExpect::Crashes(false));
+        self.accepted.or((!crashes).then_some(true))
+    }
+}
+
+/// The expectation of a crash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrapExpect<'a> {
+    /// The filter crashes, or does not.
+    Crashes(bool),
+    /// The filter crashes, and the message of the crash contains this text.
+    Message(Text<'a>),
+}
+
+impl TrapExpect<'_> {
+    /// Whether a crash with this message meets the expectation.
+    pub fn matches(&self, message: &str) -> bool {
+        match self {
+            Self::Crashes(crashes) => *crashes,
+            Self::Message(text) => message.contains(&**text),
+        }
+    }
+}
+
+impl fmt::Display for TrapExpect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crashes(true) => f.write_str("a crash"),
+            Self::Crashes(false) => f.write_str("no crash"),
+            Self::Message(text) => write!(f, "a crash with {:?}", &**text),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for TrapExpect<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TrapVisitor;
+        impl<'de> Visitor<'de> for TrapVisitor {
+            type Value = TrapExpect<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, or a text that the message of the crash contains")
+            }
+
+            fn visit_bool<E: Error>(self, crashes: bool) -> Result<Self::Value, E> {
+                Ok(TrapExpect::Crashes(crashes))
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                check_message(text)?;
+                Ok(TrapExpect::Message(Text(text.into())))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                check_message(text)?;
+                Ok(TrapExpect::Message(Text(text.to_owned().into())))
+            }
+        }
+        deserializer.deserialize_any(TrapVisitor)
+    }
+}
+
+/// Every message contains the empty text.
+fn check_message<E: Error>(text: &str) -> Result<(), E> {
+    match text {
+        "" => Err(E::custom("found an empty text; write true for a crash with any message")),
+        _ => Ok(()),
+    }
 }
 
 /// A range of durations, both ends included: `"<=30ms"`, `">=2s"` or `"15s..16s"`.

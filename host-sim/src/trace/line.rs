@@ -48,7 +48,7 @@ pub(super) struct Line<'a> {
     #[serde(default, deserialize_with = "optional_duration")]
     pub(super) stall: Option<Duration>,
     #[serde(borrow)]
-    pub(super) metrics: Option<BTreeMap<Text<'a>, u64>>,
+    pub(super) metrics: Option<BTreeMap<Text<'a>, Option<u64>>>,
     proxy: Option<Box<ProxySection>>,
     plugin: Option<Box<PluginSection>>,
     clusters: Option<Vec<String>>,

@@ -136,9 +136,9 @@ impl<'a> Reader<'a> {
         check_fields(&line)?;
         if let Some(configuration) = line.configure {
             let expect = match line.expect {
-                Some(raw) => json::parse::<ConfigureExpect>(raw.get())
+                Some(raw) => json::parse::<ConfigureExpect<'a>>(raw.get())
                     .map_err(|mistake| mistake.within("expect"))?,
-                None => ConfigureExpect { accepted: true },
+                None => ConfigureExpect::default(),
             };
             return Ok(EventKind::Configure { configuration, expect });
         }

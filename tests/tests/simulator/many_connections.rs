@@ -41,7 +41,7 @@ fn reload_spreads_closes_evenly_over_the_window() {
     }
     for workers in [1, 4] {
         let tenths = replayed(&trace, &options(CONFIGURATION, workers, 5), |report| {
-            assert_eq!(report.traps, 0);
+            assert_eq!(report.traps.len(), 0);
             let mut tenths = [0; 10];
             for connection in &report.connections {
                 if connection.by == Some(ClosedBy::Proxy) {

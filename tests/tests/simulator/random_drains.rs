@@ -139,7 +139,7 @@ proptest! {
     ) {
         let (text, drains) = trace(&steps);
         replayed(&text, &options(CONFIGURATION, workers, seed), |report| {
-            prop_assert_eq!(report.traps, 0);
+            prop_assert_eq!(report.traps.len(), 0);
             prop_assert_eq!(report.failures().next(), None);
             prop_assert!(report.exchanges.iter().all(|exchange| exchange.end == Outcome::Complete));
             check_each_connection_closes_once(report)?;

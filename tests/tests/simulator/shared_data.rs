@@ -52,7 +52,7 @@ fn metric(at: &str, name: &str, value: u64) -> String {
 
 fn assert_holds(text: &str, workers: u32) {
     replayed(text, &options(CONFIGURATION, workers, 1), |report| {
-        assert_eq!(report.traps, 0, "{text}");
+        assert_eq!(report.traps.len(), 0, "{text}");
         let failures: Vec<_> = report.failures().collect();
         assert!(
             failures.is_empty(),

@@ -7,7 +7,7 @@ use crate::replay::error::ReplayError;
 use crate::replay::exchange::ActiveExchange;
 use crate::replay::failure::CLIENT_DISCONNECT;
 use crate::replay::report::ClosedBy;
-use crate::replay::verdict;
+use crate::replay::verdict::{self, Facts};
 use crate::trace::{Exchange, Open, Outcome, Protocol, Request, Text};
 use crate::{ConnectionInfo, HeaderMap, Part};
 
@@ -222,7 +222,8 @@ impl<'t> Engine<'t> {
             for (line, spec) in std::mem::take(&mut self.connections[at].waiting) {
                 let worker = self.connections[at].worker;
                 let mut exchange = ActiveExchange::new(line, spec, at, self.now, worker, false);
-                self.report(&mut exchange, Outcome::Client);
+                let reason = "the client closed the connection before its previous exchange ended";
+                self.report(&mut exchange, Outcome::Client, Some(reason));
             }
             self.end_exchanges()?;
             self.close_connection(at, ClosedBy::Client);
@@ -263,7 +264,7 @@ impl<'t> Engine<'t> {
         }
         let unusable = incomplete && !connection.protocol.multiplexes();
         let drained = connection.draining && connection.active.is_empty();
-        self.report(&mut exchange, outcome);
+        self.report(&mut exchange, outcome, None);
         if drained || unusable {
             self.close_connection(index, ClosedBy::Proxy);
         } else if exchange.spec.own_connection {
@@ -275,18 +276,40 @@ impl<'t> Engine<'t> {
         Ok(())
     }
 
-    /// Removes an exchange that is open at the end of the trace.
-    pub(super) fn report_open(&mut self, slot: u32) {
-        if let Some(mut exchange) = self.exchanges.try_remove(slot as usize) {
-            self.report(&mut exchange, Outcome::Open);
+    /// Reports the exchanges that are open at the end of the trace, and the requests that waited
+    /// for them.
+    pub(super) fn report_open(&mut self) {
+        let open: Vec<usize> = self.exchanges.iter().map(|(slot, _)| slot).collect();
+        for slot in open {
+            let mut exchange = self.exchanges.remove(slot);
+            self.report(&mut exchange, Outcome::Open, None);
+        }
+        for at in 0..self.connections.len() {
+            for (line, spec) in std::mem::take(&mut self.connections[at].waiting) {
+                let worker = self.connections[at].worker;
+                let mut exchange = ActiveExchange::new(line, spec, at, self.now, worker, false);
+                let reason = "the previous exchange of its connection did not end";
+                self.report(&mut exchange, Outcome::Open, Some(reason));
+            }
         }
     }
 
-    fn report(&mut self, exchange: &mut ActiveExchange<'t>, outcome: Outcome) {
+    fn report(
+        &mut self,
+        exchange: &mut ActiveExchange<'t>,
+        outcome: Outcome,
+        unsent: Option<&str>,
+    ) {
         let connection = &self.connections[exchange.connection];
         let mut report = exchange.report(outcome, self.now, connection.name, connection.opening);
         if let Some(expect) = &exchange.spec.expect {
-            verdict::judge(&mut report, &exchange.forwarded, expect);
+            let facts = Facts {
+                forwarded: &exchange.forwarded,
+                trap: exchange.trap.as_deref(),
+                unsent,
+                endless: exchange.is_endless(),
+            };
+            verdict::judge(&mut report, &facts, expect);
         }
         self.report.exchanges.push(report);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::replay::crash::Ending;
 use crate::replay::error::ReplayError;
 use crate::replay::exchange::ActiveExchange;
 use crate::replay::report::LogLine;
@@ -56,11 +57,16 @@ impl<'t> Engine<'t> {
         let options = self.plugin_options(&configuration);
         let state = &mut self.workers[worker];
         let Some(vm) = state.vm.as_mut() else { return Ok(()) };
-        if let Ok(plugin) = vm.start_plugin(options) {
-            if let Some(old) = state.plugin.replace(plugin) {
-                vm.stop_plugin(old);
+        match vm.start_plugin(options) {
+            Ok(plugin) => {
+                if let Some(old) = state.plugin.replace(plugin) {
+                    vm.stop_plugin(old);
+                }
+                state.tickers.push(Ticker { plugin, period: None, next: Entry::default() });
             }
-            state.tickers.push(Ticker { plugin, period: None, next: Entry::default() });
+            // The effects of the crash follow.
+            Err(StartError::Trap(_)) => {}
+            Err(error) => self.worker_refused(worker, &error),
         }
         self.settle(worker)?;
         self.schedule_ticks(worker);
@@ -97,6 +103,8 @@ impl<'t> Engine<'t> {
                 Effect::Log { level, text } => {
                     self.report.log.push(LogLine { at: self.now, worker: None, level, text });
                 }
+                // Without a `configure` event, the crash ends the replay with an error.
+                Effect::Trap(trap) if self.scope.is_some() => self.record_trap(None, &trap),
                 _ => {}
             }
         }
@@ -115,6 +123,9 @@ impl<'t> Engine<'t> {
             let stream = vm.open_http(plugin, StreamInfo { connection, properties });
             worker.bind(stream, slot);
             exchange.stream = Some(stream);
+        } else if worker.vm.as_ref().is_some_and(|vm| vm.trap().is_some()) {
+            // The plugin crashed when the proxy started it again.
+            exchange.vm_crashed = true;
         }
         Ok(())
     }
@@ -131,7 +142,12 @@ impl<'t> Engine<'t> {
         // The filter reports the reason of a failure in the last callbacks of the stream.
         let worker = exchange.worker;
         self.take_decisions(Some((stream, exchange)));
-        self.drain_effects(worker)
+        self.ending = Some(Ending::new(worker, stream, exchange));
+        let drained = self.drain_effects(worker);
+        if let Some(trap) = self.ending.take().and_then(|ending| ending.trap) {
+            exchange.trap = Some(trap);
+        }
+        drained
     }
 
     /// Sets the response details that the filter can read as properties.
@@ -264,15 +280,7 @@ impl<'t> Engine<'t> {
                 let worker = Some(worker as u32);
                 self.report.log.push(LogLine { at: self.now, worker, level, text });
             }
-            Effect::Trap(trap) => {
-                self.report.log.push(LogLine {
-                    at: self.now,
-                    worker: Some(worker as u32),
-                    level: LogLevel::Critical,
-                    text: trap.to_string(),
-                });
-                self.report.traps += 1;
-            }
+            Effect::Trap(trap) => self.record_trap(Some(worker), &trap),
             // A trace has no events for the messages of gRPC streams or for TCP connections.
             Effect::GrpcSend { .. }
             | Effect::GrpcClose { .. }
@@ -289,6 +297,10 @@ impl<'t> Engine<'t> {
     /// the crash have ended the exchange that caused it; the others fail with their next part.
     fn replace_vm(&mut self, worker: usize) -> Result<(), ReplayError> {
         let Some(module) = self.module else { return Ok(()) };
+        // A plugin that crashes in each new VM must not be restarted forever.
+        if std::mem::replace(&mut self.workers[worker].restarting, true) {
+            return Ok(());
+        }
         let vm = self.new_vm(module, worker as u32)?;
         let state = &mut self.workers[worker];
         state.vm = Some(vm);
@@ -299,7 +311,9 @@ impl<'t> Engine<'t> {
                 exchange.vm_crashed |= exchange.stream.take().is_some();
             }
         }
-        self.start_plugin(worker)
+        let started = self.start_plugin(worker);
+        self.workers[worker].restarting = false;
+        started
     }
 
     /// Ends an exchange whose VM crashed in another exchange.

@@ -29,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) pending: Pending,
     /// Whether `on_done` returned false and `proxy_done` has not been called.
     pub(crate) awaits_done: bool,
+    /// Whether the stream was opened after a trap and passes without the guest.
+    pub(crate) bypasses_guest: bool,
 }
 
 #[derive(Debug)]
@@ -220,6 +222,7 @@ impl Contexts {
             guest_properties: Properties::new(),
             pending: Pending::default(),
             awaits_done: false,
+            bypasses_guest: false,
         });
         self.by_id.insert(id, slot);
         slot

@@ -93,7 +93,7 @@ pub use headers::HeaderMap;
 pub use ids::{CallId, PluginId, QueueId, StreamId};
 pub use limits::Limits;
 pub use module::Module;
-pub use options::{ConnectionInfo, PluginOptions, StreamInfo, TlsInfo, VmOptions};
+pub use options::{ConnectionInfo, FailurePolicy, PluginOptions, StreamInfo, TlsInfo, VmOptions};
 pub use process::{ForeignCall, Metric, Process, QueueEvent, START_TIME};
 pub use profile::{Profile, RouterRules, Rules};
 pub use properties::Properties;

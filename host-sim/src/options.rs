@@ -59,9 +59,8 @@ pub struct PluginOptions {
     /// everything after the headers waits until the guest continues the stream. Envoy has a plugin
     /// option of this name; hosts that follow the text of the ABI always continue.
     pub allow_on_headers_stop_iteration: bool,
-    /// Whether streams bypass a VM that trapped, instead of being failed. Envoy's failure policy
-    /// `FAIL_OPEN`.
-    pub fail_open: bool,
+    /// What happens to streams after the VM trapped.
+    pub failure_policy: FailurePolicy,
 }
 
 setters!(PluginOptions {
@@ -70,8 +69,35 @@ setters!(PluginOptions {
     with_configuration(configuration: impl Into<Vec<u8>>),
     with_properties(properties: Properties),
     with_allow_on_headers_stop_iteration(allow_on_headers_stop_iteration: bool),
-    with_fail_open(fail_open: bool),
+    with_failure_policy(failure_policy: FailurePolicy),
 });
+
+/// What happens after a trap, with the names of Envoy. Streams that were open when the VM trapped
+/// fail under every policy, at their next event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum FailurePolicy {
+    /// `FAIL_CLOSED`: later streams fail too.
+    #[default]
+    FailClosed,
+    /// `FAIL_RELOAD`: the embedder creates another VM. Streams that it opens in the old one fail.
+    FailReload,
+    /// `FAIL_OPEN`: later streams pass unchanged, without the guest.
+    FailOpen,
+}
+
+impl FailurePolicy {
+    pub(crate) const ALL: [Self; 3] = [Self::FailClosed, Self::FailReload, Self::FailOpen];
+
+    /// The name in Envoy's API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FailClosed => "FAIL_CLOSED",
+            Self::FailReload => "FAIL_RELOAD",
+            Self::FailOpen => "FAIL_OPEN",
+        }
+    }
+}
 
 /// Properties that all streams of one connection share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

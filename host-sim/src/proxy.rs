@@ -23,6 +23,6 @@ mod setup;
 pub use plugin::PluginSection;
 pub use preset::{Preset, Version};
 pub use retry::{BackOff, RetryCondition, RetryPolicy};
-pub use section::{FailurePolicyName, ProxySection};
+pub use section::ProxySection;
 pub use settings::ProxySettings;
 pub use setup::Setup;

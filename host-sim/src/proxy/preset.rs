@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error};
 
 use super::retry::{RetryCondition, RetryPolicy};
-use super::section::FailurePolicyName;
 use super::settings::ProxySettings;
+use crate::options::FailurePolicy;
 use crate::trace::Text;
 
 /// A proxy whose defaults are known.
@@ -77,7 +77,7 @@ fn envoy() -> ProxySettings {
         respect_expected_rq_timeout: false,
         upgrades: Vec::new(),
         // PluginConfig.failure_policy.
-        failure_policy: FailurePolicyName::FailClosed,
+        failure_policy: FailurePolicy::FailClosed,
         allow_on_headers_stop_iteration: false,
     }
 }

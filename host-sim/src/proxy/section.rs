@@ -7,6 +7,7 @@ use serde::de::{Deserializer, Error};
 
 use super::preset::{Preset, Version, by_name};
 use super::retry::RetryPolicy;
+use crate::options::FailurePolicy;
 use crate::trace::{Text, optional_duration};
 
 /// The settings that a trace or a file changes. A missing field has the value of the preset.
@@ -44,7 +45,10 @@ pub struct ProxySection {
     pub respect_expected_rq_timeout: Option<bool>,
     /// The values of `upgrade` that the proxy accepts.
     pub upgrades: Option<Vec<String>>,
-    pub failure_policy: Option<FailurePolicyName>,
+    pub failure_policy: Option<FailurePolicy>,
+    /// The base interval of the back-off between two VMs with `FAIL_RELOAD`.
+    #[serde(deserialize_with = "optional_duration")]
+    pub reload_backoff: Option<Duration>,
     pub allow_on_headers_stop_iteration: Option<bool>,
 }
 
@@ -75,38 +79,13 @@ impl ProxySection {
             respect_expected_rq_timeout,
             upgrades,
             failure_policy,
+            reload_backoff,
             allow_on_headers_stop_iteration,
         )
     }
 }
 
-/// What a proxy does with streams after the plugin's VM has crashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum FailurePolicyName {
-    /// Streams fail.
-    #[default]
-    FailClosed,
-    /// A new VM replaces the one that crashed.
-    FailReload,
-    /// Streams bypass the plugin.
-    FailOpen,
-}
-
-impl FailurePolicyName {
-    const ALL: [Self; 3] = [Self::FailClosed, Self::FailReload, Self::FailOpen];
-
-    /// The name in Envoy's API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::FailClosed => "FAIL_CLOSED",
-            Self::FailReload => "FAIL_RELOAD",
-            Self::FailOpen => "FAIL_OPEN",
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for FailurePolicyName {
+impl<'de> Deserialize<'de> for FailurePolicy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = Text::deserialize(deserializer)?;
         let kinds = ("failure policy", "failure policies");

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::preset::{Preset, Version};
 use super::retry::RetryPolicy;
-use super::section::{FailurePolicyName, ProxySection};
+use super::section::ProxySection;
+use crate::options::FailurePolicy;
 
 /// The settings that a replay applies. `None` disables a timeout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct ProxySettings {
     pub use_remote_address: bool,
     pub respect_expected_rq_timeout: bool,
     pub upgrades: Vec<String>,
-    pub failure_policy: FailurePolicyName,
+    pub failure_policy: FailurePolicy,
     pub allow_on_headers_stop_iteration: bool,
 }
 

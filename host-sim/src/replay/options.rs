@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::process::START_TIME;
 use crate::proxy::Setup;
 use crate::setters::setters;
-use crate::{Limits, LogLevel, Profile, Properties};
+use crate::{FailurePolicy, Limits, LogLevel, Profile, Properties};
 
 /// How a trace is replayed.
 ///
@@ -42,6 +42,12 @@ pub struct Options {
     /// The plugin's option of the same name: the module receives body callbacks while its headers
     /// callback has returned `Pause`. A setup can also set it.
     pub allow_on_headers_stop_iteration: bool,
+    /// What happens after the module crashed, if no setup has a policy.
+    pub failure_policy: FailurePolicy,
+    /// With [`FailurePolicy::FailReload`], the minimum time between the start of a VM and that of
+    /// its successor. Envoy calls it `reload_config.backoff.base_interval`, and adds a random time
+    /// of up to a half. The default is Envoy's, one second. A setup can also set it.
+    pub reload_backoff: Duration,
     /// Properties of the plugin, such as `xds.node.id`; those of a setup are added.
     pub properties: Properties,
     /// The report has no log lines below this level.
@@ -69,6 +75,8 @@ impl Default for Options {
             plugin_name: "plugin".to_owned(),
             vm_id: String::new(),
             allow_on_headers_stop_iteration: false,
+            failure_policy: FailurePolicy::default(),
+            reload_backoff: Duration::from_secs(1),
             properties: Properties::new(),
             log_level: LogLevel::Info,
             drain_bridge: None,
@@ -87,6 +95,8 @@ setters!(Options {
     with_plugin_name(plugin_name: impl Into<String>),
     with_vm_id(vm_id: impl Into<String>),
     with_allow_on_headers_stop_iteration(allow_on_headers_stop_iteration: bool),
+    with_failure_policy(failure_policy: FailurePolicy),
+    with_reload_backoff(reload_backoff: Duration),
     with_properties(properties: Properties),
     with_log_level(log_level: LogLevel),
     with_hash_bodies(hash_bodies: bool),

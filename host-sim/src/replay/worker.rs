@@ -11,12 +11,12 @@ pub(super) struct Worker {
     pub(super) vm: Option<Vm>,
     /// The plugin with the configuration in force; `None` before the first configuration.
     pub(super) plugin: Option<PluginId>,
+    /// When the VM was created.
+    pub(super) loaded_at: Duration,
     /// The plugins that tick: the one in force, and its predecessors while they have streams.
     pub(super) tickers: Vec<Ticker>,
     /// The time before which the worker does not tick.
     pub(super) stalled_until: Duration,
-    /// Whether a new VM replaces one that crashed.
-    pub(super) restarting: bool,
     /// The number of upstream connections that are open and unused.
     pub(super) idle_upstreams: u32,
     /// The context and the exchange of each stream, by the slot of the stream.
@@ -62,12 +62,17 @@ impl Worker {
         Self {
             vm,
             plugin: None,
+            loaded_at: Duration::ZERO,
             tickers: Vec::new(),
             stalled_until: Duration::ZERO,
-            restarting: false,
             idle_upstreams: 0,
             streams: Vec::new(),
         }
+    }
+
+    /// Whether the VM has crashed.
+    pub(super) fn has_crashed(&self) -> bool {
+        self.vm.as_ref().is_some_and(|vm| vm.trap().is_some())
     }
 
     /// Records that `stream` belongs to the exchange in `slot`.

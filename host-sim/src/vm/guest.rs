@@ -89,7 +89,7 @@ impl Vm {
     /// After a trap, ends the stream in this slot with a local reply or a reset. Returns whether
     /// the stream has failed, now or before. A stream that bypasses the guest does not fail.
     pub(super) fn fail_stream(&mut self, slot: u32) -> bool {
-        if self.trap.is_none() || self.fails_open(slot) {
+        if self.trap.is_none() || self.state().contexts.at(slot).bypasses_guest {
             return false;
         }
         match self.state().contexts.at(slot).kind {
@@ -98,9 +98,5 @@ impl Vm {
             Kind::Plugin(_) => {}
         }
         true
-    }
-
-    fn fails_open(&mut self, slot: u32) -> bool {
-        self.state().contexts.plugin_of(slot).is_some_and(|plugin| plugin.options.fail_open)
     }
 }

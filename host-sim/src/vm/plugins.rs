@@ -7,7 +7,7 @@ use super::instance::Vm;
 use crate::context::{Kind, Plugin};
 use crate::error::StartError;
 use crate::ids::{PluginId, QueueId, StreamId};
-use crate::options::PluginOptions;
+use crate::options::{FailurePolicy, PluginOptions};
 use crate::state::Subject;
 
 impl Vm {
@@ -90,15 +90,20 @@ impl Vm {
 
     /// Creates the context of a stream and calls `proxy_on_context_create`.
     pub(super) fn open_stream(&mut self, plugin: PluginId, kind: Kind) -> StreamId {
+        let trapped = self.trap.is_some();
         let contexts = &mut self.state().contexts;
         let Some(parent) = contexts.plugin_slot(plugin) else {
             return StreamId { context: 0, slot: 0 };
         };
+        let mut bypasses_guest = false;
         if let Some(plugin) = contexts.plugin_mut(parent) {
             plugin.streams += 1;
+            bypasses_guest = trapped && plugin.options.failure_policy == FailurePolicy::FailOpen;
         }
         let slot = contexts.insert(Some(parent), kind);
-        let id = contexts.at(slot).id;
+        let context = contexts.at_mut(slot);
+        context.bypasses_guest = bypasses_guest;
+        let id = context.id;
         let _ = self.on_context_create(slot, plugin.context);
         self.apply_pending();
         StreamId { context: id, slot }

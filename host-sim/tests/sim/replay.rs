@@ -1,5 +1,6 @@
 //! Replays of traces, with and without a filter.
 
+mod crashes;
 mod endings;
 mod long_streams;
 mod proxy;

@@ -3,10 +3,11 @@
 
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use sluice_sim::replay::{Options, Report, replay};
 use sluice_sim::trace::Trace;
-use sluice_sim::{Limits, Module, Profile, Properties};
+use sluice_sim::{FailurePolicy, Limits, Module, Profile, Properties};
 
 use crate::program;
 
@@ -28,6 +29,9 @@ fn on_host(profile: Profile, configuration: &str, workers: u32, seed: u64) -> Op
         .with_configuration(configuration)
         .with_drain_bridge("x-sluice-drain", "close")
         .with_decision_function("sluice_decision")
+        // As in `envoy-examples`.
+        .with_failure_policy(FailurePolicy::FailReload)
+        .with_reload_backoff(Duration::from_millis(50))
 }
 
 /// Replays `text` and passes the report to `check`.

@@ -1,6 +1,7 @@
 //! The filter's side of the engine: VMs, configurations, and the effects of the filter.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::replay::crash::Ending;
 use crate::replay::error::ReplayError;
@@ -10,8 +11,8 @@ use crate::replay::schedule::Entry;
 use crate::replay::worker::{CallResult, Ticker};
 use crate::trace::{EndedBy, Exchange, Outcome};
 use crate::{
-    Direction, Effect, LogLevel, Module, Part, PluginOptions, Properties, ReplySource, ResetCause,
-    ResponseDetails, StartError, StreamId, StreamInfo, Vm, VmOptions,
+    Direction, Effect, FailurePolicy, LogLevel, Module, Part, PluginOptions, Properties,
+    ReplySource, ResetCause, ResponseDetails, StartError, StreamId, StreamInfo, Vm, VmOptions,
 };
 
 use super::Engine;
@@ -46,7 +47,12 @@ impl<'t> Engine<'t> {
         }
         self.configuration = Some(text.into());
         for worker in 0..self.workers.len() {
-            self.start_plugin(worker)?;
+            // As measured on Envoy, a new configuration replaces a crashed VM under every policy.
+            if self.workers[worker].has_crashed() {
+                self.replace_vm(worker)?;
+            } else {
+                self.start_plugin(worker)?;
+            }
         }
         Ok(None)
     }
@@ -80,6 +86,7 @@ impl<'t> Engine<'t> {
             properties: self.options.properties.clone(),
             allow_on_headers_stop_iteration: self.options.allow_on_headers_stop_iteration
                 || self.settings.allow_on_headers_stop_iteration,
+            failure_policy: self.failure_policy(),
             ..PluginOptions::default()
         };
         if let Some(plugin) = self.setup.plugin.clone() {
@@ -113,6 +120,9 @@ impl<'t> Engine<'t> {
 
     /// Opens the filter's stream for an exchange.
     pub(super) fn open_stream(&mut self, slot: u32) -> Result<(), ReplayError> {
+        let Some(exchange) = self.exchanges.get(slot as usize) else { return Ok(()) };
+        self.reload_after_crash(exchange.worker)?;
+        let fails_open = self.failure_policy() == FailurePolicy::FailOpen;
         let Some(exchange) = self.exchanges.get_mut(slot as usize) else { return Ok(()) };
         let worker = &mut self.workers[exchange.worker];
         let connection = self.connections[exchange.connection].info.clone();
@@ -123,9 +133,9 @@ impl<'t> Engine<'t> {
             let stream = vm.open_http(plugin, StreamInfo { connection, properties });
             worker.bind(stream, slot);
             exchange.stream = Some(stream);
-        } else if worker.vm.as_ref().is_some_and(|vm| vm.trap().is_some()) {
-            // The plugin crashed when the proxy started it again.
-            exchange.vm_crashed = true;
+        } else if worker.has_crashed() {
+            // The VM that replaced a crashed one crashed while it started.
+            exchange.vm_crashed = !fails_open;
         }
         Ok(())
     }
@@ -226,7 +236,7 @@ impl<'t> Engine<'t> {
         }
         self.effects = effects;
         if crashed {
-            self.replace_vm(worker)?;
+            self.workers[worker].tickers.clear();
         }
         Ok(())
     }
@@ -293,17 +303,40 @@ impl<'t> Engine<'t> {
         }
     }
 
+    fn failure_policy(&self) -> FailurePolicy {
+        let section = self.setup.proxy.as_ref();
+        section.and_then(|section| section.failure_policy).unwrap_or(self.options.failure_policy)
+    }
+
+    /// Replaces a crashed VM before a request, if the failure policy allows it and the VM is old
+    /// enough. As measured on Envoy, each request draws another random back-off.
+    fn reload_after_crash(&mut self, worker: usize) -> Result<(), ReplayError> {
+        if self.failure_policy() != FailurePolicy::FailReload || !self.workers[worker].has_crashed()
+        {
+            return Ok(());
+        }
+        let section = self.setup.proxy.as_ref();
+        let base = section.and_then(|section| section.reload_backoff);
+        let base = base.unwrap_or(self.options.reload_backoff);
+        let extra = match base.as_millis() as u64 / 2 {
+            0 => 0,
+            half => self.rng.u64(0..half),
+        };
+        let age = self.now.saturating_sub(self.workers[worker].loaded_at);
+        if age < base + Duration::from_millis(extra) {
+            return Ok(());
+        }
+        self.replace_vm(worker)
+    }
+
     /// Replaces a VM that crashed with a new one, with the configuration in force. The effects of
     /// the crash have ended the exchange that caused it; the others fail with their next part.
     fn replace_vm(&mut self, worker: usize) -> Result<(), ReplayError> {
         let Some(module) = self.module else { return Ok(()) };
-        // A plugin that crashes in each new VM must not be restarted forever.
-        if std::mem::replace(&mut self.workers[worker].restarting, true) {
-            return Ok(());
-        }
         let vm = self.new_vm(module, worker as u32)?;
         let state = &mut self.workers[worker];
         state.vm = Some(vm);
+        state.loaded_at = self.now;
         state.plugin = None;
         state.tickers.clear();
         for (_, exchange) in &mut self.exchanges {
@@ -311,9 +344,7 @@ impl<'t> Engine<'t> {
                 exchange.vm_crashed |= exchange.stream.take().is_some();
             }
         }
-        let started = self.start_plugin(worker);
-        self.workers[worker].restarting = false;
-        started
+        self.start_plugin(worker)
     }
 
     /// Ends an exchange whose VM crashed in another exchange.

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use sluice_sim::{
-    Effect, Limits, Module, Part, PluginOptions, Process, Profile, ReplySource, ResetCause,
-    StartError, TrapReason, Vm, VmOptions,
+    Effect, FailurePolicy, Limits, Module, Part, PluginOptions, Process, Profile, ReplySource,
+    ResetCause, StartError, TrapReason, Vm, VmOptions,
 };
 
 use crate::guest::{BOTH, Run, compile_raw, on, request, response, text};
@@ -247,27 +247,34 @@ fn trap_cuts_the_stream() {
     assert!(matches!(&out[..], [Effect::Trap(_), last] if *last == cut), "{out:?}");
 }
 
+/// Measured on Envoy 1.40.
 #[test]
-fn envoy_continues_streams_of_a_fail_open_plugin_without_the_guest() {
+fn a_fail_open_plugin_fails_open_streams_and_passes_later_ones() {
     let guest = on("request_body", "unreachable") + &on("response_body", "(return (i32.const 1))");
     let module = crate::guest::compile(&guest);
-    let options = PluginOptions::default().with_fail_open(true);
+    let options = PluginOptions::default().with_failure_policy(FailurePolicy::FailOpen);
     let mut run = Run::with(&Process::new(Profile::Envoy, 1), &module, options);
-    let paused = run.get(true);
-    run.vm.response_headers(paused, response(), false);
-    run.vm.response_body(paused, b"one", false);
+    let waiting = run.get(true);
     let trapping = run.get(false);
     run.effects_without_logs();
     run.vm.request_body(trapping, b"x", true);
     let out = run.effects_without_logs();
-    let part = Part::Body { bytes: b"x".into(), end: true };
-    assert_eq!(out[1..], [Effect::Request { stream: trapping, part }]);
-    run.vm.response_body(paused, b"two", true);
-    let part = Part::Body { bytes: b"onetwo".into(), end: true };
-    assert_eq!(run.effects_without_logs(), [Effect::Response { stream: paused, part }]);
+    let failed = |effect: &Effect, failed| matches!(effect, Effect::LocalReply { stream, status: 503, .. } if *stream == failed);
+    assert!(failed(&out[1], trapping), "{out:?}");
+    run.vm.response_headers(waiting, response(), false);
+    let out = run.effects_without_logs();
+    assert!(failed(&out[0], waiting), "{out:?}");
     let later = run.get(true);
     let part = Part::Headers { map: request(), end: true };
     assert_eq!(run.effects_without_logs(), [Effect::Request { stream: later, part }]);
+    run.vm.response_headers(later, response(), false);
+    run.vm.response_body(later, b"x", true);
+    let parts = [
+        Part::Headers { map: response(), end: false },
+        Part::Body { bytes: b"x".into(), end: true },
+    ];
+    let parts = parts.map(|part| Effect::Response { stream: later, part });
+    assert_eq!(run.effects_without_logs(), parts);
 }
 
 #[test]

@@ -89,9 +89,13 @@ pub enum StartError {
 pub enum CallFailure {
     /// No response arrived within the call's timeout.
     Timeout,
-    /// The upstream could not be reached, or closed the connection before its response began.
+    /// The upstream refused the connection.
+    Refused,
+    /// The upstream closed the connection before its response began.
     Reset,
+    /// The upstream sent bytes that are not a response.
+    Protocol,
     /// The response was reset after it had begun. Envoy, like the ABI, passes this to the guest as
-    /// a response without headers.
+    /// a response without headers. A timeout after the headers is such a failure.
     IncompleteResponse,
 }

@@ -79,6 +79,35 @@ impl HeaderMap {
         self.upper |= name.iter().any(u8::is_ascii_uppercase);
     }
 
+    /// Appends an entry; a pseudo-header after the other pseudo-headers, before all other headers.
+    pub(crate) fn push_in_order(&mut self, name: &[u8], value: &[u8]) {
+        let is_pseudo = |(name, _): &(&[u8], &[u8])| name.first() == Some(&b':');
+        let before: usize = match name.first() {
+            Some(b':') => self.iter().take_while(is_pseudo).count(),
+            _ => self.len(),
+        };
+        if before == self.len() {
+            return self.push(name, value);
+        }
+        let offset = self.lengths[..before]
+            .iter()
+            .map(|[name, value]| *name as usize + *value as usize + 2)
+            .sum::<usize>();
+        let entry = [name, b"\0", value, b"\0"].concat();
+        self.bytes.splice(offset..offset, entry);
+        self.lengths.insert(before, [name.len() as u32, value.len() as u32]);
+        self.upper |= name.iter().any(u8::is_ascii_uppercase);
+    }
+
+    /// Appends `,` and a value to the first value with this name. Returns false if there is none.
+    pub(crate) fn append_to(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let Some((index, entry)) = self.position(name, 0, 0) else { return false };
+        let appended = std::iter::once(b',').chain(value.iter().copied());
+        self.bytes.splice(entry.end..entry.end, appended);
+        self.lengths[index][1] += value.len() as u32 + 1;
+        true
+    }
+
     /// The first value with this name.
     pub fn find(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
         self.value_range(name.as_ref()).map(|range| self.value_at(range))

@@ -69,6 +69,7 @@ mod flow;
 mod headers;
 mod host;
 mod ids;
+mod inline_headers;
 mod limits;
 mod local_reply;
 mod memory;
@@ -91,6 +92,7 @@ pub use effect::{Direction, Effect, GrpcOpen, HttpCall, Part, ReplySource, Reset
 pub use error::{CallFailure, ModuleError, StartError, VmError};
 pub use headers::HeaderMap;
 pub use ids::{CallId, PluginId, QueueId, StreamId};
+pub use inline_headers::InlineHeaders;
 pub use limits::Limits;
 pub use module::Module;
 pub use options::{ConnectionInfo, FailurePolicy, PluginOptions, StreamInfo, TlsInfo, VmOptions};

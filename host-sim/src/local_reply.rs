@@ -29,7 +29,7 @@ impl LocalReply {
         let RequestKind { is_grpc, is_head } = kind;
         if adds_headers && is_grpc {
             map.push(":status", "200");
-            map.extend(self.headers.iter());
+            map.extend(self.headers.iter().filter(|(name, _)| *name != b":status"));
             map.set("content-type", "application/grpc");
             if map.find("grpc-status").is_none() {
                 let status = self.grpc_status.unwrap_or_else(|| grpc_status_of(self.status));
@@ -42,7 +42,9 @@ impl LocalReply {
             return (map, Vec::new());
         }
         map.push(":status", self.status.to_string());
-        map.extend(self.headers.iter());
+        // Envoy sets the status after the headers of the guest.
+        let kept = |(name, _): &(&[u8], &[u8])| !adds_headers || *name != b":status";
+        map.extend(self.headers.iter().filter(kept));
         if adds_headers && !self.body.is_empty() {
             map.set("content-length", self.body.len().to_string());
             if map.find("content-type").is_none() {
@@ -77,7 +79,7 @@ fn is_grpc(request: &HeaderMap) -> bool {
 }
 
 /// Maps an HTTP status to a gRPC status, as defined by gRPC ("HTTP to gRPC Status Code Mapping").
-fn grpc_status_of(http: u32) -> u32 {
+pub(crate) fn grpc_status_of(http: u32) -> u32 {
     match http {
         400 => 13,
         401 => 16,

@@ -4,8 +4,9 @@
 
 use wasmtime::{Caller, Trap};
 
-use crate::abi::Status;
+use crate::abi::{MapType, Status};
 use crate::headers::HeaderMap;
+use crate::inline_headers::MapRules;
 use crate::state::{Phase, State};
 
 /// The guest that called a host function.
@@ -54,8 +55,14 @@ pub(crate) fn bytes_mut(memory: &mut [u8], at: u32, len: u32) -> CallResult<&mut
     Ok(memory.get_mut(start..end).ok_or(Status::InvalidMemoryAccess)?)
 }
 
-/// Parses the serialized header map at a pointer of the guest.
-pub(crate) fn header_map(memory: &[u8], state: &State, at: u32, len: u32) -> CallResult<HeaderMap> {
+/// Parses the serialized header map at a pointer of the guest, as a map of this kind.
+pub(crate) fn header_map(
+    memory: &[u8],
+    state: &State,
+    kind: MapType,
+    at: u32,
+    len: u32,
+) -> CallResult<HeaderMap> {
     let bytes = bytes(memory, at, len)?;
     let mut map = match HeaderMap::parse(bytes) {
         Some(map) => map,
@@ -68,6 +75,7 @@ pub(crate) fn header_map(memory: &[u8], state: &State, at: u32, len: u32) -> Cal
     if state.rules.lower_case_names {
         map.lower_names();
     }
+    MapRules::of(state.rules.inline_headers, kind).normalize(&mut map);
     Ok(map)
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::abi::Status;
+use crate::inline_headers::{self, InlineHeaders};
 
 /// The host whose behavior is simulated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,11 +91,21 @@ pub struct Rules {
     /// `proxy_get_header_map_size` counts the bytes of names and values only, instead of the
     /// serialized form.
     pub map_size_excludes_lengths: bool,
+    /// `proxy_get_header_map_size` returns `BAD_ARGUMENT` for the maps of a response to a call.
+    pub call_maps_have_no_size: bool,
+    /// In `on_log`, a value of a map that does not exist is `NOT_FOUND`, instead of `BAD_ARGUMENT`.
+    pub missing_map_in_log_is_not_found: bool,
+    /// The names whose repeated values are joined with commas. A host with such names keeps
+    /// pseudo-headers in front, appends a replaced header at the end, and treats `host` as
+    /// `:authority`.
+    pub inline_headers: Option<&'static InlineHeaders>,
 
     // Buffers
-    /// `proxy_set_buffer_bytes` can prepend, append or replace the whole buffer, but not replace a
-    /// part of it.
-    pub buffer_rejects_partial_writes: bool,
+    /// `proxy_set_buffer_bytes` can replace the beginning of a buffer, or append to it, but not
+    /// start within it.
+    pub buffer_rejects_inner_writes: bool,
+    /// Reading from beyond the end of a buffer returns no bytes, instead of `BAD_ARGUMENT`.
+    pub buffer_reads_past_end: bool,
     /// A buffer range whose end exceeds 32 bits is truncated, instead of rejected.
     pub buffer_range_truncates: bool,
     /// A buffer that does not exist reads as empty, instead of returning `NOT_FOUND`. In Envoy this
@@ -139,11 +149,21 @@ pub struct Rules {
     pub http_call_adds_length: bool,
     /// `proxy_get_status` returns the HTTP status in `on_http_call_response`.
     pub status_of_http_call: bool,
-    /// The guest names the upstream of a gRPC call with a serialized `GrpcService` message, instead
-    /// of with a plain string.
-    pub grpc_upstream_is_message: bool,
-    /// The result of a gRPC call to an unknown upstream.
-    pub unknown_grpc_upstream: Status,
+    /// HTTP and gRPC calls get `x-envoy-internal` and `x-envoy-expected-rq-timeout-ms`, and the
+    /// replay adds `x-envoy-upstream-service-time` to their responses.
+    pub router_adds_call_headers: bool,
+    /// The guest can name the upstream of a gRPC call with a serialized `GrpcService` message,
+    /// besides with a plain string. A message with an unknown cluster is `INTERNAL_FAILURE`, and the
+    /// call closes with status 14; an unknown plain string is `PARSE_FAILURE`.
+    pub grpc_upstream_may_be_message: bool,
+    /// Sending on a gRPC stream that the guest has closed returns `OK` without an effect, instead
+    /// of `BAD_ARGUMENT`.
+    pub late_grpc_message_is_ok: bool,
+    /// The lower two bits of the id of a call are its kind: 0 for HTTP, 1 for a unary gRPC call and
+    /// 2 for a gRPC stream. Each kind is counted on its own.
+    pub call_ids_have_kind: bool,
+    /// The message of a gRPC status contains the response code details.
+    pub grpc_message_has_details: bool,
 
     // Replay only: the proxy around the filter
     /// The router, which applies timeouts and retries attempts; `None` for a host without a router.
@@ -204,8 +224,12 @@ const ENVOY: Rules = Rules {
     missing_map_is_empty: true,
     malformed_pairs_are_empty: true,
     map_size_excludes_lengths: true,
+    call_maps_have_no_size: true,
+    missing_map_in_log_is_not_found: true,
+    inline_headers: Some(&inline_headers::ENVOY),
 
-    buffer_rejects_partial_writes: true,
+    buffer_rejects_inner_writes: true,
+    buffer_reads_past_end: true,
     buffer_range_truncates: true,
     missing_buffer_is_empty: true,
 
@@ -224,8 +248,11 @@ const ENVOY: Rules = Rules {
     failed_call_is_response: true,
     http_call_adds_length: true,
     status_of_http_call: false,
-    grpc_upstream_is_message: true,
-    unknown_grpc_upstream: Status::InternalFailure,
+    router_adds_call_headers: true,
+    grpc_upstream_may_be_message: true,
+    late_grpc_message_is_ok: true,
+    call_ids_have_kind: true,
+    grpc_message_has_details: true,
 
     router: Some(RouterRules {
         timeout_header: "x-envoy-upstream-rq-timeout-ms",
@@ -263,8 +290,12 @@ const GENERIC: Rules = Rules {
     missing_map_is_empty: false,
     malformed_pairs_are_empty: false,
     map_size_excludes_lengths: false,
+    call_maps_have_no_size: false,
+    missing_map_in_log_is_not_found: false,
+    inline_headers: None,
 
-    buffer_rejects_partial_writes: false,
+    buffer_rejects_inner_writes: false,
+    buffer_reads_past_end: false,
     buffer_range_truncates: false,
     missing_buffer_is_empty: false,
 
@@ -283,8 +314,11 @@ const GENERIC: Rules = Rules {
     failed_call_is_response: false,
     http_call_adds_length: false,
     status_of_http_call: true,
-    grpc_upstream_is_message: false,
-    unknown_grpc_upstream: Status::ParseFailure,
+    router_adds_call_headers: false,
+    grpc_upstream_may_be_message: false,
+    late_grpc_message_is_ok: false,
+    call_ids_have_kind: false,
+    grpc_message_has_details: false,
 
     router: None,
     upstream_failure_status: 502,

@@ -18,6 +18,7 @@ mod engine;
 mod error;
 mod exchange;
 mod failure;
+mod grpc;
 mod options;
 mod report;
 mod router;

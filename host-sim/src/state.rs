@@ -37,6 +37,10 @@ pub(crate) struct State {
     /// Code and message for `proxy_get_status`.
     pub(crate) call_status: (u32, String),
     pub(crate) calls: Calls,
+    /// gRPC calls that failed during a callback, which the guest learns after it.
+    pub(crate) failed_calls: VecDeque<u32>,
+    /// Whether `proxy_on_log` runs.
+    pub(crate) in_log: bool,
     pub(crate) random: Rng,
     /// Slots of contexts with pending host calls.
     pub(crate) pending: VecDeque<u32>,
@@ -76,7 +80,10 @@ pub(crate) enum Subject {
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     open: BTreeMap<u32, Call>,
-    last_id: u32,
+    /// Whether the lower two bits of an id are the kind of the call.
+    ids_have_kind: bool,
+    /// The number of calls so far, of each kind if ids have a kind.
+    counts: [u32; 3],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,17 +103,60 @@ pub(crate) enum CallKind {
     },
 }
 
+/// The number of the lower bits of an id that are the kind of the call, in Envoy.
+const KIND_BITS: u32 = 2;
+
+impl CallKind {
+    /// The kind in the lower bits of an id.
+    fn bits(self) -> u32 {
+        match self {
+            CallKind::Http => 0,
+            CallKind::GrpcUnary => 1,
+            CallKind::GrpcStream { .. } => 2,
+        }
+    }
+}
+
+/// What the lower bits of an id say about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdKind {
+    /// Ids have no kind.
+    Any,
+    GrpcUnary,
+    GrpcStream,
+    /// Not a gRPC call.
+    Other,
+}
+
 impl Calls {
+    fn new(ids_have_kind: bool) -> Calls {
+        Calls { ids_have_kind, ..Calls::default() }
+    }
+
+    /// The kind that an id has, whether or not the call exists.
+    pub(crate) fn id_kind(&self, id: u32) -> IdKind {
+        match id & ((1 << KIND_BITS) - 1) {
+            _ if !self.ids_have_kind => IdKind::Any,
+            1 => IdKind::GrpcUnary,
+            2 => IdKind::GrpcStream,
+            _ => IdKind::Other,
+        }
+    }
+
     /// Adds a call and returns its id; `None` if `limit` calls are open.
     pub(crate) fn insert(&mut self, call: Call, limit: usize) -> Option<u32> {
         if self.open.len() >= limit {
             return None;
         }
+        let bits = if self.ids_have_kind { call.kind.bits() } else { 0 };
+        let shift = if self.ids_have_kind { KIND_BITS } else { 0 };
+        let count = &mut self.counts[bits as usize];
         loop {
-            self.last_id = self.last_id.wrapping_add(1);
-            if self.last_id != 0 && !self.open.contains_key(&self.last_id) {
-                self.open.insert(self.last_id, call);
-                return Some(self.last_id);
+            *count = count.wrapping_add(1);
+            let id = (*count << shift) | bits;
+            if id >> shift != 0 && !self.open.contains_key(&id) {
+                self.open.insert(id, call);
+                return Some(id);
             }
         }
     }
@@ -149,7 +199,9 @@ impl State {
             effective: None,
             subject: Subject::None,
             call_status: (0, String::new()),
-            calls: Calls::default(),
+            calls: Calls::new(process.profile().rules().call_ids_have_kind),
+            failed_calls: VecDeque::new(),
+            in_log: false,
             random: Rng::with_seed(process.seed() ^ id.rotate_left(32)),
             pending: VecDeque::new(),
             effects: Vec::new(),

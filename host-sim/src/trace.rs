@@ -10,6 +10,7 @@
 #![allow(missing_docs, reason = "a field whose name says everything has no comment")]
 
 mod body;
+mod data;
 mod error;
 mod event;
 mod expect;
@@ -20,6 +21,7 @@ mod read;
 mod text;
 
 pub use body::{Body, Chunk, Content, MAX_BODY_BYTES, body_len, fill_pattern};
+pub use data::Data;
 pub use error::{FieldError, TraceError};
 pub use event::{
     AttemptEnd, Close, ClusterResponse, ConnectionIndex, Event, EventKind, Exchange, Headers, Open,

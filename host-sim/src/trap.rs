@@ -49,6 +49,12 @@ pub enum TrapReason {
         /// A clause that describes the phase.
         during: &'static str,
     },
+    /// The guest made a host call that aborts the whole proxy.
+    #[error("made {call}, which aborts the whole process of the proxy")]
+    ProxyAborts {
+        /// The host call.
+        call: &'static str,
+    },
     /// The guest called `proc_exit`.
     #[error("called proc_exit({0})")]
     Exit(u32),

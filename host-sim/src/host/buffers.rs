@@ -22,8 +22,10 @@ pub(super) fn get(
         return Err(Status::BadArgument.into());
     }
     let start = start as usize;
-    let rest = total.checked_sub(start).ok_or(Status::BadArgument)?;
-    let len = rest.min(max as usize);
+    if start > total && !state.rules.buffer_reads_past_end {
+        return Err(Status::BadArgument.into());
+    }
+    let len = total.saturating_sub(start).min(max as usize);
     copy_to_guest(guest, len, data, size, |state, out| {
         // The allocator ran in between. It cannot call the host, so the buffer is unchanged.
         if let Some(buffer) = readable(state, kind) {
@@ -58,12 +60,8 @@ pub(super) fn set(
     let buffer = writable(state, kind)?;
     let start = (start as usize).min(total);
     let end = start.saturating_add(size as usize).min(total);
-    if rules.buffer_rejects_partial_writes {
-        let replaces_whole = start == 0 && end == total;
-        let prepends_or_appends = start == end && (start == 0 || start == total);
-        if !replaces_whole && !prepends_or_appends {
-            return Err(Status::BadArgument.into());
-        }
+    if rules.buffer_rejects_inner_writes && start > 0 && start < total {
+        return Err(Status::BadArgument.into());
     }
     if total - (end - start) + new.len() > limit {
         return Err(Status::InternalFailure.into());
@@ -103,6 +101,10 @@ fn readable(state: &State, kind: BufferType) -> Option<&[u8]> {
         }
         (BufferType::PluginConfiguration, _, _) => None,
         (BufferType::ForeignFunctionArguments, _, Subject::ForeignArguments(bytes)) => Some(bytes),
+        // Envoy has one buffer for both.
+        (BufferType::ForeignFunctionArguments, _, Subject::PluginConfiguration(configuration)) => {
+            missing.map(|_| configuration.as_slice())
+        }
         _ => missing,
     }
 }

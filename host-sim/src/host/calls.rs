@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use super::grpc_service;
-use crate::abi::Status;
+use crate::abi::{MapType, Status};
 use crate::effect::{Effect, GrpcOpen, HttpCall};
+use crate::headers::HeaderMap;
 use crate::ids::CallId;
 use crate::memory::{
-    CallResult, Guest, bytes, charge_copy, header_map, memory_and_state, write_u32,
+    CallError, CallResult, Guest, bytes, charge_copy, header_map, memory_and_state, write_u32,
 };
-use crate::state::{Call, CallKind, State};
+use crate::state::{Call, CallKind, IdKind, State};
+use crate::trap::{HostTrap, TrapReason};
 
 #[expect(clippy::too_many_arguments, reason = "the ABI defines the parameters")]
 pub(super) fn http(
@@ -28,9 +30,11 @@ pub(super) fn http(
     charge_copy(guest, headers_size as usize + body_size as usize + trailers_size as usize)?;
     let (memory, state) = memory_and_state(guest)?;
     let upstream = text(memory, upstream, upstream_size)?;
-    let mut headers = header_map(memory, state, headers, headers_size)?;
+    let kind = MapType::HttpRequestHeaders;
+    let mut headers = header_map(memory, state, kind, headers, headers_size)?;
     let body = bytes(memory, body, body_size)?.to_vec();
-    let trailers = header_map(memory, state, trailers, trailers_size)?;
+    let kind = MapType::HttpRequestTrailers;
+    let trailers = header_map(memory, state, kind, trailers, trailers_size)?;
     bytes(memory, out, 4)?;
     if timeout > i32::MAX as u32
         || !state.process.has_upstream(&upstream)
@@ -41,6 +45,8 @@ pub(super) fn http(
     if state.rules.http_call_adds_length && !body.is_empty() {
         headers.set("content-length", body.len().to_string());
     }
+    let timeout = timeout_of(timeout);
+    add_router_headers(state, &mut headers, timeout);
     state
         .charge_effect(headers.byte_size() + body.len() + trailers.byte_size() + upstream.len())?;
     let call = insert(state, CallKind::Http)?;
@@ -52,7 +58,7 @@ pub(super) fn http(
         headers,
         body,
         trailers,
-        timeout: timeout_of(timeout),
+        timeout,
     })));
     write_u32(memory, out, call.0)
 }
@@ -125,22 +131,38 @@ fn grpc_open(
 ) -> CallResult {
     let (memory, state) = memory_and_state(guest)?;
     let upstream = bytes(memory, target.upstream.0, target.upstream.1)?;
-    let upstream = if state.rules.grpc_upstream_is_message {
-        grpc_service::upstream(upstream).ok_or(Status::ParseFailure)?
-    } else {
-        String::from_utf8_lossy(upstream).into_owned()
+    let parsed = match state.rules.grpc_upstream_may_be_message {
+        true => grpc_service::upstream(upstream),
+        false => None,
+    };
+    let (upstream, is_message) = match parsed {
+        Some(Some(name)) => (name, true),
+        // As measured, Envoy 1.40 aborts the process: "panic: unset oneof".
+        Some(None) => {
+            let reason = TrapReason::ProxyAborts { call: "a gRPC call without a target" };
+            return Err(CallError::Trap(wasmtime::Error::new(HostTrap(reason))));
+        }
+        None => (String::from_utf8_lossy(upstream).into_owned(), false),
     };
     let service = text(memory, target.service.0, target.service.1)?;
     let method = text(memory, target.method.0, target.method.1)?;
-    let metadata = header_map(memory, state, target.metadata.0, target.metadata.1)?;
+    let (at, size) = target.metadata;
+    let mut metadata = header_map(memory, state, MapType::HttpRequestHeaders, at, size)?;
     bytes(memory, out, 4)?;
+    let unary = message.is_some();
+    let kind = if unary { CallKind::GrpcUnary } else { CallKind::GrpcStream { closed: false } };
     if !state.process.has_upstream(&upstream) {
-        return Err(state.rules.unknown_grpc_upstream.into());
+        if is_message {
+            // Envoy starts the call, which fails at once.
+            let call = insert(state, kind)?;
+            state.failed_calls.push_back(call.0);
+            return Err(Status::InternalFailure.into());
+        }
+        return Err(Status::ParseFailure.into());
     }
     let message_size = message.as_ref().map_or(0, Vec::len);
     state.charge_effect(upstream.len() + metadata.byte_size() + message_size)?;
-    let unary = message.is_some();
-    let kind = if unary { CallKind::GrpcUnary } else { CallKind::GrpcStream { closed: false } };
+    add_router_headers(state, &mut metadata, timeout);
     let call = insert(state, kind)?;
     let plugin = plugin_slot(state)?;
     state.effects.push(Effect::GrpcOpen(Box::new(GrpcOpen {
@@ -166,8 +188,15 @@ pub(super) fn grpc_send(
     charge_copy(guest, size as usize)?;
     let (memory, state) = memory_and_state(guest)?;
     let message = bytes(memory, message, size)?;
+    if matches!(state.calls.id_kind(id), IdKind::GrpcUnary | IdKind::Other) {
+        return Err(Status::BadArgument.into());
+    }
     match grpc_kind(state, id)? {
         CallKind::GrpcStream { closed: false } => {}
+        // Envoy drops what follows the end.
+        CallKind::GrpcStream { closed: true } if state.rules.late_grpc_message_is_ok => {
+            return Ok(());
+        }
         _ => return Err(Status::BadArgument.into()),
     }
     state.charge_effect(message.len())?;
@@ -203,6 +232,7 @@ pub(super) fn grpc_close(guest: &mut Guest<'_>, id: u32) -> CallResult {
 fn grpc_kind(state: &State, id: u32) -> CallResult<CallKind> {
     let plugin = plugin_slot(state)?;
     match state.calls.get(id) {
+        _ if state.calls.id_kind(id) == IdKind::Other => Err(Status::BadArgument.into()),
         Some(call) if call.kind == CallKind::Http => Err(Status::BadArgument.into()),
         Some(call) if call.plugin == plugin => Ok(call.kind),
         _ => Err(Status::NotFound.into()),
@@ -222,6 +252,17 @@ fn plugin_slot(state: &State) -> CallResult<u32> {
 
 fn text(memory: &[u8], at: u32, len: u32) -> CallResult<String> {
     Ok(String::from_utf8_lossy(bytes(memory, at, len)?).into_owned())
+}
+
+/// Adds the headers of Envoy's router to a call.
+fn add_router_headers(state: &State, headers: &mut HeaderMap, timeout: Option<Duration>) {
+    if !state.rules.router_adds_call_headers {
+        return;
+    }
+    headers.set("x-envoy-internal", "true");
+    if let Some(timeout) = timeout {
+        headers.set("x-envoy-expected-rq-timeout-ms", timeout.as_millis().to_string());
+    }
 }
 
 /// A timeout of 0 means no timeout.

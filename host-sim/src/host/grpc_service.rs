@@ -1,18 +1,20 @@
-//! The upstream of a gRPC call, as Envoy expects it: a serialized
-//! `envoy.config.core.v3.GrpcService` message.
+//! The upstream of a gRPC call, as Envoy reads it: a serialized
+//! `envoy.config.core.v3.GrpcService` message. Bytes that are not such a message name a cluster.
 //!
 //! Only `envoy_grpc.cluster_name` and `google_grpc.target_uri` are read. Both are the first field
 //! of the message in field 1 or 2. Other well-formed fields are skipped.
 
-/// Reads the upstream's name. Returns an empty name if the message has none, and `None` if the
-/// bytes are not valid protobuf.
-pub(super) fn upstream(service: &[u8]) -> Option<String> {
-    let mut name = String::new();
+/// Reads the upstream's name. Returns `None` if the bytes are not valid protobuf, and `Some(None)`
+/// if the message has no target.
+#[expect(clippy::option_option, reason = "two kinds of absence")]
+pub(super) fn upstream(service: &[u8]) -> Option<Option<String>> {
+    let mut name = None;
     for (number, value) in fields(service)? {
         if let (1 | 2, Some(target)) = (number, value) {
+            name = Some(String::new());
             for (number, value) in fields(target)? {
                 if let (1, Some(text)) = (number, value) {
-                    name = String::from_utf8_lossy(text).into_owned();
+                    name = Some(String::from_utf8_lossy(text).into_owned());
                 }
             }
         }

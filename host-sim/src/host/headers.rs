@@ -3,6 +3,7 @@
 use crate::abi::{MapType, Status};
 use crate::context::{Http, Kind};
 use crate::headers::HeaderMap;
+use crate::inline_headers::MapRules;
 use crate::memory::{
     CallResult, Guest, bytes, charge_copy, consume_fuel, copy_to_guest, header_map,
     memory_and_state, write_u32,
@@ -13,6 +14,9 @@ pub(super) fn size(guest: &mut Guest<'_>, kind: u32, out: u32) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
     let (memory, state) = memory_and_state(guest)?;
     let map = readable(state, kind).ok_or(Status::BadArgument)?;
+    if state.rules.call_maps_have_no_size && kind.is_of_call() {
+        return Err(Status::BadArgument.into());
+    }
     let size = match state.rules.map_size_excludes_lengths {
         true => map.byte_size(),
         false => map.serialized_len(),
@@ -40,7 +44,7 @@ pub(super) fn set_pairs(guest: &mut Guest<'_>, kind: u32, data: u32, size: u32) 
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
     charge_copy(guest, size as usize)?;
     let (memory, state) = memory_and_state(guest)?;
-    let new = header_map(memory, state, data, size)?;
+    let new = header_map(memory, state, kind, data, size)?;
     *writable(state, kind)? = new;
     Ok(())
 }
@@ -56,7 +60,8 @@ pub(super) fn value(
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
     let (memory, state) = memory_and_state(guest)?;
     let name = bytes(memory, key, key_size)?;
-    let map = readable(state, kind).ok_or(Status::BadArgument)?;
+    let name = MapRules::of(state.rules.inline_headers, kind).name(name);
+    let map = readable(state, kind).ok_or_else(|| missing(state))?;
     let range = map.value_range(name).ok_or(Status::NotFound)?;
     copy_to_guest(guest, range.len(), data, size, |state, out| {
         if let Some(map) = readable(state, kind) {
@@ -73,7 +78,9 @@ pub(super) fn add(
     data: u32,
     size: u32,
 ) -> CallResult {
-    change(guest, kind, (key, key_size), (data, size), |map, name, value| map.push(name, value))
+    change(guest, kind, (key, key_size), (data, size), |rules, map, name, value| {
+        rules.add(map, name, value);
+    })
 }
 
 pub(super) fn replace(
@@ -84,12 +91,14 @@ pub(super) fn replace(
     data: u32,
     size: u32,
 ) -> CallResult {
-    change(guest, kind, (key, key_size), (data, size), |map, name, value| map.set(name, value))
+    change(guest, kind, (key, key_size), (data, size), |rules, map, name, value| {
+        rules.replace(map, name, value);
+    })
 }
 
 pub(super) fn remove(guest: &mut Guest<'_>, kind: u32, key: u32, key_size: u32) -> CallResult {
-    change(guest, kind, (key, key_size), (0, 0), |map, name, _| {
-        map.remove(name);
+    change(guest, kind, (key, key_size), (0, 0), |rules, map, name, _| {
+        map.remove(rules.name(name));
     })
 }
 
@@ -98,7 +107,7 @@ fn change(
     kind: u32,
     (key, key_size): (u32, u32),
     (data, size): (u32, u32),
-    change: impl FnOnce(&mut HeaderMap, &[u8], &[u8]),
+    change: impl FnOnce(&MapRules, &mut HeaderMap, &[u8], &[u8]),
 ) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
     // A change can move all entries of the map.
@@ -107,11 +116,12 @@ fn change(
     let (memory, state) = memory_and_state(guest)?;
     let (name, value) = (bytes(memory, key, key_size)?, bytes(memory, data, size)?);
     let (limit, lower) = (state.limits.header_bytes, state.rules.lower_case_names);
+    let rules = MapRules::of(state.rules.inline_headers, kind);
     let map = writable(state, kind)?;
     if map.serialized_len() + name.len() + value.len() > limit {
         return Err(Status::InternalFailure.into());
     }
-    change(map, name, value);
+    change(&rules, map, name, value);
     if lower {
         map.lower_names();
     }
@@ -130,6 +140,14 @@ fn readable(state: &State, kind: MapType) -> Option<&HeaderMap> {
             Kind::Http(http) => http.open_map(kind),
             Kind::Plugin(_) | Kind::Tcp(_) => None,
         },
+    }
+}
+
+/// The result of reading a map that does not exist.
+fn missing(state: &State) -> Status {
+    match state.rules.missing_map_in_log_is_not_found && state.in_log {
+        true => Status::NotFound,
+        false => Status::BadArgument,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Host calls that continue, close and reply to streams. They take effect when the callback has
 //! returned.
 
-use crate::abi::{Status, StreamType};
+use crate::abi::{MapType, Status, StreamType};
 use crate::context::Kind;
 use crate::local_reply::LocalReply;
 use crate::memory::{
@@ -82,7 +82,7 @@ pub(super) fn local_reply(
     let (memory, state) = memory_and_state(guest)?;
     let details = String::from_utf8_lossy(bytes(memory, details, details_size)?);
     let body = bytes(memory, body, body_size)?;
-    let headers = header_map(memory, state, pairs, pairs_size)?;
+    let headers = header_map(memory, state, MapType::HttpResponseHeaders, pairs, pairs_size)?;
     let rules = state.rules;
     let slot = state.effective.ok_or(Status::BadArgument)?;
     let Some(http) = state.contexts.http(slot) else {

@@ -93,6 +93,17 @@ impl Failure {
         };
         ResponseDetails::new(details, self.flags())
     }
+
+    /// As [`within_response`](Self::within_response), with an HTTP/2 upstream.
+    pub(super) fn within_http2_response(self) -> ResponseDetails {
+        match self {
+            Self::Reset => {
+                let details = "upstream_reset_after_response_started{connection_termination}";
+                ResponseDetails::new(details, self.flags())
+            }
+            _ => self.within_response(),
+        }
+    }
 }
 
 const TIMEOUT: &str = "upstream request timeout";

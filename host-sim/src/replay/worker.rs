@@ -42,18 +42,21 @@ pub(super) struct PendingCall {
     pub(super) call: CallId,
     /// The cluster that was called.
     pub(super) cluster: String,
-    pub(super) result: CallResult,
+    pub(super) kind: CallType,
+    /// When the call was started.
+    pub(super) started: Duration,
+    /// Whether the call ends because of its timeout.
+    pub(super) expired: bool,
+    /// Whether the plugin has ended its side.
+    pub(super) half_closed: bool,
 }
 
-/// The result of a call.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CallResult {
-    /// The response that the cluster has when it is due.
+pub(super) enum CallType {
     Http,
-    /// As `Http`, as a gRPC message.
-    Grpc,
-    /// No response before the timeout of the call.
-    Timeout,
+    GrpcUnary,
+    GrpcStream,
 }
 
 impl Worker {

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, Error};
 use serde_json::value::RawValue;
 
 use super::body::Body;
+use super::data::Data;
 use super::expect::{ConfigureExpect, Expect};
 use super::text::{Text, duration};
 
@@ -247,10 +248,15 @@ pub struct ClusterResponse<'a> {
     #[serde(borrow, default)]
     pub headers: Headers<'a>,
     #[serde(borrow)]
-    pub body: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    pub trailers: Headers<'a>,
-    /// `complete`, `reset`, `refused`, or `never` for a call that times out.
+    pub body: Option<Data<'a>>,
+    /// The messages of a gRPC response, which follow the body.
+    #[serde(borrow)]
+    pub messages: Option<Vec<Data<'a>>>,
+    /// If absent, a gRPC response with `messages` and without a `grpc-status` in its headers ends
+    /// with `grpc-status: 0`.
+    #[serde(borrow)]
+    pub trailers: Option<Headers<'a>>,
+    /// `never` is a call that times out, after the headers if there is a status.
     #[serde(default)]
     pub end: AttemptEnd,
 }

@@ -81,15 +81,12 @@ pub(super) fn check_attempt(attempt: &UpstreamAttempt<'_>) -> Result<(), FieldEr
 }
 
 pub(super) fn check_cluster_response(respond: &ClusterResponse<'_>) -> Result<(), FieldError> {
-    if matches!(respond.end, AttemptEnd::RefusedStream | AttemptEnd::ResetInHeader) {
-        return Err(FieldError::new(
-            "respond.end",
-            "has no meaning for a call; expected complete, reset, refused or never",
-        ));
-    }
     check_status("respond.status", respond.status)?;
     check_headers("respond.headers", &respond.headers)?;
-    check_headers("respond.trailers", &respond.trailers)
+    match &respond.trailers {
+        Some(trailers) => check_headers("respond.trailers", trailers),
+        None => Ok(()),
+    }
 }
 
 fn check_status(field: &str, status: Option<u16>) -> Result<(), FieldError> {

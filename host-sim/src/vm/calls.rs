@@ -1,9 +1,11 @@
 //! Responses to the calls of the guest.
 
 use super::instance::Vm;
+use crate::abi::MapType;
 use crate::error::CallFailure;
 use crate::headers::HeaderMap;
 use crate::ids::CallId;
+use crate::inline_headers::MapRules;
 use crate::state::{CallKind, Subject};
 
 impl Vm {
@@ -27,16 +29,18 @@ impl Vm {
     pub fn http_call_failed(&mut self, call: CallId, failure: CallFailure) {
         let is_response = self.state().rules.failed_call_is_response;
         let (status, body) = match failure {
-            CallFailure::Timeout if is_response => ("504", "upstream request timeout"),
-            CallFailure::Reset if is_response => (
-                "503",
-                "upstream connect error or disconnect/reset before headers. \
-                 reset reason: connection termination",
-            ),
-            CallFailure::Timeout | CallFailure::Reset | CallFailure::IncompleteResponse => {
+            _ if !is_response => {
                 self.state().call_status = (0, String::new());
                 return self.deliver_http(call, HeaderMap::new(), b"", HeaderMap::new());
             }
+            CallFailure::IncompleteResponse => {
+                self.state().call_status = (BROKEN_CONNECTION, "reset".to_owned());
+                return self.deliver_http(call, HeaderMap::new(), b"", HeaderMap::new());
+            }
+            CallFailure::Timeout => ("504", "upstream request timeout".to_owned()),
+            CallFailure::Refused => ("503", reset_text("remote connection failure")),
+            CallFailure::Reset => ("503", reset_text("connection termination")),
+            CallFailure::Protocol => ("502", reset_text("protocol error")),
         };
         let mut headers = HeaderMap::new();
         headers.push(":status", status);
@@ -83,13 +87,18 @@ impl Vm {
     /// Ends a gRPC call with a status: 0 for success, 14 (`UNAVAILABLE`) if it could not be sent or
     /// timed out.
     pub fn grpc_close(&mut self, call: CallId, status: u32, message: &str) {
+        self.report_grpc_close(call, status, message);
+        self.apply_pending();
+    }
+
+    pub(super) fn report_grpc_close(&mut self, call: CallId, status: u32, message: &str) {
         let Some((slot, id, _)) = self.begin_grpc_event(call, Subject::None) else { return };
         self.state().calls.remove(call.0);
         self.state().call_status = (status, message.to_owned());
         let params = (id, call.0, status);
         let name = "proxy_on_grpc_close";
         let _ = self.call_guest(slot, name, |exports| &exports.on_grpc_close, params);
-        self.end_call_event();
+        self.end_subject();
     }
 
     fn deliver_http(
@@ -108,6 +117,9 @@ impl Vm {
             headers.lower_names();
             trailers.lower_names();
         }
+        let inline = state.rules.inline_headers;
+        MapRules::of(inline, MapType::HttpCallResponseHeaders).normalize(&mut headers);
+        MapRules::of(inline, MapType::HttpCallResponseTrailers).normalize(&mut trailers);
         let (count, trailer_count) = (headers.len() as u32, trailers.len() as u32);
         state.subject = Subject::HttpCall { headers, body: body.to_vec(), trailers };
         let params = (id, call.0, count, body.len() as u32, trailer_count);
@@ -126,17 +138,38 @@ impl Vm {
         let state = self.state();
         let open = state.calls.get(call.0).filter(|open| open.kind != CallKind::Http)?;
         let id = state.contexts.get(open.plugin)?.id;
+        let kind = match subject {
+            Subject::GrpcInitialMetadata(_) => MapType::GrpcCallInitialMetadata,
+            _ => MapType::GrpcCallTrailingMetadata,
+        };
         if let Subject::GrpcInitialMetadata(map) | Subject::GrpcTrailingMetadata(map) = &mut subject
-            && state.rules.lower_case_names
         {
-            map.lower_names();
+            if state.rules.lower_case_names {
+                map.lower_names();
+            }
+            MapRules::of(state.rules.inline_headers, kind).normalize(map);
         }
         state.subject = subject;
         Some((open.plugin, id, open.kind))
     }
 
     fn end_call_event(&mut self) {
-        self.state().subject = Subject::None;
+        self.end_subject();
         self.apply_pending();
     }
+
+    fn end_subject(&mut self) {
+        let state = self.state();
+        state.subject = Subject::None;
+        // Envoy keeps the code, but not the message.
+        state.call_status.1.clear();
+    }
+}
+
+/// The code that `proxy_get_status` returns in Envoy after a response was cut.
+const BROKEN_CONNECTION: u32 = 11;
+
+/// Envoy's local reply to a call whose upstream failed.
+fn reset_text(reason: &str) -> String {
+    format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}")
 }

@@ -10,8 +10,15 @@ use super::instance::{Vm, refuel};
 use crate::context::{Kind, Pending};
 use crate::effect::{Direction, Effect, ReplySource, ResetCause};
 use crate::exports::Exports;
+use crate::ids::CallId;
 use crate::state::Phase;
 use crate::trap::{Trap, TrapReason};
+
+/// The most calls that fail at once and are reported after one event.
+const MAX_FAILED_CALLS: usize = 32;
+
+/// The status `UNAVAILABLE` of gRPC.
+const GRPC_UNAVAILABLE: u32 = 14;
 
 /// The guest has trapped, in this callback or before. The stream is handled already.
 pub(super) struct Trapped;
@@ -43,8 +50,19 @@ impl Vm {
         }
     }
 
-    /// Applies the pending host calls of all contexts.
+    /// Applies the pending host calls of all contexts, and reports calls that failed at once.
     pub(super) fn apply_pending(&mut self) {
+        self.apply_pending_calls();
+        // The guest can start another such call in the callback.
+        for _ in 0..MAX_FAILED_CALLS {
+            let Some(call) = self.state().failed_calls.pop_front() else { return };
+            self.report_grpc_close(CallId(call), GRPC_UNAVAILABLE, "Cluster not available");
+            self.apply_pending_calls();
+        }
+        self.state().failed_calls.clear();
+    }
+
+    fn apply_pending_calls(&mut self) {
         while let Some(slot) = self.state().pending.pop_front() {
             // The context may have ended since.
             let Some(context) = self.state().contexts.get_mut(slot) else { continue };

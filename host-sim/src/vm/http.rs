@@ -2,12 +2,14 @@
 
 use super::guest::Trapped;
 use super::instance::Vm;
+use crate::abi::MapType;
 use crate::context::{Http, Kind};
 use crate::details::ResponseDetails;
 use crate::effect::{Direction, Effect, Part, ReplySource, ResetCause};
 use crate::flow::{Callback, Flow};
 use crate::headers::HeaderMap;
 use crate::ids::{PluginId, StreamId};
+use crate::inline_headers::MapRules;
 use crate::local_reply::{LocalReply, RequestKind};
 use crate::options::StreamInfo;
 
@@ -93,9 +95,15 @@ impl Vm {
         mut map: HeaderMap,
         end: bool,
     ) {
-        if self.state().rules.lower_case_names {
+        let rules = self.state().rules;
+        if rules.lower_case_names {
             map.lower_names();
         }
+        let kind = match direction {
+            Direction::Request => MapType::HttpRequestHeaders,
+            Direction::Response => MapType::HttpResponseHeaders,
+        };
+        MapRules::of(rules.inline_headers, kind).normalize(&mut map);
         let contexts = &mut self.state().contexts;
         if direction == Direction::Request
             && let Some(http) = contexts.stream_slot(stream).and_then(|slot| contexts.http(slot))
@@ -107,9 +115,15 @@ impl Vm {
     }
 
     fn on_trailers(&mut self, stream: StreamId, direction: Direction, mut map: HeaderMap) {
-        if self.state().rules.lower_case_names {
+        let rules = self.state().rules;
+        if rules.lower_case_names {
             map.lower_names();
         }
+        let kind = match direction {
+            Direction::Request => MapType::HttpRequestTrailers,
+            Direction::Response => MapType::HttpResponseTrailers,
+        };
+        MapRules::of(rules.inline_headers, kind).normalize(&mut map);
         self.on_event(stream, direction, |flow| flow.on_trailers(map));
     }
 

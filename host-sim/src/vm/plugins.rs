@@ -193,8 +193,10 @@ impl Vm {
 
     fn on_log(&mut self, slot: u32) -> Result<(), Trapped> {
         let params = (self.state().contexts.at(slot).id,);
-        self.call_guest(slot, "proxy_on_log", |exports| &exports.on_log, params)?;
-        Ok(())
+        self.state().in_log = true;
+        let logged = self.call_guest(slot, "proxy_on_log", |exports| &exports.on_log, params);
+        self.state().in_log = false;
+        logged.map(|_| ())
     }
 
     /// Calls `proxy_on_delete` and removes the context. A stopping plugin ends with its last

@@ -1,5 +1,6 @@
 //! Replays of traces, with and without a filter.
 
+mod callouts;
 mod crashes;
 mod endings;
 mod long_streams;

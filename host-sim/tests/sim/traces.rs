@@ -199,8 +199,8 @@ fn errors_have_line_field_found_and_expected() {
         ),
         (r#"{"at":"6s","respond":{}}"#, "cluster: is missing"),
         (
-            r#"{"at":"6s","cluster":"etcd","respond":{"end":"refused_stream"}}"#,
-            "respond.end: has no meaning for a call",
+            r#"{"at":"6s","cluster":"etcd","respond":{"messages":[{"hex":"0"}]}}"#,
+            "respond.messages[0]: \"0\" is not hexadecimal",
         ),
         (
             r#"{"at":"6s","configure":{},"upstream":{}}"#,

@@ -3,85 +3,116 @@
 use std::time::Duration;
 
 use crate::replay::error::ReplayError;
+use crate::replay::failure::Failure;
+use crate::replay::grpc::{self, GrpcEvent, GrpcResponse};
 use crate::replay::schedule::Wake;
-use crate::replay::worker::{CallResult, PendingCall};
+use crate::replay::worker::{CallType, PendingCall};
 use crate::trace::{AttemptEnd, ClusterResponse};
 use crate::{CallFailure, CallId, HeaderMap, Vm};
 
 use super::{Engine, header_map};
 
-/// The status `UNAVAILABLE` of gRPC.
-const GRPC_UNAVAILABLE: u32 = 14;
-
 impl Engine<'_> {
-    /// The result of a call to `cluster` and the time until it, or `None` if the call never ends.
-    pub(super) fn call_result(
-        &self,
-        cluster: &str,
-        timeout: Option<Duration>,
-        response: CallResult,
-    ) -> Option<(Duration, CallResult)> {
-        let after = match self.clusters.get(cluster) {
-            Some(respond) if respond.end == AttemptEnd::Never => None,
-            Some(respond) => Some(respond.after),
-            // The call to an unknown cluster fails at once.
-            None => Some(Duration::ZERO),
-        };
-        match (after, timeout) {
-            (Some(after), Some(timeout)) if after > timeout => Some((timeout, CallResult::Timeout)),
-            (Some(after), _) => Some((after, response)),
-            (None, Some(timeout)) => Some((timeout, CallResult::Timeout)),
-            (None, None) => None,
-        }
-    }
-
-    pub(super) fn schedule_call(
+    /// Starts a call: schedules its result, unless it never ends.
+    pub(super) fn start_call(
         &mut self,
         worker: usize,
         call: CallId,
         cluster: String,
-        result: Option<(Duration, CallResult)>,
+        timeout: Option<Duration>,
+        kind: CallType,
     ) {
-        let Some((after, result)) = result else { return };
         let Some(vm) = self.workers[worker].vm.as_ref().map(Vm::id) else { return };
-        let slot = self.calls.insert(PendingCall { worker, vm, call, cluster, result });
+        let after = match self.clusters.get(cluster.as_str()) {
+            Some(respond) if respond.end == AttemptEnd::Never => None,
+            Some(respond) => Some(respond.after),
+            // Nothing listens in a cluster without a response.
+            None => Some(Duration::ZERO),
+        };
+        let expires = timeout.filter(|timeout| after.is_none_or(|after| after > *timeout));
+        let Some(after) = expires.or(after) else { return };
+        let expired = expires.is_some();
+        // The guest has sent the whole request, except on a stream.
+        let half_closed = kind != CallType::GrpcStream;
+        let pending = PendingCall {
+            worker,
+            vm,
+            call,
+            cluster,
+            kind,
+            expired,
+            half_closed,
+            started: self.now,
+        };
+        let slot = self.calls.insert(pending);
         self.schedule.push(self.now + after, Wake::Call(slot as u32));
+    }
+
+    /// Records that the guest has ended its side of a stream.
+    pub(super) fn half_close_call(&mut self, worker: usize, call: CallId) {
+        if let Some(pending) = self.pending_call(worker, call) {
+            pending.half_closed = true;
+        }
+    }
+
+    fn pending_call(&mut self, worker: usize, call: CallId) -> Option<&mut PendingCall> {
+        let vm = self.workers[worker].vm.as_ref().map(Vm::id)?;
+        let mut calls = self.calls.iter_mut().map(|(_, pending)| pending);
+        calls.find(|pending| (pending.vm, pending.call) == (vm, call))
     }
 
     /// Delivers the result of a call to the plugin.
     pub(super) fn end_call(&mut self, slot: usize) -> Result<(), ReplayError> {
         let Some(pending) = self.calls.try_remove(slot) else { return Ok(()) };
+        let respond = self.clusters.get(pending.cluster.as_str()).copied();
+        let rules = self.options.profile.rules();
+        let elapsed = self.now.saturating_sub(pending.started);
         let Some(vm) = self.workers[pending.worker].vm.as_mut() else { return Ok(()) };
         if vm.id() != pending.vm {
             return Ok(());
         }
-        let respond = self.clusters.get(pending.cluster.as_str()).copied();
-        match (pending.result, respond) {
-            (CallResult::Http, Some(respond)) if respond.end == AttemptEnd::Complete => {
-                let body = respond.body.as_deref().unwrap_or_default();
-                let trailers = header_map(&respond.trailers);
-                vm.http_call_response(
-                    pending.call,
-                    response_headers(respond),
-                    body.as_bytes(),
-                    trailers,
-                );
+        let failure = failure(&pending, respond);
+        let time = (rules.router_adds_call_headers && pending.half_closed).then_some(elapsed);
+        match (pending.kind, respond) {
+            (CallType::Http, Some(respond)) if failure.is_none() => {
+                let headers = response_headers(respond, time);
+                let trailers = respond.trailers.as_ref().map(header_map).unwrap_or_default();
+                vm.http_call_response(pending.call, headers, &respond.raw_body(), trailers);
             }
-            (CallResult::Grpc, Some(respond)) if respond.end == AttemptEnd::Complete => {
-                vm.grpc_initial_metadata(pending.call, header_map(&respond.headers));
-                vm.grpc_message(
-                    pending.call,
-                    respond.body.as_deref().unwrap_or_default().as_bytes(),
-                );
+            (CallType::Http, _) => {
+                let started = has_started(respond);
+                vm.http_call_failed(pending.call, call_failure(failure, started));
             }
-            (CallResult::Timeout, _) => vm.http_call_failed(pending.call, CallFailure::Timeout),
-            (CallResult::Http, respond) => {
-                let has_started = respond.is_some_and(|respond| respond.status.is_some());
-                let failure =
-                    if has_started { CallFailure::IncompleteResponse } else { CallFailure::Reset };
-                vm.http_call_failed(pending.call, failure);
+            (CallType::GrpcUnary | CallType::GrpcStream, respond) => {
+                let events = match respond {
+                    Some(respond) if failure.is_none() || has_started(Some(respond)) => {
+                        let response = grpc_response(respond, time, failure);
+                        response.events(rules)
+                    }
+                    _ => {
+                        let failure = failure.unwrap_or(Failure::Connect);
+                        grpc::local_reply(&failure.reply(rules, 1), rules)
+                    }
+                };
+                let events = match pending.kind {
+                    CallType::GrpcUnary => vec![grpc::unary(events)],
+                    _ => events,
+                };
+                for event in events {
+                    match event {
+                        GrpcEvent::InitialMetadata(map) => {
+                            vm.grpc_initial_metadata(pending.call, map);
+                        }
+                        GrpcEvent::Message(message) => vm.grpc_message(pending.call, &message),
+                        GrpcEvent::TrailingMetadata(map) => {
+                            vm.grpc_trailing_metadata(pending.call, map);
+                        }
+                        GrpcEvent::Close { status, message } => {
+                            vm.grpc_close(pending.call, status, &message);
+                        }
+                    }
+                }
             }
-            (CallResult::Grpc, _) => vm.grpc_close(pending.call, GRPC_UNAVAILABLE, ""),
         }
         self.settle(pending.worker)?;
         self.schedule_ticks(pending.worker);
@@ -89,11 +120,68 @@ impl Engine<'_> {
     }
 }
 
-fn response_headers(respond: &ClusterResponse<'_>) -> HeaderMap {
+/// Whether the response headers arrive.
+fn has_started(respond: Option<&ClusterResponse<'_>>) -> bool {
+    respond.is_some_and(|respond| respond.status.is_some())
+}
+
+/// How a call failed; `None` if its response is complete.
+fn failure(pending: &PendingCall, respond: Option<&ClusterResponse<'_>>) -> Option<Failure> {
+    if pending.expired {
+        return Some(Failure::RequestTimeout);
+    }
+    match respond {
+        Some(respond) => Failure::of(respond.end),
+        None => Some(Failure::Connect),
+    }
+}
+
+fn call_failure(failure: Option<Failure>, started: bool) -> CallFailure {
+    match failure {
+        _ if started => CallFailure::IncompleteResponse,
+        Some(Failure::Connect) | None => CallFailure::Refused,
+        Some(Failure::RequestTimeout | Failure::AttemptTimeout) => CallFailure::Timeout,
+        Some(Failure::Protocol) => CallFailure::Protocol,
+        Some(Failure::RefusedStream | Failure::Reset) => CallFailure::Reset,
+    }
+}
+
+fn response_headers(respond: &ClusterResponse<'_>, time: Option<Duration>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.push(":status", respond.status.unwrap_or(200).to_string());
     for (name, value) in &respond.headers {
         headers.push(&**name, &**value);
     }
+    if let Some(time) = time {
+        headers.set("x-envoy-upstream-service-time", time.as_millis().to_string());
+    }
     headers
+}
+
+fn grpc_response(
+    respond: &ClusterResponse<'_>,
+    time: Option<Duration>,
+    cut: Option<Failure>,
+) -> GrpcResponse {
+    let headers = response_headers(respond, time);
+    let has_status = headers.find("grpc-status").is_some();
+    let trailers = match &respond.trailers {
+        Some(trailers) => Some(header_map(trailers)).filter(|trailers| !trailers.is_empty()),
+        None if respond.messages.is_some() && !has_status => {
+            Some([("grpc-status", "0")].into_iter().collect())
+        }
+        None => None,
+    };
+    GrpcResponse { headers, body: respond.raw_body(), trailers, cut }
+}
+
+impl ClusterResponse<'_> {
+    /// The body, with the prefixes of its messages.
+    fn raw_body(&self) -> Vec<u8> {
+        let mut body = self.body.as_ref().map(|body| body.0.to_vec()).unwrap_or_default();
+        for message in self.messages.iter().flatten() {
+            grpc::frame(&message.0, &mut body);
+        }
+        body
+    }
 }

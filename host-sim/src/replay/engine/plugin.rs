@@ -8,10 +8,10 @@ use crate::replay::error::ReplayError;
 use crate::replay::exchange::ActiveExchange;
 use crate::replay::report::LogLine;
 use crate::replay::schedule::Entry;
-use crate::replay::worker::{CallResult, Ticker};
+use crate::replay::worker::{CallType, Ticker};
 use crate::trace::{EndedBy, Exchange, Outcome};
 use crate::{
-    Direction, Effect, FailurePolicy, LogLevel, Module, Part, PluginOptions, Properties,
+    Direction, Effect, FailurePolicy, HttpCall, LogLevel, Module, Part, PluginOptions, Properties,
     ReplySource, ResetCause, ResponseDetails, StartError, StreamId, StreamInfo, Vm, VmOptions,
 };
 
@@ -278,22 +278,27 @@ impl<'t> Engine<'t> {
                 }
             }
             Effect::HttpCall(call) => {
-                let result = self.call_result(&call.upstream, call.timeout, CallResult::Http);
-                self.schedule_call(worker, call.call, call.upstream, result);
+                let HttpCall { call, upstream, timeout, .. } = *call;
+                self.start_call(worker, call, upstream, timeout, CallType::Http);
             }
             Effect::GrpcOpen(call) => {
                 let cluster = String::from_utf8_lossy(&call.upstream).into_owned();
-                let result = self.call_result(&cluster, call.timeout, CallResult::Grpc);
-                self.schedule_call(worker, call.call, cluster, result);
+                let kind = match call.message {
+                    Some(_) => CallType::GrpcUnary,
+                    None => CallType::GrpcStream,
+                };
+                self.start_call(worker, call.call, cluster, call.timeout, kind);
             }
             Effect::Log { level, text } => {
                 let worker = Some(worker as u32);
                 self.report.log.push(LogLine { at: self.now, worker, level, text });
             }
             Effect::Trap(trap) => self.record_trap(Some(worker), &trap),
-            // A trace has no events for the messages of gRPC streams or for TCP connections.
+            Effect::GrpcSend { call, end: true, .. } | Effect::GrpcClose { call } => {
+                self.half_close_call(worker, call);
+            }
+            // A trace has no events for the messages of the plugin or for TCP connections.
             Effect::GrpcSend { .. }
-            | Effect::GrpcClose { .. }
             | Effect::GrpcCancel { .. }
             | Effect::BodyOverflow { .. }
             | Effect::ToUpstream { .. }

@@ -281,7 +281,7 @@ fn a_fail_open_plugin_fails_open_streams_and_passes_later_ones() {
 fn unlimited_messages_are_stopped() {
     for profile in BOTH {
         let body = r#"(local $status i32)
-            (drop (call $grpc_stream (i32.const 0) (i32.const 0) @"s" @"m" @"" @p))
+            (drop (call $grpc_stream @"auth" @"s" @"m" @"" @p))
             (loop $more
               (local.set $status (call $grpc_send (i32.load @p) (i32.const 0) (i32.const 200000)
                 (i32.const 0)))
@@ -297,7 +297,7 @@ fn unlimited_canceled_calls_are_stopped() {
         let body = r#"(local $status i32)
             (loop $more
               (local.set $status
-                (call $grpc_stream (i32.const 0) (i32.const 0) @"s" @"m" @"" @p))
+                (call $grpc_stream @"auth" @"s" @"m" @"" @p))
               (drop (call $grpc_cancel (i32.load @p)))
               (br_if $more (i32.eqz (local.get $status))))
             (call $log_number (local.get $status))"#;

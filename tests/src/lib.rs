@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`http1`], [`http2`], [`upstream`], [`net`] | clients and upstreams on real sockets |
 //! | [`envoy`], [`etcd`], [`haproxy`], [`nginx`], [`prometheus`] | real programs, started on free ports |
+//! | [`guests`] | runs guests in several languages on both hosts |
 //! | [`grpc_health`] | clients and upstreams of gRPC health checks |
 //! | [`module`] | modules for Envoy that differ from the built filter |
 //! | [`readme_commands`] | runs the commands of an example's README |
@@ -28,6 +29,7 @@ mod debian;
 pub mod envoy;
 pub mod etcd;
 pub mod grpc_health;
+pub mod guests;
 pub mod haproxy;
 pub mod http1;
 pub mod http2;

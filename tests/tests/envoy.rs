@@ -23,6 +23,7 @@ mod envoy {
     mod filter_order;
     mod from_nginx;
     mod grpc_health;
+    mod guests;
     mod idle_timeouts;
     mod import;
     mod manifests;

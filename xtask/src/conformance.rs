@@ -6,11 +6,11 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::process::cargo;
-use crate::{envoy, module};
+use crate::{envoy, guests, module};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -31,6 +31,7 @@ pub(crate) struct Options {
 /// Builds the module and runs the traces. The last line has the number of traces and differences.
 pub(crate) fn run(options: &Options) -> Result<()> {
     module::build()?;
+    let are_guests_ok = !options.traces.is_empty() || guests_agree()?;
     // With `--workspace`, cargo reuses the dependencies that the tests have compiled.
     let mut test = cargo("test", ["--quiet", "--workspace", "--test", "conformance"]);
     test.env("SLUICE_ENVOY", envoy::provide()?);
@@ -50,7 +51,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let traces = options.traces.iter().map(|trace| here.join(trace));
         test.env("SLUICE_CONFORMANCE_TRACES", env::join_paths(traces)?);
     }
-    report(test)
+    report(test)?;
+    ensure!(are_guests_ok, "guests differ from their table; the lines are above");
+    Ok(())
+}
+
+/// Runs the guests in other languages on both hosts.
+fn guests_agree() -> Result<bool> {
+    let left_out = guests::build()?;
+    let names: Vec<_> = left_out.iter().map(|left_out| left_out.guest).collect();
+    let mut test = cargo("test", ["--quiet", "--workspace", "--test", "envoy", "--", "guests::"]);
+    test.env("SLUICE_ENVOY", envoy::provide()?).env("SLUICE_GUESTS_LEFT_OUT", names.join(","));
+    Ok(test.status().context("cannot start cargo")?.success())
 }
 
 /// Prints the output of the test. Its last line is the report, and also the error if the test

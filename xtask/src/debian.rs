@@ -11,50 +11,79 @@ use crate::process::{announce, command, output_of, run, target};
 
 /// A Debian package with a program that the tests start.
 pub(crate) struct Package {
-    name: &'static str,
+    /// The folder in `target/` to which the packages are unpacked.
+    pub(crate) folder: &'static str,
+    /// The package, and others that it does not depend on.
+    names: &'static [&'static str],
     /// The path of the program or module, relative to `/` or to the folder of the unpacked package.
     program: &'static str,
     /// The environment variable that can name another program.
     variable: &'static str,
 }
 
-pub(crate) const ETCD: Package =
-    Package { name: "etcd-server", program: "usr/bin/etcd", variable: "SLUICE_ETCD" };
+/// A compiler from C to WebAssembly, with its linker and C library.
+pub(crate) const CLANG: Package = Package {
+    folder: "clang",
+    names: &["clang", "lld", "wasi-libc", "libclang-rt-dev-wasm32"],
+    program: "usr/bin/clang",
+    variable: "SLUICE_CLANG",
+};
+
+pub(crate) const ETCD: Package = Package {
+    folder: "etcd-server",
+    names: &["etcd-server"],
+    program: "usr/bin/etcd",
+    variable: "SLUICE_ETCD",
+};
 
 /// A Python module. `SLUICE_PYTHON3` names a Python that has it.
 pub(crate) const GRPCIO: Package = Package {
-    name: "python3-grpcio",
+    folder: "python3-grpcio",
+    names: &["python3-grpcio"],
     program: "usr/lib/python3/dist-packages/grpc/__init__.py",
     variable: "SLUICE_PYTHON3",
 };
 
-pub(crate) const HAPROXY: Package =
-    Package { name: "haproxy", program: "usr/sbin/haproxy", variable: "SLUICE_HAPROXY" };
+pub(crate) const HAPROXY: Package = Package {
+    folder: "haproxy",
+    names: &["haproxy"],
+    program: "usr/sbin/haproxy",
+    variable: "SLUICE_HAPROXY",
+};
 
-pub(crate) const NGINX: Package =
-    Package { name: "nginx", program: "usr/sbin/nginx", variable: "SLUICE_NGINX" };
+pub(crate) const NGINX: Package = Package {
+    folder: "nginx",
+    names: &["nginx"],
+    program: "usr/sbin/nginx",
+    variable: "SLUICE_NGINX",
+};
 
-pub(crate) const PROMETHEUS: Package =
-    Package { name: "prometheus", program: "usr/bin/prometheus", variable: "SLUICE_PROMETHEUS" };
+pub(crate) const PROMETHEUS: Package = Package {
+    folder: "prometheus",
+    names: &["prometheus"],
+    program: "usr/bin/prometheus",
+    variable: "SLUICE_PROMETHEUS",
+};
 
 impl Package {
     /// Makes sure that the program exists: installed, named by the environment, or unpacked from
     /// Debian's package and its dependencies.
     pub(crate) fn provide(&self) -> Result<()> {
-        let Self { name, program, variable } = *self;
+        let Self { folder, names, program, variable } = *self;
         if self.path().is_some() {
             return Ok(());
         }
-        self.unpack_to(&target().join(name)).with_context(|| {
-            format!("{program} is missing; install the package {name} or set {variable}")
+        self.unpack_to(&target().join(folder)).with_context(|| {
+            let names = names.join(" ");
+            format!("{program} is missing; install Debian's {names} or set {variable}")
         })?;
-        ensure!(self.path().is_some(), "Debian's package {name} does not contain {program}");
+        ensure!(self.path().is_some(), "Debian's package {folder} does not contain {program}");
         Ok(())
     }
 
     fn path(&self) -> Option<PathBuf> {
         let named = std::env::var_os(self.variable).map(PathBuf::from);
-        let folders = [PathBuf::from("/"), target().join(self.name)];
+        let folders = [PathBuf::from("/"), target().join(self.folder)];
         let places = folders.map(|root| root.join(self.program));
         named.or_else(|| places.into_iter().find(|path| path.is_file()))
     }
@@ -63,7 +92,7 @@ impl Package {
         announce(&format!(
             "downloading {name} to target/{name} (apt-get download); apt verifies Debian's \
              signature and the hash of each package",
-            name = self.name
+            name = self.folder
         ));
         fs::create_dir_all(folder)?;
         for package in packages_in(folder)? {
@@ -92,7 +121,7 @@ impl Package {
     /// The package and those of its dependencies that are not installed on this machine.
     fn missing(&self) -> Option<Vec<String>> {
         let options = ["--simulate", "install", "--no-install-recommends"];
-        let plan = output_of(command("apt-get", options.into_iter().chain([self.name])))?;
+        let plan = output_of(command("apt-get", options.iter().chain(self.names)))?;
         let steps = plan.lines().filter_map(|line| line.strip_prefix("Inst "));
         Some(steps.filter_map(|step| Some(step.split_once(' ')?.0.to_owned())).collect())
     }

@@ -7,6 +7,7 @@ mod debian;
 mod demo;
 mod deny;
 mod envoy;
+mod guests;
 mod install;
 mod module;
 mod nginx;
@@ -53,6 +54,8 @@ enum Command {
     },
     /// Run traces on the simulator and on a real Envoy, and print the differences
     Conformance(conformance::Options),
+    /// Build the guests in other languages to target/guests
+    Guests,
     /// Download Envoy to target/envoy/envoy (SLUICE_ENVOY=/path names another Envoy)
     Envoy,
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::ProveDrain { options } => prove_drain::run(&options),
         Command::Chaos { options } => chaos::run(&options),
         Command::Conformance(options) => conformance::run(&options),
+        Command::Guests => guests::build().map(drop),
         Command::Envoy => envoy::provide().map(|path| println!("Envoy is at {}", path.display())),
     };
     match outcome {

@@ -15,7 +15,7 @@ use crate::process::{announce, cargo, command, output_of, root, run, target};
 pub(crate) const TRIPLE: &str = "wasm32-unknown-unknown";
 /// Every proxy of a fleet fetches the module and compiles it when it starts.
 pub(crate) const SIZE_LIMIT_KIB: u64 = 450;
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
@@ -30,18 +30,18 @@ pub(crate) fn build_crashing() -> Result<()> {
 }
 
 fn build_as(name: &str, features: &[&str]) -> Result<()> {
-    let toolchain = toolchain()?;
+    let builder = builder()?;
     announce(&format!("building target/{name}"));
     let artifacts = artifacts();
-    let artifacts = match toolchain {
-        Toolchain::Rustup => artifacts,
-        Toolchain::Debian => artifacts.join("build-std"),
+    let artifacts = match builder {
+        Builder::Rustup => artifacts,
+        Builder::Debian => artifacts.join("build-std"),
     };
     let options = ["--quiet", "--package", "sluice-filter", "--lib", "--target", TRIPLE];
     let options = options.iter().chain(&["--profile", "wasm"]).chain(features);
-    match toolchain {
-        Toolchain::Rustup => run(finish(cargo("build", options), &artifacts))?,
-        Toolchain::Debian => run(finish(debian_cargo(options)?, &artifacts))?,
+    match builder {
+        Builder::Rustup => run(finish(cargo("build", options), &artifacts))?,
+        Builder::Debian => run(finish(debian_cargo(options)?, &artifacts))?,
     }
     publish(&artifacts.join(TRIPLE).join("wasm/sluice_filter.wasm"), name)
 }
@@ -83,8 +83,9 @@ fn artifacts() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(target, |folder| root().join(folder))
 }
 
+/// A toolchain that can compile for wasm32.
 #[derive(Clone, Copy)]
-enum Toolchain {
+pub(crate) enum Builder {
     /// The toolchain in use, with the wasm32 target.
     Rustup,
     /// Debian's compiler, which builds the standard library from its sources.
@@ -93,13 +94,13 @@ enum Toolchain {
 
 /// Makes sure that a compiler for wasm32 is installed.
 pub(crate) fn prepare() -> Result<()> {
-    toolchain().map(drop)
+    builder().map(drop)
 }
 
 /// A toolchain that can compile for wasm32. Installs one if there is none.
-fn toolchain() -> Result<Toolchain> {
+pub(crate) fn builder() -> Result<Builder> {
     if has_target() {
-        return Ok(Toolchain::Rustup);
+        return Ok(Builder::Rustup);
     }
     let rustup = ["rustup", "target", "add", TRIPLE];
     let added = install(&format!("the Rust target {TRIPLE}"), &[&rustup]);
@@ -107,7 +108,7 @@ fn toolchain() -> Result<Toolchain> {
         ensure!(has_target(), "the toolchain in use has no target {TRIPLE}");
         Ok(())
     }) else {
-        return Ok(Toolchain::Rustup);
+        return Ok(Builder::Rustup);
     };
     if !has_debian_compiler() {
         let update = ["apt-get", "update", "-qq"];
@@ -122,12 +123,17 @@ fn toolchain() -> Result<Toolchain> {
             );
         }
     }
-    Ok(Toolchain::Debian)
+    Ok(Builder::Debian)
 }
 
 /// Whether the toolchain in use can compile for wasm32.
 pub(crate) fn has_target() -> bool {
-    output_of(command("rustc", ["--print", "target-libdir", "--target", TRIPLE]))
+    has_target_for(TRIPLE)
+}
+
+/// Whether the toolchain in use can compile for a target.
+pub(crate) fn has_target_for(triple: &str) -> bool {
+    output_of(command("rustc", ["--print", "target-libdir", "--target", triple]))
         .is_some_and(|folder| Path::new(&folder).is_dir())
 }
 
@@ -141,7 +147,8 @@ fn has_debian_compiler() -> bool {
         && Path::new(DEBIAN_CARGO).is_file()
 }
 
-fn debian_cargo<'a>(options: impl Iterator<Item = &'a &'a str>) -> Result<Command> {
+/// A build with Debian's toolchain.
+pub(crate) fn debian_cargo<'a>(options: impl Iterator<Item = &'a &'a str>) -> Result<Command> {
     let linker = linker().context("no linker for wasm32; install Debian's package lld")?;
     let mut cargo = command(DEBIAN_CARGO, ["build", "--locked", "-Zbuild-std=std,panic_abort"]);
     cargo.args(options);

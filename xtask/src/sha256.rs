@@ -14,6 +14,11 @@ pub(crate) fn verify(path: &Path, expected: &str) -> Result<()> {
     Ok(())
 }
 
+/// The SHA-256 of bytes, in lowercase hexadecimal.
+pub(crate) fn of_bytes(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn of_file(path: &Path) -> Result<String> {
     let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut hasher = Sha256::new();

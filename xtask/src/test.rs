@@ -8,8 +8,9 @@ use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
 
+use crate::guests::LeftOut;
 use crate::process::{announce, cargo, command_line, root, run as run_command};
-use crate::{debian, envoy, module};
+use crate::{debian, envoy, guests, module};
 use checks::Checks;
 use tally::Tally;
 
@@ -36,8 +37,15 @@ pub(crate) fn run() -> Result<()> {
     {
         package.provide()?;
     }
-    let suites = suites()?;
-    let Checks { commands, skipped } = checks::all();
+    let left_out = guests::build()?;
+    let names: Vec<_> = left_out.iter().map(|left_out| left_out.guest).collect();
+    let suites = suites(&names.join(","))?;
+    let Checks { commands, mut skipped } = checks::all();
+    skipped.extend(
+        left_out
+            .into_iter()
+            .map(|LeftOut { guest, reason }| format!("the guest {guest}, because {reason}")),
+    );
     let mut failed = Vec::new();
     for check in commands {
         let line = command_line(&check);
@@ -57,9 +65,10 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// All tests on the current Envoy, then some of them on each older version.
-fn suites() -> Result<Vec<(String, Command)>> {
+fn suites(guests_left_out: &str) -> Result<Vec<(String, Command)>> {
     let mut tests = cargo("test", ["--workspace", "--no-fail-fast"]);
     tests.env("SLUICE_ENVOY", envoy::provide()?);
+    tests.env("SLUICE_GUESTS_LEFT_OUT", guests_left_out);
     let mut suites = vec![("all tests".to_owned(), tests)];
     if envoy::from_environment()?.is_some() {
         println!("SLUICE_ENVOY is set: the tests do not run on other versions of Envoy");

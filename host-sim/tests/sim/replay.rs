@@ -6,3 +6,4 @@ mod endings;
 mod long_streams;
 mod proxy;
 mod setup;
+mod ticks;

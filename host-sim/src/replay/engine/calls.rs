@@ -114,9 +114,7 @@ impl Engine<'_> {
                 }
             }
         }
-        self.settle(pending.worker)?;
-        self.schedule_ticks(pending.worker);
-        Ok(())
+        self.settle(pending.worker)
     }
 }
 

@@ -74,9 +74,8 @@ impl<'t> Engine<'t> {
             Err(StartError::Trap(_)) => {}
             Err(error) => self.worker_refused(worker, &error),
         }
-        self.settle(worker)?;
-        self.schedule_ticks(worker);
-        Ok(())
+        self.schedule_first_ticks(worker);
+        self.settle(worker)
     }
 
     fn plugin_options(&self, text: &[u8]) -> PluginOptions {
@@ -220,6 +219,7 @@ impl<'t> Engine<'t> {
     /// Applies the effects of a worker's filter until there are no more.
     pub(super) fn settle(&mut self, worker: usize) -> Result<(), ReplayError> {
         self.drain_effects(worker)?;
+        self.schedule_ticks(worker);
         self.end_exchanges()?;
         self.deliver_queue_events()
     }

@@ -41,11 +41,21 @@ impl Engine<'_> {
         self.settle(worker)
     }
 
-    /// Schedules the next tick of each plugin whose period has changed.
+    /// Schedules the first tick of each plugin that has just been configured.
     ///
     /// In a proxy, workers receive a configuration one after the other. The seed therefore decides
     /// when the next tick is, within one period.
+    pub(super) fn schedule_first_ticks(&mut self, worker: usize) {
+        self.schedule_changed(worker, true);
+    }
+
+    /// Schedules the next tick of each plugin that has changed its period in a callback, one period
+    /// from now.
     pub(super) fn schedule_ticks(&mut self, worker: usize) {
+        self.schedule_changed(worker, false);
+    }
+
+    fn schedule_changed(&mut self, worker: usize, at_random: bool) {
         for index in 0..self.workers[worker].tickers.len() {
             let period = self.tick_period(worker, index);
             if period == self.workers[worker].tickers[index].period {
@@ -53,8 +63,11 @@ impl Engine<'_> {
             }
             self.workers[worker].tickers[index].period = period;
             if let Some(period) = period {
-                let first = self.rng.u64(1..=period.as_nanos().max(1) as u64);
-                self.schedule_tick(worker, index, self.now + Duration::from_nanos(first));
+                let first = match at_random {
+                    true => Duration::from_nanos(self.rng.u64(1..=period.as_nanos().max(1) as u64)),
+                    false => period,
+                };
+                self.schedule_tick(worker, index, self.now + first);
             }
         }
         let state = &mut self.workers[worker];

@@ -27,7 +27,8 @@ pub(super) struct Script {
     after: Duration,
     status: Option<u16>,
     headers: Vec<(String, String)>,
-    body: Option<String>,
+    body: Vec<u8>,
+    messages: Option<Vec<Vec<u8>>>,
     trailers: Vec<(String, String)>,
     end: AttemptEnd,
 }
@@ -41,15 +42,21 @@ impl Script {
             after: respond.after,
             status: respond.status.or((respond.end == AttemptEnd::Complete).then_some(200)),
             headers: pairs(&respond.headers),
-            body: respond.body.as_ref().map(ToString::to_string),
-            trailers: pairs(&respond.trailers),
+            body: respond.body.as_ref().map(|body| body.0.to_vec()).unwrap_or_default(),
+            messages: respond
+                .messages
+                .as_ref()
+                .map(|messages| messages.iter().map(|message| message.0.to_vec()).collect()),
+            trailers: match &respond.trailers {
+                Some(trailers) => pairs(trailers),
+                None => default_trailers(respond),
+            },
             end: respond.end,
         }
     }
 
     fn respond_http1(&self, reply: &mut Reply) {
         std::thread::sleep(self.after);
-        let body = self.body.clone().unwrap_or_default();
         let Some(status) = self.status else {
             return match self.end {
                 AttemptEnd::Never => while !reply.read().is_empty() {},
@@ -59,10 +66,10 @@ impl Script {
         let mut headers = crate::guests::envoy::pairs(&self.headers);
         // More bytes than arrive, if the response is not complete.
         let missing = if self.end == AttemptEnd::Complete { 0 } else { 10 };
-        let length = (body.len() + missing).to_string();
+        let length = (self.body.len() + missing).to_string();
         headers.push(("content-length", &length));
         reply.send_headers(status, &headers);
-        reply.write(body.as_bytes());
+        reply.write(&self.body);
         match self.end {
             AttemptEnd::Complete => {}
             AttemptEnd::Never => while !reply.read().is_empty() {},
@@ -85,11 +92,14 @@ impl Script {
         }
         let response = response.header("content-type", "application/grpc").body(());
         let response = response.expect("a row has well-formed headers");
-        let ends = self.body.is_none() && self.trailers.is_empty();
+        let messages: Vec<u8> =
+            self.messages.iter().flatten().flat_map(|message| framed(message)).collect();
+        let body = [&*self.body, &messages].concat();
+        let ends = body.is_empty() && self.trailers.is_empty();
         let mut stream =
             respond.send_response(response, ends && self.end == AttemptEnd::Complete)?;
-        if let Some(body) = &self.body {
-            stream.send_data(framed(body.as_bytes()), false)?;
+        if !body.is_empty() {
+            stream.send_data(body.into(), false)?;
         }
         match self.end {
             AttemptEnd::Complete if ends => Ok(()),
@@ -108,12 +118,21 @@ impl Script {
     }
 }
 
+/// The trailers of a gRPC response with messages whose row has none.
+fn default_trailers(respond: &ClusterResponse<'_>) -> Vec<(String, String)> {
+    let has_status = respond.headers.iter().any(|(name, _)| &**name == "grpc-status");
+    match respond.messages.is_some() && !has_status {
+        true => vec![("grpc-status".to_owned(), "0".to_owned())],
+        false => Vec::new(),
+    }
+}
+
 /// A gRPC message with its prefix: not compressed, and the length.
-fn framed(message: &[u8]) -> Bytes {
+fn framed(message: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend(u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
     bytes.extend_from_slice(message);
-    bytes.into()
+    bytes
 }
 
 /// The running servers.

@@ -37,8 +37,9 @@ pub(crate) struct State {
     /// Code and message for `proxy_get_status`.
     pub(crate) call_status: (u32, String),
     pub(crate) calls: Calls,
-    /// gRPC calls that failed during a callback, which the guest learns after it.
-    pub(crate) failed_calls: VecDeque<u32>,
+    /// gRPC calls that failed at once, with the slots of their plugins. The guest learns of them
+    /// after the running callback.
+    pub(crate) failed_calls: VecDeque<(u32, u32)>,
     /// Whether `proxy_on_log` runs.
     pub(crate) in_log: bool,
     pub(crate) random: Rng,
@@ -97,10 +98,21 @@ pub(crate) struct Call {
 pub(crate) enum CallKind {
     Http,
     GrpcUnary,
-    /// `closed`: the guest has ended its side.
     GrpcStream {
+        /// The guest has ended its side.
         closed: bool,
+        /// The upstream has ended the stream, of which the guest was told. Envoy keeps such a
+        /// stream until the guest closes it.
+        ended: bool,
     },
+}
+
+impl CallKind {
+    pub(crate) const OPEN_STREAM: Self = CallKind::GrpcStream { closed: false, ended: false };
+
+    fn is_ended(self) -> bool {
+        matches!(self, CallKind::GrpcStream { ended: true, .. })
+    }
 }
 
 /// The number of the lower bits of an id that are the kind of the call, in Envoy.
@@ -146,17 +158,26 @@ impl Calls {
     /// Adds a call and returns its id; `None` if `limit` calls are open.
     pub(crate) fn insert(&mut self, call: Call, limit: usize) -> Option<u32> {
         if self.open.len() >= limit {
-            return None;
+            // A stream that has ended has no response left to wait for.
+            let ended = self.open.iter().find(|(_, call)| call.kind.is_ended())?;
+            let id = *ended.0;
+            self.open.remove(&id);
         }
-        let bits = if self.ids_have_kind { call.kind.bits() } else { 0 };
+        let id = self.next_id(call.kind);
+        self.open.insert(id, call);
+        Some(id)
+    }
+
+    /// The id of the next call of this kind.
+    pub(crate) fn next_id(&mut self, kind: CallKind) -> u32 {
+        let bits = if self.ids_have_kind { kind.bits() } else { 0 };
         let shift = if self.ids_have_kind { KIND_BITS } else { 0 };
         let count = &mut self.counts[bits as usize];
         loop {
             *count = count.wrapping_add(1);
             let id = (*count << shift) | bits;
             if id >> shift != 0 && !self.open.contains_key(&id) {
-                self.open.insert(id, call);
-                return Some(id);
+                return id;
             }
         }
     }
@@ -172,7 +193,18 @@ impl Calls {
     /// Marks the guest's side of a gRPC stream as ended.
     pub(crate) fn close_stream(&mut self, id: u32) {
         if let Some(call) = self.open.get_mut(&id) {
-            call.kind = CallKind::GrpcStream { closed: true };
+            call.kind = CallKind::GrpcStream { closed: true, ended: call.kind.is_ended() };
+        }
+    }
+
+    /// Records that the upstream has ended a call. `keeps_streams`: a stream stays until the guest
+    /// closes it.
+    pub(crate) fn end(&mut self, id: u32, keeps_streams: bool) {
+        match self.open.get_mut(&id) {
+            Some(Call { kind: CallKind::GrpcStream { closed, ended }, .. }) if keeps_streams => {
+                (*closed, *ended) = (true, true);
+            }
+            _ => self.remove(id),
         }
     }
 }

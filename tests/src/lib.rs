@@ -13,7 +13,8 @@
 //! | [`prove`] | restarts real proxies under load and counts failed requests |
 //! | [`chaos`] | drains real proxies while faults happen, and checks every connection |
 //! | [`streams`] | measures the delay of events through Envoy |
-//! | [`wasi_guest`] | a guest that calls every function of WASI |
+//! | [`wasi_guest`], [`call_guest`] | guests that make host calls and log the results |
+//! | [`cluster_server`] | a server that responds to the calls of a guest as a trace says |
 //!
 //! Generated inputs, the built module and the program `sluice` are in `sluice-test-kit`, which
 //! other packages use too.
@@ -23,7 +24,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "a real proxy runs on the wall clock")]
 
+pub mod call_guest;
 pub mod chaos;
+pub mod cluster_server;
 pub mod conformance;
 mod debian;
 pub mod envoy;

@@ -24,6 +24,7 @@ mod envoy {
     mod from_nginx;
     mod grpc_health;
     mod guests;
+    mod host_calls;
     mod idle_timeouts;
     mod import;
     mod manifests;

@@ -150,12 +150,13 @@ fn grpc_open(
     let mut metadata = header_map(memory, state, MapType::HttpRequestHeaders, at, size)?;
     bytes(memory, out, 4)?;
     let unary = message.is_some();
-    let kind = if unary { CallKind::GrpcUnary } else { CallKind::GrpcStream { closed: false } };
+    let kind = if unary { CallKind::GrpcUnary } else { CallKind::OPEN_STREAM };
     if !state.process.has_upstream(&upstream) {
         if is_message {
             // Envoy starts the call, which fails at once.
-            let call = insert(state, kind)?;
-            state.failed_calls.push_back(call.0);
+            let plugin = plugin_slot(state)?;
+            let call = state.calls.next_id(kind);
+            state.failed_calls.push_back((call, plugin));
             return Err(Status::InternalFailure.into());
         }
         return Err(Status::ParseFailure.into());
@@ -192,9 +193,9 @@ pub(super) fn grpc_send(
         return Err(Status::BadArgument.into());
     }
     match grpc_kind(state, id)? {
-        CallKind::GrpcStream { closed: false } => {}
+        CallKind::GrpcStream { closed: false, .. } => {}
         // Envoy drops what follows the end.
-        CallKind::GrpcStream { closed: true } if state.rules.late_grpc_message_is_ok => {
+        CallKind::GrpcStream { .. } if state.rules.late_grpc_message_is_ok => {
             return Ok(());
         }
         _ => return Err(Status::BadArgument.into()),
@@ -220,8 +221,12 @@ pub(super) fn grpc_close(guest: &mut Guest<'_>, id: u32) -> CallResult {
     let state = guest.data_mut();
     match grpc_kind(state, id)? {
         // The guest's side has ended. The call stays until the upstream ends its side.
-        CallKind::GrpcStream { closed: true } => return Ok(()),
-        CallKind::GrpcStream { closed: false } => state.calls.close_stream(id),
+        CallKind::GrpcStream { ended: true, .. } => {
+            state.calls.remove(id);
+            return Ok(());
+        }
+        CallKind::GrpcStream { closed: true, .. } => return Ok(()),
+        CallKind::GrpcStream { closed: false, .. } => state.calls.close_stream(id),
         CallKind::GrpcUnary | CallKind::Http => state.calls.remove(id),
     }
     state.effects.push(Effect::GrpcClose { call: CallId(id) });

@@ -35,7 +35,7 @@ impl Vm {
             }
             CallFailure::IncompleteResponse => {
                 self.state().call_status = (BROKEN_CONNECTION, "reset".to_owned());
-                return self.deliver_http(call, HeaderMap::new(), b"", HeaderMap::new());
+                return self.call_http_response(call, [0; 3], Subject::None);
             }
             CallFailure::Timeout => ("504", "upstream request timeout".to_owned()),
             CallFailure::Refused => ("503", reset_text("remote connection failure")),
@@ -87,15 +87,21 @@ impl Vm {
     /// Ends a gRPC call with a status: 0 for success, 14 (`UNAVAILABLE`) if it could not be sent or
     /// timed out.
     pub fn grpc_close(&mut self, call: CallId, status: u32, message: &str) {
-        self.report_grpc_close(call, status, message);
+        let Some((slot, ..)) = self.begin_grpc_event(call, Subject::None) else { return };
+        let state = self.state();
+        let keeps_streams = state.rules.late_grpc_message_is_ok;
+        state.calls.end(call.0, keeps_streams);
+        self.call_grpc_close(slot, call.0, status, message);
         self.apply_pending();
     }
 
-    pub(super) fn report_grpc_close(&mut self, call: CallId, status: u32, message: &str) {
-        let Some((slot, id, _)) = self.begin_grpc_event(call, Subject::None) else { return };
-        self.state().calls.remove(call.0);
-        self.state().call_status = (status, message.to_owned());
-        let params = (id, call.0, status);
+    /// Calls `proxy_on_grpc_close` of the plugin in this slot.
+    pub(super) fn call_grpc_close(&mut self, slot: u32, call: u32, status: u32, message: &str) {
+        let state = self.state();
+        let Some(id) = state.contexts.get(slot).map(|plugin| plugin.id) else { return };
+        state.subject = Subject::None;
+        state.call_status = (status, message.to_owned());
+        let params = (id, call, status);
         let name = "proxy_on_grpc_close";
         let _ = self.call_guest(slot, name, |exports| &exports.on_grpc_close, params);
         self.end_subject();
@@ -108,21 +114,33 @@ impl Vm {
         body: &[u8],
         mut trailers: HeaderMap,
     ) {
+        let rules = self.state().rules;
+        if rules.lower_case_names {
+            headers.lower_names();
+            trailers.lower_names();
+        }
+        let inline = rules.inline_headers;
+        MapRules::of(inline, MapType::HttpCallResponseHeaders).normalize(&mut headers);
+        MapRules::of(inline, MapType::HttpCallResponseTrailers).normalize(&mut trailers);
+        let sizes = [headers.len() as u32, body.len() as u32, trailers.len() as u32];
+        let subject = Subject::HttpCall { headers, body: body.to_vec(), trailers };
+        self.call_http_response(call, sizes, subject);
+    }
+
+    /// Ends an HTTP call and calls `proxy_on_http_call_response`, which can read `subject`.
+    fn call_http_response(
+        &mut self,
+        call: CallId,
+        [headers, body, trailers]: [u32; 3],
+        subject: Subject,
+    ) {
         let state = self.state();
         let open = state.calls.get(call.0).filter(|open| open.kind == CallKind::Http);
         let Some(slot) = open.map(|open| open.plugin) else { return };
         state.calls.remove(call.0);
         let Some(id) = state.contexts.get(slot).map(|plugin| plugin.id) else { return };
-        if state.rules.lower_case_names {
-            headers.lower_names();
-            trailers.lower_names();
-        }
-        let inline = state.rules.inline_headers;
-        MapRules::of(inline, MapType::HttpCallResponseHeaders).normalize(&mut headers);
-        MapRules::of(inline, MapType::HttpCallResponseTrailers).normalize(&mut trailers);
-        let (count, trailer_count) = (headers.len() as u32, trailers.len() as u32);
-        state.subject = Subject::HttpCall { headers, body: body.to_vec(), trailers };
-        let params = (id, call.0, count, body.len() as u32, trailer_count);
+        state.subject = subject;
+        let params = (id, call.0, headers, body, trailers);
         let name = "proxy_on_http_call_response";
         let _ = self.call_guest(slot, name, |exports| &exports.on_http_call_response, params);
         self.end_call_event();
@@ -136,7 +154,9 @@ impl Vm {
         mut subject: Subject,
     ) -> Option<(u32, u32, CallKind)> {
         let state = self.state();
-        let open = state.calls.get(call.0).filter(|open| open.kind != CallKind::Http)?;
+        let has_ended = |kind| matches!(kind, CallKind::GrpcStream { ended: true, .. });
+        let open = state.calls.get(call.0);
+        let open = open.filter(|open| open.kind != CallKind::Http && !has_ended(open.kind))?;
         let id = state.contexts.get(open.plugin)?.id;
         let kind = match subject {
             Subject::GrpcInitialMetadata(_) => MapType::GrpcCallInitialMetadata,

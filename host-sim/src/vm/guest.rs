@@ -10,7 +10,6 @@ use super::instance::{Vm, refuel};
 use crate::context::{Kind, Pending};
 use crate::effect::{Direction, Effect, ReplySource, ResetCause};
 use crate::exports::Exports;
-use crate::ids::CallId;
 use crate::state::Phase;
 use crate::trap::{Trap, TrapReason};
 
@@ -55,8 +54,8 @@ impl Vm {
         self.apply_pending_calls();
         // The guest can start another such call in the callback.
         for _ in 0..MAX_FAILED_CALLS {
-            let Some(call) = self.state().failed_calls.pop_front() else { return };
-            self.report_grpc_close(CallId(call), GRPC_UNAVAILABLE, "Cluster not available");
+            let Some((call, plugin)) = self.state().failed_calls.pop_front() else { return };
+            self.call_grpc_close(plugin, call, GRPC_UNAVAILABLE, "Cluster not available");
             self.apply_pending_calls();
         }
         self.state().failed_calls.clear();

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sluice_sim::proxy::Setup;
-use sluice_sim::replay::{Options, Report, replay};
+use sluice_sim::replay::{Options, Report, Warning, replay};
 use sluice_sim::trace::{Trace, TraceError, parse_time};
 use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
 
@@ -136,6 +136,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
         replays.push(report?);
     }
 
+    for report in &replays {
+        for warning in &report.warnings {
+            eprintln!("{}: warning: {}", place(report, warning), warning.text);
+        }
+    }
     let failed = replays.iter().map(Report::failed).sum();
     let expected = replays.iter().map(Report::expected).sum();
     let result = Replays { expected, failed, replays };
@@ -156,6 +161,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
         return Err(CliError::NothingChecked);
     }
     Ok(Verdict::from_failures(failed))
+}
+
+/// The trace and the line that a warning is about.
+fn place(report: &Report<'_>, warning: &Warning) -> String {
+    match warning.line {
+        None => report.trace.to_owned(),
+        Some(line) => format!("{}:{line}", report.trace),
+    }
 }
 
 fn options(arguments: &Arguments) -> Result<Options, CliError> {

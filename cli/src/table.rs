@@ -114,6 +114,14 @@ fn write_report(
     if report.omitted_problems > 0 {
         writeln!(out, "{}", palette.bad(format!("… {} more problems", report.omitted_problems)))?;
     }
+    for warning in &report.warnings {
+        let place = match warning.line {
+            None => report.trace.to_owned(),
+            Some(line) => format!("{}:{line}", report.trace),
+        };
+        let text = printable(&format!("{place}: warning: {}", warning.text)).to_string();
+        writeln!(out, "{:>time_width$}  {}", "", palette.bad(text))?;
+    }
     for log in &report.log {
         let time = format!("{:>time_width$}", seconds(log.at));
         let level = format!("{:?}", log.level).to_lowercase();

@@ -13,6 +13,7 @@ mod cli {
     mod invalid_configurations;
     mod modules;
     mod output;
+    mod proxies;
     mod readme;
     mod schema;
     mod traces;

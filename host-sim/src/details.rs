@@ -50,6 +50,8 @@ pub mod flags {
     pub const UPSTREAM_CLOSED: u64 = 0x40;
     /// `DC`: the client closed its connection.
     pub const CLIENT_CLOSED: u64 = 0x4000;
+    /// `SI`: the stream was idle for too long.
+    pub const STREAM_IDLE: u64 = 0x1_0000;
     /// `URX`: the last permitted attempt failed.
     pub const RETRY_LIMIT_EXCEEDED: u64 = 0x8000;
     /// `UPE`: the upstream sent bytes that are not valid HTTP.

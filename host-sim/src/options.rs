@@ -20,6 +20,9 @@ pub struct VmOptions {
     pub log_level: LogLevel,
     /// The environment variables that WASI exposes.
     pub env: Vec<(String, String)>,
+    /// The bytes of a body that the host buffers for a paused stream, if they differ from
+    /// [`Rules::buffer_limit`](crate::Rules::buffer_limit).
+    pub buffer_limit: Option<usize>,
 }
 
 impl Default for VmOptions {
@@ -30,6 +33,7 @@ impl Default for VmOptions {
             vm_configuration: Vec::new(),
             log_level: LogLevel::Info,
             env: Vec::new(),
+            buffer_limit: None,
         }
     }
 }
@@ -40,6 +44,7 @@ setters!(VmOptions {
     with_vm_configuration(vm_configuration: impl Into<Vec<u8>>),
     with_log_level(log_level: LogLevel),
     with_env(env: Vec<(String, String)>),
+    with_buffer_limit(buffer_limit: impl Into<Option<usize>>),
 });
 
 /// Options of a plugin.

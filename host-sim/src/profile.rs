@@ -3,8 +3,6 @@
 //! The specification leaves many points open, and Envoy deviates from it in others. Each such point
 //! is one field of [`Rules`]. No other module depends on the name of a host.
 
-use std::time::Duration;
-
 use crate::inline_headers::{self, InlineHeaders};
 
 /// The host whose behavior is simulated.
@@ -188,18 +186,10 @@ pub struct RouterRules {
     /// The header with the timeout in milliseconds, from the end of the request to the end of the
     /// response; 0 disables the timeout.
     pub timeout_header: &'static str,
-    /// The timeout of a request without that header.
-    pub default_timeout: Duration,
     /// The header with the timeout of one attempt in milliseconds.
     pub attempt_timeout_header: &'static str,
-    /// The header with the conditions for retries.
-    pub retry_conditions_header: &'static str,
-    /// The header with the maximum number of retries; one retry without it.
+    /// The header with the maximum number of retries.
     pub max_retries_header: &'static str,
-    /// The upper bound of the random pause before the first retry. It doubles with each retry.
-    pub back_off_base: Duration,
-    /// The maximum of that bound.
-    pub back_off_max: Duration,
 }
 
 const ENVOY: Rules = Rules {
@@ -256,12 +246,8 @@ const ENVOY: Rules = Rules {
 
     router: Some(RouterRules {
         timeout_header: "x-envoy-upstream-rq-timeout-ms",
-        default_timeout: Duration::from_secs(15),
         attempt_timeout_header: "x-envoy-upstream-rq-per-try-timeout-ms",
-        retry_conditions_header: "x-envoy-retry-on",
         max_retries_header: "x-envoy-max-retries",
-        back_off_base: Duration::from_millis(25),
-        back_off_max: Duration::from_millis(250),
     }),
     upstream_failure_status: 503,
     failure_replies_have_text: true,

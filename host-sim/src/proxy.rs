@@ -7,12 +7,19 @@
 //!
 //! ```text
 //! section    what a trace or a file says: every field is optional
-//! preset     the defaults of a proxy, as data
-//! settings   the preset with the fields of the section: what the replay applies
+//! settings   what the replay applies
+//! preset     the defaults of a proxy, as data; with the fields of a section, they are settings
+//! edge, path what the settings do to a request before filters run
 //! ```
 
 #![allow(missing_docs, reason = "a field whose name says everything has no comment")]
 
+mod address;
+mod edge;
+mod failure_policy;
+mod kind;
+mod names;
+mod path;
 mod plugin;
 mod preset;
 mod retry;
@@ -20,8 +27,11 @@ mod section;
 mod settings;
 mod setup;
 
+pub use address::AddressRange;
+pub(crate) use edge::apply as apply_client_address;
+pub use kind::{Preset, Version};
+pub(crate) use path::rewrite as rewrite_path;
 pub use plugin::PluginSection;
-pub use preset::{Preset, Version};
 pub use retry::{BackOff, RetryCondition, RetryPolicy};
 pub use section::ProxySection;
 pub use settings::ProxySettings;

@@ -11,6 +11,7 @@
 
 #![allow(missing_docs, reason = "a field whose name says everything has no comment")]
 
+mod admission;
 mod connections;
 mod crash;
 mod decisions;
@@ -34,7 +35,7 @@ pub use error::ReplayError;
 pub use options::{DrainBridge, Options, Progress};
 pub use report::{
     ClosedBy, ConfigurationReport, ConnectionReport, ExchangeReport, LogLine, MetricsReport,
-    Mismatch, Note, Problem, Report, TrapReport, UpstreamReport,
+    Mismatch, Note, Problem, Report, TrapReport, UpstreamReport, Warning,
 };
 
 /// Replays `trace` with `module` as the filter, or without a filter, and calls `observe` with the

@@ -13,6 +13,7 @@ pub mod generator;
 mod observation;
 mod playback;
 mod proxy;
+mod proxy_settings;
 pub mod runner;
 mod simulation;
 mod trace_rewrite;
@@ -20,6 +21,7 @@ mod upstream;
 
 use serde_json::Value;
 use sluice_sim::Module;
+use sluice_sim::proxy::ProxySettings;
 use sluice_sim::trace::Trace;
 use sluice_test_kit::program;
 
@@ -38,52 +40,92 @@ pub fn module() -> Module {
     Module::new(&wasm, &sluice_sim::Limits::default()).expect("the module is valid")
 }
 
-/// A real Envoy, upstreams that follow the scripts of traces, and the module for the simulator.
+/// Real Envoys, upstreams that follow the scripts of traces, and the module for the simulator.
 pub struct Comparison<'m> {
-    proxy: Proxy,
+    /// The latest Envoys. A trace runs on one with the settings of its proxy.
+    proxies: Vec<ComparedProxy>,
     upstreams: Upstreams,
     module: &'m Module,
-    failures: FailureTotals,
+    /// The failures in Envoys that were stopped.
+    earlier_failures: FailureCounts,
     runs: u32,
 }
 
+struct ComparedProxy {
+    settings: ProxySettings,
+    proxy: Proxy,
+    failures: FailureTotals,
+}
+
+/// The number of Envoys that run at the same time; each needs memory for its VMs.
+const PROXIES: usize = 2;
+
 impl<'m> Comparison<'m> {
-    /// Starts Envoy with the drain bridge.
-    ///
-    /// # Panics
-    /// If Envoy is not found.
+    /// Starts the upstreams.
     pub fn start(module: &'m Module) -> Self {
-        let upstreams = Upstreams::start();
         Self {
-            proxy: Proxy::start(upstreams.ports()),
-            upstreams,
+            proxies: Vec::new(),
+            upstreams: Upstreams::start(),
             module,
-            failures: FailureTotals::default(),
+            earlier_failures: FailureCounts::new(),
             runs: 0,
         }
     }
 
     /// The streams that have failed in Envoy so far.
-    fn failures(&self) -> &FailureCounts {
-        self.failures.counts()
+    fn failures(&self) -> FailureCounts {
+        let mut all = self.earlier_failures.clone();
+        for compared in &self.proxies {
+            add(&mut all, compared.failures.counts());
+        }
+        all
+    }
+
+    /// The index of an Envoy with these settings, which is started if none runs.
+    ///
+    /// # Panics
+    /// If Envoy is not found.
+    fn proxy_with(&mut self, settings: &ProxySettings) -> usize {
+        if let Some(index) = self.proxies.iter().position(|one| one.settings == *settings) {
+            return index;
+        }
+        if self.proxies.len() == PROXIES {
+            let stopped = self.proxies.remove(0);
+            add(&mut self.earlier_failures, stopped.failures.counts());
+        }
+        self.proxies.push(ComparedProxy {
+            settings: settings.clone(),
+            proxy: Proxy::start(self.upstreams.ports(), settings),
+            failures: FailureTotals::default(),
+        });
+        self.proxies.len() - 1
     }
 
     /// Runs a trace on both; returns one line for each difference.
     ///
     /// # Panics
-    /// If the trace is malformed, or a real Envoy cannot do what it describes.
+    /// If the trace is malformed, a real Envoy cannot do what it describes, or Envoy is not found.
     pub fn differences(&mut self, text: &str, configuration: &Value) -> Vec<String> {
         let trace = Trace::parse("trace", text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let simulated = Simulated::of(&trace, configuration, self.module);
-        self.proxy.begin(configuration);
+        let settings = trace.setup.proxy.as_ref().map(ProxySettings::of).unwrap_or_default();
+        let index = self.proxy_with(&settings);
+        let ComparedProxy { proxy, failures, .. } = &mut self.proxies[index];
+        proxy.begin(configuration);
         // The number keeps apart the attempts of two runs of one trace.
         self.runs += 1;
         let (real, wrong_verdicts) =
-            playback::play(self.runs, &trace, &simulated, &mut self.proxy, &self.upstreams);
+            playback::play(self.runs, &trace, &simulated, proxy, &self.upstreams);
         let mut differences = observation::compare(&simulated.observed, &real);
-        differences.extend(self.failures.differences(&simulated.failures, &self.proxy));
+        differences.extend(failures.differences(&simulated.failures, proxy));
         differences.extend(wrong_verdicts);
         differences.extend(simulated.wrong_verdicts);
         differences
+    }
+}
+
+fn add(total: &mut FailureCounts, more: &FailureCounts) {
+    for (key, count) in more {
+        *total.entry(key.clone()).or_default() += count;
     }
 }

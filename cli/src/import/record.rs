@@ -62,6 +62,16 @@ pub(super) struct Exchange {
     pub(super) expect: Option<Expect>,
 }
 
+impl Exchange {
+    /// The protocol to which the upstream upgraded the connection.
+    pub(super) fn accepted_upgrade(&self) -> Option<&str> {
+        let upgraded = self.upstream.last().is_some_and(|attempt| attempt.status == Some(101));
+        let mut headers = self.request.headers.iter();
+        let header = headers.find(|(name, _)| name.eq_ignore_ascii_case("upgrade"))?;
+        upgraded.then_some(header.1.as_str())
+    }
+}
+
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Request {
     pub(super) method: String,

@@ -3,10 +3,11 @@
 //! A recording has its requests in the order in which they ended, and a trace in the order in which
 //! they began. The writer therefore keeps all records in memory until it writes the first line.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 use sluice_sim::trace::{Trace, TraceError};
 
 use super::record::{Exchange, Open, Record, TraceDuration};
@@ -45,6 +46,16 @@ pub(super) fn write(name: &str, records: Vec<Record>) -> Result<String, TraceErr
     Ok(text)
 }
 
+/// The line with the settings that the recorded proxy must have had.
+fn setup(records: &[Record]) -> String {
+    let upgrades: BTreeSet<&str> =
+        records.iter().filter_map(|record| record.exchange.accepted_upgrade()).collect();
+    match upgrades.is_empty() {
+        true => String::new(),
+        false => format!("{}\n", json!({ "at": "0s", "proxy": { "upgrades": upgrades } })),
+    }
+}
+
 fn lines(mut records: Vec<Record>) -> String {
     // The sort is stable: requests that begin at the same time keep the order of the recording.
     records.sort_by_key(|record| record.start);
@@ -80,7 +91,7 @@ fn lines(mut records: Vec<Record>) -> String {
         }
     }
     lines.sort_by_key(|(at, line)| (*at, line.closed_connection()));
-    let mut text = String::new();
+    let mut text = setup(&records);
     for (_, line) in &lines {
         // Serialization of these types cannot fail.
         text.extend(serde_json::to_string(line));

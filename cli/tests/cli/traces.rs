@@ -131,6 +131,10 @@ fn the_reference_names_every_field() {
     let reference = fs::read_to_string(root().join("docs/traces.md")).expect("the reference");
     for object in [
         r#"{"at":"0s","unknown":0}"#,
+        r#"{"at":"0s","proxy":{"unknown":0}}"#,
+        r#"{"at":"0s","proxy":{"retry_policy":{"unknown":0}}}"#,
+        r#"{"at":"0s","proxy":{"retry_policy":{"retry_back_off":{"unknown":0}}}}"#,
+        r#"{"at":"0s","plugin":{"unknown":0}}"#,
         r#"{"at":"0s","request":{"unknown":0}}"#,
         r#"{"at":"0s","request":{"body":[{"unknown":0}]}}"#,
         r#"{"at":"0s","request":{},"upstream":{"unknown":0}}"#,

@@ -3,54 +3,76 @@
 
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error};
-
+use super::kind::{Preset, Version};
 use super::retry::{RetryCondition, RetryPolicy};
+use super::section::ProxySection;
 use super::settings::ProxySettings;
 use crate::options::FailurePolicy;
-use crate::trace::Text;
 
-/// A proxy whose defaults are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Preset {
-    /// Envoy, with the defaults of its API.
-    #[default]
-    Envoy,
-    /// A sidecar of Istio, for requests that the application sends.
-    IstioSidecar,
-    /// A gateway of Istio.
-    IstioGateway,
-    /// Envoy Gateway.
-    EnvoyGateway,
+impl Default for ProxySettings {
+    fn default() -> Self {
+        defaults(Preset::default())
+    }
 }
 
-impl Preset {
-    const ALL: [Self; 4] =
-        [Self::Envoy, Self::IstioSidecar, Self::IstioGateway, Self::EnvoyGateway];
-
-    /// The name in traces and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Envoy => "envoy",
-            Self::IstioSidecar => "istio-sidecar",
-            Self::IstioGateway => "istio-gateway",
-            Self::EnvoyGateway => "envoy-gateway",
+impl ProxySettings {
+    /// The preset of the section, with its other fields.
+    pub fn of(section: &ProxySection) -> Self {
+        let mut settings = defaults(section.preset.unwrap_or_default());
+        let set = |setting: &mut Option<Duration>, field: Option<Duration>| {
+            if let Some(timeout) = field {
+                *setting = enabled(timeout);
+            }
+        };
+        set(&mut settings.route_timeout, section.route_timeout);
+        set(&mut settings.stream_idle_timeout, section.stream_idle_timeout);
+        set(&mut settings.request_timeout, section.request_timeout);
+        set(&mut settings.max_stream_duration, section.max_stream_duration);
+        if let Some(timeout) = section.route_idle_timeout {
+            settings.route_idle_timeout = Some(enabled(timeout));
         }
+        macro_rules! set {
+            ($($field:ident),* $(,)?) => {$(
+                if let Some(value) = section.$field.clone() {
+                    settings.$field = value;
+                }
+            )*};
+        }
+        set!(
+            version,
+            retry_policy,
+            buffer_limit,
+            http10,
+            normalize_path,
+            merge_slashes,
+            strip_trailing_host_dot,
+            use_remote_address,
+            internal_addresses,
+            respect_expected_rq_timeout,
+            upgrades,
+            failure_policy,
+            allow_on_headers_stop_iteration,
+        );
+        settings
     }
+}
 
-    /// The settings of this proxy, if nobody changes them.
-    pub(super) fn settings(self) -> ProxySettings {
-        match self {
-            Self::Envoy => envoy(),
-            Self::IstioSidecar => istio(),
-            Self::IstioGateway => ProxySettings {
-                // pilot/pkg/networking/core/gateway.go: createGatewayHTTPFilterChainOpts.
-                use_remote_address: true,
-                ..istio()
-            },
-            Self::EnvoyGateway => envoy_gateway(),
-        }
+/// Envoy disables a timeout of 0.
+fn enabled(timeout: Duration) -> Option<Duration> {
+    Some(timeout).filter(|timeout| !timeout.is_zero())
+}
+
+/// The settings of a proxy, if nobody changes them.
+fn defaults(preset: Preset) -> ProxySettings {
+    match preset {
+        Preset::Envoy => envoy(),
+        Preset::IstioSidecar => istio(),
+        Preset::IstioGateway => ProxySettings {
+            // pilot/pkg/networking/core/gateway.go: createGatewayHTTPFilterChainOpts.
+            use_remote_address: true,
+            ..istio()
+        },
+        Preset::EnvoyGateway => envoy_gateway(),
     }
 }
 
@@ -74,6 +96,8 @@ fn envoy() -> ProxySettings {
         merge_slashes: false,
         strip_trailing_host_dot: false,
         use_remote_address: false,
+        // HttpConnectionManager.internal_address_config: no address, since Envoy 1.33.
+        internal_addresses: Vec::new(),
         respect_expected_rq_timeout: false,
         upgrades: Vec::new(),
         // PluginConfig.failure_policy.
@@ -125,54 +149,4 @@ fn envoy_gateway() -> ProxySettings {
         upgrades: vec!["websocket".to_owned()],
         ..envoy()
     }
-}
-
-impl<'de> Deserialize<'de> for Preset {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = Text::deserialize(deserializer)?;
-        by_name(&name, ("preset", "presets"), &Self::ALL, Self::name).map_err(D::Error::custom)
-    }
-}
-
-/// The version of Envoy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-#[non_exhaustive]
-pub enum Version {
-    V1_37,
-    V1_39,
-    #[default]
-    V1_40,
-}
-
-impl Version {
-    const ALL: [Self; 3] = [Self::V1_37, Self::V1_39, Self::V1_40];
-
-    /// The name in traces and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V1_37 => "1.37",
-            Self::V1_39 => "1.39",
-            Self::V1_40 => "1.40",
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Version {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = Text::deserialize(deserializer)?;
-        by_name(&name, ("version", "versions"), &Self::ALL, Self::name).map_err(D::Error::custom)
-    }
-}
-
-/// Finds a value by its name; the error lists the known names.
-pub(super) fn by_name<T: Copy>(
-    name: &str,
-    (kind, kinds): (&str, &str),
-    known: &[T],
-    name_of: fn(T) -> &'static str,
-) -> Result<T, String> {
-    known.iter().copied().find(|value| name_of(*value) == name).ok_or_else(|| {
-        let known: Vec<&str> = known.iter().map(|value| name_of(*value)).collect();
-        format!("unknown {kind} {name:?}; known {kinds}: {}", known.join(", "))
-    })
 }

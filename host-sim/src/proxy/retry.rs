@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use super::preset::by_name;
+use super::names::by_name;
 use crate::trace::{Text, duration, optional_duration};
 
 /// A condition under which the router delivers a request again.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::preset::{Preset, Version, by_name};
+use super::address::AddressRange;
+use super::kind::{Preset, Version};
 use super::retry::RetryPolicy;
 use crate::options::FailurePolicy;
-use crate::trace::{Text, optional_duration};
+use crate::trace::optional_duration;
 
 /// The settings that a trace or a file changes. A missing field has the value of the preset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -42,6 +43,9 @@ pub struct ProxySection {
     pub merge_slashes: Option<bool>,
     pub strip_trailing_host_dot: Option<bool>,
     pub use_remote_address: Option<bool>,
+    /// The addresses of internal clients, such as `10.0.0.0/8`.
+    #[serde(deserialize_with = "ranges")]
+    pub internal_addresses: Option<Vec<AddressRange>>,
     pub respect_expected_rq_timeout: Option<bool>,
     /// The values of `upgrade` that the proxy accepts.
     pub upgrades: Option<Vec<String>>,
@@ -76,6 +80,7 @@ impl ProxySection {
             merge_slashes,
             strip_trailing_host_dot,
             use_remote_address,
+            internal_addresses,
             respect_expected_rq_timeout,
             upgrades,
             failure_policy,
@@ -85,10 +90,15 @@ impl ProxySection {
     }
 }
 
-impl<'de> Deserialize<'de> for FailurePolicy {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = Text::deserialize(deserializer)?;
-        let kinds = ("failure policy", "failure policies");
-        by_name(&name, kinds, &Self::ALL, Self::name).map_err(D::Error::custom)
-    }
+fn ranges<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<AddressRange>>, D::Error> {
+    let texts = Option::<Vec<String>>::deserialize(deserializer)?;
+    let range = |text: &String| {
+        AddressRange::parse(text).ok_or_else(|| {
+            let expected = "expected a range of addresses such as \"10.0.0.0/8\"";
+            D::Error::custom(format_args!("found {text:?}; {expected}"))
+        })
+    };
+    texts.map(|texts| texts.iter().map(range).collect()).transpose()
 }

@@ -8,17 +8,18 @@ mod calls;
 mod client;
 mod plugin;
 mod ticks;
+mod timeouts;
 mod traps;
 mod upstream;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use humantime::format_duration;
 use slab::Slab;
 
 use crate::proxy::{ProxySettings, Setup};
-use crate::trace::{ClusterResponse, Event, EventKind, Headers, Outcome, Trace};
+use crate::trace::{ClusterResponse, Event, EventKind, Headers, Outcome, Protocol, Trace};
 use crate::{Effect, HeaderMap, Module, Process};
 
 use super::connections::Connection;
@@ -27,7 +28,7 @@ use super::decisions::Decisions;
 use super::error::ReplayError;
 use super::exchange::ActiveExchange;
 use super::options::{Options, Progress};
-use super::report::{MetricsReport, Mismatch, Note, Report};
+use super::report::{MetricsReport, Mismatch, Note, Report, Warning};
 use super::schedule::{Entry, Schedule, Wake};
 use super::worker::{PendingCall, Worker};
 
@@ -44,8 +45,10 @@ pub(super) struct Engine<'t> {
     options: &'t Options,
     /// The setup of the trace with that of the options.
     setup: Setup,
-    /// The settings of that setup's proxy.
-    settings: ProxySettings,
+    /// The settings of that setup's proxy; `None` for a host that is not a proxy of this kind.
+    settings: Option<ProxySettings>,
+    /// The warnings so far, each once.
+    warned: HashSet<String>,
     module: Option<&'t Module>,
     process: Process,
     decisions: Decisions,
@@ -96,7 +99,13 @@ impl<'t> Engine<'t> {
         let mut engine = Self {
             trace,
             options,
-            settings: setup.proxy.as_ref().map(ProxySettings::of).unwrap_or_default(),
+            settings: options
+                .profile
+                .rules()
+                .router
+                .is_some()
+                .then(|| setup.proxy.as_ref().map(ProxySettings::of).unwrap_or_default()),
+            warned: HashSet::new(),
             setup,
             module,
             process,
@@ -127,6 +136,7 @@ impl<'t> Engine<'t> {
             scope: None,
             ending: None,
         };
+        engine.warn_of_setup();
         if let Some(module) = module {
             for index in 0..options.workers.get() {
                 let vm = engine.new_vm(module, index)?;
@@ -245,7 +255,12 @@ impl<'t> Engine<'t> {
             EventKind::Configure { configuration, expect } => {
                 self.configure_event(event, configuration, expect)?;
             }
-            EventKind::Open { connection, open } => self.open_connection(connection.0, Some(open)),
+            EventKind::Open { connection, open } => {
+                if open.protocol == Protocol::Http3 {
+                    self.warn(Some(event.line), "HTTP/3 is simulated as HTTP/2".to_owned());
+                }
+                self.open_connection(connection.0, Some(open));
+            }
             EventKind::Exchange(exchange) => self.request(event.line, exchange)?,
             EventKind::SharedData(write) => {
                 let (key, value) = (write.key.as_bytes(), write.value.as_bytes());
@@ -294,6 +309,24 @@ impl<'t> Engine<'t> {
             }
         }
         Ok(())
+    }
+
+    /// Warns of a setup that the profile does not apply.
+    fn warn_of_setup(&mut self) {
+        if self.settings.is_none() && self.setup.proxy.is_some() {
+            let text = format!(
+                "proxy: the profile {} has no such settings, so they have no effect",
+                self.options.profile.name()
+            );
+            self.warn(self.trace.setup_line, text);
+        }
+    }
+
+    /// Warns once of something that the replay does not simulate.
+    fn warn(&mut self, line: Option<u32>, text: String) {
+        if self.warned.insert(text.clone()) {
+            self.report.warnings.push(Warning { line, text });
+        }
     }
 
     fn note(&mut self, event: &Event<'_>, text: String) {
@@ -362,6 +395,7 @@ impl<'t> Engine<'t> {
         if self.exchange(slot).is_some_and(|exchange| is_due(exchange.deadline)) {
             self.request_timeout(slot)?;
         }
+        self.expire_stream(slot)?;
         self.reschedule(slot);
         Ok(())
     }

@@ -65,12 +65,22 @@ pub(super) struct ActiveExchange<'t> {
     pub(super) deadline: Option<Duration>,
     /// When the current attempt times out.
     pub(super) attempt_deadline: Option<Duration>,
+    /// The time without a byte after which the stream ends.
+    pub(super) idle_timeout: Option<Duration>,
+    /// When that time is over.
+    pub(super) idle_deadline: Option<Duration>,
+    /// When the client must have sent the whole request.
+    pub(super) request_deadline: Option<Duration>,
+    /// When the stream must have ended.
+    pub(super) stream_deadline: Option<Duration>,
 
     /// The origin of the response headers that the filter received. After the end of the exchange,
     /// the peer that ended it.
     pub(super) ended_by: Option<EndedBy>,
     /// The response as the client received it.
     pub(super) client: ReceivedResponse,
+    /// Whether the client asked to close the connection after the response.
+    pub(super) closes_connection: bool,
     /// Whether the response announces the close of the connection.
     pub(super) announces_close: bool,
     /// The JSON objects that the filter reported.
@@ -225,6 +235,11 @@ impl<'t> ActiveExchange<'t> {
             download: Cursor::default(),
             deadline: None,
             attempt_deadline: None,
+            idle_timeout: None,
+            idle_deadline: None,
+            request_deadline: None,
+            stream_deadline: None,
+            closes_connection: false,
             ended_by: None,
             client: ReceivedResponse {
                 body: BodySummary::new(hash_response),
@@ -270,10 +285,16 @@ impl<'t> ActiveExchange<'t> {
 
     /// When the next step of the exchange is due.
     pub(super) fn due(&self) -> Option<Duration> {
-        [self.upload_at, self.step_at, self.deadline, self.attempt_deadline]
-            .into_iter()
-            .flatten()
-            .min()
+        let due = [
+            self.upload_at,
+            self.step_at,
+            self.deadline,
+            self.attempt_deadline,
+            self.idle_deadline,
+            self.request_deadline,
+            self.stream_deadline,
+        ];
+        due.into_iter().flatten().min()
     }
 
     /// When the client sends its next chunk or its trailers.

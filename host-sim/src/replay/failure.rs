@@ -20,6 +20,16 @@ pub(super) enum Failure {
     Protocol,
     AttemptTimeout,
     RequestTimeout,
+    /// No byte passed for the idle timeout; `incomplete` if the request has not ended.
+    StreamIdle {
+        incomplete: bool,
+    },
+    /// The stream lasted too long.
+    StreamDuration {
+        incomplete: bool,
+    },
+    /// The client did not send the whole request in time.
+    SlowRequest,
 }
 
 impl Failure {
@@ -45,6 +55,16 @@ impl Failure {
                 return LocalReply::new(status, TIMEOUT, "upstream_per_try_timeout");
             }
             Self::RequestTimeout => return LocalReply::new(status, TIMEOUT, RESPONSE_TIMEOUT),
+            Self::StreamIdle { .. } => {
+                return LocalReply::new(status, "stream timeout", STREAM_IDLE);
+            }
+            Self::StreamDuration { .. } => {
+                let text = "downstream duration timeout";
+                return LocalReply::new(status, text, STREAM_DURATION);
+            }
+            Self::SlowRequest => {
+                return LocalReply::new(status, "request timeout", SLOW_REQUEST);
+            }
             Self::Connect => {
                 ("remote connection failure", "|delayed_connect_error:_Connection_refused")
             }
@@ -69,6 +89,14 @@ impl Failure {
     pub(super) fn status(self, rules: &Rules) -> u16 {
         match self {
             Self::AttemptTimeout | Self::RequestTimeout => 504,
+            Self::StreamIdle { incomplete } | Self::StreamDuration { incomplete } => {
+                if incomplete {
+                    408
+                } else {
+                    504
+                }
+            }
+            Self::SlowRequest => 408,
             Self::Protocol => 502,
             Self::Connect | Self::RefusedStream | Self::Reset => rules.upstream_failure_status,
         }
@@ -81,13 +109,24 @@ impl Failure {
             Self::Reset => flags::UPSTREAM_CLOSED,
             Self::Protocol => flags::UPSTREAM_PROTOCOL_ERROR,
             Self::AttemptTimeout | Self::RequestTimeout => flags::UPSTREAM_TIMEOUT,
+            Self::StreamIdle { .. } => flags::STREAM_IDLE,
+            Self::StreamDuration { .. } | Self::SlowRequest => 0,
         }
+    }
+
+    /// Whether the connection manager ends the stream, which replies even if a filter holds the
+    /// headers of the upstream's response.
+    pub(super) fn ends_stream(self) -> bool {
+        matches!(self, Self::StreamIdle { .. } | Self::StreamDuration { .. } | Self::SlowRequest)
     }
 
     /// The details of a failure after the response headers.
     pub(super) fn within_response(self) -> ResponseDetails {
         let details = match self {
             Self::RequestTimeout => RESPONSE_TIMEOUT,
+            Self::StreamIdle { .. } => STREAM_IDLE,
+            Self::StreamDuration { .. } => STREAM_DURATION,
+            Self::SlowRequest => SLOW_REQUEST,
             // An HTTP/1.1 upstream that stops within a body violates the protocol.
             _ => "upstream_reset_after_response_started{protocol_error}",
         };
@@ -109,6 +148,12 @@ impl Failure {
 const TIMEOUT: &str = "upstream request timeout";
 
 const RESPONSE_TIMEOUT: &str = "response_timeout";
+
+const STREAM_IDLE: &str = "stream_idle_timeout";
+
+const STREAM_DURATION: &str = "max_duration_timeout";
+
+const SLOW_REQUEST: &str = "request_overall_timeout";
 
 /// The details of an exchange whose client closed its connection.
 pub(super) const CLIENT_DISCONNECT: ResponseDetails =

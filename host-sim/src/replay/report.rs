@@ -45,6 +45,8 @@ pub struct Report<'t> {
     /// All metrics at the end, by name.
     #[serde(serialize_with = "metrics")]
     pub metrics: Vec<Metric>,
+    /// What the trace uses and the replay does not simulate; each once.
+    pub warnings: Vec<Warning>,
     pub log: Vec<LogLine>,
     /// The crashes of the filter, in the order of time; at most [`MAX_KEPT`](Self::MAX_KEPT).
     pub traps: Vec<TrapReport<'t>>,
@@ -291,6 +293,15 @@ impl Mismatch {
     }
 }
 
+/// A use of something that a replay does not simulate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Warning {
+    /// The first line of the trace that uses it, if one does.
+    pub line: Option<u32>,
+    pub text: String,
+}
+
 impl<'t> Report<'t> {
     /// The number of crashes and of problems that a report keeps. A filter that crashes on every
     /// tick must not fill the memory.
@@ -311,6 +322,7 @@ impl<'t> Report<'t> {
             metric_checks: Vec::new(),
             notes: Vec::new(),
             metrics: Vec::new(),
+            warnings: Vec::new(),
             log: Vec::new(),
             traps: Vec::new(),
             omitted_traps: 0,

@@ -81,6 +81,9 @@ pub struct Open<'a> {
 /// The HTTP version of a client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum Protocol {
+    /// HTTP/1.0. The connection closes after one exchange, unless the client keeps it.
+    #[serde(rename = "HTTP/1.0")]
+    Http10,
     /// HTTP/1.1, which has one exchange at a time: a request waits until the previous one ends.
     #[default]
     #[serde(rename = "HTTP/1.1")]
@@ -97,6 +100,7 @@ impl Protocol {
     /// The value of the property `request.protocol`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Http10 => "HTTP/1.0",
             Self::Http1 => "HTTP/1.1",
             Self::Http2 => "HTTP/2",
             Self::Http3 => "HTTP/3",
@@ -105,7 +109,7 @@ impl Protocol {
 
     /// Whether a connection carries several exchanges at the same time.
     pub fn multiplexes(self) -> bool {
-        self != Self::Http1
+        !matches!(self, Self::Http10 | Self::Http1)
     }
 }
 
@@ -162,15 +166,33 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Whether the headers request an HTTP/1.1 upgrade (RFC 9110, section 7.8). The bytes after
-    /// such headers are not a body and have no end.
+    /// The protocol to which the headers request an HTTP/1.1 upgrade (RFC 9110, section 7.8). The
+    /// bytes after such headers are not a body and have no end.
+    ///
+    /// `h2c` is not such a protocol: as in Envoy, it is ignored.
+    pub fn upgrade(&self) -> Option<&str> {
+        let protocol = self.header("upgrade")?;
+        let upgrades =
+            self.has_connection_option("upgrade") && !protocol.eq_ignore_ascii_case("h2c");
+        upgrades.then_some(protocol)
+    }
+
+    /// Whether the headers request an upgrade.
     pub fn is_upgrade(&self) -> bool {
-        let is = |name: &str, other: &str| name.eq_ignore_ascii_case(other);
-        let named = self.headers.iter().any(|(name, _)| is(name, "upgrade"));
-        named
-            && self.headers.iter().any(|(name, value)| {
-                is(name, "connection") && value.split(',').any(|word| is(word.trim(), "upgrade"))
-            })
+        self.upgrade().is_some()
+    }
+
+    /// Whether a `connection` header has this option, such as `close`.
+    pub fn has_connection_option(&self, option: &str) -> bool {
+        self.headers.iter().any(|(name, value)| {
+            name.eq_ignore_ascii_case("connection")
+                && value.split(',').any(|word| word.trim().eq_ignore_ascii_case(option))
+        })
+    }
+
+    fn header(&self, wanted: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        header.map(|(_, value)| &**value)
     }
 }
 

@@ -151,7 +151,8 @@ impl Vm {
         direction: Direction,
         mut next: Option<Callback>,
     ) {
-        let limit = self.state().rules.buffer_limit.unwrap_or(usize::MAX);
+        let state = self.state();
+        let limit = state.options.buffer_limit.or(state.rules.buffer_limit).unwrap_or(usize::MAX);
         while let Some(callback) = next {
             let flow = self.http(slot).flow(direction);
             if flow.paused() && flow.buffered() > limit {

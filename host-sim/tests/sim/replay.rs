@@ -5,5 +5,6 @@ mod crashes;
 mod endings;
 mod long_streams;
 mod proxy;
+mod settings;
 mod setup;
 mod ticks;

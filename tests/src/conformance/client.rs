@@ -98,7 +98,7 @@ impl Connection {
     /// Sends the requests, and records the observation of each.
     pub(super) fn run(&self, playback: &Playback) {
         match self.protocol {
-            Protocol::Http1 => self.send_sequentially(playback),
+            Protocol::Http10 | Protocol::Http1 => self.send_sequentially(playback),
             Protocol::Http2 => self.send_concurrently(playback),
             Protocol::Http3 => panic!("the listener does not support HTTP/3"),
         }

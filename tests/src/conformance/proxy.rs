@@ -4,9 +4,13 @@
 //! a process, so the epochs of a trace are shifted above those of earlier traces, and an earlier
 //! drain is ended first.
 
+use std::sync::Mutex;
+
 use serde_json::{Value, json};
+use sluice_sim::proxy::ProxySettings;
 
 use super::failure_counts::FailureCounts;
+use super::proxy_settings;
 use super::upstream::Ports;
 use crate::envoy::{Bootstrap, Envoy, PushResult};
 use crate::eventually;
@@ -41,8 +45,11 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts Envoy in front of these upstreams.
-    pub(super) fn start(ports: Ports) -> Self {
+    /// Starts Envoy with these settings in front of these upstreams.
+    pub(super) fn start(ports: Ports, settings: &ProxySettings) -> Self {
+        // Envoys start one after the other; a concurrent start would exceed the start timeout.
+        static STARTING: Mutex<()> = Mutex::new(());
+        let _lock = STARTING.lock();
         let base = json!({ "version": 1 });
         let bootstrap = Bootstrap::discovered(ports.http1, &base)
             .changed("virtual_hosts", |hosts| {
@@ -56,7 +63,7 @@ impl Proxy {
             .with_connection_manager(
                 &json!({ "generate_request_id": false, "preserve_external_request_id": true }),
             );
-        let envoy = Envoy::start(bootstrap);
+        let envoy = Envoy::start(proxy_settings::apply(bootstrap, settings));
         Self { envoy, epoch_shift: 0, drained: false, in_force: base.to_string(), pushes: 0 }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{fs, iter, thread};
@@ -24,7 +23,7 @@ pub const CASES: u32 = 200;
 /// The default seed of the random traces.
 pub const SEED: u64 = 7;
 
-/// The number of concurrent comparisons, each with its own Envoy.
+/// The number of concurrent comparisons, each with its own Envoys.
 const COMPARISONS: usize = 8;
 
 /// A longer trace is scaled to this length.
@@ -75,16 +74,11 @@ pub fn run(plan: &Plan) -> Tally {
     let mut cases = file_cases(plan, &module);
     cases.extend((0..plan.cases).map(|number| Case::Random { seed: plan.seed, number }));
     let next = AtomicUsize::new(0);
-    // Envoys start one after the other; a concurrent start would exceed the start timeout.
-    let starting = Mutex::new(());
     let run_cases = || {
-        let mut comparison = {
-            let _lock = starting.lock();
-            Comparison::start(&module)
-        };
+        let mut comparison = Comparison::start(&module);
         let next_cases = iter::from_fn(|| cases.get(next.fetch_add(1, Ordering::Relaxed)));
         let differences = next_cases.map(|case| case.run(&mut comparison)).sum::<usize>();
-        (differences, comparison.failures().clone())
+        (differences, comparison.failures())
     };
     let results: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> =

@@ -1,7 +1,7 @@
 //! Rewrites a trace so that a real Envoy can run it. The simulator runs the same rewritten trace.
 //!
-//! - A long trace is scaled: all its times and all timeouts in its configurations. The interval of
-//!   ticks stays, and so does Envoy's default timeout of 15 s.
+//! - A long trace is scaled: all its times, all timeouts in its configurations, and those of its
+//!   proxy. The interval of ticks stays, and so do Envoy's default timeouts.
 //! - A drain record in shared data becomes a configuration with that drain, because only a plugin
 //!   can write the shared data of an Envoy.
 //! - A drain closes connections without a window: the time of a close depends on the connection id,
@@ -27,6 +27,10 @@ pub(super) fn for_real_proxy(text: &str, configuration: &Value, factor: f64) -> 
         scale(event, "at", factor);
         if event.get("metrics").is_some() {
             return false;
+        }
+        if let Some(proxy) = event.get_mut("proxy") {
+            scale_proxy(proxy, factor);
+            return true;
         }
         if event.get("shared_data").is_some() {
             push_drain(event, &in_force);
@@ -127,6 +131,20 @@ fn rewritten_configuration(configuration: &Value, factor: f64) -> Value {
         state.insert("window".to_owned(), json!(SHORTEST_WINDOW));
     }
     configuration
+}
+
+fn scale_proxy(proxy: &mut Value, factor: f64) {
+    let fields = [
+        "route_timeout",
+        "route_idle_timeout",
+        "stream_idle_timeout",
+        "request_timeout",
+        "max_stream_duration",
+    ];
+    fields.into_iter().for_each(|field| scale(proxy, field, factor));
+    if let Some(policy) = proxy.get_mut("retry_policy") {
+        scale(policy, "per_try_timeout", factor);
+    }
 }
 
 /// A configuration has no unit below a millisecond.

@@ -14,6 +14,7 @@ pub struct Client {
     reader: Reader<TcpStream>,
     sent: Instant,
     method: String,
+    version: &'static str,
 }
 
 /// A final response.
@@ -55,13 +56,23 @@ impl Client {
             .unwrap_or_else(|error| panic!("cannot connect to port {port}: {error}"));
         stream.set_nodelay(true).expect("an open socket accepts options");
         stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("an open socket accepts options");
-        Self { reader: Reader::new(stream), sent: Instant::now(), method: String::new() }
+        Self {
+            reader: Reader::new(stream),
+            sent: Instant::now(),
+            method: String::new(),
+            version: "HTTP/1.1",
+        }
     }
 
     /// Replaces [`TEST_TIMEOUT`] as the timeout of each read.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         self.reader.stream.set_read_timeout(Some(timeout)).expect("an open socket accepts options");
         self
+    }
+
+    /// Sends `version` instead of `HTTP/1.1` in requests.
+    pub fn with_version(self, version: &'static str) -> Self {
+        Self { version, ..self }
     }
 
     /// A second handle of the socket, with which another thread can write or close.
@@ -97,7 +108,7 @@ impl Client {
 
     /// Sends the headers of a request; returns whether the socket accepted them.
     pub fn try_send(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> bool {
-        let mut text = format!("{method} {path} HTTP/1.1\r\n");
+        let mut text = format!("{method} {path} {}\r\n", self.version);
         if !headers.iter().any(|(name, _)| *name == "host") {
             text.push_str("host: example.com\r\n");
         }

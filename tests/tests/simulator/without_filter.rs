@@ -69,7 +69,7 @@ const REASONS: [(&str, &[(&str, &str)]); 7] = [
             ("falls silent", "last_byte"),
             ("upload that stops", "status"),
             ("too large", "status"),
-            ("chat", "end"),
+            ("chat", "ended_by"),
             ("refused", "body_bytes"),
             ("impatient", "reason"),
             ("feed", "body_bytes"),

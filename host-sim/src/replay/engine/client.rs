@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::local_reply::RequestKind;
+use crate::replay::admission::{self, Admission, Rejection};
 use crate::replay::error::ReplayError;
 use crate::replay::exchange::ActiveExchange;
 use crate::replay::failure::CLIENT_DISCONNECT;
 use crate::replay::report::ClosedBy;
 use crate::replay::verdict::{self, Facts};
-use crate::trace::{Exchange, Open, Outcome, Protocol, Request, Text};
+use crate::trace::{EndedBy, Exchange, Open, Outcome, Protocol, Request, Text};
 use crate::{ConnectionInfo, HeaderMap, Part};
 
 use super::{Engine, header_map};
@@ -71,14 +72,28 @@ impl<'t> Engine<'t> {
             connection.worker,
             self.options.hash_bodies,
         );
-        let upgrade = !multiplexes && spec.request.is_upgrade();
-        exchange.upgrade = upgrade;
         exchange.keeps_trailers = multiplexes || !rules.http1_drops_trailers;
         exchange.position = connection.active.len();
-        let headers = request_headers(&spec.request);
+        let mut headers = request_headers(&spec.request);
         exchange.request_kind = RequestKind::of(&headers);
+        let admitted = admission::admit(
+            self.settings.as_ref(),
+            connection.protocol,
+            connection.source,
+            &spec.request,
+            &mut headers,
+        );
+        let Admission { upgrade, closes } = *admitted.as_ref().unwrap_or(&Admission::default());
+        (exchange.upgrade, exchange.closes_connection) = (upgrade, closes);
         let slot = self.exchanges.insert(Box::new(exchange)) as u32;
         self.connections[index].active.push(slot);
+        if spec.request.method.as_deref() == Some("CONNECT") {
+            self.warn(Some(line), "CONNECT is simulated as an ordinary request".to_owned());
+        }
+        if let Err(rejection) = admitted {
+            return self.reject(slot, rejection);
+        }
+        self.start_stream_timeouts(slot);
         self.open_stream(slot)?;
 
         let request = &spec.request;
@@ -94,6 +109,25 @@ impl<'t> Engine<'t> {
             self.request_in(slot, Part::Body { bytes: Vec::new(), end: false })?;
         }
         Ok(())
+    }
+
+    /// Replies to a request that no filter sees.
+    fn reject(&mut self, slot: u32, rejection: Rejection) -> Result<(), ReplayError> {
+        let rules = self.options.profile.rules();
+        let Some(exchange) = self.exchange(slot) else { return Ok(()) };
+        let request = &exchange.spec.request;
+        // The client has not sent the rest of its request, or waits for an upgrade.
+        let waits = !request.body.is_empty() || request.is_upgrade();
+        exchange.closes_connection |= waits || rejection.closes;
+        exchange.ended_by = Some(EndedBy::Proxy);
+        let kind = exchange.request_kind;
+        let (map, body) = rejection.reply().message(kind, rules.local_reply_adds_headers);
+        let end = body.is_empty();
+        self.response_out(slot, Part::Headers { map, end });
+        if !end {
+            self.response_out(slot, Part::Body { bytes: body, end: true });
+        }
+        self.end_exchanges()
     }
 
     /// The client sends its next chunk, or its trailers.
@@ -121,6 +155,7 @@ impl<'t> Engine<'t> {
 
     /// The client receives a part of the response.
     pub(super) fn response_out(&mut self, slot: u32, part: Part) {
+        self.restart_idle_timeout(slot);
         let now = self.now;
         let Some(exchange) = self.exchange(slot) else { return };
         let ended = match part {
@@ -129,7 +164,7 @@ impl<'t> Engine<'t> {
                     headers.text(":status").and_then(|status| status.parse().ok());
                 headers.remove(":status");
                 exchange.client.headers_at = now;
-                let announces_close = self.take_close_signal(slot, &mut headers);
+                let announces_close = self.take_close_signal(slot, &mut headers, end);
                 if let Some(exchange) = self.exchange(slot) {
                     exchange.announces_close = announces_close;
                     exchange.client.headers = headers;
@@ -161,14 +196,15 @@ impl<'t> Engine<'t> {
 
     /// Reads from the response headers whether the connection closes, and removes the headers that
     /// the client does not receive. Returns whether this response announces the close.
-    fn take_close_signal(&mut self, slot: u32, headers: &mut HeaderMap) -> bool {
-        let Some((index, incomplete)) = self
-            .exchange(slot)
-            .map(|exchange| (exchange.connection, exchange.is_request_incomplete()))
-        else {
-            return false;
-        };
-        let http1 = self.connections[index].protocol == Protocol::Http1;
+    fn take_close_signal(&mut self, slot: u32, headers: &mut HeaderMap, end: bool) -> bool {
+        let Some(exchange) = self.exchange(slot) else { return false };
+        let (index, incomplete) = (exchange.connection, exchange.is_request_incomplete());
+        let mut closes_after = exchange.closes_connection;
+        let protocol = self.connections[index].protocol;
+        let http1 = !protocol.multiplexes();
+        // HTTP/1.0 has no chunked body: only the close ends a body without a length.
+        closes_after |=
+            protocol == Protocol::Http10 && !end && headers.find("content-length").is_none();
         let closes = if self.options.profile.rules().connection_header_closes {
             let value = headers.text("connection");
             http1 && value.is_some_and(|value| value.trim().eq_ignore_ascii_case("close"))
@@ -176,7 +212,8 @@ impl<'t> Engine<'t> {
             headers.remove("connection");
             // A proxy that responds before an HTTP/1 request has ended does not read the rest of
             // it.
-            let closes = self.take_drain_marker(slot, headers) || (http1 && incomplete);
+            let closes =
+                self.take_drain_marker(slot, headers) || closes_after || (http1 && incomplete);
             if http1 && closes {
                 headers.push("connection", "close");
             }

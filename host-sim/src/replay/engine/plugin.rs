@@ -28,6 +28,8 @@ impl<'t> Engine<'t> {
             log_level: self.options.log_level,
             ..VmOptions::default()
         };
+        options.buffer_limit =
+            self.settings.as_ref().map(|settings| settings.buffer_limit as usize);
         if let Some(plugin) = &self.setup.plugin {
             options.vm_configuration = plugin.vm_config.clone().unwrap_or_default().into_bytes();
             options.env = plugin.environment.clone().unwrap_or_default().into_iter().collect();
@@ -84,7 +86,7 @@ impl<'t> Engine<'t> {
             configuration: text.to_vec(),
             properties: self.options.properties.clone(),
             allow_on_headers_stop_iteration: self.options.allow_on_headers_stop_iteration
-                || self.settings.allow_on_headers_stop_iteration,
+                || self.settings.as_ref().is_some_and(|s| s.allow_on_headers_stop_iteration),
             failure_policy: self.failure_policy(),
             ..PluginOptions::default()
         };
@@ -182,6 +184,7 @@ impl<'t> Engine<'t> {
     }
 
     fn part_in(&mut self, slot: u32, direction: Direction, part: Part) -> Result<(), ReplayError> {
+        self.restart_idle_timeout(slot);
         let Some(exchange) = self.exchanges.get(slot as usize) else { return Ok(()) };
         let (worker, stream) = (exchange.worker, exchange.stream);
         if exchange.vm_crashed {

@@ -4,7 +4,7 @@ use crate::details::flags;
 use crate::replay::error::ReplayError;
 use crate::replay::exchange::{AttemptStep, Cursor};
 use crate::replay::failure::Failure;
-use crate::replay::router::{self, RoutePolicy};
+use crate::replay::router::RoutePolicy;
 use crate::trace::{AttemptEnd, EndedBy, Headers, Outcome};
 use crate::{HeaderMap, Part, ResponseDetails};
 
@@ -13,11 +13,19 @@ use super::{Engine, header_map};
 impl Engine<'_> {
     /// A part of the request leaves the filter.
     pub(super) fn request_out(&mut self, slot: u32, part: Part) {
+        self.restart_idle_timeout(slot);
         let (now, rules) = (self.now, self.options.profile.rules());
-        let Some(exchange) = self.exchange(slot) else { return };
+        let limit = self.settings.as_ref().map(|settings| u64::from(settings.buffer_limit));
+        let mut unmodelled = Vec::new();
+        let Some(exchange) = self.exchanges.get_mut(slot as usize) else { return };
+        let line = exchange.line;
         let end = match part {
             Part::Headers { map: mut headers, end } => {
-                exchange.policy = RoutePolicy::take(rules.router.as_ref(), &mut headers);
+                if let Some((rules, settings)) = rules.router.as_ref().zip(self.settings.as_ref()) {
+                    exchange.policy = RoutePolicy::take(rules, settings, &mut headers, |text| {
+                        unmodelled.push(text);
+                    });
+                }
                 exchange.forwarded.headers = Some(headers);
                 exchange.forwarded.at = now;
                 end || exchange.upgrade
@@ -25,8 +33,7 @@ impl Engine<'_> {
             Part::Body { bytes, end } => {
                 exchange.forwarded.body.add(&bytes);
                 // A retry needs the whole body in the proxy's buffer.
-                let exceeds = |limit| exchange.forwarded.body.bytes > limit as u64;
-                if rules.buffer_limit.is_some_and(exceeds) {
+                if limit.is_some_and(|limit| exchange.forwarded.body.bytes > limit) {
                     exchange.policy.disable_retries();
                 }
                 end
@@ -47,6 +54,9 @@ impl Engine<'_> {
                     exchange.policy.attempt_timeout.map(|timeout| now + timeout);
             }
             _ => {}
+        }
+        for text in unmodelled {
+            self.warn(Some(line), text);
         }
     }
 
@@ -106,7 +116,8 @@ impl Engine<'_> {
             let failure = Failure::of(script.end).unwrap_or(Failure::Reset);
             return self.attempt_failed(slot, failure);
         };
-        let retriable = exchange.policy.retries_status(status);
+        let fields = script.headers.iter().map(|(name, value)| (&**name, &**value));
+        let retriable = exchange.policy.retries_response(status, fields);
         if retriable && exchange.attempts <= exchange.policy.retries {
             self.retry(slot);
             return Ok(());
@@ -126,6 +137,7 @@ impl Engine<'_> {
         if upgraded {
             // Envoy's route timeout does not apply to an upgraded stream.
             exchange.deadline = None;
+            exchange.request_deadline = None;
         }
         exchange.ended_by = Some(EndedBy::Upstream);
         exchange.step = if end { AttemptStep::Ended } else { AttemptStep::ResponseBody };
@@ -187,10 +199,9 @@ impl Engine<'_> {
     }
 
     fn retry(&mut self, slot: u32) {
-        let (now, rules) = (self.now, self.options.profile.rules());
-        let attempts = self.exchange(slot).map_or(1, |exchange| exchange.attempts);
-        let pause = router::back_off(rules.router.as_ref(), attempts, &mut self.rng);
-        let Some(exchange) = self.exchange(slot) else { return };
+        let now = self.now;
+        let Some(exchange) = self.exchanges.get_mut(slot as usize) else { return };
+        let pause = exchange.policy.back_off(exchange.attempts, &mut self.rng);
         exchange.abandon_attempt();
         exchange.step = AttemptStep::BackOff;
         exchange.step_at = Some(now + pause);
@@ -211,7 +222,12 @@ impl Engine<'_> {
     }
 
     /// Sends a local reply, which passes through the filter as a response of the upstream does.
-    fn reply(&mut self, slot: u32, failure: Failure, flags: u64) -> Result<(), ReplayError> {
+    pub(super) fn reply(
+        &mut self,
+        slot: u32,
+        failure: Failure,
+        flags: u64,
+    ) -> Result<(), ReplayError> {
         let rules = self.options.profile.rules();
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
         exchange.deadline = None;
@@ -231,10 +247,28 @@ impl Engine<'_> {
 
     /// Ends a response that cannot be completed. If the client has received no headers, because the
     /// filter buffered them, the proxy sends a local reply instead of a cut response.
-    fn cut(&mut self, slot: u32, by: EndedBy, failure: Failure) -> Result<(), ReplayError> {
-        let status = failure.status(self.options.profile.rules());
+    pub(super) fn cut(
+        &mut self,
+        slot: u32,
+        by: EndedBy,
+        failure: Failure,
+    ) -> Result<(), ReplayError> {
+        let rules = self.options.profile.rules();
+        let status = failure.status(rules);
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
         exchange.abandon_attempt();
+        if exchange.client.status.is_none() && failure.ends_stream() {
+            exchange.ended_by = Some(EndedBy::Proxy);
+            let reply = failure.reply(rules, exchange.attempts);
+            let (map, body) = reply.message(exchange.request_kind, rules.local_reply_adds_headers);
+            let end = body.is_empty();
+            self.set_response_details(slot, failure.within_response());
+            self.response_out(slot, Part::Headers { map, end });
+            if !end {
+                self.response_out(slot, Part::Body { bytes: body, end: true });
+            }
+            return self.end_exchanges();
+        }
         let outcome = match exchange.client.status {
             Some(_) => {
                 exchange.ended_by = Some(by);

@@ -40,7 +40,11 @@ fn run<T>(profile: Profile, guest: &str, trace: &str, judge: impl FnOnce(&Report
 /// Replays one request to an upstream. Returns how it ended, and what the filter read in
 /// `on_response_headers` and in `on_log`.
 fn ending(profile: Profile, request: &str, upstream: &str) -> (Ending, Vec<String>) {
-    let trace = format!(r#"{{"at":"0s","request":{request},"upstream":{upstream}}}"#);
+    // The client is internal, so that the proxy keeps its headers for the router.
+    let proxy = r#"{"use_remote_address":true,"internal_addresses":["127.0.0.1"]}"#;
+    let trace = format!(
+        "{{\"at\":\"0s\",\"proxy\":{proxy}}}\n{{\"at\":\"0s\",\"request\":{request},\"upstream\":{upstream}}}"
+    );
     let guest = on("response_headers", &log_details()) + &on("log", &log_details());
     run(profile, &guest, &trace, |report| {
         let logged = report.log.iter().map(|line| line.text.clone());

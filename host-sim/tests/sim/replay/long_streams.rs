@@ -29,6 +29,8 @@ fn log_word(callback: &str, word: &str, argument: &str) -> String {
     )
 }
 
+const PROXY: &str = r#"{"at":"0s","proxy":{"upgrades":["websocket"]}}"#;
+
 #[test]
 fn upgrade_carries_chunks_in_both_directions_until_one_side_closes() {
     let guest = log_word("request_headers", "request", "$c")
@@ -36,7 +38,7 @@ fn upgrade_carries_chunks_in_both_directions_until_one_side_closes() {
         + &log_word("response_headers", "response", "$c")
         + &log_word("response_body", "down", "$b");
     let trace = format!(
-        "{}\n{}",
+        "{PROXY}\n{}\n{}",
         format_args!(
             r#"{{"at":"0s","connection":"c","request":{{"headers":[{UPGRADE}],"body":[{{"after":"2s","text":"ping"}},{{"after":"20s","text":"again"}}]}},"upstream":{{"after":"1s","status":101,"body":[{{"after":"2s","text":"po"}},{{"after":"30s","text":"ng!"}}],"end":"never"}},"expect":{{"status":101,"first_byte":"3s..3s","last_byte":"50s..50s","body_bytes":5,"end":"client","ended_by":"client","closed":false,"upstream":{{"body_bytes":9}}}}}}"#
         ),
@@ -81,7 +83,7 @@ fn upgrade_that_the_upstream_ends_closes_its_connection() {
         let first = format!(
             r#"{{"at":"0s","connection":"c","request":{{"headers":[{UPGRADE}],"body":[{{"after":"2s","text":"ping"}}]}},"upstream":{upstream}}}"#
         );
-        run(Profile::Envoy, "", &[&first, again].join("\n"), |report| {
+        run(Profile::Envoy, "", &[PROXY, &first, again].join("\n"), |report| {
             let [upgraded, next] = &report.exchanges[..] else { panic!("{report:?}") };
             assert_eq!(
                 (upgraded.end, upgraded.ended_by),
@@ -130,7 +132,11 @@ const STREAMS: u32 = 2000;
 fn tick_ends_the_intended_one_of_thousands_of_streams() {
     let guest = on("configure", "(drop (call $set_tick_period_milliseconds (i32.const 10)))")
         + &on("tick", END_ONE_STREAM);
-    let mut trace = String::from(r#"{"at":"0s","connection":"c","open":{"protocol":"HTTP/2"}}"#);
+    let mut trace = String::from(concat!(
+        r#"{"at":"0s","proxy":{"route_timeout":"0s","stream_idle_timeout":"0s"}}"#,
+        "\n",
+        r#"{"at":"0s","connection":"c","open":{"protocol":"HTTP/2"}}"#
+    ));
     for number in 0..STREAMS {
         let upstream = match number % 4 {
             0 | 1 => r#"{"end":"never"}"#,
@@ -139,7 +145,7 @@ fn tick_ends_the_intended_one_of_thousands_of_streams() {
             }
         };
         trace += &format!(
-            "\n{{\"at\":\"1us\",\"connection\":\"c\",\"request\":{{\"headers\":[[\"x-envoy-upstream-rq-timeout-ms\",\"0\"]]}},\"upstream\":{upstream}}}"
+            "\n{{\"at\":\"1us\",\"connection\":\"c\",\"request\":{{}},\"upstream\":{upstream}}}"
         );
     }
     run(Profile::Envoy, &guest, &trace, |report| {

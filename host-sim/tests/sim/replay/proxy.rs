@@ -22,6 +22,10 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
+/// The client is internal, so that the proxy keeps its headers for the router.
+const INTERNAL: &str =
+    r#"{"at":"0s","proxy":{"use_remote_address":true,"internal_addresses":["127.0.0.1"]}}"#;
+
 #[test]
 fn times_follow_the_trace() {
     let text = r#"{"at":"1s","request":{},"upstream":{"after":"20ms","body":[{"after":"5ms","text":"ab"},{"after":"10ms","text":"c","times":3}]}}"#;
@@ -66,15 +70,17 @@ fn envoy_times_out_after_15_seconds_and_cuts_a_started_response() {
 #[test]
 fn accepted_upgrade_has_no_route_timeout() {
     let upgraded = |upgrade: &str, after: &str| {
-        let text = format!(
-            r#"{{"at":"0s","request":{{"headers":[{upgrade}["x-envoy-upstream-rq-timeout-ms","4000"]]}},"upstream":{{"after":"{after}","status":101,"body":[{{"after":"6s","text":"late"}}]}}}}"#
+        let request = format!(
+            r#"{{"at":"0s","request":{{"headers":[{upgrade}]}},"upstream":{{"after":"{after}","status":101,"body":[{{"after":"6s","text":"late"}}]}}}}"#
         );
+        let proxy = r#"{"route_timeout":"4s","upgrades":["websocket"]}"#;
+        let text = format!("{{\"at\":\"0s\",\"proxy\":{proxy}}}\n{request}");
         envoy(&text, |report| {
             let exchange = &report.exchanges[0];
             (exchange.status, exchange.end, exchange.last_byte, exchange.body_bytes)
         })
     };
-    let upgrade = r#"["upgrade","websocket"],["connection","upgrade"],"#;
+    let upgrade = r#"["upgrade","websocket"],["connection","upgrade"]"#;
     assert_eq!(upgraded(upgrade, "1s"), (Some(101), Outcome::Complete, ms(7000), 4));
     let (status, _, ended, _) = upgraded(upgrade, "5s");
     assert_eq!((status, ended), (Some(504), ms(4000)), "the timeout applies before the upgrade");
@@ -87,8 +93,10 @@ fn accepted_upgrade_has_no_route_timeout() {
 
 #[test]
 fn envoy_applies_and_removes_router_headers() {
-    let text = r#"{"at":"0s","request":{"headers":[["x-envoy-upstream-rq-timeout-ms","500"],["x-envoy-retry-on","connect-failure"],["x-envoy-max-retries","2"]]},"upstream":[{"end":"refused"},{"end":"refused"},{"after":"10s"}],"expect":{"status":504,"last_byte":"500ms..600ms","upstream":{"attempts":3,"absent":["x-envoy-upstream-rq-timeout-ms","x-envoy-retry-on","x-envoy-max-retries"]}}}"#;
-    envoy(text, |report| assert_eq!(report.failures().collect::<Vec<_>>(), []));
+    let request = r#"{"at":"0s","request":{"headers":[["x-envoy-upstream-rq-timeout-ms","500"],["x-envoy-retry-on","connect-failure"],["x-envoy-max-retries","2"]]},"upstream":[{"end":"refused"},{"end":"refused"},{"after":"10s"}],"expect":{"status":504,"last_byte":"500ms..600ms","upstream":{"attempts":3,"absent":["x-envoy-upstream-rq-timeout-ms","x-envoy-retry-on","x-envoy-max-retries"]}}}"#;
+    envoy(&format!("{INTERNAL}\n{request}"), |report| {
+        assert_eq!(report.failures().collect::<Vec<_>>(), [])
+    });
 }
 
 #[test]
@@ -97,7 +105,7 @@ fn retries_follow_their_conditions() {
         let text = format!(
             r#"{{"at":"0s","request":{{"headers":[["x-envoy-retry-on","{on}"],["x-envoy-max-retries","1"]]}},"upstream":[{end},{{}}]}}"#
         );
-        envoy(&text, |report| {
+        envoy(&format!("{INTERNAL}\n{text}"), |report| {
             (report.exchanges[0].upstream.attempts, report.exchanges[0].status.unwrap_or_default())
         })
     };

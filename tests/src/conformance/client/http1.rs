@@ -21,7 +21,9 @@ impl Connection {
                 continue;
             }
             let connection = client.get_or_insert_with(|| {
-                let client = Client::connect(playback.port).with_timeout(playback.timeout);
+                let client = Client::connect(playback.port)
+                    .with_timeout(playback.timeout)
+                    .with_version(self.protocol.name());
                 self.add_socket(Handle::Http1(client.handle()));
                 client
             });
@@ -78,11 +80,18 @@ impl Request {
         self.headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name))
     }
 
+    /// Whether the body follows the response. `h2c` is not an upgrade.
+    fn upgrades(&self) -> bool {
+        self.headers.iter().any(|(name, value)| {
+            name.eq_ignore_ascii_case("upgrade") && !value.eq_ignore_ascii_case("h2c")
+        })
+    }
+
     /// Sends headers and body; returns whether the socket accepted all of it. For an upgrade
     /// request, sends only the headers; the body follows the response.
     fn send(&self, client: &mut Client) -> bool {
         let empty = self.body.is_empty() && self.trailers.is_empty();
-        let upgrades = self.has("upgrade");
+        let upgrades = self.upgrades();
         let chunked = !self.has("content-length") && !empty && !upgrades;
         let mut headers = pairs(&self.headers);
         headers.push(("host", &self.authority));

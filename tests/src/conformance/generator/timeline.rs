@@ -87,7 +87,9 @@ pub(super) fn lines(plan: &TracePlan) -> String {
         now = exchanges(now, phase, context, &mut connections, &mut events);
     }
     events.sort_by_key(|(at, _)| *at);
-    events.into_iter().map(|(_, event)| format!("{event}\n")).collect()
+    let setup = json!({ "at": "0s", "proxy": { "upgrades": ["websocket"] } });
+    let events = events.into_iter().map(|(_, event)| event);
+    std::iter::once(setup).chain(events).map(|event| format!("{event}\n")).collect()
 }
 
 fn change(now: u64, change: &Change, connections: &mut [Connection]) -> Option<(u64, Value)> {

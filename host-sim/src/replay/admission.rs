@@ -1,0 +1,116 @@
+//! What the proxy does with a request before its filters run: it rejects the request, or rewrites
+//! it for them. Each rule was measured on Envoy.
+
+use crate::headers::HeaderMap;
+use crate::local_reply::LocalReply;
+use crate::proxy::{ProxySettings, apply_client_address, rewrite_path};
+use crate::trace::{Protocol, Request};
+
+/// A local reply of the proxy for a request that no filter sees.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rejection {
+    status: u32,
+    body: &'static str,
+    details: &'static str,
+    /// The connection closes after the reply.
+    pub(super) closes: bool,
+}
+
+impl Rejection {
+    pub(super) fn reply(self) -> LocalReply {
+        LocalReply::new(self.status, self.body, self.details)
+    }
+}
+
+/// How the connection treats a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Admission {
+    /// The request has no end, because its client wants to use the connection otherwise.
+    pub(super) upgrade: bool,
+    /// The connection closes after the response.
+    pub(super) closes: bool,
+}
+
+/// Admits a request of a client at `source`, and rewrites its headers. A proxy without settings
+/// admits every request unchanged.
+pub(super) fn admit(
+    settings: Option<&ProxySettings>,
+    protocol: Protocol,
+    source: &str,
+    request: &Request<'_>,
+    headers: &mut HeaderMap,
+) -> Result<Admission, Rejection> {
+    let upgrade = request.upgrade().filter(|_| !protocol.multiplexes());
+    let Some(settings) = settings else {
+        return Ok(Admission { upgrade: upgrade.is_some(), closes: false });
+    };
+    if protocol == Protocol::Http10 && !settings.http10 {
+        let (body, details) = ("Upgrade Required", "low_version");
+        return Err(Rejection { status: 426, body, details, closes: true });
+    }
+    let rejected = |status, details, closes| Err(Rejection { status, body: "", details, closes });
+    if settings.strip_trailing_host_dot
+        && let Some(stripped) = headers.text(":authority").and_then(without_trailing_dot)
+    {
+        headers.set(":authority", stripped);
+    }
+    if let Some(path) = headers.text(":path") {
+        match rewrite_path(path, settings) {
+            Ok(rewritten) if rewritten != path => {
+                let rewritten = rewritten.into_owned();
+                headers.set(":path", rewritten);
+            }
+            Ok(_) => {}
+            Err(_) => return rejected(400, "path_normalization_failed", true),
+        }
+    }
+    match upgrade {
+        Some(protocol) if !settings.upgrades_to(protocol) => {
+            return rejected(403, "upgrade_failed", true);
+        }
+        Some(_) => {}
+        None => {
+            let offers_h2c =
+                headers.text("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("h2c"));
+            if offers_h2c {
+                headers.remove("http2-settings");
+            }
+            for name in HOP_BY_HOP {
+                headers.remove(name);
+            }
+        }
+    }
+    apply_client_address(headers, settings, source);
+    let closes = match protocol {
+        Protocol::Http10 => !request.has_connection_option("keep-alive"),
+        Protocol::Http1 => request.has_connection_option("close"),
+        Protocol::Http2 | Protocol::Http3 => false,
+    };
+    Ok(Admission { upgrade: upgrade.is_some(), closes })
+}
+
+/// The headers about the client's connection, which filters do not see.
+const HOP_BY_HOP: [&str; 4] = ["connection", "upgrade", "keep-alive", "proxy-connection"];
+
+/// The host without a dot at its end, before a port.
+fn without_trailing_dot(authority: &str) -> Option<String> {
+    let dot = authority.rfind('.')?;
+    let (host, rest) = authority.split_at(dot);
+    let port = &rest[1..];
+    (port.is_empty() || port.starts_with(':')).then(|| format!("{host}{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_trailing_dot;
+
+    #[test]
+    fn one_dot_is_stripped_before_the_port() {
+        let stripped = |authority| without_trailing_dot(authority);
+        assert_eq!(stripped("example.com.").as_deref(), Some("example.com"));
+        assert_eq!(stripped("example.com.:8080").as_deref(), Some("example.com:8080"));
+        assert_eq!(stripped("example.com..").as_deref(), Some("example.com."));
+        assert_eq!(stripped("example.com"), None);
+        assert_eq!(stripped("10.0.0.1:80"), None);
+    }
+}

@@ -48,6 +48,12 @@ fn request(expect: &str) -> String {
     format!(r#"{{"at":"1s","connection":"c","request":{{}},"expect":{expect}}}"#)
 }
 
+/// As [`request`], to a proxy that never ends it.
+fn endless_request(expect: &str) -> String {
+    let proxy = r#"{"at":"0s","proxy":{"stream_idle_timeout":"0s"}}"#;
+    format!("{proxy}\n{}", request(expect))
+}
+
 const CRASH: &str = "unreachable";
 
 #[test]
@@ -224,15 +230,17 @@ fn a_metric_that_nobody_defined_has_no_value() {
 #[test]
 fn a_request_that_was_never_sent_fails() {
     let trace = [
+        r#"{"at":"0s","proxy":{"route_timeout":"0s","stream_idle_timeout":"0s"}}"#,
         r#"{"at":"0s","connection":"c","request":{},"upstream":{"status":200,"end":"never"},"expect":{"status":200}}"#,
         r#"{"at":"1s","connection":"c","request":{},"expect":{"closed":false,"upstream":{"attempts":0}}}"#,
     ]
     .join("\n");
     let pauses = callback("request_headers", 3, true, "i32.const 1");
-    let run = replayed(&pauses, &request(r#"{"upstream":{"attempts":0}}"#), &[]);
+    let run = replayed(&pauses, &endless_request(r#"{"upstream":{"attempts":0}}"#), &[]);
     assert_eq!(run.status, 1, "an exchange that never ends: {}", run.stdout);
     assert!(run.stdout.contains("open at the end of the trace"), "{}", run.stdout);
-    let run = replayed(&pauses, &request(r#"{"end":"open","upstream":{"attempts":0}}"#), &[]);
+    let run =
+        replayed(&pauses, &endless_request(r#"{"end":"open","upstream":{"attempts":0}}"#), &[]);
     assert_eq!(run.status, 0, "{}", run.stdout);
     let run = replayed(&pauses, &trace.replace(r#""status":200,"end":"never""#, ""), &[]);
     assert_eq!(run.status, 1, "{}", run.stdout);
@@ -248,7 +256,7 @@ fn nothing_is_absent_from_a_response_that_never_came() {
         (r#"{"end":"open","upstream":{"body_bytes":0}}"#, "got nothing"),
         (r#"{"end":"open","last_byte":">=1s"}"#, "got nothing"),
     ] {
-        let run = replayed(&pauses, &request(expect), &[]);
+        let run = replayed(&pauses, &endless_request(expect), &[]);
         assert_eq!(run.status, 1, "{expect}: {}", run.stdout);
         assert!(run.stdout.contains(got), "{expect}: {}", run.stdout);
     }

@@ -64,8 +64,9 @@ fn write_report(
     all: bool,
 ) -> io::Result<()> {
     let filter = if report.filter { "" } else { ", without a filter" };
+    let proxy = report.proxy.as_ref().map(|proxy| format!(", proxy {proxy}")).unwrap_or_default();
     let title = format!(
-        "{}, seed {}, profile {}{filter}",
+        "{}, seed {}, profile {}{proxy}{filter}",
         count_items(report.workers as usize, "worker"),
         report.seed,
         report.profile

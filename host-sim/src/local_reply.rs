@@ -71,7 +71,8 @@ impl RequestKind {
     }
 }
 
-fn is_grpc(request: &HeaderMap) -> bool {
+/// Whether the content type is that of gRPC.
+pub(crate) fn is_grpc(request: &HeaderMap) -> bool {
     let content_type = request.text("content-type").unwrap_or_default();
     content_type
         .strip_prefix("application/grpc")

@@ -61,8 +61,10 @@ pub(crate) fn apply(headers: &mut HeaderMap, settings: &ProxySettings, source: &
         headers.set("x-envoy-internal", "true");
         return;
     }
-    for name in INTERNAL_ONLY {
-        headers.remove(name);
+    if headers.iter().any(|(name, _)| is_envoys(name)) {
+        for name in INTERNAL_ONLY {
+            headers.remove(name);
+        }
     }
     if settings.use_remote_address {
         for name in REMOVED_AT_THE_EDGE {
@@ -70,6 +72,11 @@ pub(crate) fn apply(headers: &mut HeaderMap, settings: &ProxySettings, source: &
         }
         headers.set("x-envoy-external-address", direct.to_string());
     }
+}
+
+/// Whether a header has the prefix of Envoy's. Most requests have none, so that one look is enough.
+fn is_envoys(name: &[u8]) -> bool {
+    name.get(..8).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"x-envoy-"))
 }
 
 /// The address in `address:port`.

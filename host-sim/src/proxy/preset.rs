@@ -28,6 +28,7 @@ impl ProxySettings {
         set(&mut settings.stream_idle_timeout, section.stream_idle_timeout);
         set(&mut settings.request_timeout, section.request_timeout);
         set(&mut settings.max_stream_duration, section.max_stream_duration);
+        settings.max_grpc_timeout = section.max_grpc_timeout.or(settings.max_grpc_timeout);
         if let Some(timeout) = section.route_idle_timeout {
             settings.route_idle_timeout = Some(enabled(timeout));
         }
@@ -83,6 +84,7 @@ fn envoy() -> ProxySettings {
         version: Version::default(),
         // RouteAction.timeout.
         route_timeout: Some(Duration::from_secs(15)),
+        max_grpc_timeout: None,
         route_idle_timeout: None,
         // HttpConnectionManager.stream_idle_timeout.
         stream_idle_timeout: Some(Duration::from_secs(5 * 60)),
@@ -110,8 +112,9 @@ fn envoy() -> ProxySettings {
 fn istio() -> ProxySettings {
     ProxySettings {
         preset: Preset::IstioSidecar,
-        // route/route.go: `Notimeout`, the timeout of a route without one.
+        // route/route.go, setTimeout: `Notimeout`, for a route without a timeout.
         route_timeout: None,
+        max_grpc_timeout: Some(Duration::ZERO),
         // listener_builder.go, buildHTTPConnectionManager, until `upgrades`.
         stream_idle_timeout: None,
         // MeshConfig.pathNormalization is DEFAULT, which is BASE.

@@ -21,6 +21,10 @@ pub struct ProxySection {
     /// From the end of the request to the end of the response; 0 for none.
     #[serde(deserialize_with = "optional_duration")]
     pub route_timeout: Option<Duration>,
+    /// The most that the header `grpc-timeout` of a gRPC request can ask for, which then replaces
+    /// the route's timeout; 0 for no maximum.
+    #[serde(deserialize_with = "optional_duration")]
+    pub max_grpc_timeout: Option<Duration>,
     /// The route's own `idle_timeout`, which replaces the stream idle timeout; 0 for none.
     #[serde(deserialize_with = "optional_duration")]
     pub route_idle_timeout: Option<Duration>,
@@ -69,6 +73,7 @@ impl ProxySection {
             preset,
             version,
             route_timeout,
+            max_grpc_timeout,
             route_idle_timeout,
             stream_idle_timeout,
             request_timeout,

@@ -15,6 +15,9 @@ pub struct ProxySettings {
     pub preset: Preset,
     pub version: Version,
     pub route_timeout: Option<Duration>,
+    /// The most that `grpc-timeout` can ask for; 0 for no maximum. With `None`, the header has no
+    /// effect.
+    pub max_grpc_timeout: Option<Duration>,
     /// Replaces the stream idle timeout; the inner `None` disables it.
     pub route_idle_timeout: Option<Option<Duration>>,
     pub stream_idle_timeout: Option<Duration>,

@@ -136,6 +136,10 @@ impl<'t> Engine<'t> {
             scope: None,
             ending: None,
         };
+        engine.report.proxy =
+            engine.setup.proxy.as_ref().zip(engine.settings.as_ref()).map(|(_, settings)| {
+                format!("{} {}", settings.preset.name(), settings.version.name())
+            });
         engine.warn_of_setup();
         if let Some(module) = module {
             for index in 0..options.workers.get() {
@@ -261,7 +265,10 @@ impl<'t> Engine<'t> {
                 }
                 self.open_connection(connection.0, Some(open));
             }
-            EventKind::Exchange(exchange) => self.request(event.line, exchange)?,
+            EventKind::Exchange(exchange) => {
+                self.request(event.line, exchange)?;
+                self.end_exchanges()?;
+            }
             EventKind::SharedData(write) => {
                 let (key, value) = (write.key.as_bytes(), write.value.as_bytes());
                 self.process.set_shared_data(self.vm_id(), key, value, 0).map_err(|status| {

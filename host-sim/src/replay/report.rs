@@ -24,6 +24,9 @@ pub struct Report<'t> {
     pub trace: &'t str,
     /// The name of the profile.
     pub profile: &'static str,
+    /// The preset and the version of the proxy, if a setup describes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
     pub seed: u64,
     /// The number of workers.
     pub workers: u32,
@@ -312,6 +315,7 @@ impl<'t> Report<'t> {
         Self {
             trace: &trace.name,
             profile: options.profile.name(),
+            proxy: None,
             seed: options.seed,
             workers: options.workers.get(),
             filter,

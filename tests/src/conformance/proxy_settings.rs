@@ -57,6 +57,9 @@ fn change_route(action: &mut Value, settings: &ProxySettings) {
         return;
     }
     action["timeout"] = seconds(settings.route_timeout);
+    if settings.max_grpc_timeout.is_some() {
+        action["max_grpc_timeout"] = seconds(settings.max_grpc_timeout);
+    }
     if let Some(timeout) = settings.route_idle_timeout {
         action["idle_timeout"] = seconds(timeout);
     }

@@ -1,9 +1,11 @@
 //! Runs a trace in the simulator, with the same setup as the real Envoy.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sluice_sim::proxy::Setup;
 use sluice_sim::replay::{ExchangeReport, Options, Report, replay};
 use sluice_sim::trace::{Event, EventKind, Outcome, Trace};
 use sluice_sim::{Module, Profile, Properties};
@@ -48,6 +50,7 @@ impl Simulated {
     pub(super) fn of(trace: &Trace<'_>, configuration: &Value, module: &Module) -> Self {
         let options = Options::new(Profile::Envoy)
             .with_configuration(configuration.to_string())
+            .with_setup(measured_version())
             .with_vm_id("sluice")
             .with_properties(Properties::new().with(&["xds", "node", "user_agent_name"], "envoy"))
             .with_drain_bridge(sluice_filter::reserved_headers::MARKER, "close")
@@ -98,6 +101,14 @@ impl Simulated {
         };
         self.spans.iter().filter(active).map(|span| span.line)
     }
+}
+
+/// The version of the real Envoy, so that older ones can be compared too.
+fn measured_version() -> Setup {
+    static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
+    let (major, minor) = VERSION.get_or_init(crate::envoy::version);
+    let section = json!({ "version": format!("{major}.{minor}") });
+    Setup::parse(&section.to_string()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn spans(report: &Report<'_>, trace: &Trace<'_>) -> Vec<Span> {

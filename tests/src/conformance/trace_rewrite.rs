@@ -136,6 +136,7 @@ fn rewritten_configuration(configuration: &Value, factor: f64) -> Value {
 fn scale_proxy(proxy: &mut Value, factor: f64) {
     let fields = [
         "route_timeout",
+        "max_grpc_timeout",
         "route_idle_timeout",
         "stream_idle_timeout",
         "request_timeout",

@@ -138,9 +138,9 @@ fn call_failure(failure: Option<Failure>, started: bool) -> CallFailure {
     match failure {
         _ if started => CallFailure::IncompleteResponse,
         Some(Failure::Connect) | None => CallFailure::Refused,
-        Some(Failure::RequestTimeout | Failure::AttemptTimeout) => CallFailure::Timeout,
         Some(Failure::Protocol) => CallFailure::Protocol,
         Some(Failure::RefusedStream | Failure::Reset) => CallFailure::Reset,
+        Some(_) => CallFailure::Timeout,
     }
 }
 

@@ -91,7 +91,8 @@ impl<'t> Engine<'t> {
             self.warn(Some(line), "CONNECT is simulated as an ordinary request".to_owned());
         }
         if let Err(rejection) = admitted {
-            return self.reject(slot, rejection);
+            self.reject(slot, rejection);
+            return Ok(());
         }
         self.start_stream_timeouts(slot);
         self.open_stream(slot)?;
@@ -111,10 +112,11 @@ impl<'t> Engine<'t> {
         Ok(())
     }
 
-    /// Replies to a request that no filter sees.
-    fn reject(&mut self, slot: u32, rejection: Rejection) -> Result<(), ReplayError> {
+    /// Replies to a request that no filter sees. The caller ends the exchange, because the next
+    /// request of the connection may be one of these too.
+    fn reject(&mut self, slot: u32, rejection: Rejection) {
         let rules = self.options.profile.rules();
-        let Some(exchange) = self.exchange(slot) else { return Ok(()) };
+        let Some(exchange) = self.exchange(slot) else { return };
         let request = &exchange.spec.request;
         // The client has not sent the rest of its request, or waits for an upgrade.
         let waits = !request.body.is_empty() || request.is_upgrade();
@@ -127,7 +129,6 @@ impl<'t> Engine<'t> {
         if !end {
             self.response_out(slot, Part::Body { bytes: body, end: true });
         }
-        self.end_exchanges()
     }
 
     /// The client sends its next chunk, or its trailers.

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use crate::HeaderMap;
+use crate::local_reply::is_grpc;
 use crate::profile::RouterRules;
 use crate::proxy::ProxySettings;
 
 /// The header with which a proxy tells the next one how long it waits.
 const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
+
+/// The header with which a gRPC client sets its deadline.
+const GRPC: &str = "grpc-timeout";
 
 /// The timeouts of a request; zero disables one.
 pub(super) struct Timeouts {
@@ -32,7 +36,12 @@ impl Timeouts {
             headers.remove(rules.timeout_header);
             timeout
         });
-        let request = request.or(settings.route_timeout).unwrap_or_default();
+        let grpc = settings.max_grpc_timeout.filter(|_| is_grpc(headers));
+        let route = match grpc {
+            Some(max) => grpc_timeout(headers, max),
+            None => settings.route_timeout.unwrap_or_default(),
+        };
+        let request = request.unwrap_or(route);
         let attempt = milliseconds(headers, rules.attempt_timeout_header)
             .or(settings.retry_policy.per_try_timeout)
             .unwrap_or_default();
@@ -45,8 +54,35 @@ impl Timeouts {
         if expected.is_none() && !shorter.is_zero() {
             headers.set(EXPECTED, shorter.as_millis().to_string());
         }
+        if grpc.is_some() && !shorter.is_zero() {
+            headers.set(GRPC, format!("{}m", shorter.as_millis()));
+        }
         Self { request, attempt }
     }
+}
+
+/// The timeout of a gRPC client, at most `max` unless that is zero. Without one, there is none.
+fn grpc_timeout(headers: &HeaderMap, max: Duration) -> Duration {
+    let timeout = headers.text(GRPC).and_then(parse_grpc_timeout).unwrap_or_default();
+    let exceeds = !max.is_zero() && (timeout.is_zero() || timeout > max);
+    if exceeds { max } else { timeout }
+}
+
+/// Parses a timeout as gRPC defines it: up to eight digits and a unit.
+fn parse_grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let valid = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let number = digits.parse().ok().filter(|_| valid)?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        // Envoy's timers count milliseconds.
+        "u" => Duration::from_millis(number.div_ceil(1000)),
+        "n" => Duration::from_millis(number.div_ceil(1_000_000)),
+        _ => return None,
+    })
 }
 
 fn milliseconds(headers: &HeaderMap, name: &str) -> Option<Duration> {

@@ -52,6 +52,27 @@ fn route_timeout_replaces_the_default_and_0s_disables_it() {
 }
 
 #[test]
+fn deadline_of_a_grpc_client_replaces_the_timeout_if_the_route_permits_it() {
+    let call = |timeout: &str| {
+        format!(
+            r#""request":{{"method":"POST","headers":[["content-type","application/grpc"]{timeout}],"body":[{{"bytes":5}}]}},"upstream":{{"end":"never"}}"#
+        )
+    };
+    let ends = |proxy: &str, timeout: &str| ending(proxy, &call(timeout)).2;
+    let half = r#",["grpc-timeout","500m"]"#;
+    let any = r#"{"max_grpc_timeout":"0s","route_timeout":"2s"}"#;
+    assert_eq!(ends(any, half), 500);
+    assert_eq!(ends(any, r#",["grpc-timeout","800000u"]"#), 800);
+    assert_eq!(ends(any, ""), 300_000, "no timeout but the idle timeout");
+    assert_eq!(ends(any, r#",["grpc-timeout","abc"]"#), 300_000);
+    let second = r#"{"max_grpc_timeout":"1s","route_timeout":"2s"}"#;
+    assert_eq!(ends(second, r#",["grpc-timeout","5S"]"#), 1000);
+    assert_eq!(ends(second, ""), 1000);
+    assert_eq!(ends(r#"{"route_timeout":"2s"}"#, half), 2000);
+    assert_eq!(ends(r#"{"preset":"istio-gateway"}"#, half), 500);
+}
+
+#[test]
 fn idle_timeout_ends_silent_requests_streams_and_uploads() {
     let idle = r#"{"route_timeout":"0s","stream_idle_timeout":"1s"}"#;
     assert_eq!(ending(idle, SILENT), (Some(504), Outcome::Complete, 1000));

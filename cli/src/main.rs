@@ -14,6 +14,7 @@ mod explain;
 mod files;
 mod import;
 mod replay;
+mod replay_limits;
 mod request;
 mod request_url;
 mod schema;

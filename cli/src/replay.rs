@@ -16,6 +16,7 @@ use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
 
 use crate::error::CliError;
 use crate::files::{self, FileError};
+use crate::replay_limits::LimitArguments;
 use crate::style::Palette;
 use crate::table;
 use crate::verdict::Verdict;
@@ -72,6 +73,8 @@ pub(crate) struct Arguments {
     /// Lowest level of the filter's log messages to print
     #[arg(long, value_enum, default_value_t = Level::Warn)]
     log: Level,
+    #[command(flatten)]
+    limits: LimitArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -196,7 +199,10 @@ fn options(arguments: &Arguments) -> Result<Options, CliError> {
         .with_log_level(arguments.log.into())
         .with_drain_bridge(sluice_filter::reserved_headers::MARKER, "close")
         .with_decision_function(sluice_filter::decision::FUNCTION)
-        .with_hash_bodies(arguments.format == Format::Json);
+        .with_hash_bodies(arguments.format == Format::Json)
+        .with_limits(arguments.limits.limits())
+        .with_max_instructions(arguments.limits.max_instructions)
+        .with_interrupt(arguments.limits.start_timer());
     options.configuration = arguments.config.as_deref().map(files::read).transpose()?;
     Ok(options)
 }

@@ -13,7 +13,7 @@ use sluice_sim::trace::Outcome;
 
 use crate::decision;
 use crate::style::Palette;
-use crate::text::{ShortDuration, count_items, printable};
+use crate::text::{ShortDuration, count, count_items, printable};
 
 /// Without `--all`, later rows are printed only if they have a failure.
 const MAX_ROWS: usize = 100;
@@ -128,6 +128,10 @@ fn write_report(
         let level = format!("{:?}", log.level).to_lowercase();
         let text = printable(log.text.trim_end());
         writeln!(out, "{}  {} {text}", palette.dim(time), palette.bad(level))?;
+    }
+    if report.omitted_log_lines > 0 {
+        let lines = count(report.omitted_log_lines, "more line");
+        writeln!(out, "{}", palette.dim(format!("… {lines} of the log were dropped")))?;
     }
     let by_proxy = report.connections.iter().filter(|one| one.by == Some(ClosedBy::Proxy));
     writeln!(

@@ -11,6 +11,7 @@ mod cli {
     mod false_green;
     mod import;
     mod invalid_configurations;
+    mod limits;
     mod modules;
     mod output;
     mod proxies;

@@ -202,6 +202,7 @@ pub(crate) struct Contexts {
     slots: Slab<Context>,
     by_id: FxHashMap<u32, u32>,
     last_id: u32,
+    waiting: usize,
     /// Exchanges that ended and whose allocations are reused.
     #[expect(clippy::vec_box, reason = "the boxes move into contexts and back")]
     http_pool: Vec<Box<Http>>,
@@ -231,6 +232,7 @@ impl Contexts {
     pub(crate) fn remove(&mut self, slot: u32) {
         let Some(context) = self.slots.try_remove(slot as usize) else { return };
         self.by_id.remove(&context.id);
+        self.waiting -= usize::from(context.awaits_done);
         if let Kind::Http(http) = context.kind {
             self.http_pool.push(http);
         }
@@ -301,6 +303,41 @@ impl Contexts {
         }
     }
 
+    /// Marks a context whose `on_done` returned false.
+    pub(crate) fn set_waiting(&mut self, slot: u32) {
+        let context = self.at_mut(slot);
+        if !std::mem::replace(&mut context.awaits_done, true) {
+            self.waiting += 1;
+        }
+    }
+
+    /// The number of contexts whose `on_done` returned false.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The bytes of headers, bodies, data and properties that all contexts keep.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let contexts = self.slots.iter().map(|(_, context)| context.kept_bytes());
+        contexts.fold(0, usize::saturating_add)
+    }
+
+    /// The bytes of the header maps of an exchange, which its properties can read.
+    pub(crate) fn map_bytes(&self, slot: u32) -> usize {
+        match self.get(slot).map(|context| &context.kind) {
+            Some(Kind::Http(http)) => {
+                let maps = [http.request_headers(), http.response_headers()];
+                let maps = maps.into_iter().chain([http.response_trailers()]).flatten();
+                maps.map(HeaderMap::serialized_len).sum()
+            }
+            _ => 0,
+        }
+    }
+
     pub(crate) fn tcp(&mut self, slot: u32) -> Option<&mut Tcp> {
         match &mut self.get_mut(slot)?.kind {
             Kind::Tcp(tcp) => Some(tcp),
@@ -335,6 +372,18 @@ impl Contexts {
 }
 
 impl Context {
+    fn kept_bytes(&self) -> usize {
+        let stream = match &self.kind {
+            Kind::Http(http) => {
+                let logged: usize = http.logged.iter().map(HeaderMap::serialized_len).sum();
+                http.request.kept_bytes() + http.response.kept_bytes() + logged
+            }
+            Kind::Tcp(tcp) => tcp.downstream.bytes.len() + tcp.upstream.bytes.len(),
+            Kind::Plugin(_) => 0,
+        };
+        stream + self.guest_properties.cost()
+    }
+
     /// The options of a stream, and when it was opened; `None` for a plugin context.
     pub(crate) fn stream_info(&self) -> Option<(&StreamInfo, Duration)> {
         match &self.kind {

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::abi::AbiVersion;
 use crate::trap::Trap;
 
 /// Why a module cannot be loaded. The module has to change; no option helps.
@@ -15,7 +16,10 @@ pub enum ModuleError {
         reason: String,
     },
     /// The module exports no marker of a supported ABI.
-    #[error("exports neither proxy_abi_version_0_2_0 nor proxy_abi_version_0_2_1, found {found}")]
+    #[error(
+        "exports neither proxy_abi_version_0_2_0 nor proxy_abi_version_0_2_1, found {found}{}",
+        abi_note(found)
+    )]
     Abi {
         /// The marker that the module exports, or `no such marker`.
         found: String,
@@ -27,6 +31,36 @@ pub enum ModuleError {
         module: String,
         /// The name of the import.
         name: String,
+    },
+    /// The module imports a function that proxy-wasm hosts offer to modules of another version of
+    /// the ABI only.
+    #[error(
+        "imports {module}.{name}, which hosts such as Envoy offer to modules of ABI {version} only; \
+         the module declares ABI {declared}"
+    )]
+    ImportOfOtherAbi {
+        /// The module part of the import, such as `env`.
+        module: String,
+        /// The name of the import.
+        name: String,
+        /// The version that has the function.
+        version: &'static str,
+        /// The version that the module declares.
+        declared: AbiVersion,
+    },
+    /// The module, or a part of it, is larger than a limit.
+    #[error("{what} has {found} {unit}, expected at most {limit}; raise {option}")]
+    TooLarge {
+        /// What is too large: the module, or a function by its index.
+        what: String,
+        /// The size.
+        found: u64,
+        /// What the size counts.
+        unit: &'static str,
+        /// The limit.
+        limit: u64,
+        /// The field of [`Limits`](crate::Limits), and the option of `sluice replay` that sets it.
+        option: &'static str,
     },
     /// The module imports a host function with other parameters or results.
     #[error("imports a host function with the wrong type: {reason}")]
@@ -50,6 +84,16 @@ pub enum ModuleError {
         /// The name of the missing export.
         name: &'static str,
     },
+}
+
+/// What else hosts do with a version of the ABI. As measured, Envoy 1.40 loads modules of 0.1.0.
+fn abi_note(found: &str) -> &'static str {
+    match found {
+        "proxy_abi_version_0_1_0" => {
+            ", which Envoy runs and this host does not; build the module with an SDK for ABI 0.2"
+        }
+        _ => "",
+    }
 }
 
 /// Why a VM could not be created.

@@ -73,6 +73,13 @@ impl Flow {
         headers
     }
 
+    /// The bytes that are not forwarded yet.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let maps = [&self.headers, &self.trailers, &self.incoming_trailers];
+        let maps: usize = maps.into_iter().flatten().map(HeaderMap::serialized_len).sum();
+        maps + self.body.len() + self.incoming.len()
+    }
+
     pub(crate) fn started(&self) -> bool {
         self.started
     }

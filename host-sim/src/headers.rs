@@ -226,14 +226,27 @@ impl HeaderMap {
         None
     }
 
-    fn remove_from(&mut self, name: &[u8], mut from: usize, mut offset: usize) -> bool {
-        let mut removed = false;
-        while let Some((index, entry)) = self.position(name, from, offset) {
-            self.bytes.drain(entry.start..=entry.end);
-            self.lengths.remove(index);
-            (from, offset, removed) = (index, entry.start, true);
+    /// Removes the entries with this name from the entry `from` on, which starts at `offset`. Moves
+    /// each other entry at most once, because a hostile map can have very many entries.
+    fn remove_from(&mut self, name: &[u8], from: usize, offset: usize) -> bool {
+        let Some((index, first)) = self.position(name, from, offset) else { return false };
+        let mut kept = index;
+        let (mut read, mut written) = (first.start, first.start);
+        for index in index..self.lengths.len() {
+            let lengths = self.lengths[index];
+            let entry = Entry::at(read, lengths);
+            read = entry.end + 1;
+            let is_removed = self.bytes[entry.start..entry.value - 1].eq_ignore_ascii_case(name);
+            if !is_removed {
+                self.bytes.copy_within(entry.start..read, written);
+                written += read - entry.start;
+                self.lengths[kept] = lengths;
+                kept += 1;
+            }
         }
-        removed
+        self.bytes.truncate(written);
+        self.lengths.truncate(kept);
+        true
     }
 }
 

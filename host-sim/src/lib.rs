@@ -74,6 +74,7 @@ mod limits;
 mod local_reply;
 mod memory;
 mod module;
+mod module_size;
 mod options;
 mod process;
 mod profile;

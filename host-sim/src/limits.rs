@@ -12,7 +12,16 @@ use crate::setters::setters;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Instructions that one callback may execute; a callback that exceeds it traps.
+    /// Bytes of a module. A larger module is not compiled.
+    pub module_bytes: usize,
+    /// Functions of a module.
+    pub functions: usize,
+    /// Bytes of the body of one function.
+    pub function_bytes: usize,
+    /// Local variables of one function.
+    pub function_locals: usize,
+    /// Instructions that one callback may execute; a callback that exceeds it traps. A host call
+    /// counts as 100 instructions, and as one more for each byte that it scans or copies beyond 1024.
     pub callback_budget: u64,
     /// Bytes of linear memory; `memory.grow` fails beyond it.
     pub memory_bytes: usize,
@@ -33,6 +42,12 @@ pub struct Limits {
     pub pending_calls: usize,
     /// Bytes of properties that one context may set.
     pub property_bytes: usize,
+    /// Bytes of headers, bodies, TCP data and properties of all open streams of one VM, from which on
+    /// the guest cannot add to them.
+    pub stream_bytes: usize,
+    /// Streams of one VM that have ended and for which `proxy_on_done` returned false. A stream
+    /// beyond this number is removed at once.
+    pub waiting_streams: usize,
     /// Metrics of the process.
     pub metrics: usize,
     /// Bytes of one metric's name.
@@ -47,6 +62,10 @@ impl Default for Limits {
     fn default() -> Limits {
         const MIB: usize = 1 << 20;
         Limits {
+            module_bytes: 64 * MIB,
+            functions: 200_000,
+            function_bytes: MIB,
+            function_locals: 5_000,
             callback_budget: 1_000_000_000,
             memory_bytes: 256 * MIB,
             table_elements: 1_000_000,
@@ -57,6 +76,8 @@ impl Default for Limits {
             buffer_bytes: 16 * MIB,
             pending_calls: 1024,
             property_bytes: MIB,
+            stream_bytes: 1024 * MIB,
+            waiting_streams: 10_000,
             metrics: 10_000,
             metric_name_bytes: 1024,
             shared_data_bytes: 64 * MIB,
@@ -66,6 +87,10 @@ impl Default for Limits {
 }
 
 setters!(Limits {
+    with_module_bytes(module_bytes: usize),
+    with_functions(functions: usize),
+    with_function_bytes(function_bytes: usize),
+    with_function_locals(function_locals: usize),
     with_callback_budget(callback_budget: u64),
     with_memory_bytes(memory_bytes: usize),
     with_table_elements(table_elements: usize),
@@ -76,6 +101,8 @@ setters!(Limits {
     with_buffer_bytes(buffer_bytes: usize),
     with_pending_calls(pending_calls: usize),
     with_property_bytes(property_bytes: usize),
+    with_stream_bytes(stream_bytes: usize),
+    with_waiting_streams(waiting_streams: usize),
     with_metrics(metrics: usize),
     with_metric_name_bytes(metric_name_bytes: usize),
     with_shared_data_bytes(shared_data_bytes: usize),

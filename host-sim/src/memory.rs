@@ -69,7 +69,7 @@ pub(crate) fn header_map(
         None if state.rules.malformed_pairs_are_empty => HeaderMap::new(),
         None => return Err(Status::BadArgument.into()),
     };
-    if map.byte_size() > state.limits.header_bytes {
+    if map.serialized_len() > state.limits.header_bytes {
         return Err(Status::InternalFailure.into());
     }
     if state.rules.lower_case_names {
@@ -87,6 +87,18 @@ pub(crate) fn write_u32(memory: &mut [u8], at: u32, value: u32) -> CallResult {
 pub(crate) fn write_u64(memory: &mut [u8], at: u32, value: u64) -> CallResult {
     bytes_mut(memory, at, 8)?.copy_from_slice(&value.to_le_bytes());
     Ok(())
+}
+
+/// The fuel that each host call consumes, whatever it does. A host call takes about as long as this
+/// many instructions, and copies of up to `FREE_COPY` bytes are part of it.
+const CALL_FUEL: u64 = 100;
+
+/// Consumes fuel for a host call that reads this many bytes of the guest's memory.
+pub(crate) fn charge_call(guest: &mut Guest<'_>, bytes: usize) -> CallResult {
+    let left = guest.get_fuel().map_err(CallError::Trap)?.checked_sub(CALL_FUEL);
+    let left = left.ok_or_else(|| CallError::Trap(Trap::OutOfFuel.into()))?;
+    guest.set_fuel(left).map_err(CallError::Trap)?;
+    charge_copy(guest, bytes)
 }
 
 /// Consumes fuel for bytes that the guest passes to a host call. A length beyond the guest's memory
@@ -108,6 +120,29 @@ pub(crate) fn consume_fuel(guest: &mut Guest<'_>, bytes: usize) -> CallResult {
     let left = left.ok_or_else(|| CallError::Trap(Trap::OutOfFuel.into()))?;
     guest.set_fuel(left).map_err(CallError::Trap)
 }
+
+/// Counts bytes that the guest adds to what its streams keep. Fails if they would keep too much.
+pub(crate) fn charge_stream(guest: &mut Guest<'_>, bytes: usize) -> CallResult {
+    // The call rejects a longer length later.
+    let bytes = bytes.min(memory_and_state(guest)?.0.len());
+    let exceeds =
+        |state: &State| state.stream_bytes.saturating_add(bytes) > state.limits.stream_bytes;
+    if exceeds(guest.data()) {
+        // The number also contains what has been forwarded since it was counted.
+        let contexts = guest.data().contexts.len();
+        consume_fuel(guest, contexts.saturating_mul(CONTEXT_FUEL))?;
+        let state = guest.data_mut();
+        state.stream_bytes = state.contexts.kept_bytes();
+        if exceeds(state) {
+            return Err(Status::InternalFailure.into());
+        }
+    }
+    guest.data_mut().stream_bytes += bytes;
+    Ok(())
+}
+
+/// The fuel for counting the bytes of a context.
+const CONTEXT_FUEL: usize = 64;
 
 /// Allocates `len` bytes in the guest, lets `fill` write them, and writes pointer and length to
 /// `data` and `size`. Without bytes, nothing is allocated and the pointer is 0.

@@ -37,6 +37,8 @@ struct Inner {
     /// Nanoseconds since the epoch.
     now: AtomicU64,
     vms: AtomicU64,
+    instructions: AtomicU64,
+    max_instructions: AtomicU64,
     data: Mutex<SharedData>,
     queues: Mutex<Queues>,
     metrics: Mutex<Metrics>,
@@ -61,6 +63,9 @@ pub struct ForeignCall {
     pub stream: Option<StreamId>,
 }
 
+/// The instructions that a callback counts as at least, because it takes about as long as this many.
+const CALLBACK_FUEL: u64 = 500;
+
 const UNPOISONED: &str = "no code panics while it holds a lock of the process";
 
 impl Process {
@@ -78,6 +83,8 @@ impl Process {
             seed,
             now: AtomicU64::new(START_TIME.as_nanos() as u64),
             vms: AtomicU64::new(0),
+            instructions: AtomicU64::new(0),
+            max_instructions: AtomicU64::new(u64::MAX),
             data: Mutex::new(SharedData::new(limits.shared_data_bytes, rules.cas_creates)),
             queues: Mutex::new(Queues::new(limits.queue_bytes)),
             metrics: Mutex::new(Metrics::new(limits, rules)),
@@ -101,6 +108,34 @@ impl Process {
     /// The clock of the guests, as time since the Unix epoch.
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.now_nanos())
+    }
+
+    /// Sets the number of instructions that all VMs of the process may execute together; the default
+    /// is `u64::MAX`. The callback that exceeds it traps, and so does every later one. A callback
+    /// counts as at least 500 instructions.
+    pub fn set_max_instructions(&self, instructions: u64) {
+        self.0.max_instructions.store(instructions, Ordering::Relaxed);
+    }
+
+    /// The number of instructions that all VMs of the process have executed. A host call and a
+    /// callback count as several instructions.
+    pub fn instructions(&self) -> u64 {
+        self.0.instructions.load(Ordering::Relaxed)
+    }
+
+    /// Whether no instruction is left; see [`set_max_instructions`](Self::set_max_instructions).
+    pub fn is_exhausted(&self) -> bool {
+        self.instructions_left() == 0
+    }
+
+    pub(crate) fn instructions_left(&self) -> u64 {
+        let max = self.0.max_instructions.load(Ordering::Relaxed);
+        max.saturating_sub(self.instructions())
+    }
+
+    /// Counts the instructions of a callback.
+    pub(crate) fn count_instructions(&self, instructions: u64) {
+        self.0.instructions.fetch_add(instructions.max(CALLBACK_FUEL), Ordering::Relaxed);
     }
 
     /// Declares the upstreams that guests can call. With `None`, the default, every name is

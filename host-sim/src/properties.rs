@@ -1,5 +1,8 @@
 //! Properties that the embedder supplies or a guest stores: values by path.
 
+/// Bytes charged for an entry in addition to its path and value.
+const ENTRY_BYTES: usize = 128;
+
 /// Property values by path.
 ///
 /// A path is a list of names, such as `["xds", "node", "id"]`. Guests send the names joined by zero
@@ -67,9 +70,15 @@ impl Properties {
         }
     }
 
-    /// Bytes of all paths and values.
-    pub(crate) fn byte_size(&self) -> usize {
-        self.bytes
+    /// The bytes that the map would count against a limit with one more entry. Entries cost memory
+    /// also if they are empty.
+    pub(crate) fn cost_with(&self, path: &[u8], value: &[u8]) -> usize {
+        self.cost() + path.len() + value.len() + ENTRY_BYTES
+    }
+
+    /// The bytes that the map counts against a limit.
+    pub(crate) fn cost(&self) -> usize {
+        self.bytes + self.entries.len() * ENTRY_BYTES
     }
 }
 

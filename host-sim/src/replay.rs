@@ -20,6 +20,7 @@ mod error;
 mod exchange;
 mod failure;
 mod grpc;
+mod interrupt;
 mod options;
 mod report;
 mod router;
@@ -32,7 +33,8 @@ use crate::Module;
 use crate::trace::{EventKind, Trace};
 
 pub use error::ReplayError;
-pub use options::{DrainBridge, Options, Progress};
+pub use interrupt::Interrupt;
+pub use options::{BASE_INSTRUCTIONS, DrainBridge, EVENT_INSTRUCTIONS, Options, Progress};
 pub use report::{
     ClosedBy, ConfigurationReport, ConnectionReport, ExchangeReport, LogLine, MetricsReport,
     Mismatch, Note, Problem, Report, TrapReport, UpstreamReport, Warning,

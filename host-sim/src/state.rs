@@ -46,9 +46,15 @@ pub(crate) struct State {
     /// Slots of contexts with pending host calls.
     pub(crate) pending: VecDeque<u32>,
     pub(crate) effects: Vec<Effect>,
+    /// The fuel with which the running callback started.
+    pub(crate) fuel: u64,
     effect_bytes: usize,
     log_bytes: usize,
+    /// At least the bytes that the guest added to the streams that are open.
+    pub(crate) stream_bytes: usize,
     pub(crate) dropped_logs: u64,
+    /// The part of `dropped_logs` that the replay has counted.
+    pub(crate) reported_drops: u64,
 }
 
 /// The phase of the guest. It determines which host calls are allowed.
@@ -237,10 +243,21 @@ impl State {
             random: Rng::with_seed(process.seed() ^ id.rotate_left(32)),
             pending: VecDeque::new(),
             effects: Vec::new(),
+            fuel: 0,
             effect_bytes: 0,
             log_bytes: 0,
+            stream_bytes: 0,
             dropped_logs: 0,
+            reported_drops: 0,
             limits,
+        }
+    }
+
+    /// Why a callback trapped.
+    pub(crate) fn trap_reason(&self, error: &wasmtime::Error) -> TrapReason {
+        match TrapReason::from_error(error, &self.limits) {
+            TrapReason::Budget { .. } if self.process.is_exhausted() => TrapReason::TotalBudget,
+            reason => reason,
         }
     }
 

@@ -28,6 +28,10 @@ pub enum TrapReason {
         /// The budget, in instructions.
         budget: u64,
     },
+    /// The VMs of the process exceeded
+    /// [`Process::set_max_instructions`](crate::Process::set_max_instructions).
+    #[error("exceeded the budget of instructions of the whole process")]
+    TotalBudget,
     /// The callback exceeded [`Limits::stack_bytes`](crate::Limits::stack_bytes).
     #[error("exceeded its stack of {bytes} bytes")]
     Stack {

@@ -3,7 +3,8 @@
 use crate::abi::{BufferType, Status};
 use crate::context::Kind;
 use crate::memory::{
-    CallResult, Guest, bytes, charge_copy, consume_fuel, copy_to_guest, memory_and_state, write_u32,
+    CallResult, Guest, bytes, charge_copy, charge_stream, consume_fuel, copy_to_guest,
+    memory_and_state, write_u32,
 };
 use crate::state::{State, Subject};
 
@@ -54,6 +55,7 @@ pub(super) fn set(
     let total = readable(guest.data(), kind).map_or(0, <[u8]>::len);
     consume_fuel(guest, total)?;
     charge_copy(guest, len as usize)?;
+    charge_stream(guest, len as usize)?;
     let (memory, state) = memory_and_state(guest)?;
     let new = bytes(memory, data, len)?;
     let (limit, rules) = (state.limits.buffer_bytes, state.rules);

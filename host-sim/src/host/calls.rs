@@ -162,7 +162,8 @@ fn grpc_open(
         return Err(Status::ParseFailure.into());
     }
     let message_size = message.as_ref().map_or(0, Vec::len);
-    state.charge_effect(upstream.len() + metadata.byte_size() + message_size)?;
+    let names = upstream.len() + service.len() + method.len();
+    state.charge_effect(names + metadata.byte_size() + message_size)?;
     add_router_headers(state, &mut metadata, timeout);
     let call = insert(state, kind)?;
     let plugin = plugin_slot(state)?;

@@ -5,10 +5,13 @@ use crate::context::{Http, Kind};
 use crate::headers::HeaderMap;
 use crate::inline_headers::MapRules;
 use crate::memory::{
-    CallResult, Guest, bytes, charge_copy, consume_fuel, copy_to_guest, header_map,
+    CallResult, Guest, bytes, charge_copy, charge_stream, consume_fuel, copy_to_guest, header_map,
     memory_and_state, write_u32,
 };
 use crate::state::{State, Subject};
+
+/// The bytes of an entry besides its name and its value.
+const ENTRY_BYTES: usize = 10;
 
 pub(super) fn size(guest: &mut Guest<'_>, kind: u32, out: u32) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
@@ -43,6 +46,7 @@ pub(super) fn pairs(guest: &mut Guest<'_>, kind: u32, data: u32, size: u32) -> C
 pub(super) fn set_pairs(guest: &mut Guest<'_>, kind: u32, data: u32, size: u32) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
     charge_copy(guest, size as usize)?;
+    charge_stream(guest, size as usize)?;
     let (memory, state) = memory_and_state(guest)?;
     let new = header_map(memory, state, kind, data, size)?;
     *writable(state, kind)? = new;
@@ -58,6 +62,9 @@ pub(super) fn value(
     size: u32,
 ) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
+    // A lookup can compare all names.
+    let scanned = readable(guest.data(), kind).map_or(0, HeaderMap::serialized_len);
+    consume_fuel(guest, scanned)?;
     let (memory, state) = memory_and_state(guest)?;
     let name = bytes(memory, key, key_size)?;
     let name = MapRules::of(state.rules.inline_headers, kind).name(name);
@@ -111,8 +118,9 @@ fn change(
 ) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
     // A change can move all entries of the map.
-    let moved = readable(guest.data(), kind).map_or(0, HeaderMap::byte_size);
+    let moved = readable(guest.data(), kind).map_or(0, HeaderMap::serialized_len);
     consume_fuel(guest, moved)?;
+    charge_stream(guest, key_size as usize + size as usize + ENTRY_BYTES)?;
     let (memory, state) = memory_and_state(guest)?;
     let (name, value) = (bytes(memory, key, key_size)?, bytes(memory, data, size)?);
     let (limit, lower) = (state.limits.header_bytes, state.rules.lower_case_names);

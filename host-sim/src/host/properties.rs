@@ -3,9 +3,13 @@
 use crate::abi::Status;
 use crate::attributes;
 use crate::memory::{
-    CallResult, Guest, bytes, charge_copy, copy_bytes_to_guest, memory_and_state, write_u32,
+    CallResult, Guest, bytes, charge_copy, charge_stream, consume_fuel, copy_bytes_to_guest,
+    memory_and_state, write_u32,
 };
 use crate::process::ForeignCall;
+
+/// The bytes of a property besides its path and its value.
+const PROPERTY_BYTES: usize = 128;
 
 pub(super) fn get(
     guest: &mut Guest<'_>,
@@ -15,8 +19,16 @@ pub(super) fn get(
     size: u32,
 ) -> CallResult {
     let (memory, state) = memory_and_state(guest)?;
-    let path = bytes(memory, path, path_size)?;
+    bytes(memory, path, path_size)?;
+    for result in [data, size] {
+        bytes(memory, result, 4)?;
+    }
     let slot = state.effective.ok_or(Status::NotFound)?;
+    // A property can be a header, or the copy of a whole map.
+    let scanned = state.contexts.map_bytes(slot);
+    consume_fuel(guest, scanned)?;
+    let (memory, state) = memory_and_state(guest)?;
+    let path = bytes(memory, path, path_size)?;
     let value = attributes::read_property(state, slot, path)?.into_owned();
     copy_bytes_to_guest(guest, &value, data, size)
 }
@@ -29,6 +41,10 @@ pub(super) fn set(
     size: u32,
 ) -> CallResult {
     charge_copy(guest, path_size as usize + size as usize)?;
+    charge_stream(guest, path_size as usize + size as usize + PROPERTY_BYTES)?;
+    let moved = guest.data().effective.map(|slot| guest.data().contexts.at(slot));
+    let moved = moved.map_or(0, |context| context.guest_properties.cost());
+    consume_fuel(guest, moved)?;
     let (memory, state) = memory_and_state(guest)?;
     let (path, value) = (bytes(memory, path, path_size)?, bytes(memory, data, size)?);
     let slot = state.effective.ok_or(Status::NotFound)?;
@@ -36,7 +52,7 @@ pub(super) fn set(
         return Err(Status::NotFound.into());
     }
     let properties = &mut state.contexts.at_mut(slot).guest_properties;
-    if properties.byte_size() + path.len() + value.len() > state.limits.property_bytes {
+    if properties.cost_with(path, value) > state.limits.property_bytes {
         return Err(Status::InternalFailure.into());
     }
     properties.set(path, value.to_vec());

@@ -29,9 +29,11 @@ pub(super) fn get(
 ) -> CallResult {
     let (memory, state) = memory_and_state(guest)?;
     let key = bytes(memory, key, key_size)?;
+    for result in [out, data, size] {
+        bytes(memory, result, 4)?;
+    }
     let found = state.process.shared_data(&state.options.vm_id, key);
     let (value, cas) = found.ok_or(Status::NotFound)?;
-    bytes(memory, out, 4)?;
     copy_bytes_to_guest(guest, &value, data, size)?;
     write_u32(memory_and_state(guest)?.0, out, cas)
 }
@@ -73,6 +75,10 @@ pub(super) fn enqueue(guest: &mut Guest<'_>, queue: u32, data: u32, size: u32) -
 }
 
 pub(super) fn dequeue(guest: &mut Guest<'_>, queue: u32, data: u32, size: u32) -> CallResult {
+    let (memory, _) = memory_and_state(guest)?;
+    for result in [data, size] {
+        bytes(memory, result, 4)?;
+    }
     let item = guest.data().process.queues_mut().front(queue)?.to_vec();
     copy_bytes_to_guest(guest, &item, data, size)?;
     guest.data().process.queues_mut().pop(queue);

@@ -9,8 +9,8 @@ use wasmtime::Linker;
 
 use crate::abi::{LogLevel, Status, errno};
 use crate::memory::{
-    CallError, CallResult, Guest, bytes, bytes_mut, charge_copy, memory_and_state, write_u32,
-    write_u64,
+    CallError, CallResult, Guest, bytes, bytes_mut, charge_call, charge_copy, memory_and_state,
+    write_u32, write_u64,
 };
 use crate::state::State;
 use crate::trap::{HostTrap, TrapReason};
@@ -194,7 +194,10 @@ fn fd_write(
         2 => LogLevel::Error,
         _ => return Ok(errno::BADF),
     };
-    errno_of(write_line(&mut guest, level, vectors, count, out))
+    errno_of(
+        charge_call(&mut guest, 0)
+            .and_then(|()| write_line(&mut guest, level, vectors, count, out)),
+    )
 }
 
 fn write_line(
@@ -251,15 +254,23 @@ fn random_get(mut guest: Guest<'_>, at: u32, len: u32) -> wasmtime::Result<u32> 
     if len > RANDOM_LIMIT {
         return Ok(errno::INVAL);
     }
-    errno_of(charge_copy(&mut guest, len as usize).and_then(|()| {
+    errno_of(charge_call(&mut guest, len as usize).and_then(|()| {
         let (memory, state) = memory_and_state(&mut guest)?;
         state.random.fill(bytes_mut(memory, at, len)?);
         Ok(())
     }))
 }
 
+/// The size of the environment, with the pointers to its lines.
+fn environment_bytes(guest: &Guest<'_>) -> usize {
+    let env = &guest.data().options.env;
+    env.iter().map(|(key, value)| key.len() + value.len() + 6).sum()
+}
+
 fn environ_sizes_get(mut guest: Guest<'_>, count: u32, size: u32) -> wasmtime::Result<u32> {
-    errno_of(memory_and_state(&mut guest).and_then(|(memory, state)| {
+    let environment = environment_bytes(&guest);
+    errno_of(charge_call(&mut guest, environment).and_then(|()| {
+        let (memory, state) = memory_and_state(&mut guest)?;
         let env = &state.options.env;
         let bytes: usize = env.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
         write_u32(memory, count, env.len() as u32)?;
@@ -268,7 +279,9 @@ fn environ_sizes_get(mut guest: Guest<'_>, count: u32, size: u32) -> wasmtime::R
 }
 
 fn environ_get(mut guest: Guest<'_>, pointers: u32, at: u32) -> wasmtime::Result<u32> {
-    errno_of(memory_and_state(&mut guest).and_then(|(memory, state)| {
+    let environment = environment_bytes(&guest);
+    errno_of(charge_call(&mut guest, environment).and_then(|()| {
+        let (memory, state) = memory_and_state(&mut guest)?;
         let (mut pointer, mut at) = (pointers, at);
         for (key, value) in &state.options.env {
             write_u32(memory, pointer, at)?;

@@ -1,7 +1,7 @@
 //! The shared queues of a process. Any guest can enqueue; the plugin that registered a queue last
 //! is notified.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::abi::Status;
 use crate::ids::{PluginId, QueueId};
@@ -21,8 +21,6 @@ pub struct QueueEvent {
 
 #[derive(Debug)]
 struct Queue {
-    vm_id: String,
-    name: Vec<u8>,
     /// The VM and plugin that registered the queue last.
     owner: (u64, PluginId),
     items: VecDeque<Vec<u8>>,
@@ -32,20 +30,25 @@ struct Queue {
 #[derive(Debug)]
 pub(crate) struct Queues {
     queues: Vec<Queue>,
+    /// By `vm_id` and name. The maps are never iterated, so their order has no effect.
+    ids: HashMap<String, HashMap<Vec<u8>, QueueId>>,
     events: Vec<QueueEvent>,
     bytes: usize,
     limit: usize,
 }
 
-/// Bytes charged for a queue or an item in addition to its content, so that empty ones count too.
-const OVERHEAD: usize = 64;
+/// Bytes charged for a queue in addition to its name, so that empty queues count too.
+const QUEUE_BYTES: usize = 256;
+
+/// Bytes charged for an item in addition to its content.
+const ITEM_BYTES: usize = 96;
 
 /// Bytes charged for an event until the embedder takes it.
 const EVENT_BYTES: usize = size_of::<QueueEvent>();
 
 impl Queues {
     pub(crate) fn new(limit: usize) -> Queues {
-        Queues { queues: Vec::new(), events: Vec::new(), bytes: 0, limit }
+        Queues { queues: Vec::new(), ids: HashMap::new(), events: Vec::new(), bytes: 0, limit }
     }
 
     pub(crate) fn register(
@@ -59,25 +62,24 @@ impl Queues {
             self.queues[queue.0 as usize - 1].owner = (vm, plugin);
             return Ok(queue);
         }
-        self.charge(name.len())?;
-        self.queues.push(Queue {
-            vm_id: vm_id.to_owned(),
-            name: name.to_vec(),
-            owner: (vm, plugin),
-            items: VecDeque::new(),
-        });
-        Ok(QueueId(self.queues.len() as u32))
+        self.charge(name.len() + QUEUE_BYTES)?;
+        self.queues.push(Queue { owner: (vm, plugin), items: VecDeque::new() });
+        let queue = QueueId(self.queues.len() as u32);
+        match self.ids.get_mut(vm_id) {
+            Some(ids) => ids.insert(name.to_vec(), queue),
+            None => self.ids.entry(vm_id.to_owned()).or_default().insert(name.to_vec(), queue),
+        };
+        Ok(queue)
     }
 
     pub(crate) fn resolve(&self, vm_id: &str, name: &[u8]) -> Option<QueueId> {
-        let same = |queue: &Queue| queue.vm_id == vm_id && queue.name == name;
-        self.queues.iter().position(same).map(|index| QueueId(index as u32 + 1))
+        self.ids.get(vm_id)?.get(name).copied()
     }
 
     pub(crate) fn enqueue(&mut self, id: u32, item: &[u8]) -> Result<(), Status> {
         let index = (id as usize).checked_sub(1).filter(|&index| index < self.queues.len());
         let index = index.ok_or(Status::NotFound)?;
-        self.charge(item.len() + EVENT_BYTES)?;
+        self.charge(item.len() + ITEM_BYTES + EVENT_BYTES)?;
         let queue = &mut self.queues[index];
         queue.items.push_back(item.to_vec());
         let (vm, plugin) = queue.owner;
@@ -96,7 +98,7 @@ impl Queues {
     pub(crate) fn pop(&mut self, id: u32) -> Option<Vec<u8>> {
         let queue = self.queues.get_mut((id as usize).checked_sub(1)?)?;
         let item = queue.items.pop_front()?;
-        self.bytes -= item.len() + OVERHEAD;
+        self.bytes -= item.len() + ITEM_BYTES;
         Some(item)
     }
 
@@ -106,7 +108,7 @@ impl Queues {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), Status> {
-        let bytes = self.bytes + bytes + OVERHEAD;
+        let bytes = self.bytes + bytes;
         if bytes > self.limit {
             return Err(Status::InternalFailure);
         }

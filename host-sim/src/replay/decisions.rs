@@ -20,6 +20,12 @@ use crate::{Process, Status, StreamId};
 /// decisions must not fill the memory.
 const MAX_CACHED: usize = 4096;
 
+/// The longest decision, in bytes.
+const MAX_TEXT: usize = 16 << 10;
+
+/// The number of decisions that one event can cause.
+const MAX_WAITING: usize = 4096;
+
 /// A decision that a filter reported.
 #[derive(Clone)]
 pub(super) struct Decision {
@@ -53,6 +59,9 @@ impl Decisions {
                 let Some(stream) = call.stream else { return Ok(Vec::new()) };
                 let text = std::str::from_utf8(arguments).map_err(|_| Status::ParseFailure)?;
                 let mut reported = sink.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if text.len() > MAX_TEXT || reported.waiting.len() >= MAX_WAITING {
+                    return Err(Status::InternalFailure);
+                }
                 let decision = reported.decision(text);
                 reported.waiting.push((call.worker, stream, decision));
                 Ok(Vec::new())

@@ -7,6 +7,7 @@
 mod calls;
 mod client;
 mod plugin;
+mod stop;
 mod ticks;
 mod timeouts;
 mod traps;
@@ -27,7 +28,7 @@ use super::crash::{Ending, Scope};
 use super::decisions::Decisions;
 use super::error::ReplayError;
 use super::exchange::ActiveExchange;
-use super::options::{Options, Progress};
+use super::options::{BASE_INSTRUCTIONS, EVENT_INSTRUCTIONS, Options, Progress};
 use super::report::{MetricsReport, Mismatch, Note, Report, Warning};
 use super::schedule::{Entry, Schedule, Wake};
 use super::worker::{PendingCall, Worker};
@@ -81,6 +82,8 @@ pub(super) struct Engine<'t> {
     scope: Option<Scope<'t>>,
     /// The exchange whose final callbacks run.
     ending: Option<Ending<'t>>,
+    /// Whether the report says that the replay was stopped.
+    stop_reported: bool,
 }
 
 impl<'t> Engine<'t> {
@@ -90,7 +93,8 @@ impl<'t> Engine<'t> {
         trace: &'t Trace<'t>,
         options: &'t Options,
     ) -> Result<Self, ReplayError> {
-        let process = Process::new(options.profile, options.seed);
+        let process = Process::with_limits(options.profile, options.seed, &options.limits);
+        process.set_max_instructions(max_instructions(trace, options));
         let setup = trace.setup.merged(&options.setup);
         process.set_upstreams(Some(setup.clusters.clone().unwrap_or_default()));
         let start_time = setup.start_time.unwrap_or(options.start_time);
@@ -135,6 +139,7 @@ impl<'t> Engine<'t> {
             last_activity: Duration::ZERO,
             scope: None,
             ending: None,
+            stop_reported: false,
         };
         engine.report.proxy =
             engine.setup.proxy.as_ref().zip(engine.settings.as_ref()).map(|(_, settings)| {
@@ -185,11 +190,18 @@ impl<'t> Engine<'t> {
                 observe(Progress { done, total, now: event.at });
             }
             self.run_until(event.at)?;
+            if self.is_stopped() {
+                self.report_stop(Some(event.line), total - done);
+                break;
+            }
             self.advance_clock(event.at);
             self.event(event)?;
             self.run_ready()?;
         }
         self.run_to_end()?;
+        if self.is_stopped() {
+            self.report_stop(None, 0);
+        }
         observe(Progress { done: total, total, now: self.now });
         Ok(self.finish_report())
     }
@@ -197,7 +209,7 @@ impl<'t> Engine<'t> {
     /// Runs the steps that are due before `until`.
     fn run_until(&mut self, until: Duration) -> Result<(), ReplayError> {
         while let Some(at) = self.schedule.next_at() {
-            if at >= until {
+            if at >= until || self.is_stopped() {
                 break;
             }
             self.run_next()?;
@@ -210,7 +222,7 @@ impl<'t> Engine<'t> {
     /// a tick.
     fn run_to_end(&mut self) -> Result<(), ReplayError> {
         self.last_activity = self.now;
-        while !self.exchanges.is_empty() || !self.calls.is_empty() {
+        while (!self.exchanges.is_empty() || !self.calls.is_empty()) && !self.is_stopped() {
             match self.schedule.next_at() {
                 Some(at) if at <= self.last_activity + TICKS_AFTER_END => self.run_next()?,
                 _ => break,
@@ -391,9 +403,15 @@ impl<'t> Engine<'t> {
         }
         let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         while self.exchange(slot).is_some_and(|exchange| is_due(exchange.upload_at)) {
+            if self.is_stopped() {
+                return Ok(());
+            }
             self.upload(slot)?;
         }
         while self.exchange(slot).is_some_and(|exchange| is_due(exchange.step_at)) {
+            if self.is_stopped() {
+                return Ok(());
+            }
             self.attempt_step(slot)?;
         }
         if self.exchange(slot).is_some_and(|exchange| is_due(exchange.attempt_deadline)) {
@@ -406,6 +424,13 @@ impl<'t> Engine<'t> {
         self.reschedule(slot);
         Ok(())
     }
+}
+
+/// The number of instructions that the whole replay may execute.
+fn max_instructions(trace: &Trace<'_>, options: &Options) -> u64 {
+    let events = trace.events.len() as u64;
+    let default = || BASE_INSTRUCTIONS.saturating_add(EVENT_INSTRUCTIONS.saturating_mul(events));
+    options.max_instructions.unwrap_or_else(default)
 }
 
 /// Converts the header fields of a trace.

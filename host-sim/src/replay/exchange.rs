@@ -16,6 +16,9 @@ use super::report::{ExchangeReport, UpstreamReport};
 use super::router::RoutePolicy;
 use super::schedule::Entry;
 
+/// The number of decisions that are kept of an exchange.
+const MAX_DECISIONS: usize = 64;
+
 /// An exchange that has started and not ended.
 pub(super) struct ActiveExchange<'t> {
     /// The request, the upstream's behavior and the expectations in the trace.
@@ -316,7 +319,11 @@ impl<'t> ActiveExchange<'t> {
         }
     }
 
+    /// Adds a decision. Of very many decisions, it keeps the first ones and the last one.
     pub(super) fn add_decision(&mut self, decision: Decision) {
+        if self.decisions.len() == MAX_DECISIONS {
+            self.decisions.pop();
+        }
         self.decisions.push(decision.text);
         self.route = decision.route.or(self.route.take());
         self.reason = decision.reason.or(self.reason.take());
@@ -374,6 +381,7 @@ impl<'t> ActiveExchange<'t> {
                 start: started.then(|| self.forwarded.at.saturating_sub(self.sent)),
                 body_bytes: self.forwarded.body.bytes,
             },
+            truncated: false,
             expected: 0,
             failures: Vec::new(),
         }

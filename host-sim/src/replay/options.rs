@@ -8,6 +8,8 @@ use crate::proxy::Setup;
 use crate::setters::setters;
 use crate::{FailurePolicy, Limits, LogLevel, Profile, Properties};
 
+use super::interrupt::Interrupt;
+
 /// How a trace is replayed.
 ///
 /// ```
@@ -61,7 +63,19 @@ pub struct Options {
     pub hash_bodies: bool,
     /// The resources that the module may use.
     pub limits: Limits,
+    /// The instructions that all callbacks of the replay may execute together. A replay that
+    /// exceeds it ends, and fails. Without a number, it is [`BASE_INSTRUCTIONS`], and
+    /// [`EVENT_INSTRUCTIONS`] more for each event of the trace.
+    pub max_instructions: Option<u64>,
+    /// Ends the replay from outside.
+    pub interrupt: Interrupt,
 }
+
+/// See [`Options::max_instructions`]. A processor takes about half a minute for them.
+pub const BASE_INSTRUCTIONS: u64 = 30_000_000_000;
+
+/// See [`Options::max_instructions`].
+pub const EVENT_INSTRUCTIONS: u64 = 10_000_000;
 
 impl Default for Options {
     fn default() -> Self {
@@ -83,6 +97,8 @@ impl Default for Options {
             decision_function: None,
             hash_bodies: false,
             limits: Limits::default(),
+            max_instructions: None,
+            interrupt: Interrupt::default(),
         }
     }
 }
@@ -101,6 +117,8 @@ setters!(Options {
     with_log_level(log_level: LogLevel),
     with_hash_bodies(hash_bodies: bool),
     with_limits(limits: Limits),
+    with_max_instructions(max_instructions: impl Into<Option<u64>>),
+    with_interrupt(interrupt: Interrupt),
 });
 
 impl Options {

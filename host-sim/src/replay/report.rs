@@ -50,7 +50,17 @@ pub struct Report<'t> {
     pub metrics: Vec<Metric>,
     /// What the trace uses and the replay does not simulate; each once.
     pub warnings: Vec<Warning>,
+    /// The log, up to [`MAX_LOG_BYTES`](Self::MAX_LOG_BYTES).
     pub log: Vec<LogLine>,
+    /// The number of lines of the log that were dropped: after those in `log`, or because one
+    /// callback logged too much.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub omitted_log_lines: u64,
+    #[serde(skip)]
+    log_bytes: usize,
+    /// The bytes of large exchanges that are kept beyond [`EXCHANGE_BYTES`](Self::EXCHANGE_BYTES).
+    #[serde(skip)]
+    excess_bytes: usize,
     /// The crashes of the filter, in the order of time; at most [`MAX_KEPT`](Self::MAX_KEPT).
     pub traps: Vec<TrapReport<'t>>,
     /// The number of crashes after those in `traps`.
@@ -155,6 +165,10 @@ pub struct ExchangeReport<'t> {
     /// Whether the response announced the close of the connection.
     pub closed: bool,
     pub upstream: UpstreamReport,
+    /// Whether headers, trailers and decisions are missing here, because the filter made them very
+    /// large. They were compared with the expectations before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// The number of expectations.
     pub expected: usize,
     /// The expectations that failed.
@@ -310,6 +324,15 @@ impl<'t> Report<'t> {
     /// tick must not fill the memory.
     pub const MAX_KEPT: usize = 1000;
 
+    /// The bytes of log that a report keeps.
+    pub const MAX_LOG_BYTES: usize = 16 << 20;
+
+    /// The bytes of headers, trailers and decisions that a report keeps of every exchange.
+    const EXCHANGE_BYTES: usize = 4096;
+
+    /// The bytes beyond [`EXCHANGE_BYTES`](Self::EXCHANGE_BYTES) of all exchanges that it keeps.
+    const EXCESS_BYTES: usize = 64 << 20;
+
     /// The empty report at the start of a replay.
     pub(super) fn new(trace: &'t Trace<'t>, options: &Options, filter: bool) -> Self {
         Self {
@@ -328,11 +351,41 @@ impl<'t> Report<'t> {
             metrics: Vec::new(),
             warnings: Vec::new(),
             log: Vec::new(),
+            omitted_log_lines: 0,
+            log_bytes: 0,
+            excess_bytes: 0,
             traps: Vec::new(),
             omitted_traps: 0,
             problems: Vec::new(),
             omitted_problems: 0,
         }
+    }
+
+    /// Adds a line of the log, or counts it if the log is too long.
+    pub(super) fn add_log(&mut self, line: LogLine) {
+        let bytes = line.text.len() + size_of::<LogLine>();
+        if self.log_bytes + bytes > Self::MAX_LOG_BYTES {
+            self.omitted_log_lines += 1;
+            return;
+        }
+        self.log_bytes += bytes;
+        self.log.push(line);
+    }
+
+    /// Adds an exchange. If the filter made it very large, without its headers and decisions.
+    pub(super) fn add_exchange(&mut self, mut exchange: ExchangeReport<'t>) {
+        let decisions: usize = exchange.decisions.iter().map(|decision| decision.len()).sum();
+        let maps = exchange.headers.serialized_len() + exchange.trailers.serialized_len();
+        let excess = (maps + decisions).saturating_sub(Self::EXCHANGE_BYTES);
+        if self.excess_bytes + excess > Self::EXCESS_BYTES {
+            exchange.headers = HeaderMap::new();
+            exchange.trailers = HeaderMap::new();
+            exchange.decisions = Vec::new();
+            exchange.truncated = true;
+        } else {
+            self.excess_bytes += excess;
+        }
+        self.exchanges.push(exchange);
     }
 
     /// Adds a crash, or counts it if there are too many.

@@ -6,12 +6,12 @@
 
 use wasmtime::{TypedFunc, WasmParams, WasmResults};
 
-use super::instance::{Vm, refuel};
+use super::instance::{Vm, count_fuel, refuel};
 use crate::context::{Kind, Pending};
 use crate::effect::{Direction, Effect, ReplySource, ResetCause};
 use crate::exports::Exports;
 use crate::state::Phase;
-use crate::trap::{Trap, TrapReason};
+use crate::trap::Trap;
 
 /// The most calls that fail at once and are reported after one event.
 const MAX_FAILED_CALLS: usize = 32;
@@ -39,6 +39,7 @@ impl Vm {
         self.store.data_mut().effective = Some(slot);
         refuel(&mut self.store);
         let result = function.call(&mut self.store, params);
+        count_fuel(&self.store);
         self.store.data_mut().effective = None;
         match result {
             Ok(result) => Ok(Some(result)),
@@ -96,7 +97,7 @@ impl Vm {
         let state = self.store.data_mut();
         state.phase = Phase::Running;
         state.pending.clear();
-        let reason = TrapReason::from_error(error, &state.limits);
+        let reason = state.trap_reason(error);
         let trap = Trap { stream: state.contexts.stream_id(slot), callback, reason };
         state.effects.push(Effect::Trap(Box::new(trap.clone())));
         self.trap = Some(trap);

@@ -38,11 +38,11 @@ impl Vm {
         let mut store = Store::new(instance.module().engine(), state);
         store.limiter(|state| &mut state.store_limits);
         refuel(&mut store);
-        let instance = instance.instantiate(&mut store).map_err(|error| {
-            match error.downcast_ref::<wasmtime::Trap>() {
-                Some(_) => VmError::Trap(trap_in("start", &error, &store)),
-                None => VmError::Instantiate { reason: format!("{error:#}") },
-            }
+        let instance = instance.instantiate(&mut store);
+        count_fuel(&store);
+        let instance = instance.map_err(|error| match error.downcast_ref::<wasmtime::Trap>() {
+            Some(_) => VmError::Trap(trap_in("start", &error, &store)),
+            None => VmError::Instantiate { reason: format!("{error:#}") },
         })?;
         let exports = Exports::new(&instance, &mut store);
         let memory = instance.get_memory(&mut store, "memory");
@@ -84,6 +84,14 @@ impl Vm {
         self.store.data().dropped_logs
     }
 
+    /// The number of log lines that were dropped since the last call of this method.
+    pub(crate) fn take_dropped_logs(&mut self) -> u64 {
+        let state = self.state();
+        let new = state.dropped_logs - state.reported_drops;
+        state.reported_drops = state.dropped_logs;
+        new
+    }
+
     /// The size of the guest's linear memory in bytes. Linear memory never shrinks, so this is also
     /// its maximum.
     pub fn memory_bytes(&self) -> usize {
@@ -95,24 +103,41 @@ impl Vm {
     }
 }
 
-/// Sets the fuel of the next callback to its full budget.
+/// Sets the fuel of the next callback to its full budget, or to what the process has left.
 pub(super) fn refuel(store: &mut Store<State>) {
-    let budget = store.data().limits.callback_budget;
-    store.set_fuel(budget).expect("the engine is configured to consume fuel");
+    let state = store.data_mut();
+    let budget = state.limits.callback_budget.min(state.process.instructions_left());
+    state.fuel = budget;
+    store.set_fuel(budget).expect(CONSUMES_FUEL);
 }
+
+/// Counts the fuel of a callback that [`refuel`] preceded.
+pub(super) fn count_fuel(store: &Store<State>) {
+    let left = store.get_fuel().expect(CONSUMES_FUEL);
+    let state = store.data();
+    state.process.count_instructions(state.fuel.saturating_sub(left));
+}
+
+const CONSUMES_FUEL: &str = "the engine is configured to consume fuel";
 
 /// Calls the start functions of the module: `_initialize` and `main`, or `_start`.
 fn start(store: &mut Store<State>, exports: &Exports) -> Result<(), Box<Trap>> {
     if let Some(initialize) = &exports.initialize {
         refuel(store);
-        initialize.call(&mut *store, ()).map_err(|error| trap_in("_initialize", &error, store))?;
+        let result = initialize.call(&mut *store, ());
+        count_fuel(store);
+        result.map_err(|error| trap_in("_initialize", &error, store))?;
         if let Some(main) = &exports.main {
             refuel(store);
-            main.call(&mut *store, (0, 0)).map_err(|error| trap_in("main", &error, store))?;
+            let result = main.call(&mut *store, (0, 0));
+            count_fuel(store);
+            result.map_err(|error| trap_in("main", &error, store))?;
         }
     } else if let Some(command) = &exports.start {
         refuel(store);
-        match command.call(&mut *store, ()) {
+        let result = command.call(&mut *store, ());
+        count_fuel(store);
+        match result {
             Ok(()) => {}
             Err(error) if is_exit_with_success(&error) => {}
             Err(error) => return Err(trap_in("_start", &error, store)),
@@ -126,6 +151,6 @@ fn is_exit_with_success(error: &wasmtime::Error) -> bool {
 }
 
 fn trap_in(callback: &'static str, error: &wasmtime::Error, store: &Store<State>) -> Box<Trap> {
-    let reason = TrapReason::from_error(error, &store.data().limits);
+    let reason = store.data().trap_reason(error);
     Box::new(Trap { stream: None, callback, reason })
 }

@@ -122,8 +122,11 @@ impl Vm {
     pub(super) fn end_stream(&mut self, slot: u32, logged: bool) {
         let waits = self.state().rules.streams_wait_for_done;
         if matches!(self.on_done(slot), Ok(false)) && waits {
-            self.state().contexts.at_mut(slot).awaits_done = true;
-            return;
+            let state = self.state();
+            if state.contexts.waiting() < state.limits.waiting_streams {
+                state.contexts.set_waiting(slot);
+                return;
+            }
         }
         if !logged {
             let _ = self.on_log(slot);
@@ -146,7 +149,7 @@ impl Vm {
 
     fn end_plugin(&mut self, slot: u32) {
         match self.on_done(slot) {
-            Ok(false) => self.state().contexts.at_mut(slot).awaits_done = true,
+            Ok(false) => self.state().contexts.set_waiting(slot),
             Ok(true) | Err(Trapped) => self.finish_context(slot),
         }
     }

@@ -8,6 +8,7 @@ mod exchange;
 mod headers;
 mod hostile;
 mod lifecycle;
+mod limits;
 mod loading;
 mod metrics;
 mod pausing;

@@ -349,7 +349,7 @@ impl<'t> Engine<'t> {
             };
             verdict::judge(&mut report, &facts, expect);
         }
-        self.report.exchanges.push(report);
+        self.report.add_exchange(report);
     }
 }
 

@@ -109,7 +109,7 @@ impl<'t> Engine<'t> {
                     logged = Some(text);
                 }
                 Effect::Log { level, text } => {
-                    self.report.log.push(LogLine { at: self.now, worker: None, level, text });
+                    self.report.add_log(LogLine { at: self.now, worker: None, level, text });
                 }
                 // Without a `configure` event, the crash ends the replay with an error.
                 Effect::Trap(trap) if self.scope.is_some() => self.record_trap(None, &trap),
@@ -231,6 +231,7 @@ impl<'t> Engine<'t> {
         let Some(vm) = self.workers[worker].vm.as_mut() else { return Ok(()) };
         let mut effects = std::mem::take(&mut self.effects);
         vm.drain_effects(&mut effects);
+        self.report.omitted_log_lines += vm.take_dropped_logs();
         self.take_decisions(None);
         let mut crashed = false;
         for effect in effects.drain(..) {
@@ -294,7 +295,7 @@ impl<'t> Engine<'t> {
             }
             Effect::Log { level, text } => {
                 let worker = Some(worker as u32);
-                self.report.log.push(LogLine { at: self.now, worker, level, text });
+                self.report.add_log(LogLine { at: self.now, worker, level, text });
             }
             Effect::Trap(trap) => self.record_trap(Some(worker), &trap),
             Effect::GrpcSend { call, end: true, .. } | Effect::GrpcClose { call } => {

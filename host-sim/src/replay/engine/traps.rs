@@ -11,7 +11,7 @@ use crate::replay::error::ReplayError;
 use crate::replay::report::{ConfigurationReport, LogLine, Mismatch, Problem, TrapReport};
 use crate::replay::verdict::trap_mismatch;
 use crate::trace::{ConfigureExpect, Event, Exchange, TrapExpect};
-use crate::{LogLevel, StartError, StreamId, Trap};
+use crate::{LogLevel, StartError, StreamId, Trap, TrapReason};
 
 use super::Engine;
 
@@ -101,7 +101,8 @@ impl<'t> Engine<'t> {
         }
         let worker = worker.map(|worker| worker as u32);
         let (at, level) = (self.now, LogLevel::Critical);
-        if !expected {
+        // Without instructions, every callback crashes; the report says so once.
+        if !expected && trap.reason != TrapReason::TotalBudget {
             let fix = match exchange {
                 Some(_) => "on this line",
                 None => "on the line of a `configure` event before it",
@@ -112,7 +113,7 @@ impl<'t> Engine<'t> {
             );
             self.report.add_problem(Problem { line, at, text });
         }
-        self.report.log.push(LogLine { at, worker, level, text: message.clone() });
+        self.report.add_log(LogLine { at, worker, level, text: message.clone() });
         let callback = trap.callback;
         self.report.add_trap(TrapReport {
             line,

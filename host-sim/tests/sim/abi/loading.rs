@@ -41,7 +41,8 @@ fn missing_and_unknown_abi_versions_are_rejected() {
     assert_eq!(
         error.to_string(),
         "exports neither proxy_abi_version_0_2_0 nor proxy_abi_version_0_2_1, \
-         found proxy_abi_version_0_1_0"
+         found proxy_abi_version_0_1_0, which Envoy runs and this host does not; build the module with \
+         an SDK for ABI 0.2"
     );
 }
 

@@ -65,6 +65,25 @@ impl Version {
     }
 }
 
+/// What differs between versions of Envoy, as clients and upstreams see it. Conformance runs with
+/// each version find no other difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VersionRules {
+    /// `normalize_path` treats a dot segment with parameters, as in `/..;x/`, as a dot segment.
+    pub(crate) dots_have_parameters: bool,
+    /// The local reply for a refused connection also names the error of the transport.
+    pub(crate) reply_names_transport_failure: bool,
+}
+
+impl Version {
+    pub(crate) fn rules(self) -> VersionRules {
+        VersionRules {
+            dots_have_parameters: self >= Self::V1_39,
+            reply_names_transport_failure: self < Self::V1_39,
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Version {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = Text::deserialize(deserializer)?;

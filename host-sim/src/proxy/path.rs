@@ -47,11 +47,10 @@ fn merged(path: &str) -> String {
 /// Decodes the characters that need no encoding, encodes those that do, and removes the segments
 /// `.` and `..`.
 fn normalized(path: &str, version: Version) -> Result<String, InvalidPath> {
-    // As measured, a dot segment may have parameters from Envoy 1.39 on, which are dropped. A dot
-    // that is encoded does not count.
-    let path = match version {
-        Version::V1_37 => Cow::Borrowed(path),
-        _ => without_parameters_of_dots(path),
+    // As measured, a dot that is encoded does not count.
+    let path = match version.rules().dots_have_parameters {
+        true => without_parameters_of_dots(path),
+        false => Cow::Borrowed(path),
     };
     let mut canonical = Vec::with_capacity(path.len());
     let bytes = path.as_bytes();

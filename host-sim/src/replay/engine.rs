@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use humantime::format_duration;
 use slab::Slab;
 
-use crate::proxy::{ProxySettings, Setup};
+use crate::proxy::{ProxySettings, Setup, Version};
 use crate::trace::{ClusterResponse, Event, EventKind, Headers, Outcome, Protocol, Trace};
 use crate::{Effect, HeaderMap, Module, Process};
 
@@ -156,6 +156,11 @@ impl<'t> Engine<'t> {
             engine.workers.resize_with(options.workers.get() as usize, || Worker::new(None));
         }
         Ok(engine)
+    }
+
+    /// The version of the proxy.
+    fn version(&self) -> Version {
+        self.settings.as_ref().map(|settings| settings.version).unwrap_or_default()
     }
 
     /// The `vm_id` of the VMs.

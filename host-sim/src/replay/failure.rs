@@ -5,6 +5,7 @@ use crate::ResponseDetails;
 use crate::details::flags;
 use crate::local_reply::LocalReply;
 use crate::profile::Rules;
+use crate::proxy::Version;
 use crate::trace::AttemptEnd;
 
 /// How an exchange failed.
@@ -45,7 +46,7 @@ impl Failure {
     }
 
     /// The local reply after the last of `attempts` attempts.
-    pub(super) fn reply(self, rules: &Rules, attempts: u32) -> LocalReply {
+    pub(super) fn reply(self, rules: &Rules, version: Version, attempts: u32) -> LocalReply {
         let status = u32::from(self.status(rules));
         if !rules.failure_replies_have_text {
             return LocalReply::new(status, "", "");
@@ -74,8 +75,14 @@ impl Failure {
         };
         let which =
             if attempts > 1 { "retried and the latest reset reason" } else { "reset reason" };
-        let text =
-            format!("upstream connect error or disconnect/reset before headers. {which}: {reason}");
+        let names_transport = version.rules().reply_names_transport_failure;
+        let transport = match self {
+            Self::Connect if names_transport => TRANSPORT_FAILURE,
+            _ => "",
+        };
+        let text = format!(
+            "upstream connect error or disconnect/reset before headers. {which}: {reason}{transport}"
+        );
         let word = reason.replace(' ', "_");
         let details = format!("upstream_reset_before_response_started{{{word}{cause}}}");
         LocalReply {
@@ -144,6 +151,9 @@ impl Failure {
         }
     }
 }
+
+const TRANSPORT_FAILURE: &str =
+    ", transport failure reason: delayed connect error: Connection refused";
 
 const TIMEOUT: &str = "upstream request timeout";
 

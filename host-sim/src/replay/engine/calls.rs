@@ -65,7 +65,7 @@ impl Engine<'_> {
     pub(super) fn end_call(&mut self, slot: usize) -> Result<(), ReplayError> {
         let Some(pending) = self.calls.try_remove(slot) else { return Ok(()) };
         let respond = self.clusters.get(pending.cluster.as_str()).copied();
-        let rules = self.options.profile.rules();
+        let (rules, version) = (self.options.profile.rules(), self.version());
         let elapsed = self.now.saturating_sub(pending.started);
         let Some(vm) = self.workers[pending.worker].vm.as_mut() else { return Ok(()) };
         if vm.id() != pending.vm {
@@ -91,7 +91,7 @@ impl Engine<'_> {
                     }
                     _ => {
                         let failure = failure.unwrap_or(Failure::Connect);
-                        grpc::local_reply(&failure.reply(rules, 1), rules)
+                        grpc::local_reply(&failure.reply(rules, version, 1), rules)
                     }
                 };
                 let events = match pending.kind {

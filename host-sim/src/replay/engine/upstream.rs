@@ -228,11 +228,11 @@ impl Engine<'_> {
         failure: Failure,
         flags: u64,
     ) -> Result<(), ReplayError> {
-        let rules = self.options.profile.rules();
+        let (rules, version) = (self.options.profile.rules(), self.version());
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
         exchange.deadline = None;
         exchange.ended_by = Some(EndedBy::Proxy);
-        let reply = failure.reply(rules, exchange.attempts);
+        let reply = failure.reply(rules, version, exchange.attempts);
         let (map, body) = reply.message(exchange.request_kind, rules.local_reply_adds_headers);
         let flags = failure.flags() | flags;
         let code = Some(reply.status);
@@ -253,13 +253,13 @@ impl Engine<'_> {
         by: EndedBy,
         failure: Failure,
     ) -> Result<(), ReplayError> {
-        let rules = self.options.profile.rules();
+        let (rules, version) = (self.options.profile.rules(), self.version());
         let status = failure.status(rules);
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
         exchange.abandon_attempt();
         if exchange.client.status.is_none() && failure.ends_stream() {
             exchange.ended_by = Some(EndedBy::Proxy);
-            let reply = failure.reply(rules, exchange.attempts);
+            let reply = failure.reply(rules, version, exchange.attempts);
             let (map, body) = reply.message(exchange.request_kind, rules.local_reply_adds_headers);
             let end = body.is_empty();
             self.set_response_details(slot, failure.within_response());

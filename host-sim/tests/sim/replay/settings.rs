@@ -125,13 +125,26 @@ fn stream_duration_ends_every_stream() {
     assert_eq!(ending(proxy, upload), (Some(408), Outcome::Complete, 1000));
 }
 
+/// The SHA-256 of a body.
+fn hash(text: &str) -> Option<String> {
+    use sha2::{Digest, Sha256};
+    Some(Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[test]
+fn reply_of_envoy_1_37_names_the_transport_failure() {
+    let refused = r#""request":{},"upstream":{"end":"refused"}"#;
+    let body = |proxy: &str| exchange(proxy, refused, |found| found.body_sha256.clone());
+    let text = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
+    let transport = ", transport failure reason: delayed connect error: Connection refused";
+    assert_eq!(body(r#"{"version":"1.37"}"#), hash(&format!("{text}{transport}")));
+    assert_eq!(body(r#"{"version":"1.39"}"#), hash(text));
+    assert_eq!(body("{}"), hash(text));
+}
+
 #[test]
 fn replies_of_stream_timeouts_have_their_text() {
-    use sha2::{Digest, Sha256};
     let body = |proxy: &str| exchange(proxy, SILENT, |found| found.body_sha256.clone());
-    let hash = |text: &str| {
-        Some(Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
-    };
     assert_eq!(body(r#"{"stream_idle_timeout":"1s"}"#), hash("stream timeout"));
     assert_eq!(body(r#"{"max_stream_duration":"1s"}"#), hash("downstream duration timeout"));
 }

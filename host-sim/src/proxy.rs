@@ -14,6 +14,7 @@
 
 #![allow(missing_docs, reason = "a field whose name says everything has no comment")]
 
+mod actions;
 mod address;
 mod edge;
 mod failure_policy;
@@ -27,10 +28,11 @@ mod section;
 mod settings;
 mod setup;
 
+pub use actions::{EscapedSlashes, Underscores};
 pub use address::AddressRange;
 pub(crate) use edge::apply as apply_client_address;
 pub use kind::{Preset, Version};
-pub(crate) use path::rewrite as rewrite_path;
+pub(crate) use path::{Rewritten, rewrite as rewrite_path};
 pub use plugin::PluginSection;
 pub use retry::{BackOff, RetryCondition, RetryPolicy};
 pub use section::ProxySection;

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::actions::EscapedSlashes;
 use super::kind::Version;
 use super::settings::ProxySettings;
 
@@ -10,28 +11,51 @@ use super::settings::ProxySettings;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InvalidPath;
 
+/// A path after the proxy has rewritten it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rewritten<'p> {
+    pub(crate) path: Cow<'p, str>,
+    /// The proxy redirects the client to this path.
+    pub(crate) redirect: bool,
+}
+
 /// Rewrites a path with its query. The query does not change.
 pub(crate) fn rewrite<'p>(
     target: &'p str,
     settings: &ProxySettings,
-) -> Result<Cow<'p, str>, InvalidPath> {
+) -> Result<Rewritten<'p>, InvalidPath> {
     let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
     if path.contains('#') || query.contains('#') {
         return Err(InvalidPath);
     }
     let (normalize, merge_slashes) = (settings.normalize_path, settings.merge_slashes);
+    let action = settings.path_with_escaped_slashes_action;
+    let keeps = action == EscapedSlashes::KeepUnchanged;
     // `*` and the target of a CONNECT are not paths.
-    if !path.starts_with('/') || !(normalize || merge_slashes) {
-        return Ok(Cow::Borrowed(target));
+    if !path.starts_with('/') || !(normalize || merge_slashes || !keeps) {
+        return Ok(Rewritten { path: Cow::Borrowed(target), redirect: false });
     }
-    let mut rewritten = match normalize {
-        true => normalized(path, settings.version)?,
-        false => path.to_owned(),
-    };
+    let unescaped = if keeps { None } else { without_escaped_slashes(path) };
+    if unescaped.is_some() && action == EscapedSlashes::RejectRequest {
+        return Err(InvalidPath);
+    }
+    let redirect = unescaped.is_some() && action == EscapedSlashes::UnescapeAndRedirect;
+    let mut rewritten = unescaped.unwrap_or_else(|| path.to_owned());
+    if normalize {
+        rewritten = normalized(&rewritten, settings.version)?;
+    }
     if merge_slashes {
         rewritten = merged(&rewritten);
     }
-    Ok(Cow::Owned(rewritten + query))
+    Ok(Rewritten { path: Cow::Owned(rewritten + query), redirect })
+}
+
+/// The path with its escaped slashes and backslashes unescaped, if it has any.
+fn without_escaped_slashes(path: &str) -> Option<String> {
+    let unescaped = [("%2F", "/"), ("%2f", "/"), ("%5C", "\\"), ("%5c", "\\")]
+        .into_iter()
+        .fold(path.to_owned(), |path, (escape, plain)| path.replace(escape, plain));
+    (unescaped != path).then_some(unescaped)
 }
 
 fn merged(path: &str) -> String {
@@ -124,8 +148,12 @@ fn is_escaped(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{InvalidPath, rewrite};
-    use crate::proxy::{ProxySettings, Version};
+    use super::InvalidPath;
+    use crate::proxy::{EscapedSlashes, ProxySettings, Version};
+
+    fn rewrite(path: &str, settings: &ProxySettings) -> Result<String, InvalidPath> {
+        super::rewrite(path, settings).map(|rewritten| rewritten.path.into_owned())
+    }
 
     fn settings(normalize_path: bool, merge_slashes: bool) -> ProxySettings {
         ProxySettings { normalize_path, merge_slashes, ..ProxySettings::default() }
@@ -175,5 +203,29 @@ mod tests {
     fn envoy_1_37_keeps_a_dot_segment_with_parameters() {
         let settings = ProxySettings { version: Version::V1_37, ..settings(true, true) };
         assert_eq!(rewrite("/x/..;p/../y", &settings).as_deref(), Ok("/x/y"));
+    }
+
+    #[test]
+    fn escaped_slashes_are_unescaped_before_the_path_is_normalized() {
+        let settings = |action, rest: ProxySettings| ProxySettings {
+            path_with_escaped_slashes_action: action,
+            ..rest
+        };
+        let redirect = settings(EscapedSlashes::UnescapeAndRedirect, settings_of(true));
+        let rewritten = super::rewrite("/a%5cb?x=%2f", &redirect).expect("a path");
+        assert_eq!((&*rewritten.path, rewritten.redirect), ("/a/b?x=%2f", true));
+        assert!(!super::rewrite("/a%252Fb", &redirect).expect("a path").redirect);
+        let forward = settings(EscapedSlashes::UnescapeAndForward, settings_of(true));
+        assert_eq!(rewrite("/a%2F..%2Fb", &forward).as_deref(), Ok("/b"));
+        assert_eq!(rewrite("/%2F%2f", &forward).as_deref(), Ok("//"));
+        let alone = settings(EscapedSlashes::UnescapeAndForward, settings_of(false));
+        assert_eq!(rewrite("/a%5cb%2Fc", &alone).as_deref(), Ok("/a\\b/c"));
+        let reject = settings(EscapedSlashes::RejectRequest, settings_of(false));
+        assert_eq!(rewrite("/a%2Fb", &reject), Err(InvalidPath));
+        assert_eq!(rewrite("/a?%2F", &reject).as_deref(), Ok("/a?%2F"));
+    }
+
+    fn settings_of(both: bool) -> ProxySettings {
+        settings(both, both)
     }
 }

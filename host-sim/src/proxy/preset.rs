@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::actions::{EscapedSlashes, Underscores};
 use super::kind::{Preset, Version};
 use super::retry::{RetryCondition, RetryPolicy};
 use super::section::ProxySection;
@@ -46,6 +47,8 @@ impl ProxySettings {
             http10,
             normalize_path,
             merge_slashes,
+            path_with_escaped_slashes_action,
+            headers_with_underscores_action,
             strip_trailing_host_dot,
             use_remote_address,
             internal_addresses,
@@ -96,6 +99,8 @@ fn envoy() -> ProxySettings {
         http10: false,
         normalize_path: false,
         merge_slashes: false,
+        path_with_escaped_slashes_action: EscapedSlashes::KeepUnchanged,
+        headers_with_underscores_action: Underscores::Allow,
         strip_trailing_host_dot: false,
         use_remote_address: false,
         // HttpConnectionManager.internal_address_config: no address, since Envoy 1.33.
@@ -143,11 +148,14 @@ fn envoy_gateway() -> ProxySettings {
         preset: Preset::EnvoyGateway,
         // listener.go: tcpListenerPerConnectionBufferLimitBytes.
         buffer_limit: 32_768,
-        // listener.go, addHCMToXDSListener, until `merge_slashes`. PathSettings in the gateway's
-        // API: slashes are merged unless `disableMergeSlashes` is set.
+        // listener.go, addHCMToXDSListener. The gateway's own default of the path settings is in
+        // internal/gatewayapi/listener.go.
         use_remote_address: true,
         normalize_path: true,
         merge_slashes: true,
+        path_with_escaped_slashes_action: EscapedSlashes::UnescapeAndRedirect,
+        // listener.go, buildHeadersWithUnderscoresAction: without header settings.
+        headers_with_underscores_action: Underscores::RejectRequest,
         // route.go, buildXdsRoute: HTTPRoutes allow the upgrade.
         upgrades: vec!["websocket".to_owned()],
         ..envoy()

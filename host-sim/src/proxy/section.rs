@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
+use super::actions::{EscapedSlashes, Underscores};
 use super::address::AddressRange;
 use super::kind::{Preset, Version};
 use super::retry::RetryPolicy;
@@ -45,6 +46,8 @@ pub struct ProxySection {
     pub http10: Option<bool>,
     pub normalize_path: Option<bool>,
     pub merge_slashes: Option<bool>,
+    pub path_with_escaped_slashes_action: Option<EscapedSlashes>,
+    pub headers_with_underscores_action: Option<Underscores>,
     pub strip_trailing_host_dot: Option<bool>,
     pub use_remote_address: Option<bool>,
     /// The addresses of internal clients, such as `10.0.0.0/8`.
@@ -83,6 +86,8 @@ impl ProxySection {
             http10,
             normalize_path,
             merge_slashes,
+            path_with_escaped_slashes_action,
+            headers_with_underscores_action,
             strip_trailing_host_dot,
             use_remote_address,
             internal_addresses,

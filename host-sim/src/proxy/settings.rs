@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::actions::{EscapedSlashes, Underscores};
 use super::address::AddressRange;
 use super::kind::{Preset, Version};
 use super::retry::RetryPolicy;
@@ -28,6 +29,8 @@ pub struct ProxySettings {
     pub http10: bool,
     pub normalize_path: bool,
     pub merge_slashes: bool,
+    pub path_with_escaped_slashes_action: EscapedSlashes,
+    pub headers_with_underscores_action: Underscores,
     pub strip_trailing_host_dot: bool,
     pub use_remote_address: bool,
     pub internal_addresses: Vec<AddressRange>,

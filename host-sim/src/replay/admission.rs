@@ -3,22 +3,47 @@
 
 use crate::headers::HeaderMap;
 use crate::local_reply::LocalReply;
-use crate::proxy::{ProxySettings, apply_client_address, rewrite_path};
+use crate::proxy::{ProxySettings, Rewritten, Underscores, apply_client_address, rewrite_path};
 use crate::trace::{Protocol, Request};
 
-/// A local reply of the proxy for a request that no filter sees.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rejection {
+/// The end of a request that no filter sees.
+#[derive(Debug, Clone)]
+pub(super) enum Rejection {
+    /// The proxy replies.
+    Reply(RejectionReply),
+    /// The proxy resets the stream.
+    Reset,
+}
+
+/// The reply to a request that no filter sees.
+#[derive(Debug, Clone)]
+pub(super) struct RejectionReply {
     status: u32,
     body: &'static str,
     details: &'static str,
+    /// The header `location` of a redirect.
+    location: Option<String>,
     /// The connection closes after the reply.
     pub(super) closes: bool,
 }
 
-impl Rejection {
-    pub(super) fn reply(self) -> LocalReply {
-        LocalReply::new(self.status, self.body, self.details)
+impl RejectionReply {
+    fn new(status: u32, body: &'static str, details: &'static str) -> Self {
+        Self { status, body, details, location: None, closes: true }
+    }
+
+    pub(super) fn local_reply(&self) -> LocalReply {
+        let mut reply = LocalReply::new(self.status, self.body, self.details);
+        if let Some(location) = &self.location {
+            reply.headers.push("location", location);
+        }
+        reply
+    }
+}
+
+impl From<RejectionReply> for Rejection {
+    fn from(reply: RejectionReply) -> Self {
+        Self::Reply(reply)
     }
 }
 
@@ -45,10 +70,9 @@ pub(super) fn admit(
         return Ok(Admission { upgrade: upgrade.is_some(), closes: false });
     };
     if protocol == Protocol::Http10 && !settings.http10 {
-        let (body, details) = ("Upgrade Required", "low_version");
-        return Err(Rejection { status: 426, body, details, closes: true });
+        return Err(RejectionReply::new(426, "Upgrade Required", "low_version").into());
     }
-    let rejected = |status, details, closes| Err(Rejection { status, body: "", details, closes });
+    check_underscores(settings, protocol, headers)?;
     if settings.strip_trailing_host_dot
         && let Some(stripped) = headers.text(":authority").and_then(without_trailing_dot)
     {
@@ -56,17 +80,22 @@ pub(super) fn admit(
     }
     if let Some(path) = headers.text(":path") {
         match rewrite_path(path, settings) {
-            Ok(rewritten) if rewritten != path => {
+            Ok(Rewritten { path: location, redirect: true }) => {
+                let location = Some(location.into_owned());
+                let reply = RejectionReply::new(307, "", "path_normalization_failed");
+                return Err(RejectionReply { location, closes: false, ..reply }.into());
+            }
+            Ok(Rewritten { path: rewritten, .. }) if rewritten != path => {
                 let rewritten = rewritten.into_owned();
                 headers.set(":path", rewritten);
             }
             Ok(_) => {}
-            Err(_) => return rejected(400, "path_normalization_failed", true),
+            Err(_) => return Err(RejectionReply::new(400, "", "path_normalization_failed").into()),
         }
     }
     match upgrade {
         Some(protocol) if !settings.upgrades_to(protocol) => {
-            return rejected(403, "upgrade_failed", true);
+            return Err(RejectionReply::new(403, "", "upgrade_failed").into());
         }
         Some(_) => {}
         None => {
@@ -87,6 +116,32 @@ pub(super) fn admit(
         Protocol::Http2 | Protocol::Http3 => false,
     };
     Ok(Admission { upgrade: upgrade.is_some(), closes })
+}
+
+/// Rejects a request with an underscore in a header name, or drops the header.
+fn check_underscores(
+    settings: &ProxySettings,
+    protocol: Protocol,
+    headers: &mut HeaderMap,
+) -> Result<(), Rejection> {
+    let action = settings.headers_with_underscores_action;
+    if action == Underscores::Allow {
+        return Ok(());
+    }
+    let names = headers.iter().map(|(name, _)| name).filter(|name| name.contains(&b'_'));
+    let names: Vec<Vec<u8>> = names.map(<[u8]>::to_vec).collect();
+    match action {
+        Underscores::RejectRequest if !names.is_empty() => Err(match protocol.multiplexes() {
+            true => Rejection::Reset,
+            false => RejectionReply::new(400, "Bad Request", "http1.unexpected_underscore").into(),
+        }),
+        _ => {
+            for name in names {
+                headers.remove(name);
+            }
+            Ok(())
+        }
+    }
 }
 
 /// The headers about the client's connection, which filters do not see.

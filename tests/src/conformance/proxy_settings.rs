@@ -27,7 +27,11 @@ pub(super) fn apply(bootstrap: Bootstrap, settings: &ProxySettings) -> Bootstrap
         "strip_trailing_host_dot": settings.strip_trailing_host_dot,
         "stream_idle_timeout": seconds(settings.stream_idle_timeout),
         "request_timeout": seconds(settings.request_timeout),
-        "common_http_protocol_options": { "max_stream_duration": seconds(settings.max_stream_duration) },
+        "path_with_escaped_slashes_action": settings.path_with_escaped_slashes_action.name(),
+        "common_http_protocol_options": {
+            "max_stream_duration": seconds(settings.max_stream_duration),
+            "headers_with_underscores_action": settings.headers_with_underscores_action.name(),
+        },
         "upgrade_configs": upgrades,
         "internal_address_config": { "cidr_ranges": internal },
     });
@@ -94,7 +98,7 @@ fn retry_policy(policy: &RetryPolicy) -> Vec<(&'static str, Value)> {
 fn without_zero_duration(mut manager: Value) -> Value {
     let options = &mut manager["common_http_protocol_options"];
     if options["max_stream_duration"] == json!("0s") {
-        *options = json!({});
+        options.as_object_mut().expect("an object").remove("max_stream_duration");
     }
     manager
 }

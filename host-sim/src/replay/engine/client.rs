@@ -91,7 +91,7 @@ impl<'t> Engine<'t> {
             self.warn(Some(line), "CONNECT is simulated as an ordinary request".to_owned());
         }
         if let Err(rejection) = admitted {
-            self.reject(slot, rejection);
+            self.reject(slot, &rejection);
             return Ok(());
         }
         self.start_stream_timeouts(slot);
@@ -114,16 +114,20 @@ impl<'t> Engine<'t> {
 
     /// Replies to a request that no filter sees. The caller ends the exchange, because the next
     /// request of the connection may be one of these too.
-    fn reject(&mut self, slot: u32, rejection: Rejection) {
+    fn reject(&mut self, slot: u32, rejection: &Rejection) {
         let rules = self.options.profile.rules();
         let Some(exchange) = self.exchange(slot) else { return };
+        exchange.ended_by = Some(EndedBy::Proxy);
+        let Rejection::Reply(reply) = rejection else {
+            self.ended.push((slot, Outcome::Cut));
+            return;
+        };
         let request = &exchange.spec.request;
         // The client has not sent the rest of its request, or waits for an upgrade.
         let waits = !request.body.is_empty() || request.is_upgrade();
-        exchange.closes_connection |= waits || rejection.closes;
-        exchange.ended_by = Some(EndedBy::Proxy);
+        exchange.closes_connection |= waits || reply.closes;
         let kind = exchange.request_kind;
-        let (map, body) = rejection.reply().message(kind, rules.local_reply_adds_headers);
+        let (map, body) = reply.local_reply().message(kind, rules.local_reply_adds_headers);
         let end = body.is_empty();
         self.response_out(slot, Part::Headers { map, end });
         if !end {

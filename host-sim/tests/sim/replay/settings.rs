@@ -387,6 +387,35 @@ fn path_and_host_are_rewritten_before_the_upstream() {
 }
 
 #[test]
+fn escaped_slashes_and_underscores_follow_their_actions() {
+    let proxy = |slashes: &str, underscores: &str| {
+        format!(
+            r#"{{"path_with_escaped_slashes_action":"{slashes}","headers_with_underscores_action":"{underscores}"}}"#
+        )
+    };
+    let slash = r#""request":{"path":"/a%2Fb?c"},"expect":{"headers":{"location":"/a/b?c"},"closed":false,"upstream":{"attempts":0}}"#;
+    exchange(&proxy("UNESCAPE_AND_REDIRECT", "ALLOW"), slash, |found| {
+        assert_eq!((found.status, &*found.failures), (Some(307), &[][..]));
+    });
+    assert_eq!(attempts(&proxy("REJECT_REQUEST", "ALLOW"), slash), (400, 0));
+    let underscore =
+        r#""request":{"headers":[["x_a","1"]]},"expect":{"upstream":{"absent":["x_a"]}}"#;
+    assert_eq!(attempts(&proxy("KEEP_UNCHANGED", "REJECT_REQUEST"), underscore), (400, 0));
+    assert_eq!(attempts(r#"{"preset":"envoy-gateway"}"#, underscore), (400, 0));
+    exchange(&proxy("KEEP_UNCHANGED", "DROP_HEADER"), underscore, |found| {
+        assert_eq!((found.status, &*found.failures), (Some(200), &[][..]));
+    });
+    let http2 = concat!(
+        r#"{"at":"0s","connection":"c","open":{"protocol":"HTTP/2"}}"#,
+        "\n",
+        r#"{"at":"0s","connection":"c","request":{"headers":[["x_a","1"]]}}"#
+    );
+    run(r#"{"preset":"envoy-gateway"}"#, http2, |report| {
+        assert_eq!((report.exchanges[0].status, report.exchanges[0].end), (None, Outcome::Cut));
+    });
+}
+
+#[test]
 fn edge_proxy_adds_the_address_of_the_client() {
     let lines = |headers: &str, expect: &str| {
         format!(

@@ -210,6 +210,7 @@ impl<'t> Engine<'t> {
         // HTTP/1.0 has no chunked body: only the close ends a body without a length.
         closes_after |=
             protocol == Protocol::Http10 && !end && headers.find("content-length").is_none();
+        closes_after &= http1;
         let closes = if self.options.profile.rules().connection_header_closes {
             let value = headers.text("connection");
             http1 && value.is_some_and(|value| value.trim().eq_ignore_ascii_case("close"))

@@ -300,3 +300,23 @@ fn crash_of_the_filter_is_ended_by_the_proxy() {
         assert_eq!(Ending::of(&report.exchanges[0]), expected);
     });
 }
+
+#[test]
+fn local_400_closes_an_http1_connection_in_envoy() {
+    let closed = |profile: Profile, status: u32, protocol: &str| {
+        let guest = on(
+            "request_headers",
+            &format!(
+                r#"(drop (call $send_local_response (i32.const {status}) @"" @"no" @"" (i32.const -1)))"#
+            ),
+        );
+        let trace = format!(
+            "{{\"at\":\"0s\",\"connection\":\"c\",\"open\":{{\"protocol\":\"{protocol}\"}}}}\n{{\"at\":\"0s\",\"connection\":\"c\",\"request\":{{}}}}"
+        );
+        run(profile, &guest, &trace, |report| report.exchanges[0].closed)
+    };
+    assert!(closed(Profile::Envoy, 400, "HTTP/1.1"));
+    assert!(!closed(Profile::Envoy, 404, "HTTP/1.1"));
+    assert!(!closed(Profile::Envoy, 400, "HTTP/2"));
+    assert!(!closed(Profile::Generic, 400, "HTTP/1.1"));
+}

@@ -52,6 +52,8 @@ pub mod flags {
     pub const CLIENT_CLOSED: u64 = 0x4000;
     /// `SI`: the stream was idle for too long.
     pub const STREAM_IDLE: u64 = 0x1_0000;
+    /// `DPE`: the client sent a request that is not valid HTTP.
+    pub const DOWNSTREAM_PROTOCOL_ERROR: u64 = 0x4_0000;
     /// `URX`: the last permitted attempt failed.
     pub const RETRY_LIMIT_EXCEEDED: u64 = 0x8000;
     /// `UPE`: the upstream sent bytes that are not valid HTTP.

@@ -54,6 +54,8 @@ pub struct Rules {
     pub lower_case_names: bool,
     /// Trailers of HTTP/1.1 messages are dropped. Envoy does so unless it is configured otherwise.
     pub http1_drops_trailers: bool,
+    /// The end of an HTTP/1.1 message with a body is a body callback of its own, without bytes.
+    pub http1_end_is_separate: bool,
     /// The body of an HTTP/1.1 upgrade request begins with an empty chunk.
     pub upgrade_sends_empty_chunk: bool,
     /// Bytes of a body that the host buffers for a paused stream; `None` for no limit.
@@ -164,6 +166,10 @@ pub struct Rules {
     pub grpc_message_has_details: bool,
 
     // Replay only: the proxy around the filter
+    /// The proxy adds `x-request-id`, `x-forwarded-proto` and `x-envoy-expected-rq-timeout-ms` to
+    /// requests, and `x-envoy-upstream-service-time`, `date` and `server` to responses. It removes
+    /// the headers about the connections of clients and upstreams.
+    pub adds_proxy_headers: bool,
     /// The router, which applies timeouts and retries attempts; `None` for a host without a router.
     pub router: Option<RouterRules>,
     /// The status of the local reply if the upstream refuses the connection or the stream, or
@@ -200,6 +206,7 @@ const ENVOY: Rules = Rules {
 
     lower_case_names: true,
     http1_drops_trailers: true,
+    http1_end_is_separate: true,
     upgrade_sends_empty_chunk: true,
     buffer_limit: Some(1 << 20),
     headers_pause_stops_body: true,
@@ -244,6 +251,7 @@ const ENVOY: Rules = Rules {
     call_ids_have_kind: true,
     grpc_message_has_details: true,
 
+    adds_proxy_headers: true,
     router: Some(RouterRules {
         timeout_header: "x-envoy-upstream-rq-timeout-ms",
         attempt_timeout_header: "x-envoy-upstream-rq-per-try-timeout-ms",
@@ -262,6 +270,7 @@ const GENERIC: Rules = Rules {
 
     lower_case_names: false,
     http1_drops_trailers: false,
+    http1_end_is_separate: false,
     upgrade_sends_empty_chunk: false,
     buffer_limit: None,
     headers_pause_stops_body: false,
@@ -306,6 +315,7 @@ const GENERIC: Rules = Rules {
     call_ids_have_kind: false,
     grpc_message_has_details: false,
 
+    adds_proxy_headers: false,
     router: None,
     upstream_failure_status: 502,
     failure_replies_have_text: false,

@@ -26,21 +26,26 @@ const INTERNAL_ONLY: [&str; 15] = [
 ];
 
 /// Headers that a proxy at the edge also removes.
-const REMOVED_AT_THE_EDGE: [&str; 6] = [
+const REMOVED_AT_THE_EDGE: [&str; 5] = [
     "x-envoy-decorator-operation",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
     "x-envoy-original-path",
     "x-envoy-original-host",
-    "x-envoy-external-address",
 ];
 
 /// The address of a client whose address the trace does not have.
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Adds the client's address and removes the headers that it may not send. `source` is the client's
-/// address and port, or empty.
-pub(crate) fn apply(headers: &mut HeaderMap, settings: &ProxySettings, source: &str) {
+/// Adds the client's address and protocol, and removes the headers that it may not send. `source` is
+/// the client's address and port, or empty. Returns whether the client is an outside client of a
+/// proxy at the edge, which does not trust its request id.
+pub(crate) fn apply(
+    headers: &mut HeaderMap,
+    settings: &ProxySettings,
+    source: &str,
+    scheme: &str,
+) -> bool {
     let direct = address(source).unwrap_or(UNKNOWN);
     let forwarded = headers.text("x-forwarded-for").map(str::to_owned);
     // Only a request that passed no other proxy can be internal.
@@ -57,9 +62,12 @@ pub(crate) fn apply(headers: &mut HeaderMap, settings: &ProxySettings, source: &
         };
         headers.set("x-forwarded-for", value);
     }
+    if settings.use_remote_address || headers.find("x-forwarded-proto").is_none() {
+        headers.set("x-forwarded-proto", scheme);
+    }
     if internal {
         headers.set("x-envoy-internal", "true");
-        return;
+        return false;
     }
     if headers.iter().any(|(name, _)| is_envoys(name)) {
         for name in INTERNAL_ONLY {
@@ -72,6 +80,7 @@ pub(crate) fn apply(headers: &mut HeaderMap, settings: &ProxySettings, source: &
         }
         headers.set("x-envoy-external-address", direct.to_string());
     }
+    settings.use_remote_address
 }
 
 /// Whether a header has the prefix of Envoy's. Most requests have none, so that one look is enough.

@@ -23,6 +23,9 @@ pub struct PluginSection {
     /// contents, any other JSON value as its text.
     #[serde(deserialize_with = "vm_config")]
     pub vm_config: Option<String>,
+    /// The plugin is a service of the proxy, as Envoy's bootstrap extension `envoy.bootstrap.wasm`
+    /// with `singleton`: one VM on the main thread, which ticks and handles no requests.
+    pub singleton: Option<bool>,
     /// The environment variables of the module.
     pub environment: Option<BTreeMap<String, String>>,
     /// Properties that every stream and the plugin itself can read.
@@ -49,6 +52,7 @@ impl PluginSection {
             root_id: either(&self.root_id, &other.root_id),
             vm_id: either(&self.vm_id, &other.vm_id),
             vm_config: either(&self.vm_config, &other.vm_config),
+            singleton: other.singleton.or(self.singleton),
             environment,
             properties,
         }

@@ -51,6 +51,7 @@ impl ProxySettings {
             headers_with_underscores_action,
             strip_trailing_host_dot,
             use_remote_address,
+            generate_request_id,
             internal_addresses,
             respect_expected_rq_timeout,
             upgrades,
@@ -103,6 +104,8 @@ fn envoy() -> ProxySettings {
         headers_with_underscores_action: Underscores::Allow,
         strip_trailing_host_dot: false,
         use_remote_address: false,
+        // HttpConnectionManager.generate_request_id.
+        generate_request_id: true,
         // HttpConnectionManager.internal_address_config: no address, since Envoy 1.33.
         internal_addresses: Vec::new(),
         respect_expected_rq_timeout: false,

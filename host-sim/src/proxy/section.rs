@@ -50,6 +50,8 @@ pub struct ProxySection {
     pub headers_with_underscores_action: Option<Underscores>,
     pub strip_trailing_host_dot: Option<bool>,
     pub use_remote_address: Option<bool>,
+    /// Whether requests without an `x-request-id` get one.
+    pub generate_request_id: Option<bool>,
     /// The addresses of internal clients, such as `10.0.0.0/8`.
     #[serde(deserialize_with = "ranges")]
     pub internal_addresses: Option<Vec<AddressRange>>,
@@ -90,6 +92,7 @@ impl ProxySection {
             headers_with_underscores_action,
             strip_trailing_host_dot,
             use_remote_address,
+            generate_request_id,
             internal_addresses,
             respect_expected_rq_timeout,
             upgrades,

@@ -33,6 +33,7 @@ pub struct ProxySettings {
     pub headers_with_underscores_action: Underscores,
     pub strip_trailing_host_dot: bool,
     pub use_remote_address: bool,
+    pub generate_request_id: bool,
     pub internal_addresses: Vec<AddressRange>,
     pub respect_expected_rq_timeout: bool,
     pub upgrades: Vec<String>,

@@ -6,6 +6,8 @@ use crate::local_reply::LocalReply;
 use crate::proxy::{ProxySettings, Rewritten, Underscores, apply_client_address, rewrite_path};
 use crate::trace::{Protocol, Request};
 
+use super::proxy_headers;
+
 /// The end of a request that no filter sees.
 #[derive(Debug, Clone)]
 pub(super) enum Rejection {
@@ -64,6 +66,7 @@ pub(super) fn admit(
     source: &str,
     request: &Request<'_>,
     headers: &mut HeaderMap,
+    random: &mut fastrand::Rng,
 ) -> Result<Admission, Rejection> {
     let upgrade = request.upgrade().filter(|_| !protocol.multiplexes());
     let Some(settings) = settings else {
@@ -97,19 +100,23 @@ pub(super) fn admit(
         Some(protocol) if !settings.upgrades_to(protocol) => {
             return Err(RejectionReply::new(403, "", "upgrade_failed").into());
         }
-        Some(_) => {}
-        None => {
-            let offers_h2c =
-                headers.text("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("h2c"));
-            if offers_h2c {
-                headers.remove("http2-settings");
-            }
-            for name in HOP_BY_HOP {
+        Some(_) => {
+            for name in ["keep-alive", "proxy-connection"] {
                 headers.remove(name);
             }
         }
+        None => proxy_headers::remove_hop_by_hop(headers),
     }
-    apply_client_address(headers, settings, source);
+    let scheme = headers.text(":scheme").unwrap_or("http").to_owned();
+    let outside = apply_client_address(headers, settings, source, &scheme);
+    if !protocol.multiplexes()
+        && let Some(forwarded) = headers.text("x-forwarded-proto").map(str::to_owned)
+    {
+        headers.set(":scheme", forwarded);
+    }
+    if settings.generate_request_id {
+        proxy_headers::add_request_id(headers, outside, random);
+    }
     let closes = match protocol {
         Protocol::Http10 => !request.has_connection_option("keep-alive"),
         Protocol::Http1 => request.has_connection_option("close"),
@@ -143,9 +150,6 @@ fn check_underscores(
         }
     }
 }
-
-/// The headers about the client's connection, which filters do not see.
-const HOP_BY_HOP: [&str; 4] = ["connection", "upgrade", "keep-alive", "proxy-connection"];
 
 /// The host without a dot at its end, before a port.
 fn without_trailing_dot(authority: &str) -> Option<String> {

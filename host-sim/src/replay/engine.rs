@@ -68,6 +68,8 @@ pub(super) struct Engine<'t> {
     clusters: HashMap<&'t str, &'t ClusterResponse<'t>>,
     calls: Slab<PendingCall>,
     rng: fastrand::Rng,
+    /// The request ids. Other random choices do not depend on their number.
+    request_ids: fastrand::Rng,
     report: Report<'t>,
     /// Kept for its capacity; empty between two uses.
     effects: Vec<Effect>,
@@ -131,6 +133,7 @@ impl<'t> Engine<'t> {
             clusters: HashMap::new(),
             calls: Slab::new(),
             rng: fastrand::Rng::with_seed(options.seed),
+            request_ids: fastrand::Rng::with_seed(!options.seed),
             report: Report::new(trace, options, module.is_some()),
             effects: Vec::new(),
             configuration: None,
@@ -148,8 +151,12 @@ impl<'t> Engine<'t> {
         engine.warn_of_setup();
         if let Some(module) = module {
             for index in 0..options.workers.get() {
-                let vm = engine.new_vm(module, index)?;
-                engine.workers.push(Worker::new(Some(vm)));
+                // The one VM of a service takes the place of the first worker's.
+                let vm = match engine.is_singleton() && index > 0 {
+                    true => None,
+                    false => Some(engine.new_vm(module, index)?),
+                };
+                engine.workers.push(Worker::new(vm));
             }
             engine.configure_at_start()?;
         } else {

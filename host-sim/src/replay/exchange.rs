@@ -12,6 +12,7 @@ use crate::local_reply::RequestKind;
 use crate::trace::{AttemptEnd, Body, EndedBy, Exchange, Outcome, UpstreamAttempt};
 
 use super::decisions::Decision;
+use super::framing::Length;
 use super::report::{ExchangeReport, UpstreamReport};
 use super::router::RoutePolicy;
 use super::schedule::Entry;
@@ -45,8 +46,14 @@ pub(super) struct ActiveExchange<'t> {
 
     /// The part of the request body that the client has sent.
     pub(super) upload: Cursor,
+    /// The length that the client announced.
+    pub(super) upload_length: Length,
     /// When the client sends its next chunk or its trailers.
     pub(super) upload_at: Option<Duration>,
+    /// Whether the connection carries several exchanges at a time.
+    pub(super) multiplexes: bool,
+    /// Whether the end of a message is separate from its last chunk.
+    pub(super) separate_end: bool,
     /// Whether the client requests an HTTP/1.1 upgrade, so that its request has no end.
     pub(super) upgrade: bool,
     /// Whether the proxy forwards trailers from and to this client.
@@ -64,6 +71,8 @@ pub(super) struct ActiveExchange<'t> {
     pub(super) step_at: Option<Duration>,
     /// The part of the response body that the upstream has sent.
     pub(super) download: Cursor,
+    /// The length that the upstream announced.
+    pub(super) download_length: Length,
     /// When the request times out.
     pub(super) deadline: Option<Duration>,
     /// When the current attempt times out.
@@ -125,6 +134,11 @@ impl Cursor {
         body.get(self.chunk).map(|chunk| chunk.after)
     }
 
+    /// The position after the last chunk.
+    pub(super) fn at_end(body: &Body<'_>) -> Self {
+        Self { chunk: body.len(), ..Self::default() }
+    }
+
     /// Replaces the contents of `out` with the next chunk, and advances.
     pub(super) fn advance(&mut self, body: &Body<'_>, out: &mut Vec<u8>) {
         out.clear();
@@ -147,6 +161,10 @@ pub(super) struct ForwardedRequest {
     /// When the headers left the filter.
     pub(super) at: Duration,
     pub(super) body: BodySummary,
+    /// The length that the upstream expects.
+    pub(super) length: Length,
+    /// When the request ended.
+    pub(super) completed_at: Duration,
     /// Whether the request has ended. An upgrade counts as ended: the upstream responds to it at
     /// once.
     pub(super) complete: bool,
@@ -162,6 +180,10 @@ pub(super) struct ReceivedResponse {
     /// When the first byte of the body arrived.
     pub(super) body_at: Option<Duration>,
     pub(super) body: BodySummary,
+    /// The length that the client expects.
+    pub(super) length: Length,
+    /// Whether more bytes followed, so that the client cannot use the connection.
+    pub(super) excess: bool,
     pub(super) trailers: HeaderMap,
 }
 
@@ -223,7 +245,10 @@ impl<'t> ActiveExchange<'t> {
             entry: Entry::default(),
             scheduled: None,
             upload: Cursor::default(),
+            upload_length: Length::default(),
             upload_at: None,
+            multiplexes: false,
+            separate_end: false,
             upgrade: false,
             keeps_trailers: true,
             request_kind: RequestKind::default(),
@@ -236,6 +261,7 @@ impl<'t> ActiveExchange<'t> {
             step: AttemptStep::Idle,
             step_at: None,
             download: Cursor::default(),
+            download_length: Length::default(),
             deadline: None,
             attempt_deadline: None,
             idle_timeout: None,
@@ -277,7 +303,7 @@ impl<'t> ActiveExchange<'t> {
     pub(super) fn is_request_incomplete(&self) -> bool {
         match self.upgrade {
             true => !self.is_upgraded(),
-            false => self.upload_at.is_some(),
+            false => self.upload_at.is_some() || self.upload_length.is_short(),
         }
     }
 
@@ -305,7 +331,8 @@ impl<'t> ActiveExchange<'t> {
         let request = &self.spec.request;
         match self.upload.pause(&request.body) {
             Some(pause) => Some(now + pause),
-            None => (!request.trailers.is_empty()).then_some(now),
+            None if self.upload_length.is_short() && !self.separate_end => Some(now),
+            None => (self.separate_end || !request.trailers.is_empty()).then_some(now),
         }
     }
 
@@ -327,6 +354,12 @@ impl<'t> ActiveExchange<'t> {
         self.decisions.push(decision.text);
         self.route = decision.route.or(self.route.take());
         self.reason = decision.reason.or(self.reason.take());
+    }
+
+    /// Stops all timeouts of the proxy.
+    pub(super) fn stop_timeouts(&mut self) {
+        (self.deadline, self.attempt_deadline, self.idle_deadline) = (None, None, None);
+        (self.idle_timeout, self.request_deadline, self.stream_deadline) = (None, None, None);
     }
 
     /// Ends the attempt without its response: it failed, timed out, or was replaced by a local

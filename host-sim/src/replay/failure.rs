@@ -165,6 +165,10 @@ const STREAM_DURATION: &str = "max_duration_timeout";
 
 const SLOW_REQUEST: &str = "request_overall_timeout";
 
+/// The details of an exchange whose HTTP/2 client sent another length than it announced.
+pub(super) const WRONG_LENGTH: ResponseDetails =
+    ResponseDetails::new("http2.remote_reset", flags::DOWNSTREAM_PROTOCOL_ERROR);
+
 /// The details of an exchange whose client closed its connection.
 pub(super) const CLIENT_DISCONNECT: ResponseDetails =
     ResponseDetails::new("downstream_remote_disconnect", flags::CLIENT_CLOSED);

@@ -46,12 +46,31 @@ pub(super) fn check_request(request: &Request<'_>) -> Result<(), FieldError> {
         }
     }
     check_headers("request.headers", &request.headers)?;
+    check_length(&request.headers)?;
     check_headers("request.trailers", &request.trailers)?;
     if request.is_upgrade() && !request.trailers.is_empty() {
         let message = "cannot follow an upgrade, which has no end; remove the trailers";
         return Err(FieldError::new("request.trailers", message));
     }
     Ok(())
+}
+
+/// A proxy rejects a request whose length is not clear before its filters run (RFC 9112, section
+/// 6.3).
+fn check_length(headers: &Headers<'_>) -> Result<(), FieldError> {
+    let has = |name: &str| headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name));
+    let lengths = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let lengths: Vec<&str> = lengths.map(|(_, value)| &**value).collect();
+    let message = match lengths.as_slice() {
+        [_] if has("transfer-encoding") => {
+            "cannot have content-length and transfer-encoding; remove one of them".to_owned()
+        }
+        [] => return Ok(()),
+        [one] if one.parse::<u64>().is_ok() => return Ok(()),
+        [one] => format!("content-length: {one:?} is not a number; expected the bytes of the body"),
+        _ => "have content-length more than once; expected it once".to_owned(),
+    };
+    Err(FieldError::new("request.headers", message))
 }
 
 pub(super) fn check_attempt(attempt: &UpstreamAttempt<'_>) -> Result<(), FieldError> {

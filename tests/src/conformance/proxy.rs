@@ -59,7 +59,7 @@ impl Proxy {
             })
             .changed("routes", |routes| prepend(routes, routes_by_header()))
             .changed("clusters", |clusters| prepend(clusters, more_clusters(ports)))
-            // The simulator generates no request ids.
+            // Random request ids would differ in the bodies of error pages.
             .with_connection_manager(
                 &json!({ "generate_request_id": false, "preserve_external_request_id": true }),
             );

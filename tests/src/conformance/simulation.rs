@@ -107,7 +107,8 @@ impl Simulated {
 fn measured_version() -> Setup {
     static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
     let (major, minor) = VERSION.get_or_init(crate::envoy::version);
-    let section = json!({ "version": format!("{major}.{minor}") });
+    // A random id in the body of an error page would differ.
+    let section = json!({ "version": format!("{major}.{minor}"), "generate_request_id": false });
     Setup::parse(&section.to_string()).unwrap_or_else(|error| panic!("{error}"))
 }
 

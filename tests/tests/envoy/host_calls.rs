@@ -4,6 +4,9 @@
 mod buffers;
 mod callouts;
 mod crashes;
+mod headers;
+mod lengths;
+mod proxy_headers;
 
 use base64ct::{Base64, Encoding as _};
 use serde_json::{Value, json};

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::local_reply::RequestKind;
 use crate::replay::admission::{self, Admission, Rejection};
 use crate::replay::error::ReplayError;
-use crate::replay::exchange::ActiveExchange;
-use crate::replay::failure::CLIENT_DISCONNECT;
+use crate::replay::exchange::{ActiveExchange, Cursor};
+use crate::replay::failure::{CLIENT_DISCONNECT, WRONG_LENGTH};
+use crate::replay::framing::Length;
+use crate::replay::proxy_headers;
 use crate::replay::report::ClosedBy;
 use crate::replay::verdict::{self, Facts};
 use crate::trace::{EndedBy, Exchange, Open, Outcome, Protocol, Request, Text};
@@ -82,9 +84,15 @@ impl<'t> Engine<'t> {
             connection.source,
             &spec.request,
             &mut headers,
+            &mut self.request_ids,
         );
         let Admission { upgrade, closes } = *admitted.as_ref().unwrap_or(&Admission::default());
         (exchange.upgrade, exchange.closes_connection) = (upgrade, closes);
+        exchange.multiplexes = multiplexes;
+        exchange.separate_end = rules.http1_end_is_separate && !multiplexes && !upgrade;
+        if !upgrade {
+            exchange.upload_length = request_length(&spec.request);
+        }
         let slot = self.exchanges.insert(Box::new(exchange)) as u32;
         self.connections[index].active.push(slot);
         if spec.request.method.as_deref() == Some("CONNECT") {
@@ -98,7 +106,10 @@ impl<'t> Engine<'t> {
         self.open_stream(slot)?;
 
         let request = &spec.request;
-        let end = request.body.is_empty() && request.trailers.is_empty() && !upgrade;
+        let length = self.exchange(slot).map(|exchange| exchange.upload_length);
+        let announces_body = length.is_some_and(Length::is_short);
+        let end =
+            request.body.is_empty() && request.trailers.is_empty() && !upgrade && !announces_body;
         let now = self.now;
         // A client that requests an upgrade waits for the response.
         if let (false, Some(exchange)) = (end || upgrade, self.exchange(slot)) {
@@ -143,13 +154,36 @@ impl<'t> Engine<'t> {
         let request = &exchange.spec.request;
         let part = if exchange.upload.pause(&request.body).is_some() {
             exchange.upload.advance(&request.body, &mut bytes);
-            let last = exchange.upload.pause(&request.body).is_none();
-            let end = last && request.trailers.is_empty() && !exchange.upgrade;
-            exchange.upload_at = if end { None } else { exchange.next_upload(now) };
+            let exceeds = exchange.upload_length.count(&mut bytes);
+            let last = exchange.upload.pause(&request.body).is_none() || exceeds;
+            if (exceeds || last && exchange.upload_length.is_short()) && exchange.multiplexes {
+                return self.reset_wrong_length(slot);
+            }
+            let end = last
+                && request.trailers.is_empty()
+                && !exchange.upgrade
+                && !exchange.separate_end
+                && !exchange.upload_length.is_short();
+            exchange.upload_at = match () {
+                () if end => None,
+                // The rest of the body is not part of this request.
+                () if exceeds => Some(now),
+                () => exchange.next_upload(now),
+            };
+            if exceeds {
+                exchange.upload = Cursor::at_end(&request.body);
+            }
             Part::Body { bytes, end }
         } else {
             exchange.upload_at = None;
-            match exchange.keeps_trailers {
+            if exchange.upload_length.is_short() {
+                // Over HTTP/1, the proxy waits for the rest.
+                return match exchange.multiplexes {
+                    true => self.reset_wrong_length(slot),
+                    false => Ok(()),
+                };
+            }
+            match exchange.keeps_trailers && !request.trailers.is_empty() {
                 true => Part::Trailers(header_map(&request.trailers)),
                 // The end of the request still follows the body after the proxy drops the trailers.
                 false => Part::Body { bytes, end: true },
@@ -158,10 +192,23 @@ impl<'t> Engine<'t> {
         self.request_in(slot, part)
     }
 
+    /// Resets a request over HTTP/2 whose body has another length than its headers announce.
+    fn reset_wrong_length(&mut self, slot: u32) -> Result<(), ReplayError> {
+        self.set_response_details(slot, WRONG_LENGTH);
+        if let Some(exchange) = self.exchange(slot) {
+            exchange.abandon_attempt();
+            exchange.upload_at = None;
+            exchange.ended_by = Some(EndedBy::Proxy);
+        }
+        self.ended.push((slot, Outcome::Cut));
+        self.end_exchanges()
+    }
+
     /// The client receives a part of the response.
     pub(super) fn response_out(&mut self, slot: u32, part: Part) {
         self.restart_idle_timeout(slot);
-        let now = self.now;
+        let (now, clock) = (self.now, self.process.now());
+        let adds_headers = self.options.profile.rules().adds_proxy_headers;
         let Some(exchange) = self.exchange(slot) else { return };
         let ended = match part {
             Part::Headers { map: mut headers, end } => {
@@ -169,8 +216,13 @@ impl<'t> Engine<'t> {
                     headers.text(":status").and_then(|status| status.parse().ok());
                 headers.remove(":status");
                 exchange.client.headers_at = now;
+                if adds_headers {
+                    let upgraded = exchange.client.status == Some(101);
+                    proxy_headers::finish_response(&mut headers, upgraded, clock);
+                }
                 let announces_close = self.take_close_signal(slot, &mut headers, end);
                 if let Some(exchange) = self.exchange(slot) {
+                    exchange.client.length = response_length(exchange, &headers);
                     exchange.announces_close = announces_close;
                     exchange.client.headers = headers;
                     if exchange.is_upgraded() {
@@ -180,7 +232,8 @@ impl<'t> Engine<'t> {
                 }
                 end
             }
-            Part::Body { bytes, end } => {
+            Part::Body { mut bytes, end } => {
+                exchange.client.excess |= exchange.client.length.count(&mut bytes);
                 if !bytes.is_empty() {
                     exchange.client.body_at.get_or_insert(now);
                     exchange.client.body.add(&bytes);
@@ -194,8 +247,15 @@ impl<'t> Engine<'t> {
                 true
             }
         };
-        if ended {
-            self.ended.push((slot, Outcome::Complete));
+        let Some(exchange) = self.exchange(slot) else { return };
+        let (excess, short) = (exchange.client.excess, ended && exchange.client.length.is_short());
+        match exchange.multiplexes {
+            // The client of HTTP/2 resets the stream (RFC 9113, section 8.1.1).
+            true if excess || short => self.ended.push((slot, Outcome::Cut)),
+            // The client of HTTP/1 waits for the rest.
+            false if short => self.ended.push((slot, Outcome::Open)),
+            _ if ended => self.ended.push((slot, Outcome::Complete)),
+            _ => {}
         }
     }
 
@@ -292,12 +352,15 @@ impl<'t> Engine<'t> {
     }
 
     fn end(&mut self, slot: u32, outcome: Outcome) -> Result<(), ReplayError> {
+        if outcome == Outcome::Open {
+            return self.finish_in_proxy(slot);
+        }
         let Some(mut exchange) = self.exchanges.try_remove(slot as usize) else { return Ok(()) };
         self.close_stream(&mut exchange)?;
         let index = exchange.connection;
         // An HTTP/1 connection in the middle of a message cannot carry another one.
         let incomplete =
-            outcome == Outcome::Cut || exchange.upload_at.is_some() || exchange.upgrade;
+            outcome == Outcome::Cut || exchange.is_request_incomplete() || exchange.upgrade;
         let connection = &mut self.connections[index];
         connection.active.swap_remove(exchange.position);
         if let Some(moved) = connection.active.get(exchange.position)
@@ -310,11 +373,26 @@ impl<'t> Engine<'t> {
         self.report(&mut exchange, outcome, None);
         if drained || unusable {
             self.close_connection(index, ClosedBy::Proxy);
-        } else if exchange.spec.own_connection {
+        } else if exchange.spec.own_connection || exchange.client.excess {
+            // A client that receives bytes after a response closes the connection.
             self.close_connection(index, ClosedBy::Client);
         }
         if let Some((line, spec)) = self.connections[index].waiting.pop_front() {
             self.request(line, spec)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream of an exchange whose response is complete for the proxy, but not for its
+    /// client. The connection stays busy.
+    fn finish_in_proxy(&mut self, slot: u32) -> Result<(), ReplayError> {
+        let Some(exchange) = self.exchange(slot) else { return Ok(()) };
+        exchange.abandon_attempt();
+        exchange.stop_timeouts();
+        let (worker, stream) = (exchange.worker, exchange.stream.take());
+        if let (Some(stream), Some(vm)) = (stream, self.workers[worker].vm.as_mut()) {
+            vm.close_http(stream);
+            self.drain_effects(worker)?;
         }
         Ok(())
     }
@@ -356,6 +434,24 @@ impl<'t> Engine<'t> {
         }
         self.report.add_exchange(report);
     }
+}
+
+/// The length that a request announces. The trace has been checked.
+fn request_length(request: &Request<'_>) -> Length {
+    let values = request.headers.iter().filter(|(name, _)| is_content_length(name));
+    Length::parse(values.map(|(_, value)| value.as_bytes())).unwrap_or_default()
+}
+
+fn is_content_length(name: &str) -> bool {
+    name.eq_ignore_ascii_case("content-length")
+}
+
+/// The length that the client of an exchange expects, as the headers of its response announce it.
+fn response_length(exchange: &ActiveExchange<'_>, headers: &HeaderMap) -> Length {
+    if exchange.is_head() || matches!(exchange.client.status, Some(101 | 204 | 304)) {
+        return Length::default();
+    }
+    Length::parse(headers.find("content-length").into_iter()).unwrap_or_default()
 }
 
 fn request_headers(request: &Request<'_>) -> HeaderMap {

@@ -122,6 +122,9 @@ impl<'t> Engine<'t> {
     /// Opens the filter's stream for an exchange.
     pub(super) fn open_stream(&mut self, slot: u32) -> Result<(), ReplayError> {
         let Some(exchange) = self.exchanges.get(slot as usize) else { return Ok(()) };
+        if self.is_singleton() {
+            return Ok(());
+        }
         self.reload_after_crash(exchange.worker)?;
         let fails_open = self.failure_policy() == FailurePolicy::FailOpen;
         let Some(exchange) = self.exchanges.get_mut(slot as usize) else { return Ok(()) };
@@ -227,7 +230,7 @@ impl<'t> Engine<'t> {
         self.deliver_queue_events()
     }
 
-    fn drain_effects(&mut self, worker: usize) -> Result<(), ReplayError> {
+    pub(super) fn drain_effects(&mut self, worker: usize) -> Result<(), ReplayError> {
         let Some(vm) = self.workers[worker].vm.as_mut() else { return Ok(()) };
         let mut effects = std::mem::take(&mut self.effects);
         vm.drain_effects(&mut effects);
@@ -312,6 +315,11 @@ impl<'t> Engine<'t> {
             | Effect::Connected { .. }
             | Effect::CloseConnection { .. } => {}
         }
+    }
+
+    /// Whether the plugin is a service, which handles no requests.
+    pub(super) fn is_singleton(&self) -> bool {
+        self.setup.plugin.as_ref().and_then(|plugin| plugin.singleton).unwrap_or(false)
     }
 
     fn failure_policy(&self) -> FailurePolicy {

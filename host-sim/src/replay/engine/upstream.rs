@@ -4,6 +4,8 @@ use crate::details::flags;
 use crate::replay::error::ReplayError;
 use crate::replay::exchange::{AttemptStep, Cursor};
 use crate::replay::failure::Failure;
+use crate::replay::framing::Length;
+use crate::replay::proxy_headers;
 use crate::replay::router::RoutePolicy;
 use crate::trace::{AttemptEnd, EndedBy, Headers, Outcome};
 use crate::{HeaderMap, Part, ResponseDetails};
@@ -26,11 +28,22 @@ impl Engine<'_> {
                         unmodelled.push(text);
                     });
                 }
+                if rules.adds_proxy_headers {
+                    let policy = &exchange.policy;
+                    let timeout = policy.attempt_timeout.or(policy.timeout);
+                    proxy_headers::add_expected_timeout(&mut headers, timeout);
+                }
+                if !exchange.upgrade {
+                    let length = headers.find("content-length").into_iter();
+                    exchange.forwarded.length = Length::parse(length).unwrap_or_default();
+                }
                 exchange.forwarded.headers = Some(headers);
                 exchange.forwarded.at = now;
                 end || exchange.upgrade
             }
-            Part::Body { bytes, end } => {
+            Part::Body { mut bytes, end } => {
+                // The upstream takes what follows for another request.
+                exchange.forwarded.length.count(&mut bytes);
                 exchange.forwarded.body.add(&bytes);
                 // A retry needs the whole body in the proxy's buffer.
                 if limit.is_some_and(|limit| exchange.forwarded.body.bytes > limit) {
@@ -42,6 +55,7 @@ impl Engine<'_> {
         };
         if end {
             exchange.forwarded.complete = true;
+            exchange.forwarded.completed_at = now;
             // As in Envoy's router, both timeouts start at the end of the request.
             exchange.deadline = exchange.policy.timeout.map(|timeout| now + timeout);
         }
@@ -85,7 +99,9 @@ impl Engine<'_> {
         let now = self.now;
         let Some(exchange) = self.exchange(slot) else { return };
         let script = exchange.script();
-        let silent = script.response_status().is_none() && script.end == AttemptEnd::Never;
+        // An upstream that has not received the announced length waits for the rest.
+        let silent = exchange.forwarded.length.is_short()
+            || (script.response_status().is_none() && script.end == AttemptEnd::Never);
         exchange.step = AttemptStep::ResponseHeaders;
         exchange.step_at = (!silent).then(|| now + script.after);
         exchange.attempt_deadline = exchange.policy.attempt_timeout.map(|timeout| now + timeout);
@@ -109,13 +125,18 @@ impl Engine<'_> {
     }
 
     fn response_headers(&mut self, slot: u32) -> Result<(), ReplayError> {
-        let now = self.now;
+        let (now, rules) = (self.now, self.options.profile.rules());
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
         let script = exchange.script();
         let Some(status) = script.response_status() else {
             let failure = Failure::of(script.end).unwrap_or(Failure::Reset);
             return self.attempt_failed(slot, failure);
         };
+        let no_body = exchange.is_head() || matches!(status, 204 | 304);
+        let Ok(length) = announced_length(&script.headers) else {
+            return self.attempt_failed(slot, Failure::Protocol);
+        };
+        exchange.download_length = if no_body { Length::default() } else { length };
         let fields = script.headers.iter().map(|(name, value)| (&**name, &**value));
         let retriable = exchange.policy.retries_response(status, fields);
         if retriable && exchange.attempts <= exchange.policy.retries {
@@ -127,11 +148,20 @@ impl Engine<'_> {
         for (name, value) in &script.headers {
             headers.push(&**name, &**value);
         }
-        let no_body = exchange.is_head() || matches!(status, 204 | 304);
+        if rules.adds_proxy_headers {
+            // The codec removes it.
+            headers.remove("keep-alive");
+        }
+        // The request of an upgrade has no end.
+        if rules.adds_proxy_headers && exchange.forwarded.complete && !exchange.upgrade {
+            let time = now.saturating_sub(exchange.forwarded.completed_at);
+            proxy_headers::add_service_time(&mut headers, time);
+        }
         let upgraded = status == 101 && exchange.upgrade;
         let empty = script.body.is_empty()
             && script.trailers.is_empty()
-            && script.end == AttemptEnd::Complete;
+            && script.end == AttemptEnd::Complete
+            && !exchange.download_length.is_short();
         let end = no_body || (empty && !upgraded);
         exchange.attempt_deadline = None;
         if upgraded {
@@ -153,18 +183,23 @@ impl Engine<'_> {
     }
 
     fn response_body(&mut self, slot: u32) -> Result<(), ReplayError> {
-        let now = self.now;
+        let (now, rules) = (self.now, self.options.profile.rules());
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
         let script = exchange.script();
         if exchange.download.pause(&script.body).is_some() {
             let mut bytes = Vec::new();
             exchange.download.advance(&script.body, &mut bytes);
-            // A response with a length ends with its last byte. A chunked response ends later,
-            // which the filter sees as another callback.
+            // What follows the announced length is not part of the response.
+            if exchange.download_length.count(&mut bytes) {
+                exchange.download = Cursor::at_end(&script.body);
+            }
+            // A response with a length ends with its last byte, unless the host reports the end
+            // later, as it does for a chunked response.
             let end = exchange.download.pause(&script.body).is_none()
                 && script.trailers.is_empty()
                 && script.end == AttemptEnd::Complete
-                && has_length(&script.headers);
+                && exchange.download_length.is_full()
+                && !rules.http1_end_is_separate;
             exchange.step_at = exchange.next_download(now);
             if end {
                 exchange.abandon_attempt();
@@ -174,6 +209,8 @@ impl Engine<'_> {
         }
         exchange.abandon_attempt();
         match script.end {
+            // The upstream has not sent all that it announced, and leaves the connection open.
+            AttemptEnd::Complete if exchange.download_length.is_short() => Ok(()),
             AttemptEnd::Complete => {
                 let part = match script.trailers.is_empty() {
                     true => Part::Body { bytes: Vec::new(), end: true },
@@ -304,8 +341,10 @@ impl Engine<'_> {
     }
 }
 
-fn has_length(headers: &Headers<'_>) -> bool {
-    headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+/// The length that the headers of a response announce.
+fn announced_length(headers: &Headers<'_>) -> Result<Length, ()> {
+    let values = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    Length::parse(values.map(|(_, value)| value.as_bytes()))
 }
 
 /// The three digits of a status.

@@ -171,3 +171,24 @@ fn fields_of_the_options_replace_those_of_the_trace() {
     assert!(settings.retry_policy.retry_on.contains(&RetryCondition::Cancelled));
     assert_eq!(setup(r#"{"plugin":{}}"#).proxy, None);
 }
+
+/// Measured on Envoy 1.40 with `envoy.bootstrap.wasm`: one VM ticks, and requests pass without it.
+#[test]
+fn singleton_has_one_vm_and_handles_no_requests() {
+    let guest = on("vm_start", r#"(drop (call $log (i32.const 2) @"start"))"#)
+        + &on("configure", "(drop (call $set_tick_period_milliseconds (i32.const 1000)))")
+        + &on("tick", r#"(drop (call $log (i32.const 2) @"tick"))"#)
+        + &on("request_headers", "unreachable");
+    let requests = (1..=8).map(|at| {
+        format!(r#"{{"at":"{at}s","connection":"c{at}","request":{{}},"expect":{{"status":200}}}}"#)
+    });
+    let trace: Vec<String> =
+        std::iter::once(r#"{"at":"0s","plugin":{"singleton":true}}"#.to_owned())
+            .chain(requests)
+            .collect();
+    let options = options().with_workers(std::num::NonZeroU32::new(4).expect("not zero"));
+    let lines = logged(&guest, &trace.join("\n"), &options);
+    assert_eq!(lines.iter().filter(|line| *line == "start").count(), 1);
+    let ticks = lines.iter().filter(|line| *line == "tick").count();
+    assert!((7..=9).contains(&ticks), "{ticks} ticks");
+}

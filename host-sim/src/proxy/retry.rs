@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::names::by_name;
 use crate::trace::{Text, duration, optional_duration};
@@ -100,9 +101,36 @@ pub struct RetryPolicy {
     /// The statuses that `retriable-status-codes` retries.
     pub retriable_status_codes: Vec<u16>,
     /// The names of response headers that `retriable-headers` retries.
+    #[serde(deserialize_with = "header_names")]
     pub retriable_headers: Vec<String>,
     /// The pauses before retries.
     pub retry_back_off: BackOff,
+    // Fields that Envoy has and a replay does not simulate: whether they are present.
+    #[serde(deserialize_with = "present")]
+    pub(super) retry_priority: bool,
+    #[serde(deserialize_with = "present")]
+    pub(super) retry_host_predicate: bool,
+    #[serde(deserialize_with = "present")]
+    pub(super) host_selection_retry_max_attempts: bool,
+    #[serde(deserialize_with = "present")]
+    pub(super) retriable_request_headers: bool,
+    #[serde(deserialize_with = "present")]
+    pub(super) rate_limited_retry_back_off: bool,
+    #[serde(deserialize_with = "present")]
+    pub(super) per_try_idle_timeout: bool,
+}
+
+impl RetryPolicy {
+    /// The fields that have an effect in Envoy, but none here. Which host a retry selects does not
+    /// matter: a trace states what each attempt gets.
+    pub(crate) fn unmodelled(&self) -> impl Iterator<Item = &'static str> {
+        let fields = [
+            ("retriable_request_headers", self.retriable_request_headers),
+            ("rate_limited_retry_back_off", self.rate_limited_retry_back_off),
+            ("per_try_idle_timeout", self.per_try_idle_timeout),
+        ];
+        fields.into_iter().filter_map(|(name, present)| present.then_some(name))
+    }
 }
 
 /// The bounds of the random pause before a retry.
@@ -122,6 +150,30 @@ impl Default for BackOff {
     fn default() -> Self {
         Self { base_interval: Duration::from_millis(25), max_interval: None }
     }
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|IgnoredAny| true)
+}
+
+/// Deserializes names of headers. Envoy's matcher is a name too, if it matches every value.
+fn header_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let entries = Vec::<Value>::deserialize(deserializer)?;
+    let name = |entry: Value| match entry {
+        Value::String(name) => Ok(name),
+        Value::Object(matcher) => match (matcher.get("name"), matcher.get("present_match")) {
+            (Some(Value::String(name)), None | Some(Value::Bool(true))) if matcher.len() <= 2 => {
+                Ok(name.clone())
+            }
+            _ => Err(D::Error::custom(format_args!(
+                "found a matcher of values; expected the name of a header such as \"x-again\""
+            ))),
+        },
+        other => Err(D::Error::custom(format_args!(
+            "found {other}; expected the name of a header such as \"x-again\""
+        ))),
+    };
+    entries.into_iter().map(name).collect()
 }
 
 /// Deserializes conditions: a list of words, or a string with commas.

@@ -351,6 +351,13 @@ impl<'t> Engine<'t> {
             );
             self.warn(self.trace.setup_line, text);
         }
+        if let Some(settings) = &self.settings {
+            let fields: Vec<_> = settings.retry_policy.unmodelled().collect();
+            for field in fields {
+                let text = format!("proxy.retry_policy.{field} is not simulated");
+                self.warn(self.trace.setup_line, text);
+            }
+        }
     }
 
     /// Warns once of something that the replay does not simulate.

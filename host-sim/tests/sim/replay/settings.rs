@@ -209,6 +209,18 @@ fn each_retry_condition_has_its_failures() {
     }
 }
 
+#[test]
+fn fields_of_a_copied_retry_policy_are_accepted_or_warned_of() {
+    let proxy = r#"{"retry_policy":{"retry_on":"retriable-headers","retriable_headers":[{"name":"x-again","present_match":true}],"retry_host_predicate":[{"name":"envoy.retry_host_predicates.previous_hosts"}],"host_selection_retry_max_attempts":5,"per_try_idle_timeout":"1s"}}"#;
+    let text = r#"{"at":"0s","request":{},"upstream":[{"headers":[["x-again","1"]]},{}]}"#;
+    run(proxy, text, |report| {
+        assert_eq!(report.exchanges[0].upstream.attempts, 2);
+        let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+        assert_eq!(warning.text, "proxy.retry_policy.per_try_idle_timeout is not simulated");
+        assert_eq!(warning.line, Some(1));
+    });
+}
+
 /// A client whose headers for the router the proxy keeps.
 const INTERNAL: &str = r#""use_remote_address":true,"internal_addresses":["127.0.0.0/8"]"#;
 

@@ -28,18 +28,24 @@ pub(crate) struct LimitArguments {
     /// Local variables of one function of the module [default: 5000]
     #[arg(long, value_name = "N")]
     max_function_locals: Option<usize>,
+    /// Blocks times local variables of one function of the module, and ten times the square of its
+    /// loops [default: 50 million]
+    #[arg(long, value_name = "N")]
+    max_function_complexity: Option<usize>,
 }
 
 impl LimitArguments {
     /// The limits of the module.
     pub(crate) fn limits(&self) -> Limits {
         let default = Limits::default();
-        let Limits { module_bytes, functions, function_bytes, function_locals, .. } = default;
+        let Limits { module_bytes, functions, function_bytes, .. } = default;
+        let Limits { function_locals, function_complexity, .. } = default;
         default
             .with_module_bytes(self.max_module_bytes.unwrap_or(module_bytes))
             .with_functions(self.max_functions.unwrap_or(functions))
             .with_function_bytes(self.max_function_bytes.unwrap_or(function_bytes))
             .with_function_locals(self.max_function_locals.unwrap_or(function_locals))
+            .with_function_complexity(self.max_function_complexity.unwrap_or(function_complexity))
     }
 
     /// Starts the time of `--max-time`. The result ends the replays when it is over.

@@ -20,6 +20,9 @@ pub struct Limits {
     pub function_bytes: usize,
     /// Local variables of one function.
     pub function_locals: usize,
+    /// What the control flow of one function may cost the compiler: the number of blocks and
+    /// branches times the number of local variables, and ten times the square of the number of loops.
+    pub function_complexity: usize,
     /// Instructions that one callback may execute; a callback that exceeds it traps. A host call
     /// counts as 100 instructions, and as one more for each byte that it scans or copies beyond 1024.
     pub callback_budget: u64,
@@ -66,6 +69,7 @@ impl Default for Limits {
             functions: 200_000,
             function_bytes: MIB,
             function_locals: 5_000,
+            function_complexity: 50_000_000,
             callback_budget: 1_000_000_000,
             memory_bytes: 256 * MIB,
             table_elements: 1_000_000,
@@ -91,6 +95,7 @@ setters!(Limits {
     with_functions(functions: usize),
     with_function_bytes(function_bytes: usize),
     with_function_locals(function_locals: usize),
+    with_function_complexity(function_complexity: usize),
     with_callback_budget(callback_budget: u64),
     with_memory_bytes(memory_bytes: usize),
     with_table_elements(table_elements: usize),

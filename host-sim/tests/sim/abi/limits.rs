@@ -334,6 +334,12 @@ fn modules_that_are_costly_to_compile_are_rejected_first() {
         "{error}"
     );
 
+    // The compiler needs the square of the number of loops, whatever they contain.
+    let loops = format!("(func (local i32) {})", "(loop (br_if 0 (local.get 0)))".repeat(3000));
+    let error = rejection(&Limits::default(), &loops).expect("the function has too many loops");
+    assert!(error.to_string().contains("function 3 has 90006001 units of complexity"), "{error}");
+    assert!(error.to_string().contains("(--max-function-complexity)"), "{error}");
+
     let many = "(func)".repeat(50);
     let error = rejection(&Limits::default().with_functions(50), &many);
     let error = error.expect("the module has too many functions").to_string();

@@ -84,6 +84,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, ImportError> {
     Ok(Verdict::Passed)
 }
 
+/// Converts a recording to a trace, for the fuzz targets; `None` if it is invalid.
+#[doc(hidden)]
+#[must_use]
+pub fn converted(is_har: bool, recording: &[u8]) -> Option<String> {
+    let Imported { records, .. } = match is_har {
+        true => har::read("recording", recording).ok()?,
+        false => envoy_log::read("recording", recording).ok()?,
+    };
+    trace_writer::write("trace", records).ok()
+}
+
 fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     Ok(match path.as_os_str() == "-" {
         true => Box::new(io::stdin().lock()),

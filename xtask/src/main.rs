@@ -7,6 +7,7 @@ mod debian;
 mod demo;
 mod deny;
 mod envoy;
+mod fuzz;
 mod guests;
 mod install;
 mod module;
@@ -56,6 +57,8 @@ enum Command {
     Conformance(conformance::Options),
     /// Build the guests in other languages to target/guests
     Guests,
+    /// Run the fuzz targets with the nightly compiler
+    Fuzz(fuzz::Options),
     /// Download Envoy to target/envoy/envoy (SLUICE_ENVOY=/path names another Envoy)
     Envoy,
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Chaos { options } => chaos::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Guests => guests::build().map(drop),
+        Command::Fuzz(options) => fuzz::execute(&options),
         Command::Envoy => envoy::provide().map(|path| println!("Envoy is at {}", path.display())),
     };
     match outcome {

@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::guests::LeftOut;
 use crate::process::{announce, cargo, command_line, root, run as run_command};
-use crate::{debian, envoy, guests, module};
+use crate::{debian, envoy, fuzz, guests, module};
 use checks::Checks;
 use tally::Tally;
 
@@ -59,6 +59,17 @@ pub(crate) fn run() -> Result<()> {
         announce(&name);
         if !tally.add_run(tests)? {
             failed.push(name);
+        }
+    }
+    match fuzz::missing() {
+        Some(reason) if !fuzz::is_required() => {
+            skipped.push(format!("the fuzz targets, because {reason}"));
+        }
+        _ => {
+            if let Err(error) = fuzz::quick() {
+                eprintln!("error: {error:#}");
+                failed.push("cargo xtask fuzz --quick".to_owned());
+            }
         }
     }
     conclude(&tally, &failed, &skipped)

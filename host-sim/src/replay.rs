@@ -12,6 +12,7 @@
 #![allow(missing_docs, reason = "a field whose name says everything has no comment")]
 
 mod admission;
+mod calls;
 mod connections;
 mod crash;
 mod decisions;
@@ -34,6 +35,7 @@ mod worker;
 use crate::Module;
 use crate::trace::{EventKind, Trace};
 
+pub use calls::CallReport;
 pub use error::ReplayError;
 pub use interrupt::Interrupt;
 pub use options::{BASE_INSTRUCTIONS, DrainBridge, EVENT_INSTRUCTIONS, Options, Progress};

@@ -8,10 +8,12 @@
 //! | `clusters` | the servers that guests call, HTTP/1.1 and gRPC |
 //! | `envoy` | runs the rows on a real Envoy |
 //! | `simulator` | runs the rows as a trace |
+//! | [`second_host`] | runs the rows in `proxy-wasm-host` |
 
 mod clusters;
 mod envoy;
 mod rows;
+pub mod second_host;
 mod simulator;
 
 use std::path::{Path, PathBuf};
@@ -84,12 +86,17 @@ fn is_of_guest(line: &str) -> bool {
 /// # Panics
 /// If the module is missing for another reason.
 pub fn module(guest: &str) -> Option<PathBuf> {
+    built(guest, &format!("target/guests/{guest}.wasm"))
+}
+
+/// The path of a file that `cargo xtask guests` builds.
+fn built(name: &str, path: &str) -> Option<PathBuf> {
     let left_out = std::env::var(LEFT_OUT).unwrap_or_default();
-    if left_out.split(',').any(|name| name == guest) {
-        eprintln!("{guest}: left out, because its toolchain is missing");
+    if left_out.split(',').any(|left_out| left_out == name) {
+        eprintln!("{name}: left out, because its toolchain is missing");
         return None;
     }
-    let path = root().join("target/guests").join(format!("{guest}.wasm"));
+    let path = root().join(path);
     assert!(path.is_file(), "no {}: run `cargo xtask guests`", path.display());
     Some(path)
 }

@@ -16,6 +16,7 @@ mod simulator {
     mod many_connections;
     mod random_drains;
     mod replays;
+    mod second_host;
     mod shared_data;
     mod termination;
     mod without_filter;

@@ -29,6 +29,14 @@ pub(crate) const CLANG: Package = Package {
     variable: "SLUICE_CLANG",
 };
 
+/// A newer Rust than that of the workspace.
+pub(crate) const RUSTC: Package = Package {
+    folder: "rustc-web",
+    names: &["rustc-web", "cargo-web"],
+    program: "usr/bin/rustc",
+    variable: "SLUICE_RUSTC_1_96",
+};
+
 pub(crate) const ETCD: Package = Package {
     folder: "etcd-server",
     names: &["etcd-server"],

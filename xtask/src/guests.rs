@@ -9,6 +9,7 @@ mod assemblyscript;
 mod c;
 mod go;
 mod rust;
+mod second_host;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -31,10 +32,11 @@ pub(crate) struct LeftOut {
 
 /// A guest: a module that is compiled from a folder.
 struct Guest {
-    /// The name of the module.
     name: &'static str,
-    /// The folder in `tests/guests`.
-    folder: &'static str,
+    /// The folder in `tests`.
+    sources: &'static str,
+    /// The path of the compiled file in `target`.
+    output: &'static str,
     /// Makes sure that the toolchain exists.
     provide: fn() -> Result<Toolchain>,
 }
@@ -49,13 +51,25 @@ struct Toolchain {
 /// Compiles the sources in a folder to a module.
 type Compile = dyn Fn(&Path, &Path) -> Result<()>;
 
-const GUESTS: [Guest; 6] = [
-    Guest { name: "c", folder: "c", provide: c::provide },
-    Guest { name: "go", folder: "go", provide: go::provide },
-    Guest { name: "assemblyscript", folder: "assemblyscript", provide: assemblyscript::provide },
-    Guest { name: "rust", folder: "rust", provide: rust::provide_unknown },
-    Guest { name: "rust-wasip1", folder: "rust", provide: rust::provide_wasip1 },
-    Guest { name: "rate-limit", folder: "rate-limit", provide: rust::provide_rate_limit },
+const GUESTS: [Guest; 7] = [
+    Guest::module("c", "guests/c", "guests/c.wasm", c::provide),
+    Guest::module("go", "guests/go", "guests/go.wasm", go::provide),
+    Guest::module(
+        "assemblyscript",
+        "guests/assemblyscript",
+        "guests/assemblyscript.wasm",
+        assemblyscript::provide,
+    ),
+    Guest::module("rust", "guests/rust", "guests/rust.wasm", rust::provide_unknown),
+    Guest::module("rust-wasip1", "guests/rust", "guests/rust-wasip1.wasm", rust::provide_wasip1),
+    Guest::module(
+        "rate-limit",
+        "guests/rate-limit",
+        "guests/rate-limit.wasm",
+        rust::provide_rate_limit,
+    ),
+    // A host for the guests, not a guest; the same rules apply to its compiler.
+    Guest::module("second-host", "second-host", "guests/second-host", second_host::provide),
 ];
 
 /// Builds all guests to `target/guests`; returns those that cannot be built here.
@@ -70,12 +84,12 @@ pub(crate) fn build() -> Result<Vec<LeftOut>> {
             Ok(toolchain) => guest.build(&toolchain)?,
             Err(reason) if is_required => {
                 return Err(reason.context(format!(
-                    "the guest {} cannot be built, and {REQUIRED} requires it",
+                    "{} cannot be built, and {REQUIRED} requires it",
                     guest.name
                 )));
             }
             Err(reason) => {
-                println!("The guest {} is left out: {reason:#}.", guest.name);
+                println!("{} is left out: {reason:#}.", guest.name);
                 left_out.push(LeftOut { guest: guest.name, reason: format!("{reason:#}") });
             }
         }
@@ -84,32 +98,38 @@ pub(crate) fn build() -> Result<Vec<LeftOut>> {
 }
 
 impl Guest {
+    const fn module(
+        name: &'static str,
+        sources: &'static str,
+        output: &'static str,
+        provide: fn() -> Result<Toolchain>,
+    ) -> Self {
+        Self { name, sources, output, provide }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "a compilation takes real time")]
     fn build(&self, toolchain: &Toolchain) -> Result<()> {
-        let sources = root().join("tests/guests").join(self.folder);
-        let folder = target().join("guests");
-        fs::create_dir_all(&folder)?;
-        let place = folder.join(self.name).with_extension("wasm");
+        let sources = root().join("tests").join(self.sources);
+        let place = target().join(self.output);
+        let shown = format!("target/{}", self.output);
+        fs::create_dir_all(place.parent().expect("a file is in a folder"))?;
         let key_file = place.with_extension("key");
         let key = key(&sources, &toolchain.version)?;
         if place.is_file() && fs::read_to_string(&key_file).is_ok_and(|known| known == key) {
-            println!("target/guests/{}.wasm: cached", self.name);
+            println!("{shown}: cached");
             return Ok(());
         }
-        announce(&format!("compiling target/guests/{}.wasm", self.name));
+        announce(&format!("compiling {shown}"));
         let begin = Instant::now();
-        // Another process may read the module.
-        let next = folder.join(self.name).with_extension("next");
+        // Another process may read the file.
+        let next = place.with_extension("next");
         (toolchain.compile)(&sources, &next)
-            .with_context(|| format!("the guest {} does not compile", self.name))?;
-        fs::rename(&next, &place).context("the compiler wrote no module")?;
+            .with_context(|| format!("{} does not compile", self.name))?;
+        fs::rename(&next, &place).context("the compiler wrote no file")?;
         fs::write(&key_file, key)?;
         let size = fs::metadata(&place)?.len() as f64 / 1024.0;
-        println!(
-            "target/guests/{}.wasm: {size:.1} KiB, compiled in {:.1} s",
-            self.name,
-            begin.elapsed().as_secs_f64()
-        );
+        let seconds = begin.elapsed().as_secs_f64();
+        println!("{shown}: {size:.1} KiB, compiled in {seconds:.1} s");
         Ok(())
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn run() -> Result<()> {
     skipped.extend(
         left_out
             .into_iter()
-            .map(|LeftOut { guest, reason }| format!("the guest {guest}, because {reason}")),
+            .map(|LeftOut { guest, reason }| format!("{guest} of the guests, because {reason}")),
     );
     let mut failed = Vec::new();
     for check in commands {

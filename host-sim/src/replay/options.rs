@@ -61,6 +61,8 @@ pub struct Options {
     pub decision_function: Option<String>,
     /// Whether to hash all response bodies, instead of only those with an expected hash.
     pub hash_bodies: bool,
+    /// Whether to report the calls of the filter to clusters.
+    pub record_calls: bool,
     /// The resources that the module may use.
     pub limits: Limits,
     /// The instructions that all callbacks of the replay may execute together. A replay that
@@ -96,6 +98,7 @@ impl Default for Options {
             drain_bridge: None,
             decision_function: None,
             hash_bodies: false,
+            record_calls: false,
             limits: Limits::default(),
             max_instructions: None,
             interrupt: Interrupt::default(),
@@ -116,6 +119,7 @@ setters!(Options {
     with_properties(properties: Properties),
     with_log_level(log_level: LogLevel),
     with_hash_bodies(hash_bodies: bool),
+    with_record_calls(record_calls: bool),
     with_limits(limits: Limits),
     with_max_instructions(max_instructions: impl Into<Option<u64>>),
     with_interrupt(interrupt: Interrupt),

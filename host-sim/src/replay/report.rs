@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::trace::{EndedBy, Outcome, Trace};
 use crate::{HeaderMap, LogLevel, Metric};
 
+use super::calls::CallReport;
 use super::options::Options;
 use super::serialize::{
     display, header_fields, is_zero, level, metrics, nanoseconds, optional_display,
@@ -61,6 +62,10 @@ pub struct Report<'t> {
     /// The bytes of large exchanges that are kept beyond [`EXCHANGE_BYTES`](Self::EXCHANGE_BYTES).
     #[serde(skip)]
     excess_bytes: usize,
+    /// The calls of the filter to clusters, if the options ask for them; at most
+    /// [`MAX_KEPT`](Self::MAX_KEPT).
+    #[serde(skip)]
+    pub calls: Vec<CallReport>,
     /// The crashes of the filter, in the order of time; at most [`MAX_KEPT`](Self::MAX_KEPT).
     pub traps: Vec<TrapReport<'t>>,
     /// The number of crashes after those in `traps`.
@@ -354,6 +359,7 @@ impl<'t> Report<'t> {
             omitted_log_lines: 0,
             log_bytes: 0,
             excess_bytes: 0,
+            calls: Vec::new(),
             traps: Vec::new(),
             omitted_traps: 0,
             problems: Vec::new(),

@@ -2,14 +2,16 @@
 //! records what it receives.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request};
 use sluice_sim::trace::{AttemptEnd, ClusterResponse};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::http2::{fields, listen};
 use crate::upstream::{Reply, Upstream};
@@ -77,13 +79,19 @@ impl Script {
         }
     }
 
-    async fn respond_grpc(&self, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+    async fn respond_grpc(
+        &self,
+        mut respond: SendResponse<Bytes>,
+        reset: &Notify,
+    ) -> Result<(), h2::Error> {
         tokio::time::sleep(self.after).await;
         let Some(status) = self.status else {
-            if self.end == AttemptEnd::Never {
-                std::future::poll_fn(|context| respond.poll_reset(context)).await?;
+            match self.end {
+                AttemptEnd::Never => {
+                    std::future::poll_fn(|context| respond.poll_reset(context)).await?;
+                }
+                _ => reset.notify_one(),
             }
-            respond.send_reset(Reason::INTERNAL_ERROR);
             return Ok(());
         };
         let mut response = http::Response::builder().status(status);
@@ -111,7 +119,7 @@ impl Script {
                 std::future::poll_fn(|context| stream.poll_reset(context)).await.map(drop)
             }
             _ => {
-                stream.send_reset(Reason::INTERNAL_ERROR);
+                reset.notify_one();
                 Ok(())
             }
         }
@@ -128,7 +136,7 @@ fn default_trailers(respond: &ClusterResponse<'_>) -> Vec<(String, String)> {
 }
 
 /// A gRPC message with its prefix: not compressed, and the length.
-fn framed(message: &[u8]) -> Vec<u8> {
+pub(super) fn framed(message: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend(u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
     bytes.extend_from_slice(message);
@@ -203,25 +211,32 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// The headers that the guest sets.
-fn own(headers: &[(&str, &str)]) -> String {
+pub(super) fn own(headers: &[(&str, &str)]) -> String {
     let own = headers.iter().filter(|(name, _)| matches!(*name, "x-asked" | "x-meta"));
     own.map(|(name, value)| format!("{name}={value} ")).collect()
 }
 
 async fn serve_grpc(stream: TcpStream, state: Arc<Mutex<State>>) -> Result<(), h2::Error> {
     let mut connection = h2::server::handshake(stream).await?;
-    while let Some(accepted) = connection.accept().await {
+    let reset = Arc::new(Notify::new());
+    let mut is_reset = Box::pin(reset.clone().notified_owned());
+    loop {
+        let accepted = std::future::poll_fn(|context| match is_reset.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => connection.poll_accept(context),
+        });
+        let Some(accepted) = accepted.await else { return Ok(()) };
         let (request, respond) = accepted?;
-        let state = state.clone();
-        tokio::spawn(async move { serve_call(request, respond, &state).await });
+        let (state, reset) = (state.clone(), reset.clone());
+        tokio::spawn(async move { serve_call(request, respond, &state, &reset).await });
     }
-    Ok(())
 }
 
 async fn serve_call(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     state: &Mutex<State>,
+    reset: &Notify,
 ) -> Result<(), h2::Error> {
     let (parts, mut body) = request.into_parts();
     let mut bytes = Vec::new();
@@ -239,7 +254,7 @@ async fn serve_call(
         state.grpc.clone()
     };
     match script {
-        Some(script) => script.respond_grpc(respond).await,
+        Some(script) => script.respond_grpc(respond, reset).await,
         None => Ok(()),
     }
 }

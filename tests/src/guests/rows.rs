@@ -57,7 +57,7 @@ pub(super) struct Expected {
     pub(super) cut: bool,
     /// Whether the guest crashes.
     #[serde(default)]
-    trap: bool,
+    pub(super) trap: bool,
     pub(super) upstream: Option<ExpectedRequest>,
 }
 
@@ -144,6 +144,30 @@ impl Row {
 }
 
 impl Expected {
+    /// What differs from the output of the program for `proxy-wasm-host`.
+    pub(super) fn mismatches_in(&self, output: &Value) -> Vec<String> {
+        let mut lines = Vec::new();
+        if output["error"] != Value::Null {
+            lines.push(format!("failed: {}", output["error"]));
+        }
+        let status = self.status.map(|status| status.to_string());
+        if status.is_some() && output["status"].as_str() != status.as_deref() {
+            lines.push(format!("status: expected {status:?}, found {}", output["status"]));
+        }
+        lines.extend(message_mismatches(&self.headers, &self.absent, self.body.as_deref(), output));
+        if let Some(upstream) = &self.upstream {
+            let found = &output["upstream"];
+            let attempts = u32::from(*found != Value::Null);
+            if upstream.attempts.is_some_and(|expected| expected != attempts) {
+                lines.push(format!("attempts: expected {:?}, found {attempts}", upstream.attempts));
+            }
+            let body = upstream.body.as_deref();
+            let differ = message_mismatches(&upstream.headers, &upstream.absent, body, found);
+            lines.extend(differ.into_iter().map(|line| format!("upstream {line}")));
+        }
+        lines
+    }
+
     /// The fields of a trace's `expect`.
     fn to_trace(&self) -> Value {
         let mut expect = json!({
@@ -167,6 +191,34 @@ impl Expected {
         }
         expect
     }
+}
+
+fn message_mismatches(
+    present: &BTreeMap<String, Values>,
+    absent: &[String],
+    body: Option<&str>,
+    found: &Value,
+) -> Vec<String> {
+    let values = |wanted: &str| -> Vec<&str> {
+        let pairs = found["headers"].as_array().into_iter().flatten();
+        let named = pairs.filter(|pair| pair[0] == wanted);
+        named.filter_map(|pair| pair[1].as_str()).collect()
+    };
+    let mut lines = Vec::new();
+    for (name, want) in present {
+        if values(name) != want.all() {
+            lines.push(format!("header {name}: expected {want:?}, found {:?}", values(name)));
+        }
+    }
+    for name in absent {
+        if !values(name).is_empty() {
+            lines.push(format!("header {name}: expected none, found {:?}", values(name)));
+        }
+    }
+    if body.is_some() && found["body"].as_str() != body {
+        lines.push(format!("body: expected {body:?}, found {}", found["body"]));
+    }
+    lines
 }
 
 /// A trace compares one value of each header; the first one.

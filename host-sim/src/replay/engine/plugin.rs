@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::replay::calls::CallReport;
 use crate::replay::crash::Ending;
 use crate::replay::error::ReplayError;
 use crate::replay::exchange::ActiveExchange;
-use crate::replay::report::LogLine;
+use crate::replay::report::{LogLine, Report};
 use crate::replay::schedule::Entry;
 use crate::replay::worker::{CallType, Ticker};
 use crate::trace::{EndedBy, Exchange, Outcome};
@@ -287,10 +288,12 @@ impl<'t> Engine<'t> {
                 }
             }
             Effect::HttpCall(call) => {
+                self.record_call(|at| CallReport::http(at, worker, &call));
                 let HttpCall { call, upstream, timeout, .. } = *call;
                 self.start_call(worker, call, upstream, timeout, CallType::Http);
             }
             Effect::GrpcOpen(call) => {
+                self.record_call(|at| CallReport::grpc(at, worker, &call));
                 let cluster = String::from_utf8_lossy(&call.upstream).into_owned();
                 let kind = match call.message {
                     Some(_) => CallType::GrpcUnary,
@@ -303,12 +306,15 @@ impl<'t> Engine<'t> {
                 self.report.add_log(LogLine { at: self.now, worker, level, text });
             }
             Effect::Trap(trap) => self.record_trap(Some(worker), &trap),
-            Effect::GrpcSend { call, end: true, .. } | Effect::GrpcClose { call } => {
-                self.half_close_call(worker, call);
+            Effect::GrpcSend { call, message, end } => {
+                CallReport::add_message(&mut self.report.calls, worker, call, &message);
+                if end {
+                    self.half_close_call(worker, call);
+                }
             }
-            // A trace has no events for the messages of the plugin or for TCP connections.
-            Effect::GrpcSend { .. }
-            | Effect::GrpcCancel { .. }
+            Effect::GrpcClose { call } => self.half_close_call(worker, call),
+            // A trace has no events for TCP connections.
+            Effect::GrpcCancel { .. }
             | Effect::BodyOverflow { .. }
             | Effect::ToUpstream { .. }
             | Effect::ToDownstream { .. }
@@ -320,6 +326,12 @@ impl<'t> Engine<'t> {
     /// Whether the plugin is a service, which handles no requests.
     pub(super) fn is_singleton(&self) -> bool {
         self.setup.plugin.as_ref().and_then(|plugin| plugin.singleton).unwrap_or(false)
+    }
+
+    fn record_call(&mut self, call: impl FnOnce(Duration) -> CallReport) {
+        if self.options.record_calls && self.report.calls.len() < Report::MAX_KEPT {
+            self.report.calls.push(call(self.now));
+        }
     }
 
     fn failure_policy(&self) -> FailurePolicy {

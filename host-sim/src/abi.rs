@@ -146,18 +146,6 @@ impl MapType {
         .get(value as usize)
         .copied()
     }
-
-    /// Whether the map belongs to a response to a call of the guest.
-    pub(crate) fn is_of_call(self) -> bool {
-        use MapType::*;
-        matches!(
-            self,
-            GrpcCallInitialMetadata
-                | GrpcCallTrailingMetadata
-                | HttpCallResponseHeaders
-                | HttpCallResponseTrailers
-        )
-    }
 }
 
 /// `proxy_stream_type_t`

@@ -35,6 +35,8 @@ pub(crate) struct Flow {
     incoming_trailers: Option<HeaderMap>,
     /// Bytes of body that arrived.
     received: u64,
+    /// Bytes of body that were forwarded.
+    forwarded: u64,
     /// Whether headers arrived.
     started: bool,
     headers_left: bool,
@@ -60,17 +62,17 @@ impl Flow {
         *self = Flow { body, incoming, ..Flow::default() };
     }
 
-    /// Discards everything that is not forwarded, and everything that arrives later. Returns the
-    /// headers if they were not forwarded.
-    pub(crate) fn discard(&mut self) -> Option<HeaderMap> {
+    /// Forwards nothing more, and accepts nothing more. The guest can still read and change what
+    /// it has received and what was not forwarded. Returns the headers if they were not forwarded.
+    pub(crate) fn discard(&mut self) -> Option<&HeaderMap> {
         if self.finished {
             // The common case: the whole message is forwarded.
             return None;
         }
-        let (headers, received) = (self.headers.take(), self.received);
-        self.reset();
-        (self.received, self.started, self.finished) = (received, true, true);
-        headers
+        self.incoming.clear();
+        (self.chunk_waits, self.incoming_end, self.incoming_trailers) = (false, false, None);
+        (self.started, self.finished) = (true, true);
+        self.headers.as_ref()
     }
 
     /// The bytes that are not forwarded yet.
@@ -94,6 +96,10 @@ impl Flow {
 
     pub(crate) fn received(&self) -> u64 {
         self.received
+    }
+
+    pub(crate) fn forwarded(&self) -> u64 {
+        self.forwarded
     }
 
     /// Accepts the headers. Ignores them if headers arrived before.
@@ -167,6 +173,7 @@ impl Flow {
         }
         if !self.body.is_empty() || (ends_before_trailers && !self.finished) {
             self.finished = ends_before_trailers;
+            self.forwarded += self.body.len() as u64;
             out(Part::Body { bytes: std::mem::take(&mut self.body), end: ends_before_trailers });
         }
         if let Some(map) = trailers {
@@ -202,12 +209,15 @@ impl Flow {
         self.trailers.as_ref()
     }
 
-    /// The trailers; at the end of a message without trailers, inserts an empty map.
-    pub(crate) fn trailers_or_insert(&mut self) -> Option<&mut HeaderMap> {
-        if self.body_open && self.end_announced {
-            return Some(self.trailers.get_or_insert_default());
-        }
+    pub(crate) fn trailers_mut(&mut self) -> Option<&mut HeaderMap> {
         self.trailers.as_mut()
+    }
+
+    /// Adds trailers to a message without trailers while the guest can access the end of its body.
+    /// `end` replaces what the flow knows of the end.
+    pub(crate) fn insert_trailers(&mut self, end: Option<bool>) -> Option<&mut HeaderMap> {
+        let may_insert = self.body_open && end.unwrap_or(self.end_announced);
+        may_insert.then(|| self.trailers.get_or_insert_default())
     }
 
     pub(crate) fn body(&self) -> Option<&[u8]> {
@@ -309,7 +319,7 @@ mod tests {
         flow.on_headers(headers(), false);
         forwarded(&mut flow);
         flow.on_body(b"one", true);
-        *flow.trailers_or_insert().unwrap() = headers();
+        *flow.insert_trailers(None).unwrap() = headers();
         assert_eq!(forwarded(&mut flow), [body("one", false), Part::Trailers(headers())]);
     }
 

@@ -50,6 +50,10 @@ impl LocalReply {
             if map.find("content-type").is_none() {
                 map.push("content-type", "text/plain");
             }
+        } else if adds_headers {
+            // Envoy removes headers that describe a body that does not exist.
+            map.remove("content-length");
+            map.remove("content-type");
         }
         let body = if is_head { Vec::new() } else { self.body.to_vec() };
         (map, body)

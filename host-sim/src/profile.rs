@@ -65,6 +65,8 @@ pub struct Rules {
     pub headers_pause_stops_body: bool,
     /// `on_log` can read the request trailers.
     pub request_trailers_in_log: bool,
+    /// Forwarded maps can be read in `on_log` only, instead of in all final callbacks.
+    pub logged_maps_only_in_log: bool,
 
     // Local replies and failures
     /// The response callbacks of a stream run for its local replies.
@@ -91,8 +93,15 @@ pub struct Rules {
     /// `proxy_get_header_map_size` counts the bytes of names and values only, instead of the
     /// serialized form.
     pub map_size_excludes_lengths: bool,
-    /// `proxy_get_header_map_size` returns `BAD_ARGUMENT` for the maps of a response to a call.
-    pub call_maps_have_no_size: bool,
+    /// Trailers can be added to a body if the last callback of the stream, of either direction,
+    /// announced the end, instead of at the end of the body.
+    pub end_of_stream_is_shared: bool,
+    /// A guest that continues a stream with `proxy_continue_stream` keeps its access to the body and
+    /// to the maps of the response that this forwards; changes have no effect. It loses the maps of
+    /// the request at once.
+    pub continue_keeps_access: bool,
+    /// `proxy_get_header_map_size` returns `BAD_ARGUMENT` for maps that the guest cannot change.
+    pub only_open_maps_have_size: bool,
     /// In `on_log`, a value of a map that does not exist is `NOT_FOUND`, instead of `BAD_ARGUMENT`.
     pub missing_map_in_log_is_not_found: bool,
     /// The names whose repeated values are joined with commas. A host with such names keeps
@@ -119,6 +128,9 @@ pub struct Rules {
     pub record_adds_to_counter: bool,
     /// Incrementing a counter by zero returns `BAD_ARGUMENT`.
     pub counter_rejects_zero: bool,
+    /// The lowest two bits of a metric's id are its kind. A call that does not support this kind
+    /// returns `BAD_ARGUMENT`, also if the metric does not exist.
+    pub metric_ids_have_kind: bool,
     /// `proxy_set_property` writes to the filter state of the stream: plugins cannot write, only
     /// paths of one name can be read, and properties of the host take precedence.
     pub properties_are_filter_state: bool,
@@ -211,6 +223,7 @@ const ENVOY: Rules = Rules {
     buffer_limit: Some(1 << 20),
     headers_pause_stops_body: true,
     request_trailers_in_log: false,
+    logged_maps_only_in_log: true,
 
     local_reply_runs_callbacks: true,
     local_reply_adds_headers: true,
@@ -221,7 +234,9 @@ const ENVOY: Rules = Rules {
     missing_map_is_empty: true,
     malformed_pairs_are_empty: true,
     map_size_excludes_lengths: true,
-    call_maps_have_no_size: true,
+    end_of_stream_is_shared: true,
+    continue_keeps_access: true,
+    only_open_maps_have_size: true,
     missing_map_in_log_is_not_found: true,
     inline_headers: Some(&inline_headers::ENVOY),
 
@@ -233,6 +248,7 @@ const ENVOY: Rules = Rules {
     cas_creates: true,
     record_adds_to_counter: true,
     counter_rejects_zero: true,
+    metric_ids_have_kind: true,
     properties_are_filter_state: true,
     property_with_children_fails: true,
     user_agent_name: Some("envoy"),
@@ -275,6 +291,7 @@ const GENERIC: Rules = Rules {
     buffer_limit: None,
     headers_pause_stops_body: false,
     request_trailers_in_log: true,
+    logged_maps_only_in_log: false,
 
     local_reply_runs_callbacks: false,
     local_reply_adds_headers: false,
@@ -285,7 +302,9 @@ const GENERIC: Rules = Rules {
     missing_map_is_empty: false,
     malformed_pairs_are_empty: false,
     map_size_excludes_lengths: false,
-    call_maps_have_no_size: false,
+    end_of_stream_is_shared: false,
+    continue_keeps_access: false,
+    only_open_maps_have_size: false,
     missing_map_in_log_is_not_found: false,
     inline_headers: None,
 
@@ -297,6 +316,7 @@ const GENERIC: Rules = Rules {
     cas_creates: false,
     record_adds_to_counter: false,
     counter_rejects_zero: false,
+    metric_ids_have_kind: false,
     properties_are_filter_state: false,
     property_with_children_fails: false,
     user_agent_name: None,

@@ -2,6 +2,7 @@
 
 use crate::abi::{BufferType, Status};
 use crate::context::Kind;
+use crate::effect::Direction;
 use crate::memory::{
     CallResult, Guest, bytes, charge_copy, charge_stream, consume_fuel, copy_to_guest,
     memory_and_state, write_u32,
@@ -77,9 +78,11 @@ fn readable(state: &State, kind: BufferType) -> Option<&[u8]> {
     let context = state.effective.map(|slot| &state.contexts.at(slot).kind);
     let missing = state.rules.missing_buffer_is_empty.then_some(&[][..]);
     match (kind, context, &state.subject) {
-        (BufferType::HttpRequestBody, Some(Kind::Http(http)), _) => http.request.body().or(missing),
+        (BufferType::HttpRequestBody, Some(Kind::Http(http)), _) => {
+            http.open_body(Direction::Request).or(missing)
+        }
         (BufferType::HttpResponseBody, Some(Kind::Http(http)), _) => {
-            http.response.body().or(missing)
+            http.open_body(Direction::Response).or(missing)
         }
         (BufferType::DownstreamData, Some(Kind::Tcp(tcp)), _) => {
             tcp.downstream.open_bytes().or(missing)
@@ -116,8 +119,8 @@ fn writable(state: &mut State, kind: BufferType) -> CallResult<&mut Vec<u8>> {
     let exists = readable(state, kind).is_some();
     let slot = state.effective.ok_or(Status::NotFound)?;
     let buffer = match (kind, &mut state.contexts.at_mut(slot).kind) {
-        (BufferType::HttpRequestBody, Kind::Http(http)) => http.request.body_mut(),
-        (BufferType::HttpResponseBody, Kind::Http(http)) => http.response.body_mut(),
+        (BufferType::HttpRequestBody, Kind::Http(http)) => http.open_body_mut(Direction::Request),
+        (BufferType::HttpResponseBody, Kind::Http(http)) => http.open_body_mut(Direction::Response),
         (BufferType::DownstreamData, Kind::Tcp(tcp)) => tcp.downstream.open_bytes_mut(),
         (BufferType::UpstreamData, Kind::Tcp(tcp)) => tcp.upstream.open_bytes_mut(),
         _ => None,

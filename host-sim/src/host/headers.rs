@@ -16,10 +16,11 @@ const ENTRY_BYTES: usize = 10;
 pub(super) fn size(guest: &mut Guest<'_>, kind: u32, out: u32) -> CallResult {
     let kind = MapType::from_abi(kind).ok_or(Status::BadArgument)?;
     let (memory, state) = memory_and_state(guest)?;
-    let map = readable(state, kind).ok_or(Status::BadArgument)?;
-    if state.rules.call_maps_have_no_size && kind.is_of_call() {
-        return Err(Status::BadArgument.into());
+    // Envoy uses the map that the guest can change, and adds it if it can.
+    if state.rules.only_open_maps_have_size {
+        writable(state, kind)?;
     }
+    let map = readable(state, kind).ok_or(Status::BadArgument)?;
     let size = match state.rules.map_size_excludes_lengths {
         true => map.byte_size(),
         false => map.serialized_len(),
@@ -144,7 +145,7 @@ fn readable(state: &State, kind: MapType) -> Option<&HeaderMap> {
         (MapType::GrpcCallInitialMetadata, Subject::GrpcInitialMetadata(map))
         | (MapType::GrpcCallTrailingMetadata, Subject::GrpcTrailingMetadata(map)) => Some(map),
         _ => match &state.contexts.at(state.effective?).kind {
-            Kind::Http(http) if http.closing => logged(http, kind, state),
+            Kind::Http(http) if http.shows_logged_maps => logged(http, kind, state),
             Kind::Http(http) => http.open_map(kind),
             Kind::Plugin(_) | Kind::Tcp(_) => None,
         },
@@ -162,6 +163,9 @@ fn missing(state: &State) -> Status {
 /// The map as `on_log` reads it: as it was forwarded, or would have been.
 fn logged<'a>(http: &'a Http, kind: MapType, state: &State) -> Option<&'a HeaderMap> {
     let [request, request_trailers, response, response_trailers] = &http.logged;
+    if let Some(open) = http.open_map(kind).filter(|_| kind != MapType::HttpRequestTrailers) {
+        return Some(open);
+    }
     match kind {
         MapType::HttpRequestHeaders => Some(request),
         MapType::HttpRequestTrailers => {
@@ -177,17 +181,7 @@ fn logged<'a>(http: &'a Http, kind: MapType, state: &State) -> Option<&'a Header
 /// The map, if the guest can change it now. Responses to calls of the guest are read-only.
 fn writable(state: &mut State, kind: MapType) -> CallResult<&mut HeaderMap> {
     let slot = state.effective.ok_or(Status::BadArgument)?;
+    let end_is_shared = state.rules.end_of_stream_is_shared;
     let http = state.contexts.http(slot).ok_or(Status::BadArgument)?;
-    let (flow, trailers) = match kind {
-        MapType::HttpRequestHeaders => (&mut http.request, false),
-        MapType::HttpRequestTrailers => (&mut http.request, true),
-        MapType::HttpResponseHeaders => (&mut http.response, false),
-        MapType::HttpResponseTrailers => (&mut http.response, true),
-        _ => return Err(Status::BadArgument.into()),
-    };
-    let map = match trailers {
-        false => flow.headers_mut(),
-        true => flow.trailers_or_insert(),
-    };
-    Ok(map.ok_or(Status::BadArgument)?)
+    Ok(http.map_mut(kind, end_is_shared).ok_or(Status::BadArgument)?)
 }

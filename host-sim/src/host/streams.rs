@@ -16,6 +16,11 @@ pub(super) fn continue_stream(guest: &mut Guest<'_>, kind: u32) -> CallResult {
         (StreamType::Upstream, _) if !rules.upstream_continues => Err(Status::Unimplemented.into()),
         (StreamType::HttpRequest, Kind::Http(_)) => {
             state.pending_mut(slot).continue_request = true;
+            if rules.continue_keeps_access
+                && let Some(http) = state.contexts.http(slot)
+            {
+                http.request_continued = true;
+            }
             Ok(())
         }
         (StreamType::HttpResponse, Kind::Http(_)) => {

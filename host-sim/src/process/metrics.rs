@@ -6,6 +6,9 @@ use crate::abi::{MetricKind, Status};
 use crate::limits::Limits;
 use crate::profile::Rules;
 
+/// The bits of an id that are the kind of the metric.
+const KIND_BITS: u32 = 2;
+
 /// A metric of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,7 +23,8 @@ pub struct Metric {
     pub recorded: u64,
 }
 
-/// All metrics of a process. The id of a metric is its position, starting at 1.
+/// All metrics of a process. The id of a metric is its position, starting at 1; with
+/// [`Rules::metric_ids_have_kind`], the lowest two bits are its kind.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     metrics: Vec<Metric>,
@@ -53,14 +57,19 @@ impl Metrics {
             return Err(Status::InternalFailure);
         }
         self.metrics.push(Metric { kind, name: name.clone(), value: 0, recorded: 0 });
-        let id = self.metrics.len() as u32;
+        let position = self.metrics.len() as u32;
+        let id = match self.rules.metric_ids_have_kind {
+            true => position << KIND_BITS | kind as u32,
+            false => position,
+        };
         self.ids.insert((kind, name), id);
         Ok(id)
     }
 
     pub(crate) fn record(&mut self, id: u32, value: u64) -> Result<(), Status> {
         let adds = self.rules.record_adds_to_counter;
-        let metric = self.find_mut(id)?;
+        let index = self.index(id, true)?;
+        let metric = &mut self.metrics[index];
         match metric.kind {
             MetricKind::Counter if adds => metric.value = metric.value.wrapping_add(value),
             MetricKind::Counter | MetricKind::Gauge => metric.value = value,
@@ -74,7 +83,8 @@ impl Metrics {
 
     pub(crate) fn increment(&mut self, id: u32, delta: i64) -> Result<(), Status> {
         let rejects_zero = self.rules.counter_rejects_zero;
-        let metric = self.find_mut(id)?;
+        let index = self.index(id, false)?;
+        let metric = &mut self.metrics[index];
         match metric.kind {
             MetricKind::Counter if delta < 0 || (delta == 0 && rejects_zero) => {
                 return Err(Status::BadArgument);
@@ -89,8 +99,7 @@ impl Metrics {
 
     /// The value of a counter or gauge. Histograms have no value that a guest can read.
     pub(crate) fn value(&self, id: u32) -> Result<u64, Status> {
-        let index = (id as usize).checked_sub(1).ok_or(Status::NotFound)?;
-        let metric = self.metrics.get(index).ok_or(Status::NotFound)?;
+        let metric = self.index(id, false).map(|index| &self.metrics[index])?;
         match metric.kind {
             MetricKind::Counter | MetricKind::Gauge => Ok(metric.value),
             MetricKind::Histogram => Err(Status::BadArgument),
@@ -105,8 +114,23 @@ impl Metrics {
         self.metrics.clone()
     }
 
-    fn find_mut(&mut self, id: u32) -> Result<&mut Metric, Status> {
-        let index = (id as usize).checked_sub(1).ok_or(Status::NotFound)?;
-        self.metrics.get_mut(index).ok_or(Status::NotFound)
+    /// The position of a metric. Envoy looks at the kind in the id first: an id of a kind that the
+    /// call does not support is a bad argument, whether or not the metric exists.
+    fn index(&self, id: u32, histograms: bool) -> Result<usize, Status> {
+        let position = match self.rules.metric_ids_have_kind {
+            true => {
+                let kind = MetricKind::from_abi(id & ((1 << KIND_BITS) - 1));
+                if !histograms && !matches!(kind, Some(MetricKind::Counter | MetricKind::Gauge)) {
+                    return Err(Status::BadArgument);
+                }
+                id >> KIND_BITS
+            }
+            false => id,
+        };
+        let index = (position as usize).checked_sub(1).ok_or(Status::NotFound)?;
+        match self.metrics.get(index) {
+            Some(_) => Ok(index),
+            None => Err(Status::NotFound),
+        }
     }
 }

@@ -230,7 +230,8 @@ impl<'t> ActiveExchange<'t> {
     ) -> Self {
         let expect = spec.expect.as_ref();
         let upstream = expect.and_then(|expect| expect.upstream.as_ref());
-        let hash_request = upstream.is_some_and(|upstream| upstream.body_sha256.is_some());
+        let hash_request =
+            hash_bodies || upstream.is_some_and(|upstream| upstream.body_sha256.is_some());
         let hash_response = hash_bodies || expect.is_some_and(|e| e.body_sha256.is_some());
         Self {
             spec,
@@ -413,6 +414,9 @@ impl<'t> ActiveExchange<'t> {
                 attempts: self.attempts,
                 start: started.then(|| self.forwarded.at.saturating_sub(self.sent)),
                 body_bytes: self.forwarded.body.bytes,
+                headers: self.forwarded.headers.clone().unwrap_or_default(),
+                body_sha256: self.forwarded.body.sha256(),
+                complete: self.forwarded.complete,
             },
             truncated: false,
             expected: 0,

@@ -191,6 +191,15 @@ pub struct UpstreamReport {
     pub start: Option<Duration>,
     /// The length of the request body.
     pub body_bytes: u64,
+    /// The request headers in the last attempt.
+    #[serde(skip)]
+    pub headers: HeaderMap,
+    /// The SHA-256 of the request body, if the trace or the options require it.
+    #[serde(skip)]
+    pub body_sha256: Option<String>,
+    /// Whether the upstream received the whole request.
+    #[serde(skip)]
+    pub complete: bool,
 }
 
 /// A connection from one open to the next.

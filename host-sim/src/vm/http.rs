@@ -78,12 +78,14 @@ impl Vm {
 
     /// Ends the exchange, complete or not, and makes its final callbacks.
     pub fn close_http(&mut self, stream: StreamId) {
+        let only_in_log = self.state().rules.logged_maps_only_in_log;
         let contexts = &mut self.state().contexts;
         let Some(slot) = contexts.stream_slot(stream) else { return };
         let Some(http) = contexts.http(slot).filter(|http| !http.closing) else { return };
         http.discard(Direction::Request);
         http.discard(Direction::Response);
         http.closing = true;
+        http.shows_logged_maps = !only_in_log;
         self.end_http(slot);
         self.apply_pending();
     }
@@ -110,6 +112,12 @@ impl Vm {
             && !http.request.started()
         {
             http.request_kind = RequestKind::of(&map);
+        }
+        if direction == Direction::Response
+            && let Some(http) = contexts.stream_slot(stream).and_then(|slot| contexts.http(slot))
+            && !http.response.started()
+        {
+            http.status = map.text(":status").and_then(|status| status.parse().ok());
         }
         self.on_event(stream, direction, |flow| flow.on_headers(map, end));
     }
@@ -168,6 +176,12 @@ impl Vm {
                 return;
             }
             if !pauses {
+                // In Envoy, only its own callback removes the access to a body.
+                if matches!(callback, Callback::Trailers { .. })
+                    && self.state().rules.continue_keeps_access
+                {
+                    self.http(slot).keep_access(direction, false);
+                }
                 self.forward(slot, direction);
             } else {
                 let stops =
@@ -187,6 +201,9 @@ impl Vm {
         let http = self.http(slot);
         if http.reset || http.closing || !http.flow(direction).paused() {
             return;
+        }
+        if self.state().rules.continue_keeps_access {
+            self.http(slot).keep_access(direction, true);
         }
         self.forward(slot, direction);
         let next = self.http(slot).flow(direction).next_callback();
@@ -266,6 +283,13 @@ impl Vm {
     ) -> Result<Option<u32>, Trapped> {
         use Direction::{Request, Response};
         let id = self.state().contexts.at(slot).id;
+        let http = self.http(slot);
+        if let Callback::Headers { end, .. } | Callback::Body { end, .. } = callback {
+            http.end_of_stream = end;
+        }
+        if direction == Request {
+            http.request_continued = false;
+        }
         match (callback, direction) {
             (Callback::Headers { count, end }, Request) => self.call_guest(
                 slot,

@@ -196,10 +196,19 @@ impl Vm {
 
     fn on_log(&mut self, slot: u32) -> Result<(), Trapped> {
         let params = (self.state().contexts.at(slot).id,);
+        let ends = self.state().rules.logged_maps_only_in_log;
         self.state().in_log = true;
+        self.show_logged_maps(slot, true);
         let logged = self.call_guest(slot, "proxy_on_log", |exports| &exports.on_log, params);
         self.state().in_log = false;
+        self.show_logged_maps(slot, !ends);
         logged.map(|_| ())
+    }
+
+    fn show_logged_maps(&mut self, slot: u32, shows: bool) {
+        if let Some(http) = self.state().contexts.http(slot) {
+            http.shows_logged_maps = shows;
+        }
     }
 
     /// Calls `proxy_on_delete` and removes the context. A stopping plugin ends with its last

@@ -16,7 +16,7 @@ impl Vm {
             return;
         }
         http.add_details(ResponseDetails {
-            details: reply.details.clone(),
+            details: reply.details.replace(char::is_whitespace, "_").into(),
             flags: 0,
             code: Some(reply.status),
         });
@@ -28,6 +28,7 @@ impl Vm {
             rules.local_reply_runs_callbacks && !http.response.started() && !trapped;
         http.discard(Direction::Request);
         http.response.reset();
+        http.status = Some(reply.status);
         let (map, body) = reply.message(http.request_kind, rules.local_reply_adds_headers);
         let end = body.is_empty();
         let state = self.state();

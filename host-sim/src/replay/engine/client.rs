@@ -16,6 +16,13 @@ use crate::{ConnectionInfo, HeaderMap, Part};
 
 use super::{Engine, header_map};
 
+/// The address to which clients connect.
+const DESTINATION: &str = "127.0.0.1:80";
+
+/// The first port of clients whose address the trace does not state, and the number of such ports.
+const FIRST_PORT: u64 = 32_768;
+const PORTS: u64 = 28_232;
+
 impl<'t> Engine<'t> {
     /// Opens a connection with the properties of the trace, or again with those that it had before.
     pub(super) fn open_connection(&mut self, index: usize, open: Option<&'t Open<'t>>) {
@@ -46,7 +53,11 @@ impl<'t> Engine<'t> {
         self.next_connection_id = self.next_connection_id.max(id.saturating_add(1));
         connection.info = Some(Arc::new(ConnectionInfo {
             id,
-            source: connection.source.to_owned(),
+            source: match connection.source {
+                "" => format!("127.0.0.1:{}", FIRST_PORT + id % PORTS),
+                source => source.to_owned(),
+            },
+            destination: DESTINATION.to_owned(),
             protocol: connection.protocol.name().to_owned(),
             ..ConnectionInfo::default()
         }));
@@ -185,7 +196,8 @@ impl<'t> Engine<'t> {
             }
             match exchange.keeps_trailers && !request.trailers.is_empty() {
                 true => Part::Trailers(header_map(&request.trailers)),
-                // The end of the request still follows the body after the proxy drops the trailers.
+                // The end of a body of unknown length arrives by itself, also if the proxy drops
+                // the trailers.
                 false => Part::Body { bytes, end: true },
             }
         };

@@ -31,7 +31,8 @@ fn request_properties_are_available() {
             ("request\\0query", "b=c"),
             ("request\\0method", "GET"),
             ("request\\0host", "a.example.com"),
-            ("request\\0headers\\0x-a", "1"),
+            // Repeated headers are joined, as in Envoy.
+            ("request\\0headers\\0x-a", "1,2"),
             ("request\\0protocol", "HTTP/1.1"),
             ("source\\0address", "10.0.0.1:4711"),
             ("destination\\0address", "10.0.0.2:443"),
@@ -49,16 +50,23 @@ fn unknown_properties_are_not_found() {
     for profile in BOTH {
         for path in [
             "none",
-            "",
-            "request",
             "request\\0none",
+            "request\\0path\\0none",
             "response\\0code",
             "request\\0duration",
-            "\\0",
             "a\\0b\\0c\\0d",
         ] {
             assert_eq!(in_request(profile, path), ["1"], "{path}");
         }
+    }
+}
+
+/// Measured on Envoy 1.40: a path that ends at a message has a value, but no form in bytes.
+#[test]
+fn messages_have_no_value_in_bytes() {
+    for path in ["", "request", "response", "connection", "source", "filter_state", "upstream"] {
+        assert_eq!(in_request(Profile::Envoy, path), ["3"], "{path}");
+        assert_eq!(in_request(Profile::Generic, path), ["1"], "{path}");
     }
 }
 

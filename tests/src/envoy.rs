@@ -189,6 +189,11 @@ impl Envoy {
         self.process.folder.path()
     }
 
+    /// Whether the process has ended, for example by a crash.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.exit_status().is_some()
+    }
+
     /// The log so far.
     pub fn log(&self) -> String {
         self.process.log()

@@ -61,18 +61,28 @@ impl Client {
     /// # Panics
     /// If no HTTP/2 server listens on the port.
     pub fn connect(port: u16) -> Self {
+        Self::try_connect(port)
+            .unwrap_or_else(|error| panic!("cannot connect to port {port}: {error}"))
+    }
+
+    /// [`connect`](Self::connect) to a program that may have ended.
+    ///
+    /// # Errors
+    /// If no HTTP/2 server listens on the port.
+    pub fn try_connect(port: u16) -> Result<Self, h2::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a thread for the connection");
         let (sender, connection) = runtime.block_on(async {
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("a listener");
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+            let stream = stream.map_err(|_| h2::Error::from(Reason::CONNECT_ERROR))?;
             stream.set_nodelay(true).expect("an open socket accepts options");
-            h2::client::handshake(stream).await.expect("a peer that speaks HTTP/2")
-        });
+            h2::client::handshake(stream).await
+        })?;
         let connection = runtime.spawn(connection);
-        Self { runtime, sender, connection, timeout: TEST_TIMEOUT }
+        Ok(Self { runtime, sender, connection, timeout: TEST_TIMEOUT })
     }
 
     /// Replaces [`TEST_TIMEOUT`] as the longest wait for the end of a stream.

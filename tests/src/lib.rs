@@ -10,6 +10,7 @@
 //! | [`module`] | modules for Envoy that differ from the built filter |
 //! | [`readme_commands`] | runs the commands of an example's README |
 //! | [`conformance`] | runs one trace in the simulator and in Envoy, and compares |
+//! | [`random_guest`] | runs programs of random host calls on both hosts |
 //! | [`prove`] | restarts real proxies under load and counts failed requests |
 //! | [`chaos`] | drains real proxies while faults happen, and checks every connection |
 //! | [`streams`] | measures the delay of events through Envoy |
@@ -42,6 +43,7 @@ pub mod nginx;
 mod process;
 pub mod prometheus;
 pub mod prove;
+pub mod random_guest;
 pub mod readme_commands;
 pub mod streams;
 pub mod upstream;

@@ -17,7 +17,11 @@ pub(crate) struct Options {
     /// Number of random traces [default: 200, or 0 if traces are named]
     #[arg(long, value_name = "N")]
     cases: Option<u32>,
-    /// Seed of the random traces
+    /// Number of random guests: programs of random host calls [default: 400, or 0 if traces are
+    /// named]
+    #[arg(long, value_name = "N")]
+    guests: Option<u32>,
+    /// Seed of the random traces and guests
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Run long traces at their full length
@@ -38,6 +42,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let cases = options.cases.or((!options.traces.is_empty()).then_some(0));
     if let Some(cases) = cases {
         test.env("SLUICE_CONFORMANCE_CASES", cases.to_string());
+    }
+    let guests = options.guests.or((!options.traces.is_empty()).then_some(0));
+    if let Some(guests) = guests {
+        test.env("SLUICE_CONFORMANCE_GUESTS", guests.to_string());
     }
     if let Some(seed) = options.seed {
         test.env("SLUICE_CONFORMANCE_SEED", seed.to_string());

@@ -78,6 +78,17 @@ impl Bootstrap {
         })
     }
 
+    /// Adds a cluster with one endpoint on this port, which speaks HTTP/2.
+    pub fn with_http2_cluster(self, name: &str, port: u16) -> Self {
+        self.with_cluster(name, port).changed("clusters", |clusters| {
+            for cluster in clusters.as_array_mut().expect("a list of clusters") {
+                if cluster["name"] == name {
+                    cluster["typed_extension_protocol_options"] = http2_options();
+                }
+            }
+        })
+    }
+
     /// Moves the cluster of this name to another port.
     ///
     /// # Panics
@@ -98,9 +109,7 @@ impl Bootstrap {
 
     /// Uses HTTP/2 for all upstreams.
     pub fn http_2_upstream(self) -> Self {
-        let options = json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": { "http2_protocol_options": {} } } });
+        let options = http2_options();
         self.changed("clusters", |clusters| {
             for cluster in clusters.as_array_mut().expect("a list of clusters") {
                 cluster["typed_extension_protocol_options"] = options.clone();
@@ -246,6 +255,13 @@ impl Bootstrap {
         assert_eq!(found.len(), 1, "the number of filters with a configuration");
         found.remove(0)
     }
+}
+
+/// The options of a cluster whose endpoints speak HTTP/2.
+fn http2_options() -> Value {
+    json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": { "http2_protocol_options": {} } } })
 }
 
 /// Reads a file and the files that Envoy watches because of it.

@@ -52,16 +52,24 @@ impl Client {
     /// # Panics
     /// If no program listens on the port.
     pub fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-            .unwrap_or_else(|error| panic!("cannot connect to port {port}: {error}"));
+        Self::try_connect(port)
+            .unwrap_or_else(|error| panic!("cannot connect to port {port}: {error}"))
+    }
+
+    /// [`connect`](Self::connect) to a program that may have ended.
+    ///
+    /// # Errors
+    /// If no program listens on the port.
+    pub fn try_connect(port: u16) -> std::io::Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true).expect("an open socket accepts options");
         stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("an open socket accepts options");
-        Self {
+        Ok(Self {
             reader: Reader::new(stream),
             sent: Instant::now(),
             method: String::new(),
             version: "HTTP/1.1",
-        }
+        })
     }
 
     /// Replaces [`TEST_TIMEOUT`] as the timeout of each read.

@@ -1,0 +1,122 @@
+//! Runs cases in the simulator.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluice_sim::replay::{Options, Report, replay};
+use sluice_sim::trace::{Outcome, Trace};
+use sluice_sim::{HeaderMap, Limits, LogLevel, Module, Profile};
+
+use super::case::{Case, Message};
+use super::observed::{Observed, by_case, visible};
+use super::{VM_ID, generate, interpreter, path};
+
+/// The time between two cases.
+const APART: Duration = Duration::from_secs(10);
+
+/// The times of the pokes and of the close by the client, after the request.
+const STEPS: Duration = Duration::from_secs(1);
+
+/// The name of the plugin.
+pub(super) const PLUGIN: &str = "guest";
+
+/// The result of a case in the simulator.
+pub(super) struct Simulated {
+    pub(super) observed: Observed,
+    /// The number of pokes that are sent before the exchange ends; 3 if the client ends it.
+    pub(super) pokes: u32,
+}
+
+/// Runs cases one after the other.
+///
+/// # Panics
+/// If the simulator does not accept the trace.
+pub(super) fn run(cases: &[Case]) -> Vec<Simulated> {
+    let module = Module::new(&interpreter::module(), &Limits::default())
+        .expect("the simulator loads the interpreter");
+    let text = trace(cases);
+    let trace = Trace::parse("cases", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let options = Options::new(Profile::Envoy)
+        .with_workers(NonZeroU32::MIN)
+        .with_configuration(interpreter::configuration(cases))
+        .with_plugin_name(PLUGIN)
+        .with_vm_id(VM_ID)
+        .with_log_level(LogLevel::Warn)
+        .with_hash_bodies(true);
+    let report = replay(Some(&module), &trace, &options, &mut |_| {})
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut log = by_case(report.log.iter().map(|line| line.text.as_str()));
+    (0..cases.len())
+        .map(|index| {
+            let mut simulated = exchange(&report, index);
+            simulated.observed.log = log.remove(&index).unwrap_or_default();
+            simulated
+        })
+        .collect()
+}
+
+fn exchange(report: &Report<'_>, index: usize) -> Simulated {
+    let id = index.to_string();
+    let found = report.exchanges.iter().find(|exchange| exchange.id == id);
+    let exchange = found.expect("a report of each exchange");
+    let upstream = &exchange.upstream;
+    let reached = upstream.attempts > 0;
+    let observed = Observed {
+        log: Vec::new(),
+        status: exchange.status,
+        headers: visible(fields(&exchange.headers)),
+        body: exchange.body_sha256.clone().unwrap_or_default(),
+        trailers: visible(fields(&exchange.trailers)),
+        complete: exchange.end == Outcome::Complete,
+        request_headers: reached.then(|| visible(fields(&upstream.headers))),
+        request_body: upstream.body_sha256.clone().filter(|_| reached && upstream.complete),
+    };
+    let pokes = exchange.last_byte.div_duration_f64(STEPS) as u32;
+    Simulated { observed, pokes }
+}
+
+fn fields(map: &HeaderMap) -> impl Iterator<Item = (String, String)> {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    map.iter().map(move |(name, value)| (text(name), text(value)))
+}
+
+/// The trace of the cases.
+fn trace(cases: &[Case]) -> String {
+    let mut events = vec![
+        json!({ "at": "0s", "clusters": generate::CLUSTERS }),
+        json!({ "at": "0s", "cluster": generate::CLUSTERS[0],
+                "respond": { "headers": [["x-call", "1"]], "body": "called" } }),
+        json!({ "at": "0s", "cluster": generate::CLUSTERS[1], "respond": { "end": "refused" } }),
+    ];
+    for (index, case) in cases.iter().enumerate() {
+        let start = APART * (index as u32 + 1);
+        let at = |steps: u32| format!("{}s", (start + STEPS * steps).as_secs());
+        let connection = format!("connection {index}");
+        let protocol = if case.http2 { "HTTP/2" } else { "HTTP/1.1" };
+        events.push(
+            json!({ "at": at(0), "connection": connection, "open": { "protocol": protocol } }),
+        );
+        let mut request = message(&case.request);
+        let headers = request["headers"].as_array_mut().expect("a list of headers");
+        headers.insert(0, json!(["x-case", index.to_string()]));
+        request["method"] = json!(case.method);
+        request["path"] = json!(path(index));
+        let mut response = message(&case.response);
+        response["status"] = json!(case.status);
+        events.push(json!({ "at": at(0), "id": index.to_string(), "connection": connection,
+                            "request": request, "upstream": response }));
+        for poke in 1..=2 {
+            events.push(json!({ "at": at(poke), "id": format!("{index} poke {poke}"), "request": {
+                "headers": [["x-case", index.to_string()], ["x-poke", poke.to_string()]] } }));
+        }
+        events.push(json!({ "at": at(3), "connection": connection, "close": "client" }));
+    }
+    events.iter().map(|event| format!("{event}\n")).collect()
+}
+
+fn message(message: &Message) -> Value {
+    let chunks: Vec<_> =
+        message.chunks.iter().map(|text| json!({ "text": text, "after": "1ms" })).collect();
+    json!({ "headers": message.all_headers(), "body": chunks, "trailers": message.trailers })
+}

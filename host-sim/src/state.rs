@@ -107,8 +107,8 @@ pub(crate) enum CallKind {
     GrpcStream {
         /// The guest has ended its side.
         closed: bool,
-        /// The upstream has ended the stream, of which the guest was told. Envoy keeps such a
-        /// stream until the guest closes it.
+        /// The upstream has ended the stream, and the guest has received the close. Envoy keeps
+        /// such a stream until the guest closes it.
         ended: bool,
     },
 }

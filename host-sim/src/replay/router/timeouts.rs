@@ -7,7 +7,7 @@ use crate::local_reply::is_grpc;
 use crate::profile::RouterRules;
 use crate::proxy::ProxySettings;
 
-/// The header with which a proxy tells the next one how long it waits.
+/// The header with the time that a proxy waits for a response; the next proxy reads it.
 const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
 
 /// The header with which a gRPC client sets its deadline.

@@ -2,49 +2,9 @@
 
 use libfuzzer_sys::arbitrary::Unstructured;
 use sluice_sim::{Limits, Module};
+use sluice_test_kit::host_functions::{HOST_FUNCTIONS, host_imports, import};
 
-/// Host functions with their parameters; `L` is a 64-bit parameter. All return an `i32`.
-const ENV: &[(&str, &str)] = &[
-    ("log", "iii"),
-    ("get_current_time_nanoseconds", "i"),
-    ("set_tick_period_milliseconds", "i"),
-    ("get_buffer_bytes", "iiiii"),
-    ("set_buffer_bytes", "iiiii"),
-    ("get_buffer_status", "iii"),
-    ("get_header_map_size", "ii"),
-    ("get_header_map_pairs", "iii"),
-    ("set_header_map_pairs", "iii"),
-    ("get_header_map_value", "iiiii"),
-    ("add_header_map_value", "iiiii"),
-    ("replace_header_map_value", "iiiii"),
-    ("remove_header_map_value", "iii"),
-    ("continue_stream", "i"),
-    ("close_stream", "i"),
-    ("get_status", "iii"),
-    ("send_local_response", "iiiiiiii"),
-    ("set_effective_context", "i"),
-    ("done", ""),
-    ("http_call", "iiiiiiiiii"),
-    ("grpc_call", "iiiiiiiiiiii"),
-    ("grpc_stream", "iiiiiiiii"),
-    ("grpc_send", "iiii"),
-    ("grpc_cancel", "i"),
-    ("grpc_close", "i"),
-    ("set_shared_data", "iiiii"),
-    ("get_shared_data", "iiiii"),
-    ("register_shared_queue", "iii"),
-    ("resolve_shared_queue", "iiiii"),
-    ("enqueue_shared_queue", "iii"),
-    ("dequeue_shared_queue", "iii"),
-    ("define_metric", "iiii"),
-    ("record_metric", "iL"),
-    ("increment_metric", "iL"),
-    ("get_metric", "ii"),
-    ("get_property", "iiii"),
-    ("set_property", "iiii"),
-    ("call_foreign_function", "iiiiii"),
-];
-
+/// Functions of WASI preview 1, in the form of [`HOST_FUNCTIONS`].
 const WASI: &[(&str, &str)] = &[
     ("fd_write", "iiii"),
     ("fd_pwrite", "iiiLi"),
@@ -86,22 +46,9 @@ const CALLBACKS: &[(&str, usize, bool)] = &[
     ("queue_ready", 2, false),
 ];
 
-fn types(params: &str) -> String {
-    params.chars().map(|kind| if kind == 'L' { "i64 " } else { "i32 " }).collect()
-}
-
 fn imports() -> String {
-    let functions = |module: &str, prefix: &str, list: &[(&str, &str)]| -> String {
-        list.iter()
-            .map(|(name, params)| {
-                format!(
-                    "(import \"{module}\" \"{prefix}{name}\" (func ${name} (param {}) (result i32)))\n",
-                    types(params)
-                )
-            })
-            .collect()
-    };
-    functions("env", "proxy_", ENV) + &functions("wasi_snapshot_preview1", "", WASI)
+    let wasi = WASI.iter().map(|function| import("wasi_snapshot_preview1", "", *function));
+    host_imports() + &wasi.collect::<String>()
 }
 
 const PRELUDE: &str = r#"
@@ -161,7 +108,7 @@ pub fn scripted(limits: &Limits) -> Module {
         let load = if kind == 'L' { "i64.load" } else { "i32.load" };
         format!("({load} offset={} (local.get $at))", 4 + 4 * place)
     };
-    let cases: String = ENV
+    let cases: String = HOST_FUNCTIONS
         .iter()
         .chain(WASI)
         .enumerate()

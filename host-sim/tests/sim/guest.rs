@@ -13,49 +13,7 @@ use sluice_sim::{
     ConnectionInfo, Effect, HeaderMap, Limits, LogLevel, Module, ModuleError, PluginId,
     PluginOptions, Process, Profile, StreamId, StreamInfo, Vm, VmOptions,
 };
-
-/// The parameters of each host function; `L` is a 64-bit parameter.
-const IMPORTS: &[(&str, &str)] = &[
-    ("log", "iii"),
-    ("get_log_level", "i"),
-    ("get_current_time_nanoseconds", "i"),
-    ("set_tick_period_milliseconds", "i"),
-    ("get_buffer_bytes", "iiiii"),
-    ("set_buffer_bytes", "iiiii"),
-    ("get_buffer_status", "iii"),
-    ("get_header_map_size", "ii"),
-    ("get_header_map_pairs", "iii"),
-    ("set_header_map_pairs", "iii"),
-    ("get_header_map_value", "iiiii"),
-    ("add_header_map_value", "iiiii"),
-    ("replace_header_map_value", "iiiii"),
-    ("remove_header_map_value", "iii"),
-    ("continue_stream", "i"),
-    ("close_stream", "i"),
-    ("get_status", "iii"),
-    ("send_local_response", "iiiiiiii"),
-    ("set_effective_context", "i"),
-    ("done", ""),
-    ("http_call", "iiiiiiiiii"),
-    ("grpc_call", "iiiiiiiiiiii"),
-    ("grpc_stream", "iiiiiiiii"),
-    ("grpc_send", "iiii"),
-    ("grpc_cancel", "i"),
-    ("grpc_close", "i"),
-    ("set_shared_data", "iiiii"),
-    ("get_shared_data", "iiiii"),
-    ("register_shared_queue", "iii"),
-    ("resolve_shared_queue", "iiiii"),
-    ("enqueue_shared_queue", "iii"),
-    ("dequeue_shared_queue", "iii"),
-    ("define_metric", "iiii"),
-    ("record_metric", "iL"),
-    ("increment_metric", "iL"),
-    ("get_metric", "ii"),
-    ("get_property", "iiii"),
-    ("set_property", "iiii"),
-    ("call_foreign_function", "iiiiii"),
-];
+use sluice_test_kit::host_functions::host_imports;
 
 const PRELUDE: &str = r#"
   (memory (export "memory") 4)
@@ -139,19 +97,8 @@ pub(crate) fn log_statuses(calls: &[&str]) -> String {
 
 /// The text of a module with the callbacks.
 pub(crate) fn text(callbacks: &str) -> String {
-    let mut module = String::from("(module\n");
-    for (name, params) in IMPORTS {
-        let params: Vec<&str> =
-            params.chars().map(|kind| if kind == 'L' { "i64" } else { "i32" }).collect();
-        let params = params.join(" ");
-        writeln!(
-            module,
-            r#"  (import "env" "proxy_{name}" (func ${name} (param {params}) (result i32)))"#
-        )
-        .unwrap();
-    }
     let (callbacks, data) = expand(callbacks);
-    module + PRELUDE + &callbacks + &data + ")"
+    format!("(module\n{}{PRELUDE}{callbacks}{data})", host_imports())
 }
 
 /// Replaces `@…` with addresses, and returns the data segments for them.

@@ -9,53 +9,12 @@
 
 use std::fmt::Write as _;
 
+use sluice_test_kit::host_functions::{HOST_FUNCTIONS, host_imports};
+
 use super::case::{Argument, Call, Callback, Case, Fields, Section};
 
-/// The host functions with the number of their parameters. The guest calls them by index.
-pub(super) const FUNCTIONS: [(&str, usize); 39] = [
-    ("proxy_log", 3),
-    ("proxy_get_log_level", 1),
-    ("proxy_get_current_time_nanoseconds", 1),
-    ("proxy_set_tick_period_milliseconds", 1),
-    ("proxy_get_buffer_bytes", 5),
-    ("proxy_set_buffer_bytes", 5),
-    ("proxy_get_buffer_status", 3),
-    ("proxy_get_header_map_size", 2),
-    ("proxy_get_header_map_pairs", 3),
-    ("proxy_set_header_map_pairs", 3),
-    ("proxy_get_header_map_value", 5),
-    ("proxy_add_header_map_value", 5),
-    ("proxy_replace_header_map_value", 5),
-    ("proxy_remove_header_map_value", 3),
-    ("proxy_continue_stream", 1),
-    ("proxy_close_stream", 1),
-    ("proxy_get_status", 3),
-    ("proxy_send_local_response", 8),
-    ("proxy_set_effective_context", 1),
-    ("proxy_done", 0),
-    ("proxy_http_call", 10),
-    ("proxy_grpc_call", 12),
-    ("proxy_grpc_stream", 9),
-    ("proxy_grpc_send", 4),
-    ("proxy_grpc_cancel", 1),
-    ("proxy_grpc_close", 1),
-    ("proxy_set_shared_data", 5),
-    ("proxy_get_shared_data", 5),
-    ("proxy_register_shared_queue", 3),
-    ("proxy_resolve_shared_queue", 5),
-    ("proxy_enqueue_shared_queue", 3),
-    ("proxy_dequeue_shared_queue", 3),
-    ("proxy_define_metric", 4),
-    ("proxy_get_metric", 2),
-    ("proxy_get_property", 4),
-    ("proxy_set_property", 4),
-    ("proxy_call_foreign_function", 6),
-    ("proxy_increment_metric", 2),
-    ("proxy_record_metric", 2),
-];
-
-/// Functions of [`FUNCTIONS`] whose second parameter has 64 bits.
-const WITH_64_BITS: [&str; 2] = ["proxy_increment_metric", "proxy_record_metric"];
+/// The prefix of the names of host functions.
+pub(super) const PREFIX: &str = "proxy_";
 
 /// The address of the program in the guest's memory.
 const PROGRAM: u32 = 0x80_0000;
@@ -77,31 +36,21 @@ const SAVES_TOKEN: u32 = 8;
 /// # Panics
 /// If its text is not valid.
 pub(super) fn module() -> Vec<u8> {
-    let (mut imports, mut types, mut elements) = (String::new(), String::new(), String::new());
-    let mut dispatch = String::new();
+    let (mut types, mut elements, mut dispatch) = (String::new(), String::new(), String::new());
     let params = |count: usize| match count {
         0 => String::new(),
         count => format!("(param{})", " i32".repeat(count)),
     };
-    for (name, count) in FUNCTIONS {
-        if WITH_64_BITS.contains(&name) {
-            let _ = writeln!(
-                imports,
-                r#"(import "env" "{name}" (func ${name}_64 (param i32 i64) (result i32)))"#
-            );
+    for (name, kinds) in HOST_FUNCTIONS {
+        let wide = kinds.contains('L');
+        if wide {
             let _ = writeln!(
                 types,
-                "(func ${name} (param i32 i32) (result i32)
-                   (call ${name}_64 (local.get 0) (i64.extend_i32_s (local.get 1))))"
-            );
-        } else {
-            let _ = writeln!(
-                imports,
-                r#"(import "env" "{name}" (func ${name} {} (result i32)))"#,
-                params(count)
+                "(func ${name}_of_i32 (param i32 i32) (result i32)
+                   (call ${name} (local.get 0) (i64.extend_i32_s (local.get 1))))"
             );
         }
-        let _ = write!(elements, " ${name}");
+        let _ = write!(elements, " ${name}{}", if wide { "_of_i32" } else { "" });
     }
     for count in 0..=12 {
         let _ = writeln!(types, "(type $call{count} (func {} (result i32)))", params(count));
@@ -113,13 +62,13 @@ pub(super) fn module() -> Vec<u8> {
                (call_indirect (type $call{count}) {arguments} (local.get $function)))))"
         );
     }
-    let size = FUNCTIONS.len();
+    let size = HOST_FUNCTIONS.len();
     let text = include_str!("interpreter.wat")
-        .replace(";;IMPORTS", &imports)
+        .replace(";;IMPORTS", &host_imports())
         .replace(";;TYPES", &types)
         .replace(";;TABLE", &format!("(table {size} funcref) (elem (i32.const 0){elements})"))
         .replace(";;DISPATCH", &dispatch)
-        .replace("CONTINUE_STREAM", &function("proxy_continue_stream").to_string());
+        .replace("CONTINUE_STREAM", &function("continue_stream").to_string());
     wat::parse_str(&text).unwrap_or_else(|error| panic!("the interpreter is not valid: {error}"))
 }
 
@@ -148,9 +97,9 @@ pub(super) fn configuration(cases: &[Case]) -> String {
     text
 }
 
-/// The index of a function.
+/// The index of a function, by its name without `proxy_`.
 fn function(name: &str) -> usize {
-    let index = FUNCTIONS.iter().position(|(function, _)| *function == name);
+    let index = HOST_FUNCTIONS.iter().position(|(function, _)| *function == name);
     index.unwrap_or_else(|| panic!("no function {name}"))
 }
 
@@ -186,7 +135,7 @@ impl Image {
     }
 
     fn call(&mut self, call: &Call) -> Vec<u32> {
-        let index = function(&call.call);
+        let index = function(call.call.trim_start_matches(PREFIX));
         let (mut params, mut flags) = (Vec::new(), 0);
         for argument in &call.args {
             match argument {
@@ -217,7 +166,12 @@ impl Image {
             }
         }
         let count = params.len() / 2;
-        assert_eq!(count, FUNCTIONS[index].1, "the number of parameters of {}", call.call);
+        assert_eq!(
+            count,
+            HOST_FUNCTIONS[index].1.len(),
+            "the number of parameters of {}",
+            call.call
+        );
         [vec![index as u32, count as u32, flags], params].concat()
     }
 

@@ -85,7 +85,7 @@
     (call $number (local.get $value)))
 
   (func $flush
-    (drop (call $proxy_log (i32.const 3) (i32.const 0x10000)
+    (drop (call $log (i32.const 3) (i32.const 0x10000)
                            (i32.sub (global.get $line) (i32.const 0x10000)))))
 
   ;; Programs.
@@ -200,7 +200,7 @@
   ;; The value of a request header as a number; -1 if it is missing.
   (func $header_number (param $name i32) (result i32)
     (local $at i32) (local $end i32) (local $value i32)
-    (if (call $proxy_get_header_map_value (i32.const 0) (local.get $name) (i32.const 6)
+    (if (call $get_header_map_value (i32.const 0) (local.get $name) (i32.const 6)
                                           (i32.const 0x100) (i32.const 0x104))
       (then (return (i32.const -1))))
     (local.set $at (i32.load (i32.const 0x100)))
@@ -242,7 +242,7 @@
   (func (export "proxy_on_configure") (param $context i32) (param $size i32) (result i32)
     (local $at i32) (local $end i32) (local $to i32)
     (global.set $root (local.get $context))
-    (if (call $proxy_get_buffer_bytes (i32.const 7) (i32.const 0) (local.get $size)
+    (if (call $get_buffer_bytes (i32.const 7) (i32.const 0) (local.get $size)
                                       (i32.const 0x100) (i32.const 0x104))
       (then (return (i32.const 0))))
     (local.set $at (i32.load (i32.const 0x100)))
@@ -269,11 +269,11 @@
       (then
         (if (i32.load offset=4 (call $state (local.get $case)))
           (then
-            (drop (call $proxy_set_effective_context (i32.load (call $state (local.get $case)))))
+            (drop (call $set_effective_context (i32.load (call $state (local.get $case)))))
             (drop (call $run (local.get $case) (i32.add (i32.const 12) (local.get $poke))
                                  (i32.const 0) (i32.const 0) (i32.const 0)))))
-        (drop (call $proxy_set_effective_context (local.get $context)))
-        (drop (call $proxy_send_local_response (i32.const 204) (i32.const 0) (i32.const 0)
+        (drop (call $set_effective_context (local.get $context)))
+        (drop (call $send_local_response (i32.const 204) (i32.const 0) (i32.const 0)
           (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const -1)))
         (return (i32.const 1))))
     (local.set $at (i32.add (i32.const 0x30000)

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use regex_lite::Regex;
+use sluice_test_kit::host_functions::HOST_FUNCTIONS;
 
 use super::case::Fields;
-use super::interpreter::FUNCTIONS;
+use super::interpreter::PREFIX;
 
 /// The start of each line that the guest logs.
 pub(super) const MARK: &str = "guest# ";
@@ -49,7 +50,7 @@ const RUN_HEADERS: [&str; 9] = [
 const UNCOUNTED: [&str; 3] = ["0", "4", "8"];
 
 /// Host calls whose results include the headers of the proxy. Only their status is compared.
-const UNCOMPARED: [&str; 2] = ["proxy_get_header_map_size", "proxy_get_header_map_pairs"];
+const UNCOMPARED: [&str; 2] = ["get_header_map_size", "get_header_map_pairs"];
 
 /// The header fields that are compared, sorted.
 pub(super) fn visible(fields: impl IntoIterator<Item = (String, String)>) -> Fields {
@@ -89,10 +90,13 @@ fn readable(line: &str) -> String {
         return format!("{place} {rest}");
     }
     let named = match (place.contains('.'), function.parse::<usize>()) {
-        (true, Ok(index)) if index < FUNCTIONS.len() => {
-            let name = FUNCTIONS[index].0;
+        (true, Ok(index)) if index < HOST_FUNCTIONS.len() => {
+            let name = HOST_FUNCTIONS[index].0;
             let status = rest.split(' ').next().unwrap_or_default();
-            format!("{place} {name} {}", if UNCOMPARED.contains(&name) { status } else { rest })
+            format!(
+                "{place} {PREFIX}{name} {}",
+                if UNCOMPARED.contains(&name) { status } else { rest }
+            )
         }
         _ => line.to_owned(),
     };

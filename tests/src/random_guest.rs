@@ -3,6 +3,7 @@
 //! same. A difference is a bug of the simulator; it is shrunk and kept in `tests/random-guests/`.
 
 mod case;
+mod exclusions;
 mod generate;
 mod interpreter;
 mod observed;

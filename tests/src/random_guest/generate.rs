@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::case::{Argument, Call, Callback, Case, Fields, Message, Section};
+use super::exclusions;
 use Argument::{
     Bytes, LastId, NewId, NewToken, Number, Out, Pairs, Path, Root, SecondOut, Stream, Text, Value,
 };
@@ -155,7 +156,7 @@ impl Random {
                 case.program.insert(callback, section);
             }
         }
-        leave_out_what_is_not_simulated(&mut case);
+        exclusions::apply(&mut case);
         case
     }
 
@@ -208,7 +209,7 @@ impl Random {
         let mut returns = u32::from(self.one_in(5));
         if callback == Callback::RequestHeaders && self.one_in(6) {
             // The stream waits, so that the response to the call is the next event.
-            calls.push(self.http_call());
+            calls.push(if self.one_in(3) { self.grpc_call() } else { self.http_call() });
             returns = 1;
         }
         if is_final {
@@ -408,6 +409,19 @@ impl Random {
         }
     }
 
+    /// A call that fails; the guests of `tests/guests` make calls that succeed.
+    fn grpc_call(&mut self) -> Call {
+        let cluster = Text(self.text(&["refused", "missing"]));
+        let [service, method] = ["service", "method"].map(|name| Text(name.to_owned()));
+        let mut args = vec![cluster, service, method, Pairs(Fields::new())];
+        if self.one_in(2) {
+            args.push(NewToken);
+            return call("proxy_grpc_stream", args);
+        }
+        args.extend([self.any_text(), Number(5000), NewToken]);
+        call("proxy_grpc_call", args)
+    }
+
     fn http_call(&mut self) -> Call {
         let cluster = self.text(&["calls", "calls", "refused", "missing"]);
         let mut headers: Fields =
@@ -429,62 +443,6 @@ impl Random {
                 NewToken,
             ],
         )
-    }
-}
-
-/// Removes what the simulator is known to do otherwise than Envoy:
-/// - a length that does not match the body
-/// - a body that is paused after its headers were paused, or to which trailers are added while it is
-///   paused: Envoy loses the body
-/// - a local reply after the response headers, or of a guest that also continues the stream
-/// - header maps after `on_log`
-fn leave_out_what_is_not_simulated(case: &mut Case) {
-    use Callback::{
-        Delete, Done, RequestBody, RequestBodyMore, RequestHeaders, ResponseBody, ResponseBodyMore,
-        ResponseHeaders, ResponseTrailers,
-    };
-    let resizes = |section: &Section| {
-        section.returns != 0
-            || section.calls.iter().any(|call| call.call == "proxy_set_buffer_bytes")
-    };
-    if case.program.values().any(resizes) {
-        (case.request.has_length, case.response.has_length) = (false, false);
-    }
-    let replies = |section: &Section| {
-        section.calls.iter().any(|call| call.call == "proxy_send_local_response")
-    };
-    if case.program.values().any(replies) {
-        for section in case.program.values_mut() {
-            section.calls.retain(|call| call.call != "proxy_continue_stream");
-        }
-    }
-    let waits = |case: &Case, at| case.program.get(&at).is_some_and(|at| at.returns != 0);
-    for (headers, bodies) in [
-        (RequestHeaders, [RequestBody, RequestBodyMore]),
-        (ResponseHeaders, [ResponseBody, ResponseBodyMore]),
-    ] {
-        let headers_wait = waits(case, headers);
-        for body in bodies {
-            if let Some(section) = case.program.get_mut(&body) {
-                section.returns &= u32::from(!headers_wait);
-            }
-        }
-    }
-    for (callback, section) in &mut case.program {
-        let changes_trailers = |call: &Call| {
-            call.call.contains("header_map")
-                && matches!(call.args.first(), Some(Number(1 | 3)))
-                && !call.call.contains("get_header_map_value")
-                && !call.call.contains("get_header_map_pairs")
-        };
-        section.calls.retain(|call| !changes_trailers(call));
-        if matches!(callback, ResponseBody | ResponseBodyMore | ResponseTrailers) {
-            section.calls.retain(|call| call.call != "proxy_send_local_response");
-        }
-        // Envoy reads the memory of messages that it has sent.
-        if matches!(callback, Done | Delete) {
-            section.calls.retain(|call| !call.call.contains("header_map"));
-        }
     }
 }
 

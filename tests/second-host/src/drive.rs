@@ -38,9 +38,9 @@ impl Plugin {
         let module = Module::new(&engine, &wasm).map_err(|error| sentence(&error))?;
         let host = Host::new(&engine).map_err(|error| sentence(&error))?;
         let services = Services::default();
-        let heard = services.clone();
+        let queue_events = services.clone();
         let store = InMemoryStore::new().with_enqueue_observer(Arc::new(move |item| {
-            heard.lock().queues.push(item.queue);
+            queue_events.lock().queues.push(item.queue);
         }));
         let vm = VmServices::new(Arc::new(services.clone()))
             .with_log_level(LogLevel::Trace)

@@ -21,6 +21,9 @@ use observed::Observed;
 /// The `vm_id` of the guest.
 const VM_ID: &str = "guest";
 
+/// The request header that selects the HTTP/2 upstream.
+const PROTOCOL: &str = "x-protocol";
+
 /// The cases that one Envoy runs.
 const BATCH: usize = 200;
 

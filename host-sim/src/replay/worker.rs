@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{CallId, PluginId, StreamId, Vm};
+use crate::{CallId, Direction, HeaderMap, PluginId, StreamId, Vm};
 
 use super::schedule::Entry;
 
@@ -70,6 +70,19 @@ impl Worker {
             stalled_until: Duration::ZERO,
             idle_upstreams: 0,
             streams: Vec::new(),
+        }
+    }
+
+    /// Shows `on_log` the headers as they leave the proxy, which changes them after its filters.
+    pub(super) fn log_headers(
+        &mut self,
+        stream: Option<StreamId>,
+        direction: Direction,
+        headers: &HeaderMap,
+    ) {
+        let vm = self.vm.as_mut().zip(stream);
+        if let Some(logged) = vm.and_then(|(vm, stream)| vm.logged_headers(stream, direction)) {
+            logged.clone_from(headers);
         }
     }
 

@@ -56,13 +56,18 @@ impl Vm {
         self.on_trailers(stream, Direction::Response, trailers);
     }
 
-    /// The response headers that `on_log` will read; `None` before they are forwarded. If filters
-    /// after this one change headers, the embedder applies the changes here.
-    pub fn logged_response_headers(&mut self, stream: StreamId) -> Option<&mut HeaderMap> {
+    /// The headers that `on_log` will read; `None` before they are forwarded. If the proxy, or a
+    /// filter after this one, changes headers, the embedder applies the changes here.
+    pub fn logged_headers(
+        &mut self,
+        stream: StreamId,
+        direction: Direction,
+    ) -> Option<&mut HeaderMap> {
         let contexts = &mut self.state().contexts;
         let slot = contexts.stream_slot(stream)?;
         let http = contexts.http(slot)?;
-        http.response.headers_left().then_some(&mut http.logged[2])
+        let left = http.flow(direction).headers_left();
+        left.then_some(&mut http.logged[direction.headers_index()])
     }
 
     /// Sets the details of a response that the upstream does not send, before the response is

@@ -45,12 +45,8 @@ const RUN_HEADERS: [&str; 9] = [
     "keep-alive",
 ];
 
-/// The callbacks for headers, by their number in the log. The number of headers is not compared,
-/// because it includes those of the proxy.
-const UNCOUNTED: [&str; 3] = ["0", "4", "8"];
-
-/// Host calls whose results include the headers of the proxy. Only their status is compared.
-const UNCOMPARED: [&str; 2] = ["get_header_map_size", "get_header_map_pairs"];
+/// Headers whose values depend on the machine, and on time.
+const MASKED: [&str; 2] = ["x-forwarded-for", "x-envoy-upstream-service-time"];
 
 /// The header fields that are compared, sorted.
 pub(super) fn visible(fields: impl IntoIterator<Item = (String, String)>) -> Fields {
@@ -86,17 +82,14 @@ pub(super) fn by_case<'l>(
 fn readable(line: &str) -> String {
     let words: Vec<&str> = line.splitn(3, ' ').collect();
     let [place, function, rest] = words[..] else { return line.to_owned() };
-    if UNCOUNTED.contains(&place) {
-        return format!("{place} {rest}");
-    }
     let named = match (place.contains('.'), function.parse::<usize>()) {
         (true, Ok(index)) if index < HOST_FUNCTIONS.len() => {
             let name = HOST_FUNCTIONS[index].0;
-            let status = rest.split(' ').next().unwrap_or_default();
-            format!(
-                "{place} {PREFIX}{name} {}",
-                if UNCOMPARED.contains(&name) { status } else { rest }
-            )
+            let rest = match name {
+                "get_header_map_pairs" => readable_map(rest),
+                _ => rest.to_owned(),
+            };
+            format!("{place} {PREFIX}{name} {rest}")
         }
         _ => line.to_owned(),
     };
@@ -104,6 +97,53 @@ fn readable(line: &str) -> String {
     let ids = Regex::new(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}");
     let named = dates.expect("a valid pattern").replace_all(&named, "DATE").into_owned();
     ids.expect("a valid pattern").replace_all(&named, "ID").into_owned()
+}
+
+/// Status and fields of a logged header map, in order; `result` itself if it is not a map. The
+/// length of a map that has a masked value depends on the value.
+fn readable_map(result: &str) -> String {
+    let map = || {
+        let (status, value) = result.split_once(' ')?;
+        let (_, value) = value.split_once(' ')?;
+        let fields = fields(&unescaped(value)?)?;
+        let masked = |(name, value): (String, String)| match MASKED.contains(&&*name) {
+            true => format!("{name}: *"),
+            false => format!("{name}: {value}"),
+        };
+        Some(format!("{status} {:?}", fields.into_iter().map(masked).collect::<Vec<_>>()))
+    };
+    map().unwrap_or_else(|| result.to_owned())
+}
+
+/// The bytes of an escaped text: a backslash precedes two hexadecimal digits.
+fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut pieces = text.split('\\');
+    let mut bytes = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        bytes.push(u8::from_str_radix(piece.get(..2)?, 16).ok()?);
+        bytes.extend_from_slice(&piece.as_bytes()[2..]);
+    }
+    Some(bytes)
+}
+
+/// The fields of a serialized header map, which must end with its last field.
+fn fields(map: &[u8]) -> Option<Fields> {
+    let number = |at: usize| {
+        let bytes = map.get(4 * at..4 * at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+    };
+    let count = number(0)?;
+    let mut at = 4 + 8 * count;
+    let mut text = |length: usize| {
+        let bytes = map.get(at..at + length)?;
+        at += length + 1;
+        (map.get(at - 1) == Some(&0)).then(|| String::from_utf8_lossy(bytes).into_owned())
+    };
+    let mut fields = Fields::new();
+    for field in 0..count {
+        fields.push((text(number(1 + 2 * field)?)?, text(number(2 + 2 * field)?)?));
+    }
+    (at == map.len()).then_some(fields)
 }
 
 /// The differences, one line each.

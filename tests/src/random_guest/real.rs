@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::case::{Callback, Case, Fields};
 use super::observed::{Observed, by_case, visible};
 use super::simulated::PLUGIN;
-use super::{VM_ID, generate, interpreter, path};
+use super::{PROTOCOL, VM_ID, generate, interpreter, path};
 use crate::envoy::{Bootstrap, Envoy};
 use crate::upstream::Upstream;
 use crate::{eventually, unused_port};
@@ -24,9 +24,6 @@ const PAUSE: Duration = Duration::from_millis(8);
 
 /// The time after which a stream that waits has no more events.
 const SETTLED: Duration = Duration::from_millis(60);
-
-/// The request header that selects the HTTP/2 upstream.
-const PROTOCOL: &str = "x-protocol";
 
 /// Runs cases one after the other until one of them ends Envoy. `pokes` are the numbers of pokes
 /// that each needs.
@@ -97,7 +94,7 @@ fn start(cases: &[Case], http1: u16, http2: u16, calls: u16) -> Envoy {
             let route = json!({
                 "match": { "prefix": "/", "headers": [
                     { "name": PROTOCOL, "string_match": { "exact": "2" } }] },
-                "route": { "cluster": "http2" }, "request_headers_to_remove": [PROTOCOL] });
+                "route": { "cluster": "http2" } });
             routes.as_array_mut().expect("a list of routes").insert(0, route);
         });
     Envoy::start(bootstrap)

@@ -10,7 +10,7 @@ use sluice_sim::{HeaderMap, Limits, LogLevel, Module, Profile};
 
 use super::case::{Case, Message};
 use super::observed::{Observed, by_case, visible};
-use super::{VM_ID, generate, interpreter, path};
+use super::{PROTOCOL, VM_ID, generate, interpreter, path};
 
 /// The time between two cases.
 const APART: Duration = Duration::from_secs(10);
@@ -84,9 +84,12 @@ fn fields(map: &HeaderMap) -> impl Iterator<Item = (String, String)> {
 /// The trace of the cases.
 fn trace(cases: &[Case]) -> String {
     let mut events = vec![
-        json!({ "at": "0s", "clusters": generate::CLUSTERS }),
+        // As in the example that Envoy runs.
+        json!({ "at": "0s", "clusters": generate::CLUSTERS,
+                "proxy": { "use_remote_address": true } }),
         json!({ "at": "0s", "cluster": generate::CLUSTERS[0],
-                "respond": { "headers": [["x-call", "1"]], "body": "called" } }),
+                "respond": { "headers": [["x-call", "1"], ["content-length", "6"]],
+                             "body": "called" } }),
         json!({ "at": "0s", "cluster": generate::CLUSTERS[1], "respond": { "end": "refused" } }),
     ];
     for (index, case) in cases.iter().enumerate() {
@@ -100,10 +103,17 @@ fn trace(cases: &[Case]) -> String {
         let mut request = message(&case.request);
         let headers = request["headers"].as_array_mut().expect("a list of headers");
         headers.insert(0, json!(["x-case", index.to_string()]));
+        if case.http2 {
+            headers.insert(1, json!([PROTOCOL, "2"]));
+        }
         request["method"] = json!(case.method);
         request["path"] = json!(path(index));
         let mut response = message(&case.response);
         response["status"] = json!(case.status);
+        if !case.http2 {
+            let headers = response["headers"].as_array_mut().expect("a list of headers");
+            headers.extend(framing(&case.response).map(|field| json!(field)));
+        }
         events.push(json!({ "at": at(0), "id": index.to_string(), "connection": connection,
                             "request": request, "upstream": response }));
         for poke in 1..=2 {
@@ -113,6 +123,15 @@ fn trace(cases: &[Case]) -> String {
         events.push(json!({ "at": at(3), "connection": connection, "close": "client" }));
     }
     events.iter().map(|event| format!("{event}\n")).collect()
+}
+
+/// The header with which the upstream frames a response over HTTP/1.
+pub(super) fn framing(response: &Message) -> Option<[&'static str; 2]> {
+    match (response.chunks.is_empty(), response.has_length) {
+        (true, _) => Some(["content-length", "0"]),
+        (false, false) => Some(["transfer-encoding", "chunked"]),
+        (false, true) => None,
+    }
 }
 
 fn message(message: &Message) -> Value {

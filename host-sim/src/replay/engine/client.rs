@@ -12,7 +12,7 @@ use crate::replay::proxy_headers;
 use crate::replay::report::ClosedBy;
 use crate::replay::verdict::{self, Facts};
 use crate::trace::{EndedBy, Exchange, Open, Outcome, Protocol, Request, Text};
-use crate::{ConnectionInfo, HeaderMap, Part};
+use crate::{ConnectionInfo, Direction, HeaderMap, Part};
 
 use super::{Engine, header_map};
 
@@ -87,7 +87,7 @@ impl<'t> Engine<'t> {
         );
         exchange.keeps_trailers = multiplexes || !rules.http1_drops_trailers;
         exchange.position = connection.active.len();
-        let mut headers = request_headers(&spec.request);
+        let mut headers = request_headers(&spec.request, connection.protocol);
         exchange.request_kind = RequestKind::of(&headers);
         let admitted = admission::admit(
             self.settings.as_ref(),
@@ -226,14 +226,16 @@ impl<'t> Engine<'t> {
             Part::Headers { map: mut headers, end } => {
                 exchange.client.status =
                     headers.text(":status").and_then(|status| status.parse().ok());
-                headers.remove(":status");
                 exchange.client.headers_at = now;
                 if adds_headers {
                     let upgraded = exchange.client.status == Some(101);
                     proxy_headers::finish_response(&mut headers, upgraded, clock);
                 }
                 let announces_close = self.take_close_signal(slot, &mut headers, end);
-                if let Some(exchange) = self.exchange(slot) {
+                if let Some(exchange) = self.exchanges.get_mut(slot as usize) {
+                    let worker = &mut self.workers[exchange.worker];
+                    worker.log_headers(exchange.stream, Direction::Response, &headers);
+                    headers.remove(":status");
                     exchange.client.length = response_length(exchange, &headers);
                     exchange.announces_close = announces_close;
                     exchange.client.headers = headers;
@@ -290,8 +292,7 @@ impl<'t> Engine<'t> {
             headers.remove("connection");
             // A proxy that responds before an HTTP/1 request has ended does not read the rest of
             // it.
-            let closes =
-                self.take_drain_marker(slot, headers) || closes_after || (http1 && incomplete);
+            let closes = self.take_drain_marker(headers) || closes_after || (http1 && incomplete);
             if http1 && closes {
                 headers.push("connection", "close");
             }
@@ -303,22 +304,14 @@ impl<'t> Engine<'t> {
         announces
     }
 
-    /// Removes the drain marker, also from the headers that the filter can read at the end of the
-    /// stream. Returns whether the response had the marker.
-    fn take_drain_marker(&mut self, slot: u32, headers: &mut HeaderMap) -> bool {
+    /// Removes the drain marker; returns whether the response had it.
+    fn take_drain_marker(&self, headers: &mut HeaderMap) -> bool {
         let Some(bridge) = &self.options.drain_bridge else { return false };
-        if headers.find(&bridge.header) != Some(bridge.value.as_bytes()) {
-            return false;
+        let marked = headers.find(&bridge.header) == Some(bridge.value.as_bytes());
+        if marked {
+            headers.remove(&bridge.header);
         }
-        headers.remove(&bridge.header);
-        let Some(exchange) = self.exchanges.get(slot as usize) else { return true };
-        let vm = self.workers[exchange.worker].vm.as_mut();
-        let logged =
-            vm.zip(exchange.stream).and_then(|(vm, stream)| vm.logged_response_headers(stream));
-        if let Some(logged) = logged {
-            logged.remove(&bridge.header);
-        }
-        true
+        marked
     }
 
     /// The client closes a connection of the trace and aborts its exchanges, also those of a
@@ -466,7 +459,9 @@ fn response_length(exchange: &ActiveExchange<'_>, headers: &HeaderMap) -> Length
     Length::parse(headers.find("content-length").into_iter()).unwrap_or_default()
 }
 
-fn request_headers(request: &Request<'_>) -> HeaderMap {
+/// The headers of a request. The order of its pseudo-headers is Envoy's for HTTP/1, and that of RFC
+/// 9113, section 8.3.1, for the others, where clients choose it.
+fn request_headers(request: &Request<'_>, protocol: Protocol) -> HeaderMap {
     fn text<'r>(value: &'r Option<Text<'_>>, default: &'r str) -> &'r str {
         value.as_ref().map_or(default, |value| value)
     }
@@ -475,10 +470,16 @@ fn request_headers(request: &Request<'_>) -> HeaderMap {
     // Room for the pseudo-headers, and for as many headers as filters commonly add.
     let bytes = fields.sum::<usize>() + path.len() + 256;
     let mut headers = HeaderMap::with_capacity(request.headers.len() + 8, bytes);
-    headers.push(":authority", text(&request.authority, "localhost"));
-    headers.push(":path", path);
-    headers.push(":method", text(&request.method, "GET"));
-    headers.push(":scheme", text(&request.scheme, "http"));
+    let pseudo = [
+        (":authority", text(&request.authority, "localhost")),
+        (":path", path),
+        (":method", text(&request.method, "GET")),
+        (":scheme", text(&request.scheme, "http")),
+    ];
+    let order = if protocol.multiplexes() { [2, 3, 0, 1] } else { [0, 1, 2, 3] };
+    for (name, value) in order.map(|at| pseudo[at]) {
+        headers.push(name, value);
+    }
     for (name, value) in &request.headers {
         headers.push(&**name, &**value);
     }

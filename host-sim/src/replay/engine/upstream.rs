@@ -8,7 +8,7 @@ use crate::replay::framing::Length;
 use crate::replay::proxy_headers;
 use crate::replay::router::RoutePolicy;
 use crate::trace::{AttemptEnd, EndedBy, Headers, Outcome};
-use crate::{HeaderMap, Part, ResponseDetails};
+use crate::{Direction, HeaderMap, Part, ResponseDetails};
 
 use super::{Engine, header_map};
 
@@ -37,6 +37,8 @@ impl Engine<'_> {
                     let length = headers.find("content-length").into_iter();
                     exchange.forwarded.length = Length::parse(length).unwrap_or_default();
                 }
+                let worker = &mut self.workers[exchange.worker];
+                worker.log_headers(exchange.stream, Direction::Request, &headers);
                 exchange.forwarded.headers = Some(headers);
                 exchange.forwarded.at = now;
                 end || exchange.upgrade

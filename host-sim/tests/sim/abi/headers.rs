@@ -1,6 +1,6 @@
 //! Host calls on header maps.
 
-use sluice_sim::{Effect, HeaderMap, Part, Profile};
+use sluice_sim::{Direction, Effect, HeaderMap, Part, Profile};
 
 use crate::guest::{BOTH, Run, log_statuses, on, request, response};
 
@@ -397,9 +397,9 @@ fn embedder_can_change_the_headers_of_the_log_phase() {
         let calls = [r#"get_header_map_value (i32.const 2) @"content-type" @p @n"#];
         let mut run = Run::new(profile, &on("log", &log_statuses(&calls)));
         let stream = run.get(true);
-        assert!(run.vm.logged_response_headers(stream).is_none());
+        assert!(run.vm.logged_headers(stream, Direction::Response).is_none());
         run.vm.response_headers(stream, response(), true);
-        run.vm.logged_response_headers(stream).unwrap().remove("content-type");
+        run.vm.logged_headers(stream, Direction::Response).unwrap().remove("content-type");
         run.vm.close_http(stream);
         assert_eq!(run.logged(), [NOT_FOUND]);
     }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 
-use super::{PAUSE, PROTOCOL, SETTLED, owned, sha256};
+use super::{PAUSE, SETTLED, owned, sha256};
 use crate::http1::Client;
 use crate::http2;
 use crate::random_guest::case::Case;
 use crate::random_guest::observed::{Observed, visible};
-use crate::random_guest::path;
+use crate::random_guest::{PROTOCOL, path};
 
 /// The client closes the connection if an exchange lasts this much longer than in the simulator.
 const LATE: Duration = Duration::from_secs(2);

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::{PAUSE, owned, sha256};
 use crate::http2 as h2c;
 use crate::random_guest::case::{Case, Fields, Message};
+use crate::random_guest::simulated::framing;
 use crate::upstream::{Reply, Request, Upstream};
 
 /// The cases by the path of their requests.
@@ -36,11 +37,7 @@ fn respond(case: &Case, request: &Request, reply: &mut Reply) {
     let message = &case.response;
     let mut headers = message.all_headers();
     let chunked = !message.has_length && !message.chunks.is_empty();
-    if message.chunks.is_empty() {
-        headers.push(("content-length".to_owned(), "0".to_owned()));
-    } else if chunked {
-        headers.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
-    }
+    headers.extend(framing(message).map(|[name, value]| (name.to_owned(), value.to_owned())));
     let borrowed: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     reply.send_headers(case.status, &borrowed);
     if request.headers.start_line.starts_with("HEAD ") {

@@ -61,6 +61,7 @@
 mod abi;
 mod attributes;
 mod context;
+mod cost;
 pub mod details;
 mod effect;
 mod error;
@@ -88,6 +89,7 @@ mod trap;
 mod vm;
 
 pub use abi::{AbiVersion, LogLevel, MetricKind, Peer, Status};
+pub use cost::Cost;
 pub use details::ResponseDetails;
 pub use effect::{Direction, Effect, GrpcOpen, HttpCall, Part, ReplySource, ResetCause, Side};
 pub use error::{CallFailure, ModuleError, StartError, VmError};

@@ -95,6 +95,7 @@ const CALL_FUEL: u64 = 100;
 
 /// Consumes fuel for a host call that reads this many bytes of the guest's memory.
 pub(crate) fn charge_call(guest: &mut Guest<'_>, bytes: usize) -> CallResult {
+    guest.data_mut().cost.host_calls += 1;
     let left = guest.get_fuel().map_err(CallError::Trap)?.checked_sub(CALL_FUEL);
     let left = left.ok_or_else(|| CallError::Trap(Trap::OutOfFuel.into()))?;
     guest.set_fuel(left).map_err(CallError::Trap)?;

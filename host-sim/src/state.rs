@@ -8,6 +8,7 @@ use wasmtime::{Memory, StoreLimits, StoreLimitsBuilder, TypedFunc};
 
 use crate::abi::{LogLevel, Status};
 use crate::context::{Contexts, Pending};
+use crate::cost::Cost;
 use crate::effect::Effect;
 use crate::headers::HeaderMap;
 use crate::limits::Limits;
@@ -48,6 +49,7 @@ pub(crate) struct State {
     pub(crate) effects: Vec<Effect>,
     /// The fuel with which the running callback started.
     pub(crate) fuel: u64,
+    pub(crate) cost: Cost,
     effect_bytes: usize,
     log_bytes: usize,
     /// At least the bytes that the guest added to the streams that are open.
@@ -244,6 +246,7 @@ impl State {
             pending: VecDeque::new(),
             effects: Vec::new(),
             fuel: 0,
+            cost: Cost::default(),
             effect_bytes: 0,
             log_bytes: 0,
             stream_bytes: 0,

@@ -39,8 +39,10 @@ impl Vm {
         self.store.data_mut().effective = Some(slot);
         refuel(&mut self.store);
         let result = function.call(&mut self.store, params);
-        count_fuel(&self.store);
-        self.store.data_mut().effective = None;
+        count_fuel(&mut self.store);
+        let state = self.store.data_mut();
+        state.cost.callbacks += 1;
+        state.effective = None;
         match result {
             Ok(result) => Ok(Some(result)),
             Err(error) => {

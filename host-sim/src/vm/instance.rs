@@ -3,6 +3,7 @@
 use wasmtime::Store;
 
 use crate::attributes;
+use crate::cost::Cost;
 use crate::effect::Effect;
 use crate::error::VmError;
 use crate::exports::Exports;
@@ -39,7 +40,7 @@ impl Vm {
         store.limiter(|state| &mut state.store_limits);
         refuel(&mut store);
         let instance = instance.instantiate(&mut store);
-        count_fuel(&store);
+        count_fuel(&mut store);
         let instance = instance.map_err(|error| match error.downcast_ref::<wasmtime::Trap>() {
             Some(_) => VmError::Trap(trap_in("start", &error, &store)),
             None => VmError::Instantiate { reason: format!("{error:#}") },
@@ -98,6 +99,12 @@ impl Vm {
         self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
     }
 
+    /// The work of the guest so far. A benchmark or a test can compare it exactly, because the same
+    /// events always cost the same.
+    pub fn cost(&self) -> Cost {
+        self.store.data().cost
+    }
+
     pub(super) fn state(&mut self) -> &mut State {
         self.store.data_mut()
     }
@@ -112,10 +119,12 @@ pub(super) fn refuel(store: &mut Store<State>) {
 }
 
 /// Counts the fuel of a callback that [`refuel`] preceded.
-pub(super) fn count_fuel(store: &Store<State>) {
+pub(super) fn count_fuel(store: &mut Store<State>) {
     let left = store.get_fuel().expect(CONSUMES_FUEL);
-    let state = store.data();
-    state.process.count_instructions(state.fuel.saturating_sub(left));
+    let state = store.data_mut();
+    let used = state.fuel.saturating_sub(left);
+    state.cost.instructions += used;
+    state.process.count_instructions(used);
 }
 
 const CONSUMES_FUEL: &str = "the engine is configured to consume fuel";

@@ -278,3 +278,19 @@ fn events_of_an_ended_stream_do_nothing() {
         assert_eq!(run.effects_without_logs().len(), 1);
     }
 }
+
+#[test]
+fn cost_counts_callbacks_host_calls_and_instructions() {
+    for profile in BOTH {
+        let guest = on("request_headers", "(call $log_number (i32.const 7))");
+        let mut run = Run::new(profile, &guest);
+        let before = run.vm.cost();
+        run.get(true);
+        let once = run.vm.cost() - before;
+        assert_eq!((once.callbacks, once.host_calls), (1, 1), "no other callback is exported");
+        assert!(once.instructions > 100, "{once:?}");
+        let before = run.vm.cost();
+        run.get(true);
+        assert_eq!(run.vm.cost() - before, once, "the same events cost the same");
+    }
+}

@@ -170,6 +170,13 @@ pub(super) struct ForwardedRequest {
     pub(super) complete: bool,
 }
 
+impl ForwardedRequest {
+    /// Whether the upstream has received the whole request.
+    pub(super) fn is_whole(&self) -> bool {
+        self.length.is_full() || (self.complete && !self.length.is_short())
+    }
+}
+
 /// A response as the client received it.
 #[derive(Default)]
 pub(super) struct ReceivedResponse {
@@ -182,6 +189,8 @@ pub(super) struct ReceivedResponse {
     pub(super) body: BodySummary,
     /// The length that the client expects.
     pub(super) length: Length,
+    /// When the last byte of that length arrived.
+    pub(super) whole_at: Option<Duration>,
     /// Whether more bytes followed, so that the client cannot use the connection.
     pub(super) excess: bool,
     pub(super) trailers: HeaderMap,
@@ -380,6 +389,11 @@ impl<'t> ActiveExchange<'t> {
         opening: u32,
     ) -> ExchangeReport<'t> {
         let client = &mut self.client;
+        // The client of HTTP/1 does not see that the proxy still holds the end of the stream.
+        let (outcome, ended) = match client.whole_at.filter(|_| !self.multiplexes) {
+            Some(at) => (Outcome::Complete, at),
+            None => (outcome, now),
+        };
         let first_byte = client.status.map(|_| client.body_at.unwrap_or(client.headers_at));
         let request = &self.spec.request;
         let started = self.forwarded.headers.is_some();
@@ -397,7 +411,7 @@ impl<'t> ActiveExchange<'t> {
             decisions: std::mem::take(&mut self.decisions),
             status: client.status,
             first_byte: first_byte.map(|at| at.saturating_sub(self.sent)),
-            last_byte: now.saturating_sub(self.sent),
+            last_byte: ended.saturating_sub(self.sent),
             headers: std::mem::take(&mut client.headers),
             trailers: std::mem::take(&mut client.trailers),
             body_bytes: client.body.bytes,
@@ -416,7 +430,7 @@ impl<'t> ActiveExchange<'t> {
                 body_bytes: self.forwarded.body.bytes,
                 headers: self.forwarded.headers.clone().unwrap_or_default(),
                 body_sha256: self.forwarded.body.sha256(),
-                complete: self.forwarded.complete,
+                complete: self.forwarded.is_whole(),
             },
             truncated: false,
             expected: 0,

@@ -11,6 +11,7 @@ use super::case::{Call, Callback, Case, Section};
 /// - a local reply after the response headers, or of a guest that also continues the stream
 /// - header maps after `on_log`
 pub(super) fn apply(case: &mut Case) {
+    let off = |name: &str| std::env::var("RG_X").is_ok_and(|text| text.contains(name));
     use Callback::{
         Delete, Done, RequestBody, RequestBodyMore, RequestHeaders, ResponseBody, ResponseBodyMore,
         ResponseHeaders, ResponseTrailers,
@@ -19,13 +20,13 @@ pub(super) fn apply(case: &mut Case) {
         section.returns != 0
             || section.calls.iter().any(|call| call.call == "proxy_set_buffer_bytes")
     };
-    if case.program.values().any(resizes) {
+    if !off("length") && case.program.values().any(resizes) {
         (case.request.has_length, case.response.has_length) = (false, false);
     }
     let replies = |section: &Section| {
         section.calls.iter().any(|call| call.call == "proxy_send_local_response")
     };
-    if case.program.values().any(replies) {
+    if !off("reply") && case.program.values().any(replies) {
         for section in case.program.values_mut() {
             section.calls.retain(|call| call.call != "proxy_continue_stream");
         }
@@ -37,7 +38,7 @@ pub(super) fn apply(case: &mut Case) {
     ] {
         let headers_wait = waits(case, headers);
         for body in bodies {
-            if let Some(section) = case.program.get_mut(&body) {
+            if let Some(section) = case.program.get_mut(&body).filter(|_| !off("paused")) {
                 section.returns &= u32::from(!headers_wait);
             }
         }
@@ -49,8 +50,8 @@ pub(super) fn apply(case: &mut Case) {
                 && !call.call.contains("get_header_map_value")
                 && !call.call.contains("get_header_map_pairs")
         };
-        section.calls.retain(|call| !changes_trailers(call));
-        if matches!(callback, ResponseBody | ResponseBodyMore | ResponseTrailers) {
+        section.calls.retain(|call| off("trailers") || !changes_trailers(call));
+        if !off("late") && matches!(callback, ResponseBody | ResponseBodyMore | ResponseTrailers) {
             section.calls.retain(|call| call.call != "proxy_send_local_response");
         }
         // Envoy reads the memory of messages that it has sent.

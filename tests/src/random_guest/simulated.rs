@@ -1,5 +1,6 @@
 //! Runs cases in the simulator.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use sluice_sim::replay::{Options, Report, replay};
 use sluice_sim::trace::{Outcome, Trace};
 use sluice_sim::{HeaderMap, Limits, LogLevel, Module, Profile};
 
-use super::case::{Case, Message};
-use super::observed::{Observed, by_case, visible};
+use super::case::{Callback, Case, Message};
+use super::observed::{MARK, Observed, by_case, visible};
 use super::{PROTOCOL, VM_ID, generate, interpreter, path};
 
 /// The time between two cases.
@@ -47,22 +48,37 @@ pub(super) fn run(cases: &[Case]) -> Vec<Simulated> {
     let report = replay(Some(&module), &trace, &options, &mut |_| {})
         .unwrap_or_else(|error| panic!("{error}"));
     let mut log = by_case(report.log.iter().map(|line| line.text.as_str()));
+    let ends = ends(&report);
     (0..cases.len())
         .map(|index| {
-            let mut simulated = exchange(&report, index);
-            simulated.observed.log = log.remove(&index).unwrap_or_default();
-            simulated
+            let mut observed = exchange(&report, index);
+            observed.log = log.remove(&index).unwrap_or_default();
+            let end = ends.get(&index).copied().unwrap_or(APART * (index as u32 + 2));
+            let pokes = (end - start(index)).div_duration_f64(STEPS) as u32;
+            Simulated { observed, pokes }
         })
         .collect()
 }
 
-fn exchange(report: &Report<'_>, index: usize) -> Simulated {
+/// The time of the first request of a case.
+fn start(index: usize) -> Duration {
+    APART * (index as u32 + 1)
+}
+
+/// When the stream of each case ended: the time of its `on_log`.
+fn ends(report: &Report<'_>) -> BTreeMap<usize, Duration> {
+    let log = format!(" {}", Callback::Log as usize);
+    let case = |text: &str| text.split_once(MARK)?.1.split_once(&log)?.0.parse().ok();
+    report.log.iter().filter_map(|line| Some((case(&line.text)?, line.at))).collect()
+}
+
+fn exchange(report: &Report<'_>, index: usize) -> Observed {
     let id = index.to_string();
     let found = report.exchanges.iter().find(|exchange| exchange.id == id);
     let exchange = found.expect("a report of each exchange");
     let upstream = &exchange.upstream;
     let reached = upstream.attempts > 0;
-    let observed = Observed {
+    Observed {
         log: Vec::new(),
         status: exchange.status,
         headers: visible(fields(&exchange.headers)),
@@ -71,9 +87,7 @@ fn exchange(report: &Report<'_>, index: usize) -> Simulated {
         complete: exchange.end == Outcome::Complete,
         request_headers: reached.then(|| visible(fields(&upstream.headers))),
         request_body: upstream.body_sha256.clone().filter(|_| reached && upstream.complete),
-    };
-    let pokes = exchange.last_byte.div_duration_f64(STEPS) as u32;
-    Simulated { observed, pokes }
+    }
 }
 
 fn fields(map: &HeaderMap) -> impl Iterator<Item = (String, String)> {
@@ -93,8 +107,7 @@ fn trace(cases: &[Case]) -> String {
         json!({ "at": "0s", "cluster": generate::CLUSTERS[1], "respond": { "end": "refused" } }),
     ];
     for (index, case) in cases.iter().enumerate() {
-        let start = APART * (index as u32 + 1);
-        let at = |steps: u32| format!("{}s", (start + STEPS * steps).as_secs());
+        let at = |steps: u32| format!("{}s", (start(index) + STEPS * steps).as_secs());
         let connection = format!("connection {index}");
         let protocol = if case.http2 { "HTTP/2" } else { "HTTP/1.1" };
         events.push(

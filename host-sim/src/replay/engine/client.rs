@@ -252,6 +252,9 @@ impl<'t> Engine<'t> {
                     exchange.client.body_at.get_or_insert(now);
                     exchange.client.body.add(&bytes);
                 }
+                if exchange.client.length.is_full() {
+                    exchange.client.whole_at.get_or_insert(now);
+                }
                 end
             }
             Part::Trailers(map) => {

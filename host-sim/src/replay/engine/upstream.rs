@@ -63,8 +63,11 @@ impl Engine<'_> {
         }
         match exchange.step {
             AttemptStep::Idle => self.start_attempt(slot),
-            AttemptStep::Request if end => self.request_complete(slot),
-            // The upstream is about to refuse the request.
+            // Also before the filter continues the end of the request.
+            AttemptStep::Request if end || exchange.forwarded.is_whole() => {
+                self.request_complete(slot);
+            }
+            // The upstream has the whole request, or is about to refuse it.
             AttemptStep::ResponseHeaders if end => {
                 exchange.attempt_deadline =
                     exchange.policy.attempt_timeout.map(|timeout| now + timeout);
@@ -91,7 +94,7 @@ impl Engine<'_> {
                 exchange.attempt_deadline =
                     exchange.policy.attempt_timeout.map(|timeout| now + timeout);
             }
-        } else if exchange.forwarded.complete {
+        } else if exchange.forwarded.complete || exchange.forwarded.is_whole() {
             self.request_complete(slot);
         }
     }
@@ -106,7 +109,10 @@ impl Engine<'_> {
             || (script.response_status().is_none() && script.end == AttemptEnd::Never);
         exchange.step = AttemptStep::ResponseHeaders;
         exchange.step_at = (!silent).then(|| now + script.after);
-        exchange.attempt_deadline = exchange.policy.attempt_timeout.map(|timeout| now + timeout);
+        if exchange.forwarded.complete {
+            exchange.attempt_deadline =
+                exchange.policy.attempt_timeout.map(|timeout| now + timeout);
+        }
     }
 
     /// Runs the next step of the current attempt.

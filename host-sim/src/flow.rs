@@ -47,6 +47,10 @@ pub(crate) struct Flow {
     paused: bool,
     /// Whether no callbacks are made until the guest continues the flow.
     stopped: bool,
+    /// Whether the callbacks are those for what arrived while the flow was stopped.
+    catching_up: bool,
+    /// Whether the body is not forwarded.
+    body_lost: bool,
     /// Whether the guest can access the body.
     body_open: bool,
 }
@@ -120,6 +124,7 @@ impl Flow {
             return None;
         }
         self.received += bytes.len() as u64;
+        self.catching_up = false;
         self.incoming.extend_from_slice(bytes);
         self.chunk_waits = true;
         self.incoming_end = end;
@@ -132,6 +137,7 @@ impl Flow {
             return None;
         }
         self.incoming_trailers = Some(map);
+        self.catching_up = false;
         self.next_callback()
     }
 
@@ -158,7 +164,11 @@ impl Flow {
 
     /// Continues the flow: forwards everything that the guest has received.
     pub(crate) fn forward(&mut self, mut out: impl FnMut(Part)) {
+        self.catching_up |= self.stopped;
         (self.paused, self.stopped, self.body_open) = (false, false, false);
+        if std::mem::take(&mut self.body_lost) {
+            self.body.clear();
+        }
         if self.finished || !self.started {
             return;
         }
@@ -186,6 +196,17 @@ impl Flow {
     pub(crate) fn pause(&mut self, stop: bool) {
         self.paused = true;
         self.stopped |= stop;
+    }
+
+    /// Loses a paused body when the guest continues the trailers, if body and trailers arrived while
+    /// the headers were paused. Returns the callback for the trailers, which is repeated then.
+    pub(crate) fn lose_body(&mut self) -> Option<Callback> {
+        if !(self.catching_up && self.paused) {
+            return None;
+        }
+        (self.catching_up, self.body_lost) = (false, true);
+        let count = self.trailers.as_ref()?.len() as u32;
+        Some(Callback::Trailers { count })
     }
 
     pub(crate) fn paused(&self) -> bool {

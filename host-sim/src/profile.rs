@@ -100,6 +100,9 @@ pub struct Rules {
     /// to the maps of the response that this forwards; changes have no effect. It loses the maps of
     /// the request at once.
     pub continue_keeps_access: bool,
+    /// A body that a guest pauses is lost, and the callback for the trailers is made twice, if body
+    /// and trailers arrived while the headers were paused.
+    pub paused_body_after_headers_is_lost: bool,
     /// `proxy_get_header_map_size` returns `BAD_ARGUMENT` for maps that the guest cannot change.
     pub only_open_maps_have_size: bool,
     /// In `on_log`, a value of a map that does not exist is `NOT_FOUND`, instead of `BAD_ARGUMENT`.
@@ -236,6 +239,7 @@ const ENVOY: Rules = Rules {
     map_size_excludes_lengths: true,
     end_of_stream_is_shared: true,
     continue_keeps_access: true,
+    paused_body_after_headers_is_lost: true,
     only_open_maps_have_size: true,
     missing_map_in_log_is_not_found: true,
     inline_headers: Some(&inline_headers::ENVOY),
@@ -304,6 +308,7 @@ const GENERIC: Rules = Rules {
     map_size_excludes_lengths: false,
     end_of_stream_is_shared: false,
     continue_keeps_access: false,
+    paused_body_after_headers_is_lost: false,
     only_open_maps_have_size: false,
     missing_map_in_log_is_not_found: false,
     inline_headers: None,

@@ -167,6 +167,9 @@ fn compare(cases: &[Case]) -> Tally {
         for (at, (simulated, real)) in simulated.iter().zip(&real).enumerate() {
             count_calls(real, &mut tally.calls);
             let lines = observed::differences(&simulated.observed, real);
+            if std::env::var_os("RG_D").is_some() && !lines.is_empty() {
+                println!("DEBUG {start} {at}\n{:#?}\n{:#?}", simulated.observed, real);
+            }
             if !lines.is_empty() {
                 let case = rest[at].clone();
                 tally.differences.push(Difference { number: start + at, case, lines });

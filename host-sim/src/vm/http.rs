@@ -180,11 +180,17 @@ impl Vm {
             if pending.reset || pending.reply.is_some() {
                 return;
             }
+            let continues_trailers = !pauses && matches!(callback, Callback::Trailers { .. });
+            if continues_trailers
+                && self.state().rules.paused_body_after_headers_is_lost
+                && let Some(again) = self.http(slot).flow(direction).lose_body()
+            {
+                next = Some(again);
+                continue;
+            }
             if !pauses {
                 // In Envoy, only its own callback removes the access to a body.
-                if matches!(callback, Callback::Trailers { .. })
-                    && self.state().rules.continue_keeps_access
-                {
+                if continues_trailers && self.state().rules.continue_keeps_access {
                     self.http(slot).keep_access(direction, false);
                 }
                 self.forward(slot, direction);

@@ -198,13 +198,19 @@ impl Flow {
         self.stopped |= stop;
     }
 
+    /// Forwards nothing of the body that the guest has received.
+    pub(crate) fn lose_body(&mut self) {
+        self.body_lost = true;
+    }
+
     /// Loses a paused body when the guest continues the trailers, if body and trailers arrived while
     /// the headers were paused. Returns the callback for the trailers, which is repeated then.
-    pub(crate) fn lose_body(&mut self) -> Option<Callback> {
+    pub(crate) fn repeat_trailers(&mut self) -> Option<Callback> {
         if !(self.catching_up && self.paused) {
             return None;
         }
-        (self.catching_up, self.body_lost) = (false, true);
+        self.catching_up = false;
+        self.lose_body();
         let count = self.trailers.as_ref()?.len() as u32;
         Some(Callback::Trailers { count })
     }

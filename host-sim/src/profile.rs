@@ -100,9 +100,10 @@ pub struct Rules {
     /// to the maps of the response that this forwards; changes have no effect. It loses the maps of
     /// the request at once.
     pub continue_keeps_access: bool,
-    /// A body that a guest pauses is lost, and the callback for the trailers is made twice, if body
-    /// and trailers arrived while the headers were paused.
-    pub paused_body_after_headers_is_lost: bool,
+    /// A body that a guest pauses is lost in two cases: if body and trailers arrived while the
+    /// headers were paused (the callback for the trailers is then made twice), and if the guest
+    /// adds trailers to a request in the same callback (the request then continues).
+    pub loses_paused_bodies: bool,
     /// `proxy_get_header_map_size` returns `BAD_ARGUMENT` for maps that the guest cannot change.
     pub only_open_maps_have_size: bool,
     /// In `on_log`, a value of a map that does not exist is `NOT_FOUND`, instead of `BAD_ARGUMENT`.
@@ -239,7 +240,7 @@ const ENVOY: Rules = Rules {
     map_size_excludes_lengths: true,
     end_of_stream_is_shared: true,
     continue_keeps_access: true,
-    paused_body_after_headers_is_lost: true,
+    loses_paused_bodies: true,
     only_open_maps_have_size: true,
     missing_map_in_log_is_not_found: true,
     inline_headers: Some(&inline_headers::ENVOY),
@@ -308,7 +309,7 @@ const GENERIC: Rules = Rules {
     map_size_excludes_lengths: false,
     end_of_stream_is_shared: false,
     continue_keeps_access: false,
-    paused_body_after_headers_is_lost: false,
+    loses_paused_bodies: false,
     only_open_maps_have_size: false,
     missing_map_in_log_is_not_found: false,
     inline_headers: None,

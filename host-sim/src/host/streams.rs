@@ -105,7 +105,9 @@ pub(super) fn local_reply(
         grpc_status: (grpc <= 16).then_some(grpc),
         details: details.into_owned().into(),
     };
-    state.pending_mut(slot).reply = Some(Box::new(reply));
+    let pending = state.pending_mut(slot);
+    pending.continues_first = pending.continue_request;
+    pending.reply = Some(Box::new(reply));
     Ok(())
 }
 

@@ -79,12 +79,17 @@ impl Vm {
     }
 
     fn apply_pending_http(&mut self, slot: u32, pending: Pending) {
+        let replies = pending.reply.is_some() && !pending.reset;
+        if pending.continues_first && replies {
+            self.continue_flow(slot, Direction::Request);
+        }
         if pending.reset {
             self.reset_stream(slot, ResetCause::Guest);
         } else if let Some(reply) = pending.reply {
-            self.send_local_reply(slot, *reply, ReplySource::Guest);
+            let continues = pending.continue_request && !pending.continues_first;
+            self.send_local_reply(slot, *reply, ReplySource::Guest, continues);
         }
-        if pending.continue_request {
+        if pending.continue_request && !replies {
             self.continue_flow(slot, Direction::Request);
         }
         if pending.continue_response {

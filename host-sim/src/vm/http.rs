@@ -176,19 +176,31 @@ impl Vm {
                 Err(Trapped) if self.fail_stream(slot) => return,
                 Err(Trapped) => false,
             };
-            let pending = &self.state().contexts.at(slot).pending;
+            let pending = &mut self.state().contexts.at_mut(slot).pending;
             if pending.reset || pending.reply.is_some() {
+                // A reply from a callback for the request aborts the request.
+                pending.continue_request &= direction == Direction::Response;
+                pending.continues_first &= direction == Direction::Response;
                 return;
             }
             let continues_trailers = !pauses && matches!(callback, Callback::Trailers { .. });
             if continues_trailers
-                && self.state().rules.paused_body_after_headers_is_lost
-                && let Some(again) = self.http(slot).flow(direction).lose_body()
+                && self.state().rules.loses_paused_bodies
+                && let Some(again) = self.http(slot).flow(direction).repeat_trailers()
             {
                 next = Some(again);
                 continue;
             }
-            if !pauses {
+            let adds_trailers = pauses
+                && matches!(callback, Callback::Body { end: true, .. })
+                && direction == Direction::Request
+                && self.http(slot).request.trailers().is_some();
+            if adds_trailers && self.state().rules.loses_paused_bodies {
+                let http = self.http(slot);
+                http.keep_access(direction, false);
+                http.request.lose_body();
+                self.forward(slot, direction);
+            } else if !pauses {
                 // In Envoy, only its own callback removes the access to a body.
                 if continues_trailers && self.state().rules.continue_keeps_access {
                     self.http(slot).keep_access(direction, false);
@@ -279,7 +291,7 @@ impl Vm {
         match status {
             Some(status) if !http.response.headers_left() => {
                 let reply = LocalReply::new(status, "", "wasm_fail_stream");
-                self.send_local_reply(slot, reply, ReplySource::Trap);
+                self.send_local_reply(slot, reply, ReplySource::Trap, false);
             }
             _ => self.reset_stream(slot, ResetCause::Trap),
         }

@@ -7,26 +7,38 @@ use crate::ids::StreamId;
 use crate::local_reply::LocalReply;
 
 impl Vm {
-    /// Replies locally, unless the response is complete. A response that has begun is reset.
-    pub(super) fn send_local_reply(&mut self, slot: u32, reply: LocalReply, source: ReplySource) {
+    /// Replies locally, unless the response is complete. A response that has begun is reset. With
+    /// `continues`, the guest continued the request after it replied: Envoy forwards the request,
+    /// once the guest has received the headers of the reply.
+    pub(super) fn send_local_reply(
+        &mut self,
+        slot: u32,
+        reply: LocalReply,
+        source: ReplySource,
+        continues: bool,
+    ) {
         let rules = self.state().rules;
         let trapped = self.trap.is_some();
         let http = self.http(slot);
         if http.reset || http.closing || http.response.finished() {
             return;
         }
+        let is_late = http.response.headers_left();
         http.add_details(ResponseDetails {
             details: reply.details.replace(char::is_whitespace, "_").into(),
             flags: 0,
-            code: Some(reply.status),
+            code: (!is_late).then_some(reply.status),
         });
-        if http.response.headers_left() {
+        if is_late {
             return self.reset_stream(slot, ResetCause::LateReply);
         }
         // Once the guest has received a response of the upstream, it does not receive a second one.
         let runs_callbacks =
             rules.local_reply_runs_callbacks && !http.response.started() && !trapped;
-        http.discard(Direction::Request);
+        let continues = continues && runs_callbacks && http.request.paused();
+        if !continues {
+            http.discard(Direction::Request);
+        }
         http.response.reset();
         http.status = Some(reply.status);
         let (map, body) = reply.message(http.request_kind, rules.local_reply_adds_headers);
@@ -42,6 +54,10 @@ impl Vm {
         let callback = self.http(slot).response.on_headers(map, end);
         if runs_callbacks {
             self.run_callbacks(slot, Direction::Response, callback);
+            if continues {
+                self.continue_flow(slot, Direction::Request);
+                self.http(slot).discard(Direction::Request);
+            }
             if !end && !self.is_superseded(slot) {
                 let callback = self.http(slot).response.on_body(&body, true);
                 self.run_callbacks(slot, Direction::Response, callback);
@@ -70,7 +86,7 @@ impl Vm {
             self.reset_stream(slot, ResetCause::Overflow);
         } else {
             let reply = LocalReply::new(status, body, details);
-            self.send_local_reply(slot, reply, ReplySource::Overflow);
+            self.send_local_reply(slot, reply, ReplySource::Overflow, false);
         }
     }
 

@@ -1,37 +1,32 @@
 //! What random cases leave out, because the simulator is known to differ from Envoy, or because Envoy
-//! itself depends on chance. Each entry is a gap to close; docs/traces.md lists them for users.
+//! itself depends on chance. docs/traces.md lists for users what is not simulated.
 
-use super::case::Argument::Number;
-use super::case::{Call, Callback, Case, Section};
+use super::case::{Argument, Call, Callback, Case, Section};
 
-/// Removes what the simulator is known to do otherwise than Envoy:
-/// - trailers that the guest adds while the body is paused
-/// - a local reply after the response headers, or of a guest that also continues the stream
-/// - header maps after `on_log`
+/// Removes from a case:
+/// - the pause of a local reply while its request continues: the response of the upstream follows
+/// - a length of a request that gets trailers: an upstream over HTTP/2 rejects it if Envoy loses the
+///   body
+/// - header maps after `on_log`: Envoy reads the memory of messages that it has sent
 pub(super) fn apply(case: &mut Case) {
-    let off = |name: &str| std::env::var("RG_X").is_ok_and(|text| text.contains(name));
-    use Callback::{Delete, Done, ResponseBody, ResponseBodyMore, ResponseTrailers};
-    let replies = |section: &Section| {
-        section.calls.iter().any(|call| call.call == "proxy_send_local_response")
+    use Callback::{Delete, Done, ResponseBody, ResponseBodyMore, ResponseHeaders};
+    let calls = |case: &Case, wanted: &dyn Fn(&Call) -> bool| {
+        case.program.values().any(|section: &Section| section.calls.iter().any(wanted))
     };
-    if !off("reply") && case.program.values().any(replies) {
-        for section in case.program.values_mut() {
-            section.calls.retain(|call| call.call != "proxy_continue_stream");
+    let is = |name: &'static str| move |call: &Call| call.call == name;
+    if calls(case, &is("proxy_send_local_response")) && calls(case, &is("proxy_continue_stream")) {
+        for callback in [ResponseHeaders, ResponseBody, ResponseBodyMore] {
+            case.program.entry(callback).or_default().returns = 0;
         }
     }
-    for (callback, section) in &mut case.program {
-        let changes_trailers = |call: &Call| {
-            call.call.contains("header_map")
-                && matches!(call.args.first(), Some(Number(1 | 3)))
-                && !call.call.contains("get_header_map_value")
-                && !call.call.contains("get_header_map_pairs")
-        };
-        section.calls.retain(|call| off("trailers") || !changes_trailers(call));
-        if !off("late") && matches!(callback, ResponseBody | ResponseBodyMore | ResponseTrailers) {
-            section.calls.retain(|call| call.call != "proxy_send_local_response");
-        }
-        // Envoy reads the memory of messages that it has sent.
-        if matches!(callback, Done | Delete) {
+    let request_trailers = |call: &Call| {
+        call.call.contains("header_map") && call.args.first() == Some(&Argument::Number(1))
+    };
+    if case.http2 && calls(case, &request_trailers) {
+        case.request.has_length = false;
+    }
+    for callback in [Done, Delete] {
+        if let Some(section) = case.program.get_mut(&callback) {
             section.calls.retain(|call| !call.call.contains("header_map"));
         }
     }

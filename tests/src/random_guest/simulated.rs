@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluice_sim::replay::{Options, Report, replay};
-use sluice_sim::trace::{Outcome, Trace};
+use sluice_sim::trace::{EndedBy, Outcome, Trace};
 use sluice_sim::{HeaderMap, Limits, LogLevel, Module, Profile};
 
 use super::case::{Callback, Case, Message};
@@ -86,6 +86,7 @@ fn exchange(report: &Report<'_>, index: usize) -> Observed {
         trailers: visible(fields(&exchange.trailers)),
         complete: exchange.end == Outcome::Complete,
         request_headers: reached.then(|| visible(fields(&upstream.headers))),
+        reply_overtakes: reached && exchange.ended_by == Some(EndedBy::Filter),
         request_body: upstream.body_sha256.clone().filter(|_| reached && upstream.complete),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::replay::calls::CallReport;
 use crate::replay::crash::Ending;
 use crate::replay::error::ReplayError;
-use crate::replay::exchange::ActiveExchange;
+use crate::replay::exchange::{ActiveExchange, AttemptStep};
 use crate::replay::report::{LogLine, Report};
 use crate::replay::schedule::Entry;
 use crate::replay::worker::{CallType, Ticker};
@@ -267,7 +267,9 @@ impl<'t> Engine<'t> {
                 if let Some(exchange) = slot.and_then(|slot| self.exchange(slot)) {
                     // As measured, Envoy takes a local 400 over HTTP/1 for an error of framing.
                     exchange.closes_connection |= status == 400;
-                    exchange.abandon_attempt();
+                    if exchange.step != AttemptStep::Idle {
+                        exchange.abandon_attempt();
+                    }
                     exchange.deadline = None;
                     exchange.ended_by = Some(match source {
                         ReplySource::Guest => EndedBy::Filter,

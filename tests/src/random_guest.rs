@@ -30,6 +30,9 @@ const BATCH: usize = 200;
 /// The Envoys that run at the same time; cases mostly wait.
 const ENVOYS: usize = 4;
 
+/// A difference counts if it repeats this often when the case runs by itself.
+const ATTEMPTS: usize = 3;
+
 /// The differences that are shrunk; the others are printed as they are.
 const SHRUNK: usize = 2;
 
@@ -110,8 +113,7 @@ fn kept() -> Vec<(String, Case)> {
 
 /// Runs cases on both hosts.
 ///
-/// A difference counts if it repeats when the case runs by itself: under load, Envoy may receive
-/// two chunks at once.
+/// A difference must repeat, because under load Envoy may receive two chunks at once.
 fn run(cases: &[Case]) -> Tally {
     let batches: Vec<&[Case]> = cases.chunks(BATCH).collect();
     let next = AtomicUsize::new(0);
@@ -133,10 +135,15 @@ fn run(cases: &[Case]) -> Tally {
     tally.differences.sort_by_key(|difference| difference.number);
     let mut confirmed = Vec::new();
     for difference in tally.differences.drain(..) {
-        let again = compare(std::slice::from_ref(&difference.case)).differences;
-        if let Some(found) = again.into_iter().next() {
-            confirmed.push(Difference { number: difference.number, ..found });
+        let case = std::slice::from_ref(&difference.case);
+        let mut found = None;
+        for _ in 0..ATTEMPTS {
+            found = compare(case).differences.into_iter().next();
+            if found.is_none() {
+                break;
+            }
         }
+        confirmed.extend(found.map(|found| Difference { number: difference.number, ..found }));
     }
     confirmed.iter_mut().take(SHRUNK).for_each(shrink::shrink);
     Tally { differences: confirmed, ..tally }

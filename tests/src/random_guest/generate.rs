@@ -10,8 +10,9 @@ use Argument::{
     Bytes, LastId, NewId, NewToken, Number, Out, Pairs, Path, Root, SecondOut, Stream, Text, Value,
 };
 
-/// The clusters that calls can name: one that responds, and one that refuses connections.
-pub(super) const CLUSTERS: [&str; 2] = ["calls", "refused"];
+/// The clusters that calls can name: one that responds, one that refuses connections, and one that
+/// responds to gRPC.
+pub(super) const CLUSTERS: [&str; 3] = ["calls", "refused", "grpc"];
 
 /// Names of headers that programs read and write.
 const NAMES: [&str; 13] = [
@@ -165,6 +166,11 @@ impl Random {
         for _ in 0..self.0.usize(0..4) {
             let name = self.pick(&["x-a", "x-b", "x-tenant", "accept-language", "x-c"]);
             headers.push((name.to_owned(), self.text(&VALUES)));
+        }
+        if http2 {
+            // The peers send repeated headers one after the other.
+            let names: Vec<String> = headers.iter().map(|(name, _)| name.clone()).collect();
+            headers.sort_by_key(|(name, _)| names.iter().position(|other| other == name));
         }
         let count = if has_body { self.0.usize(1..3) } else { 0 };
         let chunks = (0..count).map(|_| self.text(&TEXTS[1..])).collect();
@@ -409,12 +415,14 @@ impl Random {
         }
     }
 
-    /// A call that fails; the guests of `tests/guests` make calls that succeed.
     fn grpc_call(&mut self) -> Call {
-        let cluster = Text(self.text(&["refused", "missing"]));
+        let streams = self.one_in(3);
+        // The server responds when the guest has ended its side.
+        let clusters = ["refused", "missing", "grpc", "grpc"];
+        let cluster = Text(self.text(if streams { &clusters[..2] } else { &clusters }));
         let [service, method] = ["service", "method"].map(|name| Text(name.to_owned()));
         let mut args = vec![cluster, service, method, Pairs(Fields::new())];
-        if self.one_in(2) {
+        if streams {
             args.push(NewToken);
             return call("proxy_grpc_stream", args);
         }

@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::case::{Callback, Case, Fields};
 use super::observed::{Observed, by_case, visible};
-use super::simulated::PLUGIN;
+use super::simulated::{PLUGIN, grpc_response};
 use super::{PROTOCOL, VM_ID, generate, interpreter, path};
+use crate::cluster_server;
 use crate::envoy::{Bootstrap, Envoy};
 use crate::upstream::Upstream;
 use crate::{eventually, unused_port};
@@ -37,7 +38,8 @@ pub(super) fn run(cases: &[Case], pokes: &[u32]) -> Vec<Observed> {
     let http1 = upstreams::http1(scripts.clone(), received.clone());
     let http2 = upstreams::http2(scripts, received.clone());
     let calls = Upstream::start(|_, reply| reply.respond(200, &[("x-call", "1")], b"called"));
-    let mut envoy = start(cases, http1.port, http2, calls.port);
+    let grpc = cluster_server::serve_http2(&grpc_response());
+    let mut envoy = start(cases, [http1.port, http2, calls.port, grpc]);
     let mut observed = Vec::new();
     for (index, case) in cases.iter().enumerate() {
         let one = match case.http2 {
@@ -75,7 +77,7 @@ pub(super) fn run(cases: &[Case], pokes: &[u32]) -> Vec<Observed> {
     observed
 }
 
-fn start(cases: &[Case], http1: u16, http2: u16, calls: u16) -> Envoy {
+fn start(cases: &[Case], [http1, http2, calls, grpc]: [u16; 4]) -> Envoy {
     let filter = json!({ "name": PLUGIN, "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
         "config": { "name": PLUGIN,
@@ -89,6 +91,7 @@ fn start(cases: &[Case], http1: u16, http2: u16, calls: u16) -> Envoy {
         .with_filter(filter)
         .with_cluster(generate::CLUSTERS[0], calls)
         .with_cluster(generate::CLUSTERS[1], unused_port())
+        .with_http2_cluster(generate::CLUSTERS[2], grpc)
         .with_http2_cluster("http2", http2)
         .changed("routes", |routes| {
             let route = json!({

@@ -106,6 +106,7 @@ fn trace(cases: &[Case]) -> String {
                 "respond": { "headers": [["x-call", "1"], ["content-length", "6"]],
                              "body": "called" } }),
         json!({ "at": "0s", "cluster": generate::CLUSTERS[1], "respond": { "end": "refused" } }),
+        json!({ "at": "0s", "cluster": generate::CLUSTERS[2], "respond": grpc_response() }),
     ];
     for (index, case) in cases.iter().enumerate() {
         let at = |steps: u32| format!("{}s", (start(index) + STEPS * steps).as_secs());
@@ -146,6 +147,13 @@ pub(super) fn framing(response: &Message) -> Option<[&'static str; 2]> {
         (false, false) => Some(["transfer-encoding", "chunked"]),
         (false, true) => None,
     }
+}
+
+/// The response of the cluster for gRPC.
+pub(super) fn grpc_response() -> Value {
+    json!({ "headers": [["content-type", "application/grpc"], ["x-call", "1"]],
+            "messages": ["first", "second"],
+            "trailers": [["grpc-status", "0"], ["x-end", "1"]] })
 }
 
 fn message(message: &Message) -> Value {

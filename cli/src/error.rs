@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use sluice_filter::ConfigError;
 use sluice_sim::ModuleError;
 use sluice_sim::replay::ReplayError;
-use sluice_sim::trace::{FieldError, TraceError};
+use sluice_sim::trace::{FieldError, ReadError};
 use thiserror::Error;
 
 use crate::drain::error::DrainError;
@@ -33,7 +33,10 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]
-    Trace(#[from] TraceError),
+    Trace(#[from] ReadError),
+    /// A mistake in a later line of a trace. The report has what happened before.
+    #[error("{mistake}; the report has what happened before this line")]
+    Stopped { mistake: String },
     #[error(transparent)]
     Replay(#[from] ReplayError),
     #[error(transparent)]

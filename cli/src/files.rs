@@ -1,10 +1,12 @@
 //! Files and standard output, with errors that name the file.
 
-use std::io::{self, BufWriter, Read as _, Write};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, BufWriter, IntoInnerError, IsTerminal, Read as _, StdoutLock, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use tempfile::NamedTempFile;
 use thiserror::Error;
 
 /// Why a file or standard output could not be used.
@@ -20,6 +22,8 @@ pub(crate) enum FileError {
     Write { path: PathBuf, source: io::Error },
     #[error("{path}: this command reads the file; expected another file for -o", path = path.display())]
     OutputOverInput { path: PathBuf },
+    #[error("{path}: not a file that can be read twice; remove --check-first", path = path.display())]
+    ReadOnce { path: PathBuf },
     #[error(
         "found no target/{FILTER} in this folder or above; build it with `cargo xtask build`, or name a module with --wasm"
     )]
@@ -99,19 +103,96 @@ pub(crate) fn write_to(
     path: Option<&Path>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    let Some(path) = path else { return print(write) };
-    let failed = |source| FileError::Write { path: path.to_owned(), source };
-    let mut out = BufWriter::new(fs::File::create(path).map_err(failed)?);
-    write(&mut out).and_then(|()| out.flush()).map_err(failed)
+    let mut output = Output::create(path)?;
+    output.write(write)?;
+    output.commit()
 }
 
 /// Writes to standard output.
 pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    match write(&mut out).and_then(|()| out.flush()) {
-        // A reader such as `head` closes the pipe when it has read enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(source) => Err(FileError::Write { path: PathBuf::from("standard output"), source }),
-        Ok(()) => Ok(()),
+    write_to(None, write)
+}
+
+/// Where a command writes: standard output, or a file that appears when it is complete.
+pub(crate) struct Output {
+    path: PathBuf,
+    target: Target,
+}
+
+enum Target {
+    Stdout(BufWriter<StdoutLock<'static>>),
+    /// The reader of standard output, such as `head`, has read enough.
+    Closed,
+    /// A device or a pipe.
+    Direct(BufWriter<File>),
+    /// Is renamed to the path.
+    Temporary(BufWriter<NamedTempFile>),
+}
+
+impl Output {
+    /// Opens standard output, or a file next to `path`.
+    pub(crate) fn create(path: Option<&Path>) -> Result<Self, FileError> {
+        let Some(path) = path else {
+            let target = Target::Stdout(BufWriter::new(io::stdout().lock()));
+            return Ok(Self { path: PathBuf::from("standard output"), target });
+        };
+        let failed = |source| FileError::Write { path: path.to_owned(), source };
+        // The target of a symbolic link is replaced, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let existing = fs::metadata(&path).ok();
+        if existing.as_ref().is_some_and(|file| !file.is_file()) {
+            let file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
+            return Ok(Self { path, target: Target::Direct(BufWriter::new(file)) });
+        }
+        let folder = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        // The process's umask applies to these permissions, as to those of any new file.
+        let permissions = Permissions::from_mode(0o666);
+        let mut builder = tempfile::Builder::new();
+        let file = builder.permissions(permissions).tempfile_in(folder).map_err(failed)?;
+        if let Some(existing) = existing {
+            fs::set_permissions(file.path(), existing.permissions()).map_err(failed)?;
+        }
+        Ok(Self { path, target: Target::Temporary(BufWriter::new(file)) })
+    }
+
+    pub(crate) fn is_terminal(&self) -> bool {
+        matches!(self.target, Target::Stdout(_)) && io::stdout().is_terminal()
+    }
+
+    /// Writes a part. After the reader of standard output has closed it, this has no effect.
+    pub(crate) fn write(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), FileError> {
+        let result = match &mut self.target {
+            Target::Closed => return Ok(()),
+            Target::Stdout(out) => match write(out).and_then(|()| out.flush()) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.target = Target::Closed;
+                    return Ok(());
+                }
+                result => result,
+            },
+            Target::Direct(out) => write(out).and_then(|()| out.flush()),
+            Target::Temporary(out) => write(out),
+        };
+        result.map_err(|source| FileError::Write { path: self.path.clone(), source })
+    }
+
+    /// Completes the file. Without this, no file appears.
+    pub(crate) fn commit(self) -> Result<(), FileError> {
+        let Self { path, target } = self;
+        let result = match target {
+            Target::Temporary(out) => out
+                .into_inner()
+                .map_err(IntoInnerError::into_error)
+                .and_then(|file| file.persist(&path).map_err(|error| error.error))
+                .map(drop),
+            Target::Stdout(_) | Target::Closed | Target::Direct(_) => Ok(()),
+        };
+        result.map_err(|source| FileError::Write { path, source })
     }
 }

@@ -17,14 +17,17 @@ mod explain;
 mod files;
 #[doc(hidden)]
 pub mod import;
+mod progress;
 mod replay;
 mod replay_limits;
+mod report;
 mod request;
 mod request_url;
 mod schema;
+mod sorter;
 mod style;
-mod table;
 mod text;
+mod trace_input;
 mod verdict;
 
 use std::process::ExitCode;

@@ -1,32 +1,29 @@
 //! `sluice replay`: runs traces through the filter, or without it, and compares the results with
 //! what the traces expect.
 
-use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 use sluice_sim::proxy::Setup;
-use sluice_sim::replay::{Options, Report, Warning, replay};
-use sluice_sim::trace::{Trace, TraceError, parse_time};
+use sluice_sim::replay::{Options, Summary, Warning, check, replay_to};
+use sluice_sim::trace::{TraceReader, parse_time};
 use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
 
 use crate::error::CliError;
-use crate::files::{self, FileError};
+use crate::files::{self, Output};
+use crate::progress::ProgressBar;
 use crate::replay_limits::LimitArguments;
+use crate::report::table::TableReport;
+use crate::report::{self, Observed};
 use crate::style::Palette;
-use crate::table;
+use crate::trace_input::Input;
 use crate::verdict::Verdict;
-
-/// A shorter trace ends before a progress bar can be read.
-const PROGRESS_FROM: usize = 20_000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Traces to replay (JSON Lines)
+    /// Traces to replay (JSON Lines); - is standard input
     #[arg(value_name = "TRACE", required = true)]
     traces: Vec<PathBuf>,
     /// Plugin configuration at the start of each trace (JSON)
@@ -70,6 +67,9 @@ pub(crate) struct Arguments {
     /// Print every row of the table; by default, rows without a failure end after the first 100
     #[arg(long)]
     all: bool,
+    /// Read each trace to its end and check it before the first replay begins
+    #[arg(long)]
+    check_first: bool,
     /// Lowest level of the filter's log messages to print
     #[arg(long, value_enum, default_value_t = Level::Warn)]
     log: Level,
@@ -103,74 +103,87 @@ enum Level {
     Critical,
 }
 
-/// The document that `--format json` prints.
-#[derive(Serialize)]
-struct Replays<'t> {
-    expected: usize,
-    failed: usize,
-    replays: Vec<Report<'t>>,
-}
-
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
     let inputs = arguments.traces.iter().chain(&arguments.config).chain(&arguments.wasm);
     let inputs = inputs.chain(&arguments.proxy);
     files::reject_output_over_input(arguments.output.as_deref(), inputs.map(PathBuf::as_path))?;
     let options = options(arguments)?;
     let module = module(arguments, &options.limits)?;
-    let texts = arguments
-        .traces
-        .iter()
-        .map(|path| Ok((path.display().to_string(), files::read_text(path)?)))
-        .collect::<Result<Vec<_>, FileError>>()?;
-    // All traces are parsed first, so that a mistake in the last one is reported before any is
-    // replayed.
-    let traces = texts
-        .iter()
-        .map(|(name, text)| Trace::parse(name, text))
-        .collect::<Result<Vec<_>, TraceError>>()?;
-
-    let mut replays = Vec::new();
-    for trace in &traces {
-        let bar = progress_bar(trace);
-        let report = replay(module.as_ref(), trace, &options, &mut |progress| {
-            bar.set_position(progress.done as u64);
-        });
-        bar.finish_and_clear();
-        replays.push(report?);
-    }
-
-    for report in &replays {
-        for warning in &report.warnings {
-            eprintln!("{}: warning: {}", place(report, warning), warning.text);
+    let inputs =
+        arguments.traces.iter().map(|path| Input::find(path)).collect::<Result<Vec<_>, _>>()?;
+    if arguments.check_first {
+        for input in &inputs {
+            let input = input.open_first()?;
+            let reader = TraceReader::new(input.name, input.reader)?;
+            check(module.as_ref(), reader, &options)?;
         }
     }
-    let failed = replays.iter().map(Report::failed).sum();
-    let expected = replays.iter().map(Report::expected).sum();
-    let result = Replays { expected, failed, replays };
-    files::write_to(arguments.output.as_deref(), |out| match arguments.format {
-        Format::Json => {
-            serde_json::to_writer(&mut *out, &result)?;
-            writeln!(out)
-        }
+    let mut output = Output::create(arguments.output.as_deref())?;
+    let mut format = match arguments.format {
+        Format::Json => report::Format::Json(Default::default()),
         Format::Table => {
-            let is_terminal = arguments.output.is_none() && io::stdout().is_terminal();
-            table::write(out, &result.replays, Palette::new(is_terminal), arguments.all)
+            let palette = Palette::new(output.is_terminal());
+            report::Format::Table(TableReport::new(palette, arguments.all))
         }
-    })?;
-    // The program ends here. Freeing each part of a long trace would take a tenth of the time.
-    std::mem::forget(result);
-    std::mem::forget(traces);
-    if (failed, expected, arguments.report_only) == (0, 0, false) {
-        return Err(CliError::NothingChecked);
+    };
+    let (mut failed, mut expected, mut ended) = (0, 0, 0);
+    let mut stopped = None;
+    for input in &inputs {
+        let summary = match replay(input, module.as_ref(), &options, &mut format) {
+            Ok(summary) => summary,
+            Err(error) => {
+                stopped = Some(error);
+                break;
+            }
+        };
+        failed += summary.failed();
+        expected += summary.expected();
+        ended += 1;
+        for warning in &summary.warnings {
+            eprintln!("{}: warning: {}", place(&summary, warning), warning.text);
+        }
+        let mistake = summary.stopped.as_ref().map(ToString::to_string);
+        format.end_trace(summary, &mut output)?;
+        if let Some(mistake) = mistake {
+            stopped = Some(CliError::Stopped { mistake });
+            break;
+        }
     }
-    Ok(Verdict::from_failures(failed))
+    if ended > 0 {
+        format.end(&mut output)?;
+        output.commit()?;
+    }
+    match stopped {
+        Some(error) => Err(error),
+        None if (failed, expected, arguments.report_only) == (0, 0, false) => {
+            Err(CliError::NothingChecked)
+        }
+        None => Ok(Verdict::from_failures(failed)),
+    }
+}
+
+/// Replays one trace. Its report goes to `format`.
+fn replay(
+    input: &Input,
+    module: Option<&Module>,
+    options: &Options,
+    format: &mut report::Format,
+) -> Result<Summary, CliError> {
+    let input = input.open()?;
+    let bar = ProgressBar::of(&input);
+    let reader = TraceReader::new(input.name.clone(), input.reader)?;
+    let mut observe = |progress| bar.show(progress);
+    let summary =
+        replay_to(module, reader, options, &mut Observed { format, observe: &mut observe });
+    bar.finish();
+    Ok(summary?)
 }
 
 /// The trace and the line that a warning is about.
-fn place(report: &Report<'_>, warning: &Warning) -> String {
+fn place(summary: &Summary, warning: &Warning) -> String {
     match warning.line {
-        None => report.trace.to_owned(),
-        Some(line) => format!("{}:{line}", report.trace),
+        None => summary.trace.clone(),
+        Some(line) => format!("{}:{line}", summary.trace),
     }
 }
 
@@ -224,19 +237,6 @@ fn module(arguments: &Arguments, limits: &Limits) -> Result<Option<Module>, CliE
     let wasm = files::read(&file)?;
     let module = Module::new(&wasm, limits).map_err(|source| CliError::Module { file, source })?;
     Ok(Some(module))
-}
-
-fn progress_bar(trace: &Trace<'_>) -> ProgressBar {
-    let events = trace.events.len();
-    if events < PROGRESS_FROM {
-        return ProgressBar::hidden();
-    }
-    // indicatif hides the bar if standard error is not a terminal.
-    let bar = ProgressBar::new(events as u64).with_message(trace.name.clone());
-    let template = "{msg} {wide_bar} {percent}% of {len} events, {eta} left";
-    bar.with_style(
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    )
 }
 
 impl From<Level> for LogLevel {

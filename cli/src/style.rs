@@ -24,10 +24,6 @@ impl Palette {
         Self { enabled: is_terminal && !no_color }
     }
 
-    pub(crate) fn enabled(self) -> bool {
-        self.enabled
-    }
-
     pub(crate) fn good(self, text: impl Display) -> String {
         self.paint(GOOD, text)
     }

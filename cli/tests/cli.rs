@@ -17,5 +17,6 @@ mod cli {
     mod proxies;
     mod readme;
     mod schema;
+    mod streaming;
     mod traces;
 }

@@ -6,13 +6,14 @@
 //! ```text
 //! trace → engine: client → filter (one VM for each worker) → router → upstream
 //!                 client ← filter                          ← response, reset or timeout
-//!       → report: what each client and upstream received, and the expectations that failed
+//!       → sink: what each client and upstream received, and the expectations that failed
 //! ```
 
 #![allow(missing_docs, reason = "a field whose name says everything has no comment")]
 
 mod admission;
 mod calls;
+mod check;
 mod connections;
 mod crash;
 mod decisions;
@@ -29,11 +30,19 @@ mod report;
 mod router;
 mod schedule;
 mod serialize;
+mod sink;
+mod summary;
 mod verdict;
 mod worker;
 
+use std::io::BufRead;
+
 use crate::Module;
-use crate::trace::{EventKind, Trace};
+use crate::trace::{Trace, TraceReader};
+
+use check::Checks;
+use engine::{Engine, Start};
+use sink::Observed;
 
 pub use calls::CallReport;
 pub use error::ReplayError;
@@ -41,77 +50,72 @@ pub use interrupt::Interrupt;
 pub use options::{BASE_INSTRUCTIONS, DrainBridge, EVENT_INSTRUCTIONS, Options, Progress};
 pub use report::{
     ClosedBy, ConfigurationReport, ConnectionReport, ExchangeReport, LogLine, MetricsReport,
-    Mismatch, Note, Problem, Report, TrapReport, UpstreamReport, Warning,
+    Mismatch, Note, Problem, TrapReport, UpstreamReport, Warning,
 };
+pub use sink::{Report, Sink};
+pub use summary::Summary;
 
 /// Replays `trace` with `module` as the filter, or without a filter, and calls `observe` with the
 /// progress from time to time.
 ///
 /// # Errors
-/// [`ReplayError`] if the replay cannot start. A filter that fails later is part of the report.
-pub fn replay<'t>(
-    module: Option<&'t Module>,
-    trace: &'t Trace<'t>,
-    options: &'t Options,
+/// [`ReplayError`] if the replay cannot start, or the trace does not fit the options. A filter that
+/// fails later is part of the report.
+pub fn replay(
+    module: Option<&Module>,
+    trace: &Trace<'_>,
+    options: &Options,
     observe: &mut dyn FnMut(Progress),
-) -> Result<Report<'t>, ReplayError> {
-    check_workers(trace, options)?;
-    check_clusters(trace, options)?;
-    check_events(module, trace)?;
-    engine::Engine::new(module, trace, options)?.run(observe)
-}
-
-/// Checks that each cluster that responds exists.
-fn check_clusters(trace: &Trace<'_>, options: &Options) -> Result<(), ReplayError> {
-    let declared = trace.setup.merged(&options.setup).clusters.unwrap_or_default();
-    for event in &trace.events {
-        if let EventKind::Cluster { cluster, .. } = &event.kind
-            && !declared.iter().any(|name| **name == **cluster)
-        {
-            return Err(ReplayError::Cluster {
-                trace: trace.name.clone(),
-                line: event.line,
-                cluster: cluster.to_string(),
-                declared,
-            });
-        }
+) -> Result<Report, ReplayError> {
+    let reader = TraceReader::new(&*trace.name, trace.text.as_bytes())?;
+    let mut observed = Observed { report: Report::default(), observe };
+    let mut summary = replay_to(module, reader, options, &mut observed)?;
+    if let Some(mistake) = summary.stopped.take() {
+        return Err(mistake);
     }
-    Ok(())
+    let mut report = observed.report;
+    report.complete(summary);
+    Ok(report)
 }
 
-/// Fails if the replay would check nothing.
-fn check_events(module: Option<&Module>, trace: &Trace<'_>) -> Result<(), ReplayError> {
-    let is_checked = |kind: &EventKind<'_>| {
-        matches!(kind, EventKind::Configure { .. } | EventKind::Exchange(_) | EventKind::Metrics(_))
+/// Replays a trace while it is read, and passes each part of the report to `sink` as soon as it is
+/// final. The memory that the replay needs does not grow with the number of events, but with that of
+/// open exchanges and connections.
+///
+/// # Errors
+/// [`ReplayError`] if the replay cannot start, or the sink fails. After a mistake in a later line,
+/// the replay ends as if the trace ended before it; see [`Summary::stopped`].
+pub fn replay_to<R: BufRead>(
+    module: Option<&Module>,
+    mut reader: TraceReader<R>,
+    options: &Options,
+    sink: &mut dyn Sink,
+) -> Result<Summary, ReplayError> {
+    let start = Start {
+        name: reader.name().to_owned(),
+        setup: reader.setup().clone(),
+        setup_line: reader.setup_line(),
+        configures: options.configuration.is_none() && reader.configures(),
     };
-    if !trace.events.iter().any(|event| is_checked(&event.kind)) {
-        return Err(ReplayError::Empty { trace: trace.name.clone() });
-    }
-    let request = trace.events.iter().find(|event| matches!(event.kind, EventKind::Exchange(_)));
-    match (module, request) {
-        (Some(module), Some(request)) if module.is_tcp_only() => {
-            Err(ReplayError::TcpOnly { trace: trace.name.clone(), line: request.line })
-        }
-        _ => Ok(()),
-    }
+    Engine::new(module, start, options, sink)?.run(reader)
 }
 
-fn check_workers(trace: &Trace<'_>, options: &Options) -> Result<(), ReplayError> {
-    for event in &trace.events {
-        let (field, worker) = match &event.kind {
-            EventKind::Open { open, .. } => ("open.worker", open.worker),
-            EventKind::Stall { worker, .. } => ("worker", Some(*worker)),
-            _ => continue,
-        };
-        if let Some(worker) = worker.filter(|worker| *worker >= options.workers.get()) {
-            return Err(ReplayError::Worker {
-                trace: trace.name.clone(),
-                line: event.line,
-                field,
-                worker,
-                workers: options.workers,
-            });
-        }
+/// Reads a trace to its end and checks it as [`replay_to`] does, without replaying it.
+///
+/// # Errors
+/// The first mistake.
+pub fn check<R: BufRead>(
+    module: Option<&Module>,
+    reader: TraceReader<R>,
+    options: &Options,
+) -> Result<(), ReplayError> {
+    let trace = reader.name().to_owned();
+    let mut checks = Checks::new(module, &reader.setup().merged(&options.setup), options);
+    for event in reader {
+        checks.check(&trace, &event?)?;
     }
-    Ok(())
+    match checks.can_fail() {
+        true => Ok(()),
+        false => Err(ReplayError::Empty { trace }),
+    }
 }

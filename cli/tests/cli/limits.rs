@@ -50,7 +50,7 @@ fn endless_ticks_end_with_the_total_budget() {
         assert_eq!((run.status, run.stderr.as_str()), (1, ""), "{}", run.stdout);
         let line = run.stdout.lines().find(|line| line.contains("the replay stopped"));
         let line = line.unwrap_or_else(|| panic!("{}", run.stdout));
-        assert!(line.contains("day.jsonl:2: the replay stopped before the last event"), "{line}");
+        assert!(line.contains("day.jsonl:2: the replay stopped before this event"), "{line}");
         assert!(line.contains("(--max-instructions)"), "{line}");
     }
     // There is such a budget by default.

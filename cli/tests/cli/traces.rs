@@ -1,9 +1,11 @@
-//! Invalid traces: `file:line: field: mistake`, exit status 2, and nothing is replayed.
+//! Invalid traces: `file:line: field: mistake`, exit status 2, and a report of what happened before.
 
 use std::fs;
 use std::path::Path;
 
 use sluice_test_kit::program::{Run, replay, root};
+
+const CONFIGURATION: &str = "tests/traces/tour.config.json";
 
 const GOOD: &str = r#"{"at":"0s","request":{}}"#;
 
@@ -28,8 +30,16 @@ fn replayed(folder: &Path, traces: &[(&str, &str)]) -> Run {
     replay(files.iter().map(String::as_str))
 }
 
+/// As [`replayed`], with `--check-first` and a configuration.
+fn checked(folder: &Path, name: &str, text: &str) -> Run {
+    let file = folder.join(name);
+    fs::write(&file, text).expect("a file");
+    let file = file.to_str().expect("UTF-8");
+    replay(["--check-first", "--config", CONFIGURATION, file])
+}
+
 #[test]
-fn an_invalid_line_is_named_and_nothing_is_replayed() {
+fn an_invalid_line_is_named_and_the_lines_before_it_are_replayed() {
     let folder = tempfile::tempdir().expect("a folder");
     for (line, mistake) in [
         ("{", "line: is not valid JSON"),
@@ -51,12 +61,21 @@ fn an_invalid_line_is_named_and_nothing_is_replayed() {
             r#"expect.last_byte: "9s..1s" is empty"#,
         ),
     ] {
-        let run = replayed(folder.path(), &[("day.jsonl", &seventh(line))]);
+        let run = checked(folder.path(), "day.jsonl", &seventh(line));
         let file = folder.path().join("day.jsonl");
         let begin = format!("sluice: {}:7: {mistake}", file.display());
         assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{line}");
         assert!(run.stderr.starts_with(&begin), "expected {begin}\ngot {}", run.stderr);
         assert_eq!(run.stderr.lines().count(), 1, "one sentence: {}", run.stderr);
+
+        let file = file.to_str().expect("UTF-8");
+        let run = replay(["--config", CONFIGURATION, file]);
+        assert_eq!(run.status, 2, "{line}");
+        assert!(run.stderr.starts_with(&begin), "expected {begin}\ngot {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "one sentence: {}", run.stderr);
+        assert!(run.stdout.contains(&format!("the replay stopped at {file}:7: {mistake}")));
+        let last = run.stdout.lines().last().unwrap_or_default();
+        assert!(last.starts_with("6 exchanges, 1 connection"), "{}", run.stdout);
     }
 }
 
@@ -68,7 +87,7 @@ fn a_request_on_a_closed_connection_is_named() {
         r#"{"at":"1s","connection":"c","close":"client"}"#,
         r#"{"at":"2s","connection":"c","request":{}}"#,
     ];
-    let run = replayed(folder.path(), &[("day.jsonl", &text.join("\n"))]);
+    let run = checked(folder.path(), "day.jsonl", &text.join("\n"));
     assert_eq!((run.status, run.stdout.as_str()), (2, ""));
     assert!(
         run.stderr.contains(r#"day.jsonl:3: connection: "c" was closed on line 2"#),
@@ -77,23 +96,60 @@ fn a_request_on_a_closed_connection_is_named() {
     );
 }
 
-/// All traces are parsed before the first is replayed.
 #[test]
-fn a_mistake_in_the_last_trace_prevents_all_replays() {
+fn check_first_finds_a_mistake_in_the_last_trace_before_all_replays() {
     let folder = tempfile::tempdir().expect("a folder");
-    let run = replayed(folder.path(), &[("good.jsonl", GOOD), ("bad.jsonl", &seventh("?"))]);
+    let [good, bad] = [("good.jsonl", GOOD), ("bad.jsonl", &seventh("?"))].map(|(name, text)| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).expect("a file");
+        file.to_str().expect("UTF-8").to_owned()
+    });
+    let arguments = ["--report-only", "--config", CONFIGURATION, &good, &bad];
+    let run = replay(arguments.iter().copied().chain(["--check-first"]));
     assert_eq!((run.status, run.stdout.as_str()), (2, ""));
     assert!(run.stderr.contains("bad.jsonl:7: line: is not valid JSON"), "{}", run.stderr);
+
+    let run = replay(arguments);
+    assert_eq!(run.status, 2);
+    assert!(run.stderr.contains("bad.jsonl:7: line: is not valid JSON"), "{}", run.stderr);
+    assert!(run.stdout.contains("1 exchange, "), "the first trace: {}", run.stdout);
+    assert!(run.stdout.contains("6 exchanges, "), "the second trace: {}", run.stdout);
 }
 
 #[test]
-fn an_invalid_trace_creates_no_output_file() {
+fn check_first_needs_a_file_that_can_be_read_twice() {
+    let run = replay(["--check-first", "--config", CONFIGURATION, "-"]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("remove --check-first"), "{}", run.stderr);
+}
+
+/// The report says that it is not about the whole trace.
+#[test]
+fn a_report_until_a_mistake_is_a_complete_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let (trace, result) = (folder.path().join("bad.jsonl"), folder.path().join("result.json"));
     fs::write(&trace, seventh("?")).expect("a file");
     let [trace, output] = [&trace, &result].map(|path| path.to_str().expect("UTF-8"));
-    assert_eq!(replay(["--format", "json", "-o", output, trace]).status, 2);
-    assert!(!result.exists());
+    let run = replay(["--config", CONFIGURATION, "--format", "json", "-o", output, trace]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    let report = fs::read_to_string(&result).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let report = &report["replays"][0];
+    assert_eq!(report["exchanges"].as_array().map(Vec::len), Some(6));
+    let stopped = report["stopped"].as_str().unwrap_or_default();
+    assert!(stopped.contains("bad.jsonl:7: line: is not valid JSON"), "{stopped}");
+}
+
+#[test]
+fn a_mistake_in_the_first_event_creates_no_output_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (trace, result) = (folder.path().join("bad.jsonl"), folder.path().join("result.json"));
+    fs::write(&trace, "?").expect("a file");
+    let [trace, output] = [&trace, &result].map(|path| path.to_str().expect("UTF-8"));
+    let run = replay(["--config", CONFIGURATION, "--format", "json", "-o", output, trace]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    let left: Vec<_> = fs::read_dir(folder.path()).expect("a folder").collect();
+    assert_eq!(left.len(), 1, "only the trace is left: {left:?}");
 }
 
 #[test]
@@ -115,7 +171,9 @@ fn a_missing_file_or_a_binary_file_is_named() {
 fn an_unknown_worker_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let open = r#"{"at":"0s","connection":"c","open":{"worker":2}}"#;
-    let run = replayed(folder.path(), &[("day.jsonl", open)]);
+    let file = folder.path().join("day.jsonl");
+    fs::write(&file, open).expect("a file");
+    let run = replay(["--config", CONFIGURATION, file.to_str().expect("UTF-8")]);
     assert_eq!((run.status, run.stdout.as_str()), (2, ""));
     assert!(
         run.stderr.contains("day.jsonl:1: open.worker: found 2; expected at most 1 with 2 workers"),

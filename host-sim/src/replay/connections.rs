@@ -1,23 +1,27 @@
 //! The connections of clients: their workers, their exchanges, and when they open and close.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ConnectionInfo;
-use crate::trace::{Exchange, Open, Protocol};
+use crate::trace::{ConnectionIndex, Open, Protocol};
 
+use super::exchange::Spec;
 use super::report::{ClosedBy, ConnectionReport};
 
 /// A connection of the trace.
 ///
 /// If the proxy drains a connection that still has exchanges, the client opens another one for its
-/// next request. Then there are two values with the same name.
-pub(super) struct Connection<'t> {
-    /// The index in the trace.
-    pub(super) index: usize,
+/// next request. Then there are two values with the same name (see [`Openings`]).
+pub(super) struct Connection {
+    pub(super) index: ConnectionIndex,
     /// The name in the trace.
-    pub(super) name: &'t str,
+    pub(super) name: Rc<str>,
+    /// Whether it carries one exchange only, and closes with it.
+    pub(super) own: bool,
     pub(super) protocol: Protocol,
     pub(super) worker: usize,
     /// The properties that the filter can read; `None` while the connection is closed.
@@ -27,23 +31,22 @@ pub(super) struct Connection<'t> {
     pub(super) opened: Duration,
     /// The slots of the exchanges in flight.
     pub(super) active: Vec<u32>,
-    /// The lines and requests that wait for the previous exchange, on HTTP/1.
-    pub(super) waiting: VecDeque<(u32, &'t Exchange<'t>)>,
+    /// The requests that wait for the previous exchange, on HTTP/1.
+    pub(super) waiting: VecDeque<Spec>,
     /// Whether the proxy has announced that it closes the connection, so that it takes no new
     /// exchange.
     pub(super) draining: bool,
-    /// The client's address.
-    pub(super) source: &'t str,
-    /// The index of the connection that the client opened while this one was draining.
-    pub(super) successor: Option<usize>,
+    /// The client's address, if the trace has one.
+    pub(super) source: Option<Rc<str>>,
 }
 
-impl<'t> Connection<'t> {
+impl Connection {
     /// A connection that was not opened yet.
-    pub(super) fn new(index: usize, name: &'t str) -> Self {
+    pub(super) fn new(index: ConnectionIndex, name: &str, own: bool) -> Self {
         Self {
             index,
-            name,
+            name: name.into(),
+            own,
             protocol: Protocol::Http1,
             worker: 0,
             info: None,
@@ -52,8 +55,7 @@ impl<'t> Connection<'t> {
             active: Vec::new(),
             waiting: VecDeque::new(),
             draining: false,
-            source: "",
-            successor: None,
+            source: None,
         }
     }
 
@@ -63,16 +65,16 @@ impl<'t> Connection<'t> {
             protocol: self.protocol,
             worker: self.worker,
             opening: self.opening,
-            source: self.source,
-            ..Self::new(self.index, self.name)
+            source: self.source.clone(),
+            ..Self::new(self.index, &self.name, self.own)
         }
     }
 
     /// Sets the properties that the trace specifies.
-    pub(super) fn describe(&mut self, open: &'t Open<'t>) {
+    pub(super) fn describe(&mut self, open: &Open<'_>) {
         self.protocol = open.protocol;
         if let Some(source) = &open.source {
-            self.source = source;
+            self.source = Some((**source).into());
         }
     }
 
@@ -90,11 +92,11 @@ impl<'t> Connection<'t> {
     pub(super) fn report(
         &self,
         closed: Option<(Duration, ClosedBy)>,
-    ) -> Option<ConnectionReport<'t>> {
+    ) -> Option<ConnectionReport<'_>> {
         let info = self.info.as_ref()?;
         Some(ConnectionReport {
-            index: self.index,
-            name: self.name,
+            index: self.index.0,
+            name: Cow::Borrowed(&self.name),
             opening: self.opening,
             id: info.id,
             worker: self.worker,
@@ -103,4 +105,13 @@ impl<'t> Connection<'t> {
             by: closed.map(|(_, by)| by),
         })
     }
+}
+
+/// The slots of the connections with one name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Openings {
+    /// The connection that takes new requests.
+    pub(super) current: usize,
+    /// Its predecessors that the proxy is draining, in the order in which they were opened.
+    pub(super) draining: Vec<usize>,
 }

@@ -14,23 +14,30 @@ mod traps;
 mod upstream;
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use humantime::format_duration;
+use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::proxy::{ProxySettings, Setup, Version};
-use crate::trace::{ClusterResponse, Event, EventKind, Headers, Outcome, Protocol, Trace};
+use crate::trace::{
+    ClusterResponse, ConnectionIndex, EventKind, Headers, Outcome, OwnedEvent, Protocol, ReadError,
+};
 use crate::{Effect, HeaderMap, Module, Process};
 
-use super::connections::Connection;
+use super::check::Checks;
+use super::connections::{Connection, Openings};
 use super::crash::{Ending, Scope};
 use super::decisions::Decisions;
 use super::error::ReplayError;
-use super::exchange::ActiveExchange;
+use super::exchange::{ActiveExchange, Spec};
 use super::options::{BASE_INSTRUCTIONS, EVENT_INSTRUCTIONS, Options, Progress};
-use super::report::{MetricsReport, Mismatch, Note, Report, Warning};
+use super::report::{MetricsReport, Mismatch, Note, Warning};
 use super::schedule::{Entry, Schedule, Wake};
+use super::sink::{Reports, Sink};
+use super::summary::Summary;
 use super::worker::{PendingCall, Worker};
 
 /// The time that a run continues after the last event if only ticks are due. The filter's own
@@ -38,12 +45,13 @@ use super::worker::{PendingCall, Worker};
 const TICKS_AFTER_END: Duration = Duration::from_secs(3600);
 
 /// The number of events between two reports of progress.
-const PROGRESS_EVERY: usize = 4096;
+const PROGRESS_EVERY: u64 = 4096;
 
 /// The state of a run.
 pub(super) struct Engine<'t> {
-    trace: &'t Trace<'t>,
     options: &'t Options,
+    /// The line of the trace's setup.
+    setup_line: Option<u32>,
     /// The setup of the trace with that of the options.
     setup: Setup,
     /// The settings of that setup's proxy; `None` for a host that is not a proxy of this kind.
@@ -59,18 +67,19 @@ pub(super) struct Engine<'t> {
     clock_set_at: Duration,
     schedule: Schedule,
     workers: Vec<Worker>,
-    /// The connections of the trace, then the successors of draining connections.
-    connections: Vec<Connection<'t>>,
-    /// The index in `connections` of each connection of the trace.
-    current: Vec<usize>,
+    connections: Slab<Connection>,
+    /// The connections that the trace can use again.
+    openings: FxHashMap<ConnectionIndex, Openings>,
     next_connection_id: u64,
-    exchanges: Slab<Box<ActiveExchange<'t>>>,
-    clusters: HashMap<&'t str, &'t ClusterResponse<'t>>,
+    exchanges: Slab<Box<ActiveExchange>>,
+    /// The number of exchanges in the trace so far.
+    numbered: u64,
+    clusters: HashMap<String, Rc<ClusterResponse<'static>>>,
     calls: Slab<PendingCall>,
     rng: fastrand::Rng,
     /// The request ids. Other random choices do not depend on their number.
     request_ids: fastrand::Rng,
-    report: Report<'t>,
+    report: Reports<'t>,
     /// Kept for its capacity; empty between two uses.
     effects: Vec<Effect>,
     /// The configuration in force.
@@ -80,31 +89,42 @@ pub(super) struct Engine<'t> {
     /// The exchanges that have ended and were not removed yet.
     ended: Vec<(u32, Outcome)>,
     last_activity: Duration,
+    /// The number of events that have happened.
+    happened: u64,
     /// The `configure` event in force, for crashes outside of exchanges.
-    scope: Option<Scope<'t>>,
+    scope: Option<Scope>,
     /// The exchange whose final callbacks run.
-    ending: Option<Ending<'t>>,
+    ending: Option<Ending>,
     /// Whether the report says that the replay was stopped.
     stop_reported: bool,
 }
 
 impl<'t> Engine<'t> {
-    /// Creates a process, its workers, and the connections of the trace, all of them closed.
+    /// Creates a process and its workers.
     pub(super) fn new(
         module: Option<&'t Module>,
-        trace: &'t Trace<'t>,
+        start: Start,
         options: &'t Options,
+        sink: &'t mut dyn Sink,
     ) -> Result<Self, ReplayError> {
         let process = Process::with_limits(options.profile, options.seed, &options.limits);
-        process.set_max_instructions(max_instructions(trace, options));
-        let setup = trace.setup.merged(&options.setup);
+        process.set_max_instructions(options.max_instructions.unwrap_or(BASE_INSTRUCTIONS));
+        let setup = start.setup.merged(&options.setup);
         process.set_upstreams(Some(setup.clusters.clone().unwrap_or_default()));
         let start_time = setup.start_time.unwrap_or(options.start_time);
         process.set_now(start_time);
         let decisions = Decisions::register(&process, options.decision_function.as_deref());
+        let summary = Summary {
+            trace: start.name,
+            profile: options.profile.name(),
+            seed: options.seed,
+            workers: options.workers.get(),
+            filter: module.is_some(),
+            ..Summary::default()
+        };
         let mut engine = Self {
-            trace,
             options,
+            setup_line: start.setup_line,
             settings: options
                 .profile
                 .rules()
@@ -121,30 +141,27 @@ impl<'t> Engine<'t> {
             clock_set_at: Duration::ZERO,
             schedule: Schedule::default(),
             workers: Vec::new(),
-            connections: trace
-                .connections
-                .iter()
-                .enumerate()
-                .map(|(index, name)| Connection::new(index, name))
-                .collect(),
-            current: (0..trace.connections.len()).collect(),
+            connections: Slab::new(),
+            openings: FxHashMap::default(),
             next_connection_id: 0,
             exchanges: Slab::new(),
+            numbered: 0,
             clusters: HashMap::new(),
             calls: Slab::new(),
             rng: fastrand::Rng::with_seed(options.seed),
             request_ids: fastrand::Rng::with_seed(!options.seed),
-            report: Report::new(trace, options, module.is_some()),
+            report: Reports::new(sink, summary),
             effects: Vec::new(),
             configuration: None,
             ready: Vec::new(),
             ended: Vec::new(),
             last_activity: Duration::ZERO,
+            happened: 0,
             scope: None,
             ending: None,
             stop_reported: false,
         };
-        engine.report.proxy =
+        engine.report.summary.proxy =
             engine.setup.proxy.as_ref().zip(engine.settings.as_ref()).map(|(_, settings)| {
                 format!("{} {}", settings.preset.name(), settings.version.name())
             });
@@ -158,7 +175,7 @@ impl<'t> Engine<'t> {
                 };
                 engine.workers.push(Worker::new(vm));
             }
-            engine.configure_at_start()?;
+            engine.configure_at_start(start.configures)?;
         } else {
             engine.workers.resize_with(options.workers.get() as usize, || Worker::new(None));
         }
@@ -177,9 +194,7 @@ impl<'t> Engine<'t> {
     }
 
     /// Applies the configuration of the options.
-    fn configure_at_start(&mut self) -> Result<(), ReplayError> {
-        let configures =
-            self.trace.events.iter().any(|event| matches!(event.kind, EventKind::Configure { .. }));
+    fn configure_at_start(&mut self, configures: bool) -> Result<(), ReplayError> {
         let text = match &self.options.configuration {
             Some(text) => text.as_slice(),
             None if configures => return Ok(()),
@@ -191,31 +206,59 @@ impl<'t> Engine<'t> {
         }
     }
 
+    /// Runs the events, and the steps after the last one. Ends at the first mistake in the trace.
     pub(super) fn run(
         mut self,
-        observe: &mut dyn FnMut(Progress),
-    ) -> Result<Report<'t>, ReplayError> {
-        let trace = self.trace;
-        let total = trace.events.len();
-        for (done, event) in trace.events.iter().enumerate() {
-            if done % PROGRESS_EVERY == 0 {
-                observe(Progress { done, total, now: event.at });
+        events: impl Iterator<Item = Result<OwnedEvent, ReadError>>,
+    ) -> Result<Summary, ReplayError> {
+        let mut checks = Checks::new(self.module, &self.setup, self.options);
+        for event in events {
+            if self.happened % PROGRESS_EVERY == 0 {
+                self.report_progress();
             }
-            self.run_until(event.at)?;
-            if self.is_stopped() {
-                self.report_stop(Some(event.line), total - done);
-                break;
+            let happened = match event {
+                Ok(event) => match checks.check(&self.report.summary.trace, &event) {
+                    Ok(()) => self.happen(event),
+                    Err(mistake) => Err(mistake),
+                },
+                Err(mistake) => Err(ReplayError::Read(mistake)),
+            };
+            match happened {
+                Ok(true) => self.happened += 1,
+                Ok(false) => break,
+                Err(mistake) if mistake.is_in_trace() && checks.can_fail() => {
+                    self.report.summary.stopped = Some(mistake);
+                    break;
+                }
+                Err(error) => return Err(error),
             }
-            self.advance_clock(event.at);
-            self.event(event)?;
-            self.run_ready()?;
+        }
+        if !checks.can_fail() && !self.is_stopped() {
+            return Err(ReplayError::Empty { trace: self.report.summary.trace });
         }
         self.run_to_end()?;
         if self.is_stopped() {
-            self.report_stop(None, 0);
+            self.report_stop(None);
         }
-        observe(Progress { done: total, total, now: self.now });
-        Ok(self.finish_report())
+        self.report_progress();
+        self.finish()
+    }
+
+    /// Runs the steps before an event, and the event. Returns `false` if the replay ends before it.
+    fn happen(&mut self, event: OwnedEvent) -> Result<bool, ReplayError> {
+        self.run_until(event.at)?;
+        if self.is_stopped() {
+            self.report_stop(Some(event.line));
+            return Ok(false);
+        }
+        if self.options.max_instructions.is_none() {
+            let events = EVENT_INSTRUCTIONS.saturating_mul(self.happened + 1);
+            self.process.set_max_instructions(BASE_INSTRUCTIONS.saturating_add(events));
+        }
+        self.advance_clock(event.at);
+        self.event(event)?;
+        self.run_ready()?;
+        Ok(true)
     }
 
     /// Runs the steps that are due before `until`.
@@ -278,51 +321,52 @@ impl<'t> Engine<'t> {
         }
     }
 
-    fn event(&mut self, event: &'t Event<'t>) -> Result<(), ReplayError> {
-        match &event.kind {
+    fn event(&mut self, event: OwnedEvent) -> Result<(), ReplayError> {
+        let (line, at) = (event.line, event.at);
+        match event.kind {
             EventKind::Configure { configuration, expect } => {
-                self.configure_event(event, configuration, expect)?;
+                self.configure_event(line, at, &configuration, expect)?;
             }
-            EventKind::Open { connection, open } => {
+            EventKind::Open { connection, name, open } => {
                 if open.protocol == Protocol::Http3 {
-                    self.warn(Some(event.line), "HTTP/3 is simulated as HTTP/2".to_owned());
+                    self.warn(Some(line), "HTTP/3 is simulated as HTTP/2".to_owned());
                 }
-                self.open_connection(connection.0, Some(open));
+                let slot = self.connection(connection, &name, false);
+                self.open_connection(slot, Some(&open));
             }
             EventKind::Exchange(exchange) => {
-                self.request(event.line, exchange)?;
+                let spec = Spec::new(line, self.numbered, exchange);
+                self.numbered += 1;
+                self.request(spec)?;
                 self.end_exchanges()?;
             }
             EventKind::SharedData(write) => {
                 let (key, value) = (write.key.as_bytes(), write.value.as_bytes());
                 self.process.set_shared_data(self.vm_id(), key, value, 0).map_err(|status| {
-                    ReplayError::SharedData {
-                        trace: self.trace.name.clone(),
-                        line: event.line,
-                        status,
-                    }
+                    let trace = self.report.summary.trace.clone();
+                    ReplayError::SharedData { trace, line, status }
                 })?;
-                self.note(event, format!("shared data {} = {}", write.key, write.value));
+                self.note(line, at, format!("shared data {} = {}", write.key, write.value));
             }
             EventKind::Cluster { cluster, respond } => {
-                self.clusters.insert(cluster, respond);
-                self.note(event, format!("cluster {cluster} has a new response"));
+                self.clusters.insert(cluster.to_string(), Rc::from(respond));
+                self.note(line, at, format!("cluster {cluster} has a new response"));
             }
             EventKind::Close { connection, .. } => {
-                self.client_closes(connection.0)?;
-                let name = self.connections[connection.0].name;
-                self.note(event, format!("client closes {name}"));
+                if let Some(name) = self.client_closes(connection)? {
+                    self.note(line, at, format!("client closes {name}"));
+                }
             }
             EventKind::Clock(clock) => {
-                (self.clock, self.clock_set_at) = (*clock, self.now);
-                self.process.set_now(*clock);
-                let time = humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + *clock);
-                self.note(event, format!("the clock is set to {time}"));
+                (self.clock, self.clock_set_at) = (clock, self.now);
+                self.process.set_now(clock);
+                let time = humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + clock);
+                self.note(line, at, format!("the clock is set to {time}"));
             }
             EventKind::Stall { worker, duration } => {
-                self.workers[*worker as usize].stalled_until = self.now + *duration;
-                let duration = format_duration(*duration);
-                self.note(event, format!("worker {worker} stalls for {duration}"));
+                self.workers[worker as usize].stalled_until = self.now + duration;
+                let duration = format_duration(duration);
+                self.note(line, at, format!("worker {worker} stalls for {duration}"));
             }
             EventKind::Metrics(expected) => {
                 let failures = expected
@@ -331,12 +375,8 @@ impl<'t> Engine<'t> {
                         Mismatch::check_metric(name, *want, self.process.metric(name))
                     })
                     .collect();
-                self.report.metric_checks.push(MetricsReport {
-                    line: event.line,
-                    at: event.at,
-                    expected: expected.len(),
-                    failures,
-                });
+                let expected = expected.len();
+                self.report.add_metrics(MetricsReport { line, at, expected, failures });
             }
         }
         Ok(())
@@ -349,13 +389,13 @@ impl<'t> Engine<'t> {
                 "proxy: the profile {} has no such settings, so they have no effect",
                 self.options.profile.name()
             );
-            self.warn(self.trace.setup_line, text);
+            self.warn(self.setup_line, text);
         }
         if let Some(settings) = &self.settings {
             let fields: Vec<_> = settings.retry_policy.unmodelled().collect();
             for field in fields {
                 let text = format!("proxy.retry_policy.{field} is not simulated");
-                self.warn(self.trace.setup_line, text);
+                self.warn(self.setup_line, text);
             }
         }
     }
@@ -363,27 +403,35 @@ impl<'t> Engine<'t> {
     /// Warns once of something that the replay does not simulate.
     fn warn(&mut self, line: Option<u32>, text: String) {
         if self.warned.insert(text.clone()) {
-            self.report.warnings.push(Warning { line, text });
+            self.report.summary.warnings.push(Warning { line, text });
         }
     }
 
-    fn note(&mut self, event: &Event<'_>, text: String) {
-        self.report.notes.push(Note { line: event.line, at: event.at, text });
+    fn report_progress(&mut self) {
+        self.report.progress(Progress { done: self.happened, now: self.now });
     }
 
-    fn finish_report(mut self) -> Report<'t> {
-        self.report.metrics = self.process.metrics();
-        self.report.ended = self.now;
-        let open = self.connections.iter().filter_map(|connection| connection.report(None));
-        self.report.connections.extend(open);
-        self.report.sort();
-        self.report
+    fn note(&mut self, line: u32, at: Duration, text: String) {
+        self.report.add_note(Note { line, at, text });
+    }
+
+    fn finish(mut self) -> Result<Summary, ReplayError> {
+        for (_, connection) in &self.connections {
+            if let Some(open) = connection.report(None) {
+                self.report.add_connection(open);
+            }
+        }
+        let mut summary = self.report.into_summary().map_err(ReplayError::Sink)?;
+        summary.metrics = self.process.metrics();
+        summary.metrics.sort_by(|a, b| a.name.cmp(&b.name));
+        summary.ended = self.now;
+        Ok(summary)
     }
 
     /// The exchange in `slot`.
     ///
     /// A call into the filter can end any exchange, so callers look the slot up again after it.
-    fn exchange(&mut self, slot: u32) -> Option<&mut ActiveExchange<'t>> {
+    fn exchange(&mut self, slot: u32) -> Option<&mut ActiveExchange> {
         self.exchanges.get_mut(slot as usize).map(|exchange| &mut **exchange)
     }
 
@@ -445,11 +493,15 @@ impl<'t> Engine<'t> {
     }
 }
 
-/// The number of instructions that the whole replay may execute.
-fn max_instructions(trace: &Trace<'_>, options: &Options) -> u64 {
-    let events = trace.events.len() as u64;
-    let default = || BASE_INSTRUCTIONS.saturating_add(EVENT_INSTRUCTIONS.saturating_mul(events));
-    options.max_instructions.unwrap_or_else(default)
+/// What is known of a trace before its first event.
+pub(super) struct Start {
+    /// The name of the trace.
+    pub(super) name: String,
+    pub(super) setup: Setup,
+    /// The line of the setup, if there is one.
+    pub(super) setup_line: Option<u32>,
+    /// Whether the trace pushes a configuration.
+    pub(super) configures: bool,
 }
 
 /// Converts the header fields of a trace.

@@ -1,15 +1,23 @@
 //! Why a replay cannot start or continue.
 
+use std::io;
 use std::num::NonZeroU32;
 
 use thiserror::Error;
 
+use crate::trace::ReadError;
 use crate::{Status, VmError};
 
 /// Why a trace could not be replayed. Failures of the filter are part of the report instead.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReplayError {
+    /// The trace has a mistake, or cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The [`Sink`](super::Sink) failed.
+    #[error("the report cannot be written: {0}")]
+    Sink(#[source] io::Error),
     /// The module could not be instantiated.
     #[error("the module does not start: {0}")]
     Vm(#[source] VmError),
@@ -78,6 +86,20 @@ pub enum ReplayError {
         /// The status that a module gets for the same write.
         status: Status,
     },
+}
+
+impl ReplayError {
+    /// Whether the trace causes it on one of its lines, so that the events before it have a result.
+    pub(super) fn is_in_trace(&self) -> bool {
+        match self {
+            Self::Read(_)
+            | Self::TcpOnly { .. }
+            | Self::Worker { .. }
+            | Self::Cluster { .. }
+            | Self::SharedData { .. } => true,
+            Self::Sink(_) | Self::Vm(_) | Self::Rejected(_) | Self::Empty { .. } => false,
+        }
+    }
 }
 
 /// The line of a trace that also declares `cluster`.

@@ -1,6 +1,8 @@
 //! The state of one exchange: what the client, the filter and the upstream have sent and received,
 //! and what is due next. The engine changes it.
 
+use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +11,9 @@ use sha2::{Digest, Sha256};
 use crate::StreamId;
 use crate::headers::HeaderMap;
 use crate::local_reply::RequestKind;
-use crate::trace::{AttemptEnd, Body, EndedBy, Exchange, Outcome, UpstreamAttempt};
+use crate::trace::{
+    AttemptEnd, Body, EndedBy, Exchange, Outcome, OwnedExchange, Request, UpstreamAttempt,
+};
 
 use super::decisions::Decision;
 use super::framing::Length;
@@ -20,15 +24,44 @@ use super::schedule::Entry;
 /// The number of decisions that are kept of an exchange.
 const MAX_DECISIONS: usize = 64;
 
-/// An exchange that has started and not ended.
-pub(super) struct ActiveExchange<'t> {
-    /// The request, the upstream's behavior and the expectations in the trace.
-    pub(super) spec: &'t Exchange<'t>,
+/// An exchange of the trace. Clones share it.
+#[derive(Clone)]
+pub(super) struct Spec {
     /// The line of the trace.
     pub(super) line: u32,
+    /// The number of the exchange in the trace, counted from 0.
+    pub(super) number: u64,
+    exchange: Rc<OwnedExchange>,
+}
+
+impl Spec {
+    pub(super) fn new(line: u32, number: u64, exchange: OwnedExchange) -> Self {
+        Self { line, number, exchange: Rc::new(exchange) }
+    }
+
+    /// The request, the upstream's behavior and the expectations.
+    pub(super) fn get(&self) -> &Exchange<'_> {
+        self.exchange.get()
+    }
+
+    pub(super) fn request(&self) -> &Request<'_> {
+        &self.get().request
+    }
+
+    /// The behavior of the upstream in this attempt, counted from 1.
+    pub(super) fn script(&self, attempt: u32) -> &UpstreamAttempt<'_> {
+        let attempts = &self.get().upstream;
+        let index = (attempt.max(1) as usize - 1).min(attempts.len() - 1);
+        &attempts[index]
+    }
+}
+
+/// An exchange that has started and not ended.
+pub(super) struct ActiveExchange {
+    pub(super) spec: Spec,
     /// When the client sent the request.
     pub(super) sent: Duration,
-    /// The index of the connection in the engine.
+    /// The slot of the connection.
     pub(super) connection: usize,
     /// The index in the connection's list of active exchanges.
     pub(super) position: usize,
@@ -227,24 +260,22 @@ impl BodySummary {
     }
 }
 
-impl<'t> ActiveExchange<'t> {
+impl ActiveExchange {
     /// An exchange that starts at `now`.
     pub(super) fn new(
-        line: u32,
-        spec: &'t Exchange<'t>,
+        spec: Spec,
         connection: usize,
         now: Duration,
         worker: usize,
         hash_bodies: bool,
     ) -> Self {
-        let expect = spec.expect.as_ref();
+        let expect = spec.get().expect.as_ref();
         let upstream = expect.and_then(|expect| expect.upstream.as_ref());
         let hash_request =
             hash_bodies || upstream.is_some_and(|upstream| upstream.body_sha256.is_some());
         let hash_response = hash_bodies || expect.is_some_and(|e| e.body_sha256.is_some());
         Self {
             spec,
-            line,
             sent: now,
             connection,
             position: 0,
@@ -291,22 +322,16 @@ impl<'t> ActiveExchange<'t> {
         }
     }
 
-    /// The behavior of the upstream in the current attempt.
-    pub(super) fn script(&self) -> &'t UpstreamAttempt<'t> {
-        let attempts = &self.spec.upstream;
-        let index = (self.attempts.max(1) as usize - 1).min(attempts.len() - 1);
-        &attempts[index]
-    }
-
     /// Whether the trace gives the exchange no end: its upstream never completes a response, or the
     /// client requests an upgrade.
     pub(super) fn is_endless(&self) -> bool {
-        self.upgrade || self.spec.upstream.iter().any(|attempt| attempt.end == AttemptEnd::Never)
+        self.upgrade
+            || self.spec.get().upstream.iter().any(|attempt| attempt.end == AttemptEnd::Never)
     }
 
     /// Whether the method is HEAD, so that the response has no body.
     pub(super) fn is_head(&self) -> bool {
-        self.spec.request.method.as_deref() == Some("HEAD")
+        self.spec.request().method.as_deref() == Some("HEAD")
     }
 
     /// Whether the client's request has not ended. The request of a rejected upgrade never ends.
@@ -338,7 +363,7 @@ impl<'t> ActiveExchange<'t> {
 
     /// When the client sends its next chunk or its trailers.
     pub(super) fn next_upload(&self, now: Duration) -> Option<Duration> {
-        let request = &self.spec.request;
+        let request = self.spec.request();
         match self.upload.pause(&request.body) {
             Some(pause) => Some(now + pause),
             None if self.upload_length.is_short() && !self.separate_end => Some(now),
@@ -348,7 +373,7 @@ impl<'t> ActiveExchange<'t> {
 
     /// When the upstream sends its next chunk or its trailers, or ends the response.
     pub(super) fn next_download(&self, now: Duration) -> Option<Duration> {
-        let script = self.script();
+        let script = self.spec.script(self.attempts);
         match (self.download.pause(&script.body), script.end) {
             (Some(pause), _) => Some(now + pause),
             (None, AttemptEnd::Never) => None,
@@ -381,13 +406,14 @@ impl<'t> ActiveExchange<'t> {
     }
 
     /// Moves the data of an exchange that ends at `now` into a report without expectations.
-    pub(super) fn report(
+    /// `spec` is that of the exchange.
+    pub(super) fn report<'s>(
         &mut self,
+        spec: &'s Spec,
         outcome: Outcome,
         now: Duration,
-        connection_name: &'t str,
         opening: u32,
-    ) -> ExchangeReport<'t> {
+    ) -> ExchangeReport<'s> {
         let client = &mut self.client;
         // The client of HTTP/1 does not see that the proxy still holds the end of the stream.
         let (outcome, ended) = match client.whole_at.filter(|_| !self.multiplexes) {
@@ -395,18 +421,20 @@ impl<'t> ActiveExchange<'t> {
             None => (outcome, now),
         };
         let first_byte = client.status.map(|_| client.body_at.unwrap_or(client.headers_at));
-        let request = &self.spec.request;
+        let exchange = spec.get();
+        let request = &exchange.request;
         let started = self.forwarded.headers.is_some();
         ExchangeReport {
-            line: self.line,
-            id: &self.spec.id,
+            line: spec.line,
+            id: Cow::Borrowed(&exchange.id),
+            number: spec.number,
             sent: self.sent,
-            connection: self.spec.connection.0,
-            connection_name,
+            connection: exchange.connection.0,
+            connection_name: Cow::Borrowed(exchange.connection_name()),
             opening,
             worker: self.worker,
-            method: request.method.as_deref().unwrap_or("GET"),
-            path: request.path.as_deref().unwrap_or("/"),
+            method: Cow::Borrowed(request.method.as_deref().unwrap_or("GET")),
+            path: Cow::Borrowed(request.path.as_deref().unwrap_or("/")),
             route: self.route.take(),
             decisions: std::mem::take(&mut self.decisions),
             status: client.status,

@@ -165,9 +165,7 @@ pub struct DrainBridge {
 #[non_exhaustive]
 pub struct Progress {
     /// The number of events that have happened.
-    pub done: usize,
-    /// The number of events in the trace.
-    pub total: usize,
+    pub done: u64,
     /// The virtual time.
     pub now: Duration,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::ser::Serializer;
 
-use crate::{HeaderMap, LogLevel, Metric};
+use crate::{HeaderMap, LogLevel};
 
 pub(super) fn nanoseconds<S: Serializer>(
     duration: &Duration,
@@ -28,10 +28,6 @@ pub(super) fn optional_text<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     text.as_deref().serialize(serializer)
-}
-
-pub(super) fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 pub(super) fn display<S: Serializer>(
@@ -59,10 +55,6 @@ pub(super) fn header_fields<S: Serializer>(
     serializer.collect_seq(headers.iter().map(|(name, value)| {
         [String::from_utf8_lossy(name).into_owned(), String::from_utf8_lossy(value).into_owned()]
     }))
-}
-
-pub(super) fn metrics<S: Serializer>(metrics: &[Metric], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(metrics.iter().map(|metric| (&metric.name, metric.value)))
 }
 
 /// Serializes text as the JSON that it contains, or as a string if it is not valid JSON.

@@ -1,6 +1,34 @@
 //! Errors in a trace: where the mistake is, what was found, and what was expected.
 
+use std::io;
+
 use thiserror::Error;
+
+/// Why a trace cannot be read any further.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// A line has a mistake.
+    #[error(transparent)]
+    Mistake(#[from] TraceError),
+    /// The input failed.
+    #[error("{trace}: cannot be read: {source}")]
+    #[non_exhaustive]
+    Input {
+        /// The name of the trace.
+        trace: String,
+        source: io::Error,
+    },
+    /// The input is not text.
+    #[error("{trace}: not valid UTF-8 at byte {at}; expected JSON Lines")]
+    #[non_exhaustive]
+    NotUtf8 {
+        /// The name of the trace.
+        trace: String,
+        /// The place from the start of the trace, counted from 0.
+        at: u64,
+    },
+}
 
 /// A mistake in a trace, displayed as `file:line: field: what was expected`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -14,21 +14,22 @@ use super::data::Data;
 use super::expect::{ConfigureExpect, Expect};
 use super::text::{Text, duration};
 
-/// An event of a trace.
+/// An event of a trace. `X` is the form of an exchange: borrowed from the text of the trace, or
+/// [owned](super::OwnedExchange).
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Event<'a> {
+pub struct Event<'a, X = Box<Exchange<'a>>> {
     /// The line in the file, counted from 1.
     pub line: u32,
     /// The time since the start of the trace.
     pub at: Duration,
-    pub kind: EventKind<'a>,
+    pub kind: EventKind<'a, X>,
 }
 
 /// The action of an event.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum EventKind<'a> {
+pub enum EventKind<'a, X = Box<Exchange<'a>>> {
     /// The control plane pushes a plugin configuration.
     Configure {
         /// The text of the configuration, as the plugin reads it.
@@ -37,9 +38,9 @@ pub enum EventKind<'a> {
         expect: ConfigureExpect<'a>,
     },
     /// A client opens a connection.
-    Open { connection: ConnectionIndex, open: Open<'a> },
+    Open { connection: ConnectionIndex, name: Text<'a>, open: Open<'a> },
     /// A client sends a request.
-    Exchange(Box<Exchange<'a>>),
+    Exchange(X),
     /// Another plugin of the process writes shared data without a compare-and-swap.
     SharedData(SharedData<'a>),
     /// Later calls of the plugin to a cluster get this response.
@@ -58,7 +59,8 @@ pub enum EventKind<'a> {
     Metrics(BTreeMap<Text<'a>, Option<u64>>),
 }
 
-/// A connection of a trace: an index into [`Trace::connections`](super::Trace::connections).
+/// A connection of a trace, by its first use: an index into
+/// [`Trace::connections`](super::Trace::connections).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionIndex(pub usize);
 
@@ -120,12 +122,20 @@ pub struct Exchange<'a> {
     /// The name in reports, unique in the trace.
     pub id: Text<'a>,
     pub connection: ConnectionIndex,
-    /// Whether the connection carries this exchange only, and closes with it.
-    pub own_connection: bool,
+    /// The name of the connection. Without one, the connection carries this exchange only, and
+    /// closes with it.
+    pub connection_name: Option<Text<'a>>,
     pub request: Request<'a>,
     /// The behavior of the upstream in each attempt; the last entry repeats.
     pub upstream: Vec<UpstreamAttempt<'a>>,
     pub expect: Option<Expect<'a>>,
+}
+
+impl Exchange<'_> {
+    /// The name of the connection, or that of the exchange if the connection has none.
+    pub fn connection_name(&self) -> &str {
+        self.connection_name.as_ref().unwrap_or(&self.id)
+    }
 }
 
 /// Header fields in order; names may repeat.

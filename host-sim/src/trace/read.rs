@@ -1,85 +1,44 @@
-//! Reads a trace: parses each line and checks the rules between lines.
+//! Parses the lines of a trace, and checks the rules between lines.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use super::error::{FieldError, LINE, TraceError};
-use super::event::{ConnectionIndex, Event, EventKind, Exchange, Open, UpstreamAttempt};
+use super::error::{FieldError, LINE};
+use super::event::{Event, EventKind, Exchange, UpstreamAttempt};
 use super::expect::{ConfigureExpect, Expect};
 use super::json;
 use super::line::Line;
 use super::message::{check_attempt, check_cluster_response, check_request};
+use super::names::{ConnectionNames, RecentNames};
 use super::text::Text;
 use crate::proxy::Setup;
 
-/// A trace that was read and checked.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Trace<'a> {
-    /// The name for errors and reports, usually that of the file.
-    pub name: String,
-    /// The proxy, the plugin and the clusters that the trace describes before its first event.
-    pub setup: Setup,
+/// What the lines so far have in common with the next one.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// The setup before the first event.
+    pub(super) setup: Setup,
     /// The line of the setup, if there is one.
-    pub setup_line: Option<u32>,
-    /// The events in the order of their times.
-    pub events: Vec<Event<'a>>,
-    /// The names of the connections, by [`ConnectionIndex`]. A request without a connection gets
-    /// one with the name of the request.
-    pub connections: Vec<String>,
-}
-
-impl<'a> Trace<'a> {
-    /// Reads `text`, which has one JSON object on each line. Empty lines are skipped.
-    ///
-    /// # Errors
-    /// The first mistake, with its line and field.
-    pub fn parse(name: &str, text: &'a str) -> Result<Self, TraceError> {
-        let mut reader = Reader::default();
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        for (index, line) in text.lines().enumerate() {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-            reader.line(number, line).map_err(|mistake| TraceError {
-                trace: name.to_owned(),
-                line: number,
-                mistake,
-            })?;
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            setup: reader.setup,
-            setup_line: reader.setup_line,
-            events: reader.events,
-            connections: reader.connections.into_iter().map(|known| known.name).collect(),
-        })
-    }
-}
-
-/// The events and names of the lines so far.
-#[derive(Default)]
-struct Reader<'a> {
-    setup: Setup,
-    setup_line: Option<u32>,
-    events: Vec<Event<'a>>,
-    connections: Vec<KnownConnection>,
-    by_name: HashMap<String, ConnectionIndex>,
+    pub(super) setup_line: Option<u32>,
+    first_event: Option<u32>,
+    connections: ConnectionNames,
     /// The line of each id.
-    ids: HashMap<String, u32>,
+    ids: RecentNames,
     last: Duration,
 }
 
-struct KnownConnection {
-    name: String,
-    closed_on: Option<u32>,
-}
-
-impl<'a> Reader<'a> {
-    fn line(&mut self, number: u32, text: &'a str) -> Result<(), FieldError> {
+impl Lines {
+    /// Parses the line with this number. Returns `None` if it is empty or has a part of the setup.
+    pub(super) fn parse<'a>(
+        &mut self,
+        number: u32,
+        text: &'a str,
+    ) -> Result<Option<Event<'a>>, FieldError> {
+        let content = text.trim_start();
+        if content.is_empty() {
+            return Ok(None);
+        }
         // serde accepts a list in place of an object, with the fields in order.
-        if text.trim_start().starts_with('[') {
+        if content.starts_with('[') {
             return Err(FieldError::new(
                 LINE,
                 "found a list; expected an event, which is a JSON object",
@@ -95,12 +54,13 @@ impl<'a> Reader<'a> {
         }
         self.last = line.at;
         if let Some(part) = line.setup_part() {
-            return self.setup(number, part, &mut line);
+            self.setup(number, part, &mut line)?;
+            return Ok(None);
         }
         let at = line.at;
         let kind = self.kind(number, line)?;
-        self.events.push(Event { line: number, at, kind });
-        Ok(())
+        self.first_event.get_or_insert(number);
+        Ok(Some(Event { line: number, at, kind }))
     }
 
     /// Reads a line with parts of the setup.
@@ -108,13 +68,11 @@ impl<'a> Reader<'a> {
         &mut self,
         number: u32,
         part: &'static str,
-        line: &mut Line<'a>,
+        line: &mut Line<'_>,
     ) -> Result<(), FieldError> {
-        if let Some(event) = self.events.first() {
-            let message = format!(
-                "follows the event on line {}; move it to the start of the trace",
-                event.line
-            );
+        if let Some(event) = self.first_event {
+            let message =
+                format!("follows the event on line {event}; move it to the start of the trace");
             return Err(FieldError::new(part, message));
         }
         if !line.at.is_zero() {
@@ -132,7 +90,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn kind(&mut self, number: u32, line: Line<'a>) -> Result<EventKind<'a>, FieldError> {
+    fn kind<'a>(&mut self, number: u32, line: Line<'a>) -> Result<EventKind<'a>, FieldError> {
         check_fields(&line)?;
         if let Some(configuration) = line.configure {
             let expect = match line.expect {
@@ -144,7 +102,7 @@ impl<'a> Reader<'a> {
         }
         if let Some(open) = line.open {
             let name = line.connection.ok_or_else(|| missing("connection", "to open"))?;
-            return self.open(&name, open);
+            return Ok(EventKind::Open { connection: self.connections.open(&name)?, name, open });
         }
         if let Some(write) = line.shared_data {
             return Ok(EventKind::SharedData(write));
@@ -156,9 +114,7 @@ impl<'a> Reader<'a> {
         }
         if let Some(by) = line.close {
             let name = line.connection.ok_or_else(|| missing("connection", "to close"))?;
-            let connection = self.open_connection(&name)?;
-            self.connections[connection.0].closed_on = Some(number);
-            return Ok(EventKind::Close { connection, by });
+            return Ok(EventKind::Close { connection: self.connections.close(&name, number)?, by });
         }
         if let Some(clock) = line.clock {
             return Ok(EventKind::Clock(clock));
@@ -176,71 +132,33 @@ impl<'a> Reader<'a> {
         for attempt in &upstream {
             check_attempt(attempt)?;
         }
-        let id = line.id.unwrap_or_else(|| Text(format!("line {number}").into()));
-        if let Some(first) = self.ids.insert(id.to_string(), number) {
-            let message = format!("{:?} is already used on line {first}; expected a new id", &*id);
-            return Err(FieldError::new("id", message));
-        }
+        let id = match line.id {
+            Some(id) => self.explicit_id(id, number)?,
+            None => Text(format!("line {number}").into()),
+        };
         let expect = line.expect.map(|raw| json::parse::<Expect<'a>>(raw.get())).transpose();
         let expect = expect.map_err(|mistake| mistake.within("expect"))?;
-        let (connection, own_connection) = match &line.connection {
-            Some(name) => match self.by_name.contains_key(&**name) {
-                true => (self.open_connection(name)?, false),
-                false => (self.insert(name), false),
-            },
-            None => {
-                let connection = KnownConnection { name: id.to_string(), closed_on: None };
-                self.connections.push(connection);
-                (ConnectionIndex(self.connections.len() - 1), true)
-            }
+        let connection = match &line.connection {
+            Some(name) => self.connections.of_request(name)?,
+            None => self.connections.unnamed(),
         };
         Ok(EventKind::Exchange(Box::new(Exchange {
             id,
             connection,
-            own_connection,
+            connection_name: line.connection,
             request,
             upstream,
             expect,
         })))
     }
 
-    fn open(&mut self, name: &str, open: Open<'a>) -> Result<EventKind<'a>, FieldError> {
-        let is_open = self
-            .by_name
-            .get(name)
-            .is_some_and(|connection| self.connections[connection.0].closed_on.is_none());
-        if is_open {
-            return Err(FieldError::new(
-                "connection",
-                format!("{name:?} is already open; expected a name that is not in use"),
-            ));
+    fn explicit_id<'a>(&mut self, id: Text<'a>, number: u32) -> Result<Text<'a>, FieldError> {
+        if let Some(first) = self.ids.line(&id) {
+            let message = format!("{:?} is already used on line {first}; expected a new id", &*id);
+            return Err(FieldError::new("id", message));
         }
-        Ok(EventKind::Open { connection: self.insert(name), open })
-    }
-
-    fn insert(&mut self, name: &str) -> ConnectionIndex {
-        let index = ConnectionIndex(self.connections.len());
-        self.connections.push(KnownConnection { name: name.to_owned(), closed_on: None });
-        self.by_name.insert(name.to_owned(), index);
-        index
-    }
-
-    fn open_connection(&self, name: &str) -> Result<ConnectionIndex, FieldError> {
-        let Some(&connection) = self.by_name.get(name) else {
-            return Err(FieldError::new(
-                "connection",
-                format!(
-                    "{name:?} is unknown; expected a connection that was opened or used before"
-                ),
-            ));
-        };
-        match self.connections[connection.0].closed_on {
-            Some(line) => Err(FieldError::new(
-                "connection",
-                format!("{name:?} was closed on line {line}; expected an open connection"),
-            )),
-            None => Ok(connection),
-        }
+        self.ids.insert(&id, number);
+        Ok(id)
     }
 }
 

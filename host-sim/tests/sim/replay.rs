@@ -7,4 +7,5 @@ mod long_streams;
 mod proxy;
 mod settings;
 mod setup;
+mod streaming;
 mod ticks;

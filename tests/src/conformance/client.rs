@@ -80,7 +80,7 @@ impl Connection {
             .collect();
         for (event, time) in trace.events.iter().zip(times) {
             match &event.kind {
-                EventKind::Open { connection, open } => {
+                EventKind::Open { connection, open, .. } => {
                     connections[connection.0].protocol = open.protocol;
                 }
                 EventKind::Exchange(exchange) => {

@@ -14,7 +14,7 @@ use super::proxy::Proxy;
 pub(super) type FailureCounts = BTreeMap<(String, String), u64>;
 
 /// The failed streams of a replay.
-pub(super) fn in_report(report: &Report<'_>) -> FailureCounts {
+pub(super) fn in_report(report: &Report) -> FailureCounts {
     let mut counts = FailureCounts::new();
     for exchange in &report.exchanges {
         if let Some(reason) = &exchange.reason {

@@ -114,7 +114,7 @@ impl Observation {
 }
 
 /// The observations of the simulated clients, by exchange id.
-pub(super) fn in_report(report: &Report<'_>, trace: &Trace<'_>) -> BTreeMap<String, Observation> {
+pub(super) fn in_report(report: &Report, trace: &Trace<'_>) -> BTreeMap<String, Observation> {
     let observed = report.exchanges.iter().map(|exchange| {
         let closed = exchange.end == Outcome::Complete && !may_overlap(exchange, report, trace);
         let observed = Observation {
@@ -134,7 +134,7 @@ pub(super) fn in_report(report: &Report<'_>, trace: &Trace<'_>) -> BTreeMap<Stri
             last_byte: exchange.last_byte,
             elapsed: exchange.last_byte,
         };
-        (exchange.id.to_owned(), observed)
+        (exchange.id.to_string(), observed)
     });
     observed.collect()
 }
@@ -151,9 +151,9 @@ fn was_sent_completely(exchange: &ExchangeReport<'_>, trace: &Trace<'_>) -> bool
 }
 
 /// Whether another exchange of the same HTTP/2 connection is closer in time than [`APART`].
-fn may_overlap(exchange: &ExchangeReport<'_>, report: &Report<'_>, trace: &Trace<'_>) -> bool {
+fn may_overlap(exchange: &ExchangeReport<'_>, report: &Report, trace: &Trace<'_>) -> bool {
     let multiplexes = trace.events.iter().any(|event| match &event.kind {
-        EventKind::Open { connection, open } => {
+        EventKind::Open { connection, open, .. } => {
             connection.0 == exchange.connection && open.protocol != Protocol::Http1
         }
         _ => false,

@@ -112,7 +112,7 @@ fn measured_version() -> Setup {
     Setup::parse(&section.to_string()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn spans(report: &Report<'_>, trace: &Trace<'_>) -> Vec<Span> {
+fn spans(report: &Report, trace: &Trace<'_>) -> Vec<Span> {
     let without_body = |line: u32| {
         trace.events.iter().any(|event| match &event.kind {
             EventKind::Exchange(exchange) => event.line == line && exchange.request.body.is_empty(),
@@ -121,7 +121,7 @@ fn spans(report: &Report<'_>, trace: &Trace<'_>) -> Vec<Span> {
     };
     let span = |exchange: &ExchangeReport<'_>| Span {
         line: exchange.line,
-        id: exchange.id.to_owned(),
+        id: exchange.id.to_string(),
         begin: exchange.sent,
         end: exchange.sent + exchange.last_byte,
         ends_itself: matches!(exchange.end, Outcome::Complete | Outcome::Cut),

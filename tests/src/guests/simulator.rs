@@ -60,7 +60,7 @@ fn start(number: usize) -> usize {
     (number + 1) * PERIOD
 }
 
-fn observed(row: &Row, number: usize, report: &Report<'_>) -> Observed {
+fn observed(row: &Row, number: usize, report: &Report) -> Observed {
     let failures = report.failures().filter(|(_, id, _)| *id == row.name);
     let time = |number| Duration::from_secs(start(number) as u64);
     let is_in_row = |line: &&LogLine| (time(number)..time(number + 1)).contains(&line.at);

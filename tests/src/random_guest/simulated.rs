@@ -66,13 +66,13 @@ fn start(index: usize) -> Duration {
 }
 
 /// When the stream of each case ended: the time of its `on_log`.
-fn ends(report: &Report<'_>) -> BTreeMap<usize, Duration> {
+fn ends(report: &Report) -> BTreeMap<usize, Duration> {
     let log = format!(" {}", Callback::Log as usize);
     let case = |text: &str| text.split_once(MARK)?.1.split_once(&log)?.0.parse().ok();
     report.log.iter().filter_map(|line| Some((case(&line.text)?, line.at))).collect()
 }
 
-fn exchange(report: &Report<'_>, index: usize) -> Observed {
+fn exchange(report: &Report, index: usize) -> Observed {
     let id = index.to_string();
     let found = report.exchanges.iter().find(|exchange| exchange.id == id);
     let exchange = found.expect("a report of each exchange");

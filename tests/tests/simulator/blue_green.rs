@@ -24,7 +24,7 @@ fn each_old_connection_closes_once_within_the_window_and_new_ones_stay_open() {
         replayed(&trace, &options, |report| {
             let mut closes: BTreeMap<&str, Vec<&ConnectionReport<'_>>> = BTreeMap::new();
             for connection in &report.connections {
-                let closed = closes.entry(connection.name).or_default();
+                let closed = closes.entry(&*connection.name).or_default();
                 if connection.by == Some(ClosedBy::Proxy) {
                     closed.push(connection);
                 }

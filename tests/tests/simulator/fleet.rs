@@ -60,12 +60,12 @@ impl TraceBuilder {
     }
 }
 
-fn assert_held(report: &Report<'_>, text: &str) {
+fn assert_held(report: &Report, text: &str) {
     let failures: Vec<_> = report.failures().collect();
     assert!(failures.is_empty(), "{failures:#?}\nin\n{text}{}", log(report));
 }
 
-fn log(report: &Report<'_>) -> String {
+fn log(report: &Report) -> String {
     report
         .log
         .iter()
@@ -73,16 +73,16 @@ fn log(report: &Report<'_>) -> String {
         .collect()
 }
 
-fn lines(report: &Report<'_>, text: &str) -> usize {
+fn lines(report: &Report, text: &str) -> usize {
     report.log.iter().filter(|line| line.text.contains(text)).count()
 }
 
-fn metric(report: &Report<'_>, name: &str) -> u64 {
+fn metric(report: &Report, name: &str) -> u64 {
     report.metrics.iter().find(|metric| metric.name == name).map_or(0, |metric| metric.value)
 }
 
 /// Replays with several workers and seeds; the seed decides which worker ticks first.
-fn for_workers(trace: &TraceBuilder, check: impl Fn(&Report<'_>)) {
+fn for_workers(trace: &TraceBuilder, check: impl Fn(&Report)) {
     for (workers, seed) in [(2, 0), (3, 1), (4, 2), (4, 3)] {
         replayed(&trace.0, &fleet(workers, seed), |report| {
             assert_eq!(report.traps.len(), 0);

@@ -105,7 +105,7 @@ fn trace(steps: &[(u64, Step)]) -> (String, Vec<(Duration, Mode)>) {
 /// Each connection that the proxy closed was open when a drain started. `terminate` also closes new
 /// connections.
 fn check_closed_connections_are_old(
-    report: &Report<'_>,
+    report: &Report,
     drains: &[(Duration, Mode)],
 ) -> Result<(), TestCaseError> {
     for connection in report.connections.iter().filter(|one| one.by == Some(ClosedBy::Proxy)) {
@@ -121,7 +121,7 @@ fn check_closed_connections_are_old(
     Ok(())
 }
 
-fn check_each_connection_closes_once(report: &Report<'_>) -> Result<(), TestCaseError> {
+fn check_each_connection_closes_once(report: &Report) -> Result<(), TestCaseError> {
     let mut closes = BTreeMap::new();
     for exchange in report.exchanges.iter().filter(|exchange| exchange.closed) {
         *closes.entry((exchange.connection, exchange.opening)).or_insert(0) += 1;

@@ -35,11 +35,7 @@ fn on_host(profile: Profile, configuration: &str, workers: u32, seed: u64) -> Op
 }
 
 /// Replays `text` and passes the report to `check`.
-pub(crate) fn replayed<T>(
-    text: &str,
-    options: &Options,
-    check: impl FnOnce(&Report<'_>) -> T,
-) -> T {
+pub(crate) fn replayed<T>(text: &str, options: &Options, check: impl FnOnce(&Report) -> T) -> T {
     let trace = Trace::parse("trace", text).expect("the trace is well-formed");
     let report = replay(Some(module()), &trace, options, &mut |_| {}).expect("the replay begins");
     check(&report)
@@ -49,7 +45,7 @@ pub(crate) fn replayed<T>(
 pub(crate) fn replayed_with_crash<T>(
     text: &str,
     options: &Options,
-    check: impl FnOnce(&Report<'_>) -> T,
+    check: impl FnOnce(&Report) -> T,
 ) -> T {
     static MODULE: OnceLock<Module> = OnceLock::new();
     let module = MODULE.get_or_init(|| {

@@ -62,7 +62,7 @@ fn assert_holds(text: &str, workers: u32) {
     });
 }
 
-fn log(report: &Report<'_>) -> String {
+fn log(report: &Report) -> String {
     report.log.iter().map(|line| format!("{:?} {}\n", line.at, line.text)).collect()
 }
 

@@ -64,7 +64,8 @@ impl Engine<'_> {
     /// Delivers the result of a call to the plugin.
     pub(super) fn end_call(&mut self, slot: usize) -> Result<(), ReplayError> {
         let Some(pending) = self.calls.try_remove(slot) else { return Ok(()) };
-        let respond = self.clusters.get(pending.cluster.as_str()).copied();
+        let respond = self.clusters.get(pending.cluster.as_str()).cloned();
+        let respond = respond.as_deref();
         let (rules, version) = (self.options.profile.rules(), self.version());
         let elapsed = self.now.saturating_sub(pending.started);
         let Some(vm) = self.workers[pending.worker].vm.as_mut() else { return Ok(()) };

@@ -1,17 +1,19 @@
 //! The client's side of the engine: connections, requests, and the responses that clients receive.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::local_reply::RequestKind;
 use crate::replay::admission::{self, Admission, Rejection};
+use crate::replay::connections::{Connection, Openings};
 use crate::replay::error::ReplayError;
-use crate::replay::exchange::{ActiveExchange, Cursor};
+use crate::replay::exchange::{ActiveExchange, Cursor, Spec};
 use crate::replay::failure::{CLIENT_DISCONNECT, WRONG_LENGTH};
 use crate::replay::framing::Length;
 use crate::replay::proxy_headers;
 use crate::replay::report::ClosedBy;
 use crate::replay::verdict::{self, Facts};
-use crate::trace::{EndedBy, Exchange, Open, Outcome, Protocol, Request, Text};
+use crate::trace::{ConnectionIndex, EndedBy, Open, Outcome, Protocol, Request, Text};
 use crate::{ConnectionInfo, Direction, HeaderMap, Part};
 
 use super::{Engine, header_map};
@@ -23,19 +25,22 @@ const DESTINATION: &str = "127.0.0.1:80";
 const FIRST_PORT: u64 = 32_768;
 const PORTS: u64 = 28_232;
 
-impl<'t> Engine<'t> {
+impl Engine<'_> {
     /// Opens a connection with the properties of the trace, or again with those that it had before.
-    pub(super) fn open_connection(&mut self, index: usize, open: Option<&'t Open<'t>>) {
+    /// Returns the slot of the connection, which is another one if the proxy is draining this.
+    pub(super) fn open_connection(&mut self, mut slot: usize, open: Option<&Open<'_>>) -> usize {
         let workers = self.workers.len();
-        let closing = &self.connections[self.current[index]];
+        let closing = &self.connections[slot];
         if !closing.active.is_empty() {
-            let successor = closing.to_successor();
-            let next = self.connections.len();
-            self.connections[self.current[index]].successor = Some(next);
-            self.connections.push(successor);
-            self.current[index] = next;
+            let (index, successor) = (closing.index, closing.to_successor());
+            let next = self.connections.insert(successor);
+            if let Some(openings) = self.openings.get_mut(&index) {
+                openings.draining.push(slot);
+                openings.current = next;
+            }
+            slot = next;
         }
-        let connection = &mut self.connections[self.current[index]];
+        let connection = &mut self.connections[slot];
         if let Some(open) = open {
             connection.describe(open);
         }
@@ -53,33 +58,65 @@ impl<'t> Engine<'t> {
         self.next_connection_id = self.next_connection_id.max(id.saturating_add(1));
         connection.info = Some(Arc::new(ConnectionInfo {
             id,
-            source: match connection.source {
-                "" => format!("127.0.0.1:{}", FIRST_PORT + id % PORTS),
-                source => source.to_owned(),
+            source: match &connection.source {
+                None => format!("127.0.0.1:{}", FIRST_PORT + id % PORTS),
+                Some(source) => (**source).to_owned(),
             },
             destination: DESTINATION.to_owned(),
             protocol: connection.protocol.name().to_owned(),
             ..ConnectionInfo::default()
         }));
+        slot
+    }
+
+    /// The slot of a connection of the trace, which is closed if the trace has not used it before.
+    /// `own` is whether the connection is for one exchange only.
+    pub(super) fn connection(&mut self, index: ConnectionIndex, name: &str, own: bool) -> usize {
+        if let Some(openings) = self.openings.get(&index) {
+            return openings.current;
+        }
+        let slot = self.connections.insert(Connection::new(index, name, own));
+        if !own {
+            self.openings.insert(index, Openings { current: slot, draining: Vec::new() });
+        }
+        slot
+    }
+
+    /// Forgets a closed connection that the trace cannot use again.
+    fn release_connection(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        if connection.info.is_some() || !connection.active.is_empty() {
+            return;
+        }
+        if !connection.own {
+            let Some(openings) = self.openings.get_mut(&connection.index) else { return };
+            if openings.current == slot {
+                return;
+            }
+            openings.draining.retain(|draining| *draining != slot);
+        }
+        self.connections.remove(slot);
     }
 
     /// A client sends a request: now, or when the previous exchange of the connection has ended.
-    pub(super) fn request(&mut self, line: u32, spec: &'t Exchange<'t>) -> Result<(), ReplayError> {
-        let connection = &mut self.connections[self.current[spec.connection.0]];
+    pub(super) fn request(&mut self, spec: Spec) -> Result<(), ReplayError> {
+        let exchange = spec.get();
+        let own = exchange.connection_name.is_none();
+        let mut index = self.connection(exchange.connection, exchange.connection_name(), own);
+        let connection = &mut self.connections[index];
         if connection.is_busy() {
-            connection.waiting.push_back((line, spec));
+            connection.waiting.push_back(spec);
             return Ok(());
         }
         if !connection.is_usable() {
-            self.open_connection(spec.connection.0, None);
+            index = self.open_connection(index, None);
         }
+        let (line, request) = (spec.line, spec.request());
         let rules = self.options.profile.rules();
-        let index = self.current[spec.connection.0];
         let connection = &mut self.connections[index];
         let multiplexes = connection.protocol.multiplexes();
         let mut exchange = ActiveExchange::new(
-            line,
-            spec,
+            spec.clone(),
             index,
             self.now,
             connection.worker,
@@ -87,13 +124,13 @@ impl<'t> Engine<'t> {
         );
         exchange.keeps_trailers = multiplexes || !rules.http1_drops_trailers;
         exchange.position = connection.active.len();
-        let mut headers = request_headers(&spec.request, connection.protocol);
+        let mut headers = request_headers(request, connection.protocol);
         exchange.request_kind = RequestKind::of(&headers);
         let admitted = admission::admit(
             self.settings.as_ref(),
             connection.protocol,
-            connection.source,
-            &spec.request,
+            connection.source.as_deref().unwrap_or_default(),
+            request,
             &mut headers,
             &mut self.request_ids,
         );
@@ -102,11 +139,11 @@ impl<'t> Engine<'t> {
         exchange.multiplexes = multiplexes;
         exchange.separate_end = rules.http1_end_is_separate && !multiplexes && !upgrade;
         if !upgrade {
-            exchange.upload_length = request_length(&spec.request);
+            exchange.upload_length = request_length(request);
         }
         let slot = self.exchanges.insert(Box::new(exchange)) as u32;
         self.connections[index].active.push(slot);
-        if spec.request.method.as_deref() == Some("CONNECT") {
+        if request.method.as_deref() == Some("CONNECT") {
             self.warn(Some(line), "CONNECT is simulated as an ordinary request".to_owned());
         }
         if let Err(rejection) = admitted {
@@ -116,7 +153,6 @@ impl<'t> Engine<'t> {
         self.start_stream_timeouts(slot);
         self.open_stream(slot)?;
 
-        let request = &spec.request;
         let length = self.exchange(slot).map(|exchange| exchange.upload_length);
         let announces_body = length.is_some_and(Length::is_short);
         let end =
@@ -144,7 +180,7 @@ impl<'t> Engine<'t> {
             self.ended.push((slot, Outcome::Cut));
             return;
         };
-        let request = &exchange.spec.request;
+        let request = exchange.spec.request();
         // The client has not sent the rest of its request, or waits for an upgrade.
         let waits = !request.body.is_empty() || request.is_upgrade();
         exchange.closes_connection |= waits || reply.closes;
@@ -162,7 +198,8 @@ impl<'t> Engine<'t> {
         let now = self.now;
         let mut bytes = Vec::new();
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
-        let request = &exchange.spec.request;
+        let spec = exchange.spec.clone();
+        let request = spec.request();
         let part = if exchange.upload.pause(&request.body).is_some() {
             exchange.upload.advance(&request.body, &mut bytes);
             let exceeds = exchange.upload_length.count(&mut bytes);
@@ -318,34 +355,59 @@ impl<'t> Engine<'t> {
     }
 
     /// The client closes a connection of the trace and aborts its exchanges, also those of a
-    /// connection that the proxy is draining.
-    pub(super) fn client_closes(&mut self, index: usize) -> Result<(), ReplayError> {
-        let mut next = Some(index);
-        while let Some(at) = next {
-            next = self.connections[at].successor;
-            if self.connections[at].info.is_none() {
-                continue;
-            }
-            for slot in self.connections[at].active.clone() {
-                self.set_response_details(slot, CLIENT_DISCONNECT);
-                self.ended.push((slot, Outcome::Client));
-            }
-            for (line, spec) in std::mem::take(&mut self.connections[at].waiting) {
-                let worker = self.connections[at].worker;
-                let mut exchange = ActiveExchange::new(line, spec, at, self.now, worker, false);
+    /// connection that the proxy is draining. The trace cannot use the connection again. Returns its
+    /// name.
+    pub(super) fn client_closes(
+        &mut self,
+        index: ConnectionIndex,
+    ) -> Result<Option<Rc<str>>, ReplayError> {
+        let Some(openings) = self.openings.get(&index) else { return Ok(None) };
+        let name = Rc::clone(&self.connections[openings.current].name);
+        let slots: Vec<usize> =
+            openings.draining.iter().copied().chain([openings.current]).collect();
+        for slot in slots {
+            // The end of its last exchange may have closed it.
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            if connection.info.is_some() {
+                let waiting = std::mem::take(&mut connection.waiting);
+                for exchange in connection.active.clone() {
+                    self.set_response_details(exchange, CLIENT_DISCONNECT);
+                    self.ended.push((exchange, Outcome::Client));
+                }
                 let reason = "the client closed the connection before its previous exchange ended";
-                self.report(&mut exchange, Outcome::Client, Some(reason));
+                self.report_unsent(slot, waiting, Outcome::Client, reason);
+                self.end_exchanges()?;
+                self.close_connection(slot, ClosedBy::Client);
             }
-            self.end_exchanges()?;
-            self.close_connection(at, ClosedBy::Client);
+            if slot != self.openings[&index].current {
+                self.release_connection(slot);
+            }
         }
-        Ok(())
+        if let Some(openings) = self.openings.remove(&index) {
+            self.connections.try_remove(openings.current);
+        }
+        Ok(Some(name))
     }
 
-    fn close_connection(&mut self, index: usize, by: ClosedBy) {
-        let connection = &mut self.connections[index];
+    /// Reports requests that waited on a connection until its end.
+    fn report_unsent(
+        &mut self,
+        slot: usize,
+        waiting: impl IntoIterator<Item = Spec>,
+        outcome: Outcome,
+        reason: &str,
+    ) {
+        for spec in waiting {
+            let worker = self.connections[slot].worker;
+            let mut exchange = ActiveExchange::new(spec, slot, self.now, worker, false);
+            self.report(&mut exchange, outcome, Some(reason));
+        }
+    }
+
+    fn close_connection(&mut self, slot: usize, by: ClosedBy) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
         if let Some(report) = connection.report(Some((self.now, by))) {
-            self.report.connections.push(report);
+            self.report.add_connection(report);
             connection.info = None;
             connection.draining = false;
         }
@@ -381,13 +443,14 @@ impl<'t> Engine<'t> {
         self.report(&mut exchange, outcome, None);
         if drained || unusable {
             self.close_connection(index, ClosedBy::Proxy);
-        } else if exchange.spec.own_connection || exchange.client.excess {
+        } else if self.connections[index].own || exchange.client.excess {
             // A client that receives bytes after a response closes the connection.
             self.close_connection(index, ClosedBy::Client);
         }
-        if let Some((line, spec)) = self.connections[index].waiting.pop_front() {
-            self.request(line, spec)?;
+        if let Some(spec) = self.connections[index].waiting.pop_front() {
+            self.request(spec)?;
         }
+        self.release_connection(index);
         Ok(())
     }
 
@@ -413,25 +476,20 @@ impl<'t> Engine<'t> {
             let mut exchange = self.exchanges.remove(slot);
             self.report(&mut exchange, Outcome::Open, None);
         }
-        for at in 0..self.connections.len() {
-            for (line, spec) in std::mem::take(&mut self.connections[at].waiting) {
-                let worker = self.connections[at].worker;
-                let mut exchange = ActiveExchange::new(line, spec, at, self.now, worker, false);
-                let reason = "the previous exchange of its connection did not end";
-                self.report(&mut exchange, Outcome::Open, Some(reason));
-            }
+        let waiting = self.connections.iter_mut();
+        let waiting =
+            waiting.map(|(slot, connection)| (slot, std::mem::take(&mut connection.waiting)));
+        for (slot, waiting) in waiting.collect::<Vec<_>>() {
+            let reason = "the previous exchange of its connection did not end";
+            self.report_unsent(slot, waiting, Outcome::Open, reason);
         }
     }
 
-    fn report(
-        &mut self,
-        exchange: &mut ActiveExchange<'t>,
-        outcome: Outcome,
-        unsent: Option<&str>,
-    ) {
-        let connection = &self.connections[exchange.connection];
-        let mut report = exchange.report(outcome, self.now, connection.name, connection.opening);
-        if let Some(expect) = &exchange.spec.expect {
+    fn report(&mut self, exchange: &mut ActiveExchange, outcome: Outcome, unsent: Option<&str>) {
+        let opening = self.connections[exchange.connection].opening;
+        let spec = exchange.spec.clone();
+        let mut report = exchange.report(&spec, outcome, self.now, opening);
+        if let Some(expect) = &spec.get().expect {
             let facts = Facts {
                 forwarded: &exchange.forwarded,
                 trap: exchange.trap.as_deref(),
@@ -455,7 +513,7 @@ fn is_content_length(name: &str) -> bool {
 }
 
 /// The length that the client of an exchange expects, as the headers of its response announce it.
-fn response_length(exchange: &ActiveExchange<'_>, headers: &HeaderMap) -> Length {
+fn response_length(exchange: &ActiveExchange, headers: &HeaderMap) -> Length {
     if exchange.is_head() || matches!(exchange.client.status, Some(101 | 204 | 304)) {
         return Length::default();
     }

@@ -7,8 +7,9 @@ use crate::replay::calls::CallReport;
 use crate::replay::crash::Ending;
 use crate::replay::error::ReplayError;
 use crate::replay::exchange::{ActiveExchange, AttemptStep};
-use crate::replay::report::{LogLine, Report};
+use crate::replay::report::LogLine;
 use crate::replay::schedule::Entry;
+use crate::replay::summary::Summary;
 use crate::replay::worker::{CallType, Ticker};
 use crate::trace::{EndedBy, Exchange, Outcome};
 use crate::{
@@ -21,7 +22,7 @@ use super::Engine;
 /// The worker number of the main thread.
 const MAIN_THREAD: u32 = u32::MAX;
 
-impl<'t> Engine<'t> {
+impl Engine<'_> {
     pub(super) fn new_vm(&self, module: &Module, worker: u32) -> Result<Vm, ReplayError> {
         let mut options = VmOptions {
             worker,
@@ -110,7 +111,12 @@ impl<'t> Engine<'t> {
                     logged = Some(text);
                 }
                 Effect::Log { level, text } => {
-                    self.report.add_log(LogLine { at: self.now, worker: None, level, text });
+                    self.report.summary.add_log(LogLine {
+                        at: self.now,
+                        worker: None,
+                        level,
+                        text,
+                    });
                 }
                 // Without a `configure` event, the crash ends the replay with an error.
                 Effect::Trap(trap) if self.scope.is_some() => self.record_trap(None, &trap),
@@ -134,7 +140,7 @@ impl<'t> Engine<'t> {
         if let (Some(vm), Some(plugin), Some(connection)) =
             (worker.vm.as_mut(), worker.plugin, connection)
         {
-            let properties = route_properties(exchange.spec);
+            let properties = route_properties(exchange.spec.get());
             let stream = vm.open_http(plugin, StreamInfo { connection, properties });
             worker.bind(stream, slot);
             exchange.stream = Some(stream);
@@ -148,7 +154,7 @@ impl<'t> Engine<'t> {
     /// Closes the filter's stream of an exchange that has ended.
     pub(super) fn close_stream(
         &mut self,
-        exchange: &mut ActiveExchange<'t>,
+        exchange: &mut ActiveExchange,
     ) -> Result<(), ReplayError> {
         let Some(stream) = exchange.stream.take() else { return Ok(()) };
         if let Some(vm) = self.workers[exchange.worker].vm.as_mut() {
@@ -235,7 +241,7 @@ impl<'t> Engine<'t> {
         let Some(vm) = self.workers[worker].vm.as_mut() else { return Ok(()) };
         let mut effects = std::mem::take(&mut self.effects);
         vm.drain_effects(&mut effects);
-        self.report.omitted_log_lines += vm.take_dropped_logs();
+        self.report.summary.omitted_log_lines += vm.take_dropped_logs();
         self.take_decisions(None);
         let mut crashed = false;
         for effect in effects.drain(..) {
@@ -305,11 +311,11 @@ impl<'t> Engine<'t> {
             }
             Effect::Log { level, text } => {
                 let worker = Some(worker as u32);
-                self.report.add_log(LogLine { at: self.now, worker, level, text });
+                self.report.summary.add_log(LogLine { at: self.now, worker, level, text });
             }
             Effect::Trap(trap) => self.record_trap(Some(worker), &trap),
             Effect::GrpcSend { call, message, end } => {
-                CallReport::add_message(&mut self.report.calls, worker, call, &message);
+                CallReport::add_message(&mut self.report.summary.calls, worker, call, &message);
                 if end {
                     self.half_close_call(worker, call);
                 }
@@ -331,8 +337,8 @@ impl<'t> Engine<'t> {
     }
 
     fn record_call(&mut self, call: impl FnOnce(Duration) -> CallReport) {
-        if self.options.record_calls && self.report.calls.len() < Report::MAX_KEPT {
-            self.report.calls.push(call(self.now));
+        if self.options.record_calls && self.report.summary.calls.len() < Summary::MAX_KEPT {
+            self.report.summary.calls.push(call(self.now));
         }
     }
 
@@ -400,7 +406,7 @@ impl<'t> Engine<'t> {
 
     /// Adds the reported decisions to their exchanges. An exchange that is ending has no slot, so
     /// the caller passes it with its stream.
-    fn take_decisions(&mut self, mut ending: Option<(StreamId, &mut ActiveExchange<'t>)>) {
+    fn take_decisions(&mut self, mut ending: Option<(StreamId, &mut ActiveExchange)>) {
         let (workers, exchanges) = (&self.workers, &mut self.exchanges);
         self.decisions.take(|worker, stream, decision| {
             let worker = worker as usize;

@@ -8,11 +8,13 @@ use super::Engine;
 impl Engine<'_> {
     /// Whether the replay ends before its next step.
     pub(super) fn is_stopped(&self) -> bool {
-        self.process.is_exhausted() || self.options.interrupt.reason().is_some()
+        self.process.is_exhausted()
+            || self.options.interrupt.reason().is_some()
+            || self.report.has_failed()
     }
 
     /// Reports once why the replay has ended before the event on `line`, or after the last one.
-    pub(super) fn report_stop(&mut self, line: Option<u32>, missing: usize) {
+    pub(super) fn report_stop(&mut self, line: Option<u32>) {
         if std::mem::replace(&mut self.stop_reported, true) {
             return;
         }
@@ -24,12 +26,11 @@ impl Engine<'_> {
                 self.process.instructions()
             ),
         };
-        let events = match missing {
-            0 => "after the last event".to_owned(),
-            1 => "before the last event".to_owned(),
-            missing => format!("{missing} events before the end of the trace"),
+        let place = match line {
+            Some(_) => "before this event",
+            None => "after the last event",
         };
-        let text = format!("the replay stopped {events}: {reason}");
-        self.report.add_problem(Problem { line, at: self.now, text });
+        let text = format!("the replay stopped {place}: {reason}");
+        self.report.summary.add_problem(Problem { line, at: self.now, text });
     }
 }

@@ -6,38 +6,40 @@
 //! response to a call, a queue) belongs to the `configure` event in force, and to the exchanges in
 //! flight on the worker that expect a crash.
 
+use std::time::Duration;
+
 use crate::replay::crash::Scope;
 use crate::replay::error::ReplayError;
+use crate::replay::exchange::Spec;
 use crate::replay::report::{ConfigurationReport, LogLine, Mismatch, Problem, TrapReport};
 use crate::replay::verdict::trap_mismatch;
-use crate::trace::{ConfigureExpect, Event, Exchange, TrapExpect};
+use crate::trace::{ConfigureExpect, TrapExpect};
 use crate::{LogLevel, StartError, StreamId, Trap, TrapReason};
 
 use super::Engine;
 
-impl<'t> Engine<'t> {
+impl Engine<'_> {
     /// Pushes the configuration of an event, and compares the result with its expectations.
     pub(super) fn configure_event(
         &mut self,
-        event: &Event<'_>,
+        line: u32,
+        at: Duration,
         configuration: &str,
-        expect: &'t ConfigureExpect<'t>,
+        expect: ConfigureExpect<'static>,
     ) -> Result<(), ReplayError> {
-        let report = self.report.configurations.len();
-        self.report.configurations.push(ConfigurationReport {
-            line: event.line,
-            at: event.at,
+        let report = ConfigurationReport {
+            line,
+            at,
             accepted: false,
             expected: 0,
             message: None,
             failures: Vec::new(),
-        });
-        let new = Scope { line: event.line, expect, report, trap: None };
-        let old = self.scope.replace(new);
+        };
+        let old = self.scope.replace(Scope { expect, report, trap: None });
         let rejection = self.configure(configuration.as_bytes())?;
         let accepted = rejection.is_none();
         let has_filter = self.module.is_some();
-        let pushed = &mut self.report.configurations[report];
+        let Some(Scope { expect, report: pushed, .. }) = &mut self.scope else { return Ok(()) };
         pushed.accepted = accepted;
         pushed.message = rejection;
         if has_filter && let Some(want) = expect.accepted() {
@@ -60,14 +62,15 @@ impl<'t> Engine<'t> {
         self.judge_scope(ended);
     }
 
-    fn judge_scope(&mut self, scope: Option<Scope<'t>>) {
-        let Some(Scope { expect, report, trap, .. }) = scope else { return };
-        let Some(want) = &expect.trap else { return };
-        let pushed = &mut self.report.configurations[report];
-        pushed.expected += 1;
-        if let Some((want, got)) = trap_mismatch(want, trap.as_deref()) {
-            pushed.failures.extend(Mismatch::check("trap", &want, &got));
+    fn judge_scope(&mut self, scope: Option<Scope>) {
+        let Some(Scope { expect, report: mut pushed, trap }) = scope else { return };
+        if let Some(want) = &expect.trap {
+            pushed.expected += 1;
+            if let Some((want, got)) = trap_mismatch(want, trap.as_deref()) {
+                pushed.failures.extend(Mismatch::check("trap", &want, &got));
+            }
         }
+        self.report.add_configuration(pushed);
     }
 
     /// Records a crash in the report. `worker` is `None` for the main thread.
@@ -75,9 +78,9 @@ impl<'t> Engine<'t> {
         let message = trap.to_string();
         let (mut line, mut exchange, mut expected) = (None, None, false);
         match trap.stream.zip(worker).and_then(|(stream, worker)| self.owner(worker, stream)) {
-            Some((owner, spec, kept)) => {
+            Some((spec, kept)) => {
                 *kept = Some(message.clone());
-                (line, exchange) = (Some(owner), Some(&*spec.id));
+                (line, exchange) = (Some(spec.line), Some(spec.get().id.to_string()));
                 expected = expects(spec, &message);
             }
             None => {
@@ -86,10 +89,10 @@ impl<'t> Engine<'t> {
                 });
                 for (_, exchange) in in_flight {
                     exchange.trap = Some(message.clone());
-                    expected |= expects(exchange.spec, &message);
+                    expected |= expects(&exchange.spec, &message);
                 }
                 if let Some(scope) = &mut self.scope {
-                    line = Some(scope.line);
+                    line = Some(scope.report.line);
                     let matches = |want: &TrapExpect<'_>| want.matches(&message);
                     let matched = scope.expect.trap.as_ref().is_some_and(matches);
                     expected |= matched;
@@ -111,11 +114,11 @@ impl<'t> Engine<'t> {
                 "{message}; expected no crash; if the trace causes it on purpose, write \
                  \"expect\":{{\"trap\":true}} {fix}"
             );
-            self.report.add_problem(Problem { line, at, text });
+            self.report.summary.add_problem(Problem { line, at, text });
         }
-        self.report.add_log(LogLine { at, worker, level, text: message.clone() });
+        self.report.summary.add_log(LogLine { at, worker, level, text: message.clone() });
         let callback = trap.callback;
-        self.report.add_trap(TrapReport {
+        self.report.summary.add_trap(TrapReport {
             line,
             at,
             worker,
@@ -133,29 +136,25 @@ impl<'t> Engine<'t> {
             "worker {worker}: {error}, although the main thread accepted it; expected the same \
              result from each VM"
         );
-        let line = self.scope.as_ref().map(|scope| scope.line);
-        self.report.add_problem(Problem { line, at: self.now, text });
+        let line = self.scope.as_ref().map(|scope| scope.report.line);
+        self.report.summary.add_problem(Problem { line, at: self.now, text });
     }
 
-    /// The line and the exchange of a stream, and where it keeps the message of its crash.
-    fn owner(
-        &mut self,
-        worker: usize,
-        stream: StreamId,
-    ) -> Option<(u32, &'t Exchange<'t>, &mut Option<String>)> {
+    /// The exchange of a stream, and where it keeps the message of its crash.
+    fn owner(&mut self, worker: usize, stream: StreamId) -> Option<(&Spec, &mut Option<String>)> {
         if let Some(ending) = &mut self.ending
             && (ending.worker, ending.stream) == (worker, stream)
         {
-            return Some((ending.line, ending.spec, &mut ending.trap));
+            return Some((&ending.spec, &mut ending.trap));
         }
         let slot = self.workers[worker].exchange_of(stream)?;
         let exchange = self.exchanges.get_mut(slot as usize)?;
-        Some((exchange.line, exchange.spec, &mut exchange.trap))
+        Some((&exchange.spec, &mut exchange.trap))
     }
 }
 
 /// Whether the exchange expects a crash with this message.
-fn expects(spec: &Exchange<'_>, message: &str) -> bool {
-    let want = spec.expect.as_ref().and_then(|expect| expect.trap.as_ref());
+fn expects(spec: &Spec, message: &str) -> bool {
+    let want = spec.get().expect.as_ref().and_then(|expect| expect.trap.as_ref());
     want.is_some_and(|want| want.matches(message))
 }

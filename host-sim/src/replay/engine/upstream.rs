@@ -20,7 +20,7 @@ impl Engine<'_> {
         let limit = self.settings.as_ref().map(|settings| u64::from(settings.buffer_limit));
         let mut unmodelled = Vec::new();
         let Some(exchange) = self.exchanges.get_mut(slot as usize) else { return };
-        let line = exchange.line;
+        let line = exchange.spec.line;
         let end = match part {
             Part::Headers { map: mut headers, end } => {
                 if let Some((rules, settings)) = rules.router.as_ref().zip(self.settings.as_ref()) {
@@ -87,9 +87,10 @@ impl Engine<'_> {
         exchange.download = Cursor::default();
         exchange.step = AttemptStep::Request;
         exchange.step_at = None;
-        if matches!(exchange.script().end, AttemptEnd::Refused | AttemptEnd::RefusedStream) {
+        let script = exchange.spec.script(exchange.attempts);
+        if matches!(script.end, AttemptEnd::Refused | AttemptEnd::RefusedStream) {
             exchange.step = AttemptStep::ResponseHeaders;
-            exchange.step_at = Some(now + exchange.script().after);
+            exchange.step_at = Some(now + script.after);
             if exchange.forwarded.complete {
                 exchange.attempt_deadline =
                     exchange.policy.attempt_timeout.map(|timeout| now + timeout);
@@ -103,12 +104,12 @@ impl Engine<'_> {
     fn request_complete(&mut self, slot: u32) {
         let now = self.now;
         let Some(exchange) = self.exchange(slot) else { return };
-        let script = exchange.script();
+        let script = exchange.spec.script(exchange.attempts);
         // An upstream that has not received the announced length waits for the rest.
         let silent = exchange.forwarded.length.is_short()
             || (script.response_status().is_none() && script.end == AttemptEnd::Never);
-        exchange.step = AttemptStep::ResponseHeaders;
         exchange.step_at = (!silent).then(|| now + script.after);
+        exchange.step = AttemptStep::ResponseHeaders;
         if exchange.forwarded.complete {
             exchange.attempt_deadline =
                 exchange.policy.attempt_timeout.map(|timeout| now + timeout);
@@ -135,7 +136,8 @@ impl Engine<'_> {
     fn response_headers(&mut self, slot: u32) -> Result<(), ReplayError> {
         let (now, rules) = (self.now, self.options.profile.rules());
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
-        let script = exchange.script();
+        let spec = exchange.spec.clone();
+        let script = spec.script(exchange.attempts);
         let Some(status) = script.response_status() else {
             let failure = Failure::of(script.end).unwrap_or(Failure::Reset);
             return self.attempt_failed(slot, failure);
@@ -193,7 +195,8 @@ impl Engine<'_> {
     fn response_body(&mut self, slot: u32) -> Result<(), ReplayError> {
         let (now, rules) = (self.now, self.options.profile.rules());
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
-        let script = exchange.script();
+        let spec = exchange.spec.clone();
+        let script = spec.script(exchange.attempts);
         if exchange.download.pause(&script.body).is_some() {
             let mut bytes = Vec::new();
             exchange.download.advance(&script.body, &mut bytes);

@@ -27,7 +27,7 @@ fn report_decision(object: &str) -> String {
     )
 }
 
-fn run<T>(profile: Profile, guest: &str, trace: &str, judge: impl FnOnce(&Report<'_>) -> T) -> T {
+fn run<T>(profile: Profile, guest: &str, trace: &str, judge: impl FnOnce(&Report) -> T) -> T {
     let module = compile(guest);
     let trace = Trace::parse("test", trace).expect("a valid trace");
     let options = Options::new(profile)

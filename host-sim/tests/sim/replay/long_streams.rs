@@ -9,7 +9,7 @@ use sluice_sim::trace::{EndedBy, Outcome, Trace};
 
 use crate::guest::{BOTH, compile, on};
 
-fn run<T>(profile: Profile, guest: &str, trace: &str, judge: impl FnOnce(&Report<'_>) -> T) -> T {
+fn run<T>(profile: Profile, guest: &str, trace: &str, judge: impl FnOnce(&Report) -> T) -> T {
     let module = compile(guest);
     let trace = Trace::parse("test", trace).expect("a valid trace");
     let options = Options::new(profile).with_configuration("");

@@ -7,14 +7,14 @@ use sluice_sim::Profile;
 use sluice_sim::replay::{ClosedBy, Options, Report, replay};
 use sluice_sim::trace::{Outcome, Trace};
 
-fn run<T>(profile: Profile, text: &str, look: impl FnOnce(&Report<'_>) -> T) -> T {
+fn run<T>(profile: Profile, text: &str, look: impl FnOnce(&Report) -> T) -> T {
     let trace = Trace::parse("test", text).expect("a valid trace");
     let options = Options::new(profile);
     let report = replay(None, &trace, &options, &mut |_| {}).expect("a replay");
     look(&report)
 }
 
-fn envoy<T>(text: &str, look: impl FnOnce(&Report<'_>) -> T) -> T {
+fn envoy<T>(text: &str, look: impl FnOnce(&Report) -> T) -> T {
     run(Profile::Envoy, text, look)
 }
 
@@ -156,7 +156,7 @@ fn http1_serves_one_exchange_at_a_time_and_http2_all_at_once() {
             r#"{"at":"1s","connection":"c","request":{},"upstream":{"after":"2s"}}"#,
         )
     };
-    let ends = |report: &Report<'_>| -> Vec<Duration> {
+    let ends = |report: &Report| -> Vec<Duration> {
         report.exchanges.iter().map(|exchange| exchange.sent + exchange.last_byte).collect()
     };
     assert_eq!(envoy(&requests("HTTP/1.1"), ends), [ms(2000), ms(4000)]);
@@ -279,7 +279,8 @@ fn draining_connection_finishes_while_its_successor_is_open() {
     let trace = Trace::parse("test", text).expect("a valid trace");
     let options = Options::new(Profile::Envoy).with_drain_bridge("x-drain", "close");
     let report = replay(Some(&module), &trace, &options, &mut |_| {}).expect("a replay");
-    let exchanges: Vec<_> = report.exchanges.iter().map(|e| (e.id, e.opening, e.closed)).collect();
+    let exchanges: Vec<_> =
+        report.exchanges.iter().map(|e| (&*e.id, e.opening, e.closed)).collect();
     assert_eq!(exchanges, [("long", 1, false), ("closing", 1, true), ("next", 2, true)]);
     let connections: Vec<_> =
         report.connections.iter().map(|c| (c.opening, c.closed, c.by)).collect();

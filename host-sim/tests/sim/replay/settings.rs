@@ -8,7 +8,7 @@ use sluice_sim::replay::{ExchangeReport, Options, Report, replay};
 use sluice_sim::trace::{Outcome, Trace};
 
 /// Replays the lines after a setup with this proxy.
-fn run<T>(proxy: &str, lines: &str, look: impl FnOnce(&Report<'_>) -> T) -> T {
+fn run<T>(proxy: &str, lines: &str, look: impl FnOnce(&Report) -> T) -> T {
     let text = format!("{{\"at\":\"0s\",\"proxy\":{proxy}}}\n{lines}");
     let trace = Trace::parse("test", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let options = Options::new(Profile::Envoy).with_hash_bodies(true);

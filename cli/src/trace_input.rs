@@ -1,0 +1,79 @@
+//! The traces that `sluice replay` reads: files, pipes, and standard input.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::files::FileError;
+
+/// The bytes that are read at once.
+const READ: usize = 256 << 10;
+
+/// A trace that exists. It is not opened, because a pipe can be opened only once.
+pub(crate) struct Input {
+    path: PathBuf,
+    /// `None` if the length is unknown, because it is not a regular file.
+    bytes: Option<u64>,
+}
+
+/// A trace that is read.
+pub(crate) struct OpenInput {
+    pub(crate) name: String,
+    pub(crate) reader: BufReader<Counted<Box<dyn Read + Send>>>,
+    /// The bytes of the whole trace, if they are known.
+    pub(crate) bytes: Option<u64>,
+    /// The bytes so far.
+    pub(crate) read: Arc<AtomicU64>,
+}
+
+impl Input {
+    pub(crate) fn find(path: &Path) -> Result<Self, FileError> {
+        let path = path.to_owned();
+        if path.as_os_str() == "-" {
+            return Ok(Self { path, bytes: None });
+        }
+        match fs::metadata(&path) {
+            Ok(file) => Ok(Self { path, bytes: file.is_file().then(|| file.len()) }),
+            Err(source) => Err(FileError::Read { path, source }),
+        }
+    }
+
+    pub(crate) fn open(&self) -> Result<OpenInput, FileError> {
+        let (name, input): (_, Box<dyn Read + Send>) = match self.path.as_os_str() == "-" {
+            true => ("standard input".to_owned(), Box::new(io::stdin())),
+            false => {
+                let failed = |source| FileError::Read { path: self.path.clone(), source };
+                let file = File::open(&self.path).map_err(failed)?;
+                (self.path.display().to_string(), Box::new(file))
+            }
+        };
+        let read = Arc::default();
+        let counted = Counted { input, read: Arc::clone(&read) };
+        let reader = BufReader::with_capacity(READ, counted);
+        Ok(OpenInput { name, reader, bytes: self.bytes, read })
+    }
+
+    /// Opens the trace, which is opened once more later.
+    pub(crate) fn open_first(&self) -> Result<OpenInput, FileError> {
+        match self.bytes {
+            Some(_) => self.open(),
+            None => Err(FileError::ReadOnce { path: self.path.clone() }),
+        }
+    }
+}
+
+/// An input that counts its bytes.
+pub(crate) struct Counted<R> {
+    input: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}

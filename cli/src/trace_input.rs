@@ -35,7 +35,7 @@ impl Input {
             return Ok(Self { path, bytes: None });
         }
         match fs::metadata(&path) {
-            Ok(file) => Ok(Self { path, bytes: file.is_file().then(|| file.len()) }),
+            Ok(file) => Ok(Self { path, bytes: file.is_file().then_some(file.len()) }),
             Err(source) => Err(FileError::Read { path, source }),
         }
     }

@@ -58,12 +58,11 @@ fn a_long_report_is_in_the_order_of_the_trace() {
     assert_eq!(run.status, 0, "{}", run.stderr);
     let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!(report["expected"], 30_000);
-    for list in ["exchanges", "connections"] {
+    for (list, field) in [("exchanges", "id"), ("connections", "name")] {
         let entries = report["replays"][0][list].as_array().expect("a list");
         assert_eq!(entries.len(), 30_000);
         for (number, entry) in entries.iter().enumerate() {
-            let name = entry.get("id").unwrap_or(&entry["name"]);
-            assert_eq!(name, &format!("r{number}"));
+            assert_eq!(entry[field], format!("r{number}"));
         }
     }
     let run = program(["replay", "--without-filter", "--all", file]);

@@ -213,7 +213,7 @@ impl<'t> Engine<'t> {
     ) -> Result<Summary, ReplayError> {
         let mut checks = Checks::new(self.module, &self.setup, self.options);
         for event in events {
-            if self.happened % PROGRESS_EVERY == 0 {
+            if self.happened.is_multiple_of(PROGRESS_EVERY) {
                 self.report_progress();
             }
             let happened = match event {

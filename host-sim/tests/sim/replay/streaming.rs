@@ -116,7 +116,7 @@ fn a_mistake_ends_the_replay_like_the_end_of_the_trace() {
     let read = Cell::new(0);
     let lines = Lines::new(&read, |number| match number {
         1..=10 => Some(format!(
-            "{{\"at\":\"{number}s\",\"request\":{{}},\"upstream\":{{\"after\":\"1h\"}},\
+            "{{\"at\":\"{number}s\",\"request\":{{}},\"upstream\":{{\"after\":\"9s\"}},\
              \"expect\":{{\"status\":200}}}}\n"
         )),
         _ => Some("{\"at\":\"3s\",\"request\":{}}\n".to_owned()),

@@ -132,9 +132,9 @@ pub struct Rules {
     pub record_adds_to_counter: bool,
     /// Incrementing a counter by zero returns `BAD_ARGUMENT`.
     pub counter_rejects_zero: bool,
-    /// The lowest two bits of a metric's id are its kind. A call that does not support this kind
-    /// returns `BAD_ARGUMENT`, also if the metric does not exist.
-    pub metric_ids_have_kind: bool,
+    /// Each definition of a metric returns another id, whose lowest two bits are the kind. A call
+    /// that does not support this kind returns `BAD_ARGUMENT`, also if the metric does not exist.
+    pub each_definition_has_id: bool,
     /// `proxy_set_property` writes to the filter state of the stream: plugins cannot write, only
     /// paths of one name can be read, and properties of the host take precedence.
     pub properties_are_filter_state: bool,
@@ -253,7 +253,7 @@ const ENVOY: Rules = Rules {
     cas_creates: true,
     record_adds_to_counter: true,
     counter_rejects_zero: true,
-    metric_ids_have_kind: true,
+    each_definition_has_id: true,
     properties_are_filter_state: true,
     property_with_children_fails: true,
     user_agent_name: Some("envoy"),
@@ -322,7 +322,7 @@ const GENERIC: Rules = Rules {
     cas_creates: false,
     record_adds_to_counter: false,
     counter_rejects_zero: false,
-    metric_ids_have_kind: false,
+    each_definition_has_id: false,
     properties_are_filter_state: false,
     property_with_children_fails: false,
     user_agent_name: None,

@@ -145,7 +145,12 @@ fn run(cases: &[Case]) -> Tally {
         }
         confirmed.extend(found.map(|found| Difference { number: difference.number, ..found }));
     }
-    confirmed.iter_mut().take(SHRUNK).for_each(shrink::shrink);
+    let shrunk = std::env::var("RG_S").map_or(SHRUNK, |s| s.parse().unwrap_or(0));
+    std::thread::scope(|scope| {
+        for difference in confirmed.iter_mut().take(shrunk) {
+            scope.spawn(|| shrink::shrink(difference));
+        }
+    });
     Tally { differences: confirmed, ..tally }
 }
 

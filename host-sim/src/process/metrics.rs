@@ -1,6 +1,7 @@
 //! The metrics of a process. VMs that define the same name and kind share the metric.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::abi::{MetricKind, Status};
 use crate::limits::Limits;
@@ -8,6 +9,9 @@ use crate::profile::Rules;
 
 /// The bits of an id that are the kind of the metric.
 const KIND_BITS: u32 = 2;
+
+/// How many times as many definitions as metrics a process can have.
+const DEFINITIONS: usize = 100;
 
 /// A metric of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +27,15 @@ pub struct Metric {
     pub recorded: u64,
 }
 
-/// All metrics of a process. The id of a metric is its position, starting at 1; with
-/// [`Rules::metric_ids_have_kind`], the lowest two bits are its kind.
+/// All metrics of a process. The first definition of a metric gives it an id: its position, starting
+/// at 1. With [`Rules::each_definition_has_id`], so does each further definition; a kind counts its
+/// own definitions, and the lowest two bits are the kind.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     metrics: Vec<Metric>,
-    ids: HashMap<(MetricKind, String), u32>,
+    positions: HashMap<(MetricKind, String), usize>,
+    /// The positions of the metrics that were defined, for each kind.
+    defined: [Vec<u32>; 3],
     limit: usize,
     name_limit: usize,
     rules: &'static Rules,
@@ -38,7 +45,8 @@ impl Metrics {
     pub(crate) fn new(limits: &Limits, rules: &'static Rules) -> Metrics {
         Metrics {
             metrics: Vec::new(),
-            ids: HashMap::new(),
+            positions: HashMap::new(),
+            defined: Default::default(),
             limit: limits.metrics,
             name_limit: limits.metric_name_bytes,
             rules,
@@ -49,21 +57,31 @@ impl Metrics {
         if name.len() > self.name_limit {
             return Err(Status::InternalFailure);
         }
-        let name = String::from_utf8_lossy(name).into_owned();
-        if let Some(&id) = self.ids.get(&(kind, name.clone())) {
-            return Ok(id);
+        let position = self.position(kind, String::from_utf8_lossy(name).into_owned())?;
+        if !self.rules.each_definition_has_id {
+            return Ok(position as u32 + 1);
         }
-        if self.metrics.len() >= self.limit {
+        let defined = &mut self.defined[kind as usize];
+        if defined.len() >= DEFINITIONS * self.limit {
             return Err(Status::InternalFailure);
         }
-        self.metrics.push(Metric { kind, name: name.clone(), value: 0, recorded: 0 });
-        let position = self.metrics.len() as u32;
-        let id = match self.rules.metric_ids_have_kind {
-            true => position << KIND_BITS | kind as u32,
-            false => position,
+        defined.push(position as u32);
+        Ok((defined.len() as u32) << KIND_BITS | kind as u32)
+    }
+
+    /// The position of a metric, which is added if it is new.
+    fn position(&mut self, kind: MetricKind, name: String) -> Result<usize, Status> {
+        let new = self.metrics.len();
+        let vacant = match self.positions.entry((kind, name)) {
+            Entry::Occupied(known) => return Ok(*known.get()),
+            Entry::Vacant(vacant) => vacant,
         };
-        self.ids.insert((kind, name), id);
-        Ok(id)
+        if new >= self.limit {
+            return Err(Status::InternalFailure);
+        }
+        let name = vacant.key().1.clone();
+        self.metrics.push(Metric { kind, name, value: 0, recorded: 0 });
+        Ok(*vacant.insert(new))
     }
 
     pub(crate) fn record(&mut self, id: u32, value: u64) -> Result<(), Status> {
@@ -114,23 +132,24 @@ impl Metrics {
         self.metrics.clone()
     }
 
-    /// The position of a metric. Envoy looks at the kind in the id first: an id of a kind that the
-    /// call does not support is a bad argument, whether or not the metric exists.
+    /// The position of the metric with an id. Envoy looks at the kind in the id first: an id of a
+    /// kind that the call does not support is a bad argument, whether or not the metric exists.
     fn index(&self, id: u32, histograms: bool) -> Result<usize, Status> {
-        let position = match self.rules.metric_ids_have_kind {
-            true => {
-                let kind = MetricKind::from_abi(id & ((1 << KIND_BITS) - 1));
-                if !histograms && !matches!(kind, Some(MetricKind::Counter | MetricKind::Gauge)) {
-                    return Err(Status::BadArgument);
-                }
-                id >> KIND_BITS
-            }
-            false => id,
-        };
-        let index = (position as usize).checked_sub(1).ok_or(Status::NotFound)?;
-        match self.metrics.get(index) {
-            Some(_) => Ok(index),
-            None => Err(Status::NotFound),
+        if !self.rules.each_definition_has_id {
+            let index = (id as usize).checked_sub(1).ok_or(Status::NotFound)?;
+            return self.metrics.get(index).map(|_| index).ok_or(Status::NotFound);
         }
+        let kind = id & ((1 << KIND_BITS) - 1);
+        let is_known = match MetricKind::from_abi(kind) {
+            Some(MetricKind::Histogram) => histograms,
+            Some(MetricKind::Counter | MetricKind::Gauge) => true,
+            None => histograms,
+        };
+        if !is_known {
+            return Err(Status::BadArgument);
+        }
+        let defined = self.defined.get(kind as usize).map_or(&[][..], Vec::as_slice);
+        let position = ((id >> KIND_BITS) as usize).checked_sub(1).and_then(|at| defined.get(at));
+        position.map(|position| *position as usize).ok_or(Status::NotFound)
     }
 }

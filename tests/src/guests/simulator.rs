@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_sim::replay::{CallReport, LogLine, Options, Report, replay};
 use sluice_sim::trace::Trace;
-use sluice_sim::{Limits, LogLevel, Module, Profile};
+use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
 
 use super::clusters::{self, framed};
 use super::rows::SETUP;
@@ -43,6 +43,10 @@ pub(super) fn run_as(
         .with_plugin_name(super::PLUGIN)
         .with_vm_id(super::vm_id(guest))
         .with_log_level(LogLevel::Trace)
+        // What the example for Envoy says; a trace does not name its cluster and route.
+        .with_properties(
+            Properties::new().with(&["xds", "cluster_name"], "service").with(&["xds", "route_name"], ""),
+        )
         .with_record_calls(true)
         .with_hash_bodies(true);
     let report = replay(Some(&module), &trace, &options, &mut |_| {})

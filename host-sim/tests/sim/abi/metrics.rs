@@ -136,3 +136,16 @@ fn number_of_metrics_is_limited() {
         assert_eq!(run.process.metrics().len(), 10_000);
     }
 }
+
+/// Measured on Envoy 1.40.
+#[test]
+fn in_envoy_each_definition_has_its_own_id() {
+    let define = |kind: u32, at: u32| {
+        log_status(&format!("define_metric (i32.const {kind}) @\"m\" (i32.const {at})"))
+            + &format!("(call $log_number (i32.load (i32.const {at})))")
+    };
+    let body = define(0, 24) + &define(0, 28) + &define(1, 32) + &define(0, 36);
+    let logged = |profile| Run::new(profile, &on("tick", &body)).logged_on_tick();
+    assert_eq!(logged(Profile::Envoy), ["0", "4", "0", "8", "0", "5", "0", "12"]);
+    assert_eq!(logged(Profile::Generic), ["0", "1", "0", "1", "0", "2", "0", "1"]);
+}

@@ -28,6 +28,7 @@
 pub mod call_guest;
 pub mod chaos;
 pub mod cluster_server;
+pub mod compatibility;
 pub mod conformance;
 mod debian;
 pub mod envoy;

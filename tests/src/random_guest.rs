@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use case::Case;
+use case::{Callback, Case};
+pub use exclusions::LEFT_OUT;
 use observed::Observed;
 
 /// The `vm_id` of the guest.
@@ -50,22 +51,58 @@ struct Difference {
 /// The result of a run.
 #[derive(Debug, Default)]
 struct Tally {
-    /// The host calls that programs made, with their results, and how often.
-    calls: BTreeMap<String, u64>,
+    /// The host calls that programs made, by function and status.
+    calls: BTreeMap<String, BTreeMap<u32, u64>>,
+    /// The callbacks that programs received, by name.
+    callbacks: BTreeMap<String, u64>,
     /// The cases that differ.
     differences: Vec<Difference>,
     /// The numbers of the cases that end Envoy. The simulator cannot agree with them.
     crashes: Vec<usize>,
 }
 
-/// The number of cases, and of those that differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What cases did, and how many of them differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// The cases that ran on both hosts.
     pub cases: usize,
     /// The cases that differ.
     pub differences: usize,
+    /// The host calls by function and status.
+    pub host_calls: BTreeMap<String, BTreeMap<u32, u64>>,
+    /// The callbacks by name.
+    pub callbacks: BTreeMap<String, u64>,
 }
+
+/// The callbacks of the ABI, with the row of `tests/guests/rows.yaml` that makes a callback that
+/// random guests do not have.
+pub const CALLBACKS: [(&str, Option<&str>); 25] = [
+    ("proxy_on_context_create", Some("headers")),
+    ("proxy_on_vm_start", Some("headers")),
+    ("proxy_on_configure", Some("headers")),
+    ("proxy_on_request_headers", None),
+    ("proxy_on_request_body", None),
+    ("proxy_on_request_trailers", None),
+    ("proxy_on_response_headers", None),
+    ("proxy_on_response_body", None),
+    ("proxy_on_response_trailers", None),
+    ("proxy_on_http_call_response", None),
+    ("proxy_on_grpc_receive_initial_metadata", None),
+    ("proxy_on_grpc_receive", None),
+    ("proxy_on_grpc_receive_trailing_metadata", None),
+    ("proxy_on_grpc_close", None),
+    ("proxy_on_log", None),
+    ("proxy_on_done", None),
+    ("proxy_on_delete", None),
+    ("proxy_on_tick", Some("tick")),
+    ("proxy_on_queue_ready", Some("queue")),
+    ("proxy_on_foreign_function", None),
+    ("proxy_on_new_connection", None),
+    ("proxy_on_downstream_data", None),
+    ("proxy_on_downstream_connection_close", None),
+    ("proxy_on_upstream_data", None),
+    ("proxy_on_upstream_connection_close", None),
+];
 
 /// Runs the cases in `tests/random-guests/` and `count` random ones, and prints what differs.
 ///
@@ -85,13 +122,18 @@ pub fn report(seed: u64, count: u32) -> Counts {
         println!("{}", serde_json::to_string(&difference.case).expect("a case is valid JSON"));
         println!("  {}", difference.lines.join("\n  "));
     }
-    let made: u64 = tally.calls.values().sum();
+    let made: u64 = tally.calls.values().flat_map(BTreeMap::values).sum();
+    let combinations: usize = tally.calls.values().map(BTreeMap::len).sum();
     println!(
-        "random guests: {made} host calls with {} combinations of function and status; {} cases ended Envoy and are not compared",
-        tally.calls.len(),
+        "random guests: {made} host calls with {combinations} combinations of function and status; {} cases ended Envoy and are not compared",
         tally.crashes.len()
     );
-    Counts { cases: cases.len() - tally.crashes.len(), differences: tally.differences.len() }
+    Counts {
+        cases: cases.len() - tally.crashes.len(),
+        differences: tally.differences.len(),
+        host_calls: tally.calls,
+        callbacks: tally.callbacks,
+    }
 }
 
 /// The cases that differed once, with the names of their files.
@@ -145,9 +187,8 @@ fn run(cases: &[Case]) -> Tally {
         }
         confirmed.extend(found.map(|found| Difference { number: difference.number, ..found }));
     }
-    let shrunk = std::env::var("RG_S").map_or(SHRUNK, |s| s.parse().unwrap_or(0));
     std::thread::scope(|scope| {
-        for difference in confirmed.iter_mut().take(shrunk) {
+        for difference in confirmed.iter_mut().take(SHRUNK) {
             scope.spawn(|| shrink::shrink(difference));
         }
     });
@@ -157,12 +198,33 @@ fn run(cases: &[Case]) -> Tally {
 impl Tally {
     /// Adds the result of a batch whose first case has the number `first`.
     fn add(&mut self, batch: Tally, first: usize) {
-        for (call, count) in batch.calls {
-            *self.calls.entry(call).or_default() += count;
+        for (function, statuses) in batch.calls {
+            let sums = self.calls.entry(function).or_default();
+            for (status, count) in statuses {
+                *sums.entry(status).or_default() += count;
+            }
+        }
+        for (callback, count) in batch.callbacks {
+            *self.callbacks.entry(callback).or_default() += count;
         }
         self.crashes.extend(batch.crashes.iter().map(|at| first + at));
         let numbered = |found: Difference| Difference { number: first + found.number, ..found };
         self.differences.extend(batch.differences.into_iter().map(numbered));
+    }
+
+    /// Counts the host calls and the callbacks that a guest logged.
+    fn count(&mut self, observed: &Observed) {
+        for line in &observed.log {
+            let mut words = line.split(' ');
+            let (Some(place), Some(name)) = (words.next(), words.next()) else { continue };
+            let status = words.next().and_then(|status| status.parse().ok());
+            if let (true, Some(status)) = (place.contains('.'), status) {
+                let statuses = self.calls.entry(name.to_owned()).or_default();
+                *statuses.entry(status).or_default() += 1;
+            } else if let Some(callback) = place.parse().ok().and_then(Callback::name) {
+                *self.callbacks.entry(callback.to_owned()).or_default() += 1;
+            }
+        }
     }
 }
 
@@ -177,11 +239,8 @@ fn compare(cases: &[Case]) -> Tally {
         let pokes: Vec<u32> = simulated.iter().map(|one| one.pokes).collect();
         let real = real::run(rest, &pokes);
         for (at, (simulated, real)) in simulated.iter().zip(&real).enumerate() {
-            count_calls(real, &mut tally.calls);
+            tally.count(real);
             let lines = observed::differences(&simulated.observed, real);
-            if std::env::var("RG_D").is_ok_and(|d| d == "2" || !lines.is_empty()) {
-                println!("DEBUG {start} {at}\n{:#?}\n{:#?}", simulated.observed, real);
-            }
             if !lines.is_empty() {
                 let case = rest[at].clone();
                 tally.differences.push(Difference { number: start + at, case, lines });
@@ -194,18 +253,6 @@ fn compare(cases: &[Case]) -> Tally {
         }
     }
     tally
-}
-
-/// Counts the logged host calls by name and status.
-fn count_calls(observed: &Observed, calls: &mut BTreeMap<String, u64>) {
-    for line in &observed.log {
-        let mut words = line.split(' ');
-        if let (Some(place), Some(name), Some(status)) = (words.next(), words.next(), words.next())
-            && place.contains('.')
-        {
-            *calls.entry(format!("{name} {status}")).or_default() += 1;
-        }
-    }
 }
 
 /// The path of a case in its batch.

@@ -2,6 +2,14 @@
 
 use std::fmt::Write as _;
 
+use base64ct::{Base64, Encoding as _};
+use serde_json::json;
+use sluice_sim::{Effect, Limits, Module, PluginOptions, Process, Profile, Vm, VmOptions};
+
+use crate::envoy::{Bootstrap, Envoy};
+use crate::eventually;
+use crate::upstream::Upstream;
+
 /// A call: the function, its parameters (`i` and `I` are integers of 32 and 64 bits), and the
 /// arguments.
 #[derive(Debug, Clone, Copy)]
@@ -216,4 +224,73 @@ pub fn guest(module: &str, calls: &[WasiCall]) -> Vec<u8> {
                (i32.const 1)))"#
     );
     wat::parse_str(&text).unwrap_or_else(|error| panic!("an invalid module: {error}\n{text}"))
+}
+
+/// What a call did on both hosts: the error number, and the start of the result area.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// The function.
+    pub name: &'static str,
+    /// The line of the guest in Envoy.
+    pub envoy: String,
+    /// The line of the guest in the simulator.
+    pub simulator: String,
+}
+
+/// Makes all [`CALLS`] on both hosts.
+///
+/// # Panics
+/// If a host does not run the guest.
+pub fn compare() -> Vec<Compared> {
+    let wasm = guest("wasi_snapshot_preview1", CALLS);
+    let last = format!("wasi {} ", CALLS.len() - 1);
+    let (envoy, simulator) = (in_envoy(&wasm, &last), in_the_simulator(&wasm));
+    assert_eq!((envoy.len(), simulator.len()), (CALLS.len(), CALLS.len()));
+    let lines = envoy.iter().zip(&simulator).map(|(envoy, simulator)| {
+        (without_time(envoy).to_owned(), without_time(simulator).to_owned())
+    });
+    let compared =
+        |(call, (envoy, simulator)): (&WasiCall, _)| Compared { name: call.name, envoy, simulator };
+    CALLS.iter().zip(lines).map(compared).collect()
+}
+
+/// The lines that the guest logs in Envoy, at its first start.
+fn in_envoy(wasm: &[u8], last: &str) -> Vec<String> {
+    let upstream = Upstream::ok();
+    let module = Base64::encode_string(wasm);
+    let filter = json!({ "name": "guest", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+        "config": { "name": "guest", "vm_config": {
+            "vm_id": "guest", "runtime": "envoy.wasm.runtime.v8",
+            "code": { "local": { "inline_bytes": module } } } } } });
+    let bootstrap = Bootstrap::example("static", upstream.port).with_filter(filter);
+    let envoy = Envoy::start(bootstrap);
+    eventually("the guest to log", || envoy.log().contains(last).then_some(()));
+    let log = envoy.log();
+    let lines =
+        log.lines().filter_map(|line| line.split_once("wasi ").map(|(_, line)| line.to_owned()));
+    lines.take(CALLS.len()).collect()
+}
+
+fn in_the_simulator(wasm: &[u8]) -> Vec<String> {
+    let module = Module::new(wasm, &Limits::default()).expect("the simulator loads it");
+    let process = Process::new(Profile::Envoy, 1);
+    let mut vm =
+        Vm::new(&module, &process, VmOptions::default().with_vm_id("guest")).expect("a VM");
+    vm.start_plugin(PluginOptions::default().with_name("guest")).expect("a plugin");
+    let mut effects = Vec::new();
+    vm.drain_effects(&mut effects);
+    let line = |effect| match effect {
+        Effect::Log { text, .. } => text.strip_prefix("wasi ").map(str::to_owned),
+        _ => None,
+    };
+    effects.into_iter().filter_map(line).collect()
+}
+
+/// The line without the time that a clock returned.
+fn without_time(line: &str) -> &str {
+    match line.split_once("clock_time_get: 00 ") {
+        Some((call, _)) => call,
+        None => line,
+    }
 }

@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// Seed of the random traces and guests
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Run with each supported version of Envoy, and write docs/compatibility.md
+    #[arg(long, conflicts_with_all = ["traces", "full"])]
+    record: bool,
     /// Run long traces at their full length
     #[arg(long)]
     full: bool,
@@ -59,7 +62,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let traces = options.traces.iter().map(|trace| here.join(trace));
         test.env("SLUICE_CONFORMANCE_TRACES", env::join_paths(traces)?);
     }
-    report(test)?;
+    if options.record {
+        test.env("SLUICE_CONFORMANCE_RECORD", "yes");
+        for envoy in envoy::all()? {
+            report(test.env("SLUICE_ENVOY", envoy))?;
+        }
+    } else {
+        report(&mut test)?;
+    }
     ensure!(are_guests_ok, "guests differ from their table; the lines are above");
     Ok(())
 }
@@ -75,7 +85,7 @@ fn guests_agree() -> Result<bool> {
 
 /// Prints the output of the test. Its last line is the report, and also the error if the test
 /// fails.
-fn report(mut test: Command) -> Result<()> {
+fn report(test: &mut Command) -> Result<()> {
     let mut child = test.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let output = child.stdout.take().expect("the output is piped");
     let mut last = String::new();

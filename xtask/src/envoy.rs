@@ -50,6 +50,13 @@ pub(crate) fn from_environment() -> Result<Option<PathBuf>> {
     Ok(Some(path))
 }
 
+/// Every supported version.
+pub(crate) fn all() -> Result<Vec<PathBuf>> {
+    let current = CURRENT.provide_at(target().join("envoy/envoy"))?;
+    let older = OLDER.iter().map(Version::provide);
+    std::iter::once(Ok(current)).chain(older).collect()
+}
+
 /// The Envoy to test with: the one that `SLUICE_ENVOY` names, else the current version.
 pub(crate) fn provide() -> Result<PathBuf> {
     match from_environment()? {

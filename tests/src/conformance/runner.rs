@@ -57,6 +57,8 @@ pub struct Tally {
     pub differences: usize,
     /// The number of streams that failed in Envoy, by reason.
     pub failures: BTreeMap<String, u64>,
+    /// The traces in files that change each setting of the proxy.
+    pub settings: BTreeMap<String, u64>,
 }
 
 /// One run of one trace.
@@ -86,6 +88,9 @@ pub fn run(plan: &Plan) -> Tally {
         threads.into_iter().map(|thread| thread.join().expect("a comparison")).collect()
     });
     let mut tally = Tally { traces: cases.len(), ..Tally::default() };
+    for setting in cases.iter().flat_map(Case::settings) {
+        *tally.settings.entry(setting).or_default() += 1;
+    }
     for (differences, failures) in results {
         tally.differences += differences;
         for ((_, reason), count) in failures {
@@ -181,6 +186,14 @@ fn read(file: &Path) -> String {
 impl Case {
     fn file(name: &str, (text, configuration): (String, Value)) -> Self {
         Self::File { name: name.to_owned(), text, configuration }
+    }
+
+    /// The settings that the trace changes.
+    fn settings(&self) -> Vec<String> {
+        let Self::File { text, .. } = self else { return Vec::new() };
+        let first = text.lines().next().and_then(|line| serde_json::from_str::<Value>(line).ok());
+        let section = first.map(|mut event| event["proxy"].take()).unwrap_or_default();
+        section.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
     }
 
     /// Runs the trace and prints the differences; returns their number.

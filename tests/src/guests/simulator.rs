@@ -45,7 +45,9 @@ pub(super) fn run_as(
         .with_log_level(LogLevel::Trace)
         // What the example for Envoy says; a trace does not name its cluster and route.
         .with_properties(
-            Properties::new().with(&["xds", "cluster_name"], "service").with(&["xds", "route_name"], ""),
+            Properties::new()
+                .with(&["xds", "cluster_name"], "service")
+                .with(&["xds", "route_name"], ""),
         )
         .with_record_calls(true)
         .with_hash_bodies(true);

@@ -93,6 +93,27 @@ pub(super) enum Callback {
 }
 
 impl Callback {
+    /// The export for the callback with this number; `None` for pokes and unknown numbers.
+    pub(super) fn name(number: usize) -> Option<&'static str> {
+        Some(match Self::ALL.get(number)? {
+            Self::RequestHeaders => "proxy_on_request_headers",
+            Self::RequestBody | Self::RequestBodyMore => "proxy_on_request_body",
+            Self::RequestTrailers => "proxy_on_request_trailers",
+            Self::ResponseHeaders => "proxy_on_response_headers",
+            Self::ResponseBody | Self::ResponseBodyMore => "proxy_on_response_body",
+            Self::ResponseTrailers => "proxy_on_response_trailers",
+            Self::HttpCallResponse => "proxy_on_http_call_response",
+            Self::GrpcInitialMetadata => "proxy_on_grpc_receive_initial_metadata",
+            Self::GrpcMessage => "proxy_on_grpc_receive",
+            Self::GrpcTrailingMetadata => "proxy_on_grpc_receive_trailing_metadata",
+            Self::GrpcClose => "proxy_on_grpc_close",
+            Self::Log => "proxy_on_log",
+            Self::Done => "proxy_on_done",
+            Self::Delete => "proxy_on_delete",
+            Self::Poke1 | Self::Poke2 => return None,
+        })
+    }
+
     /// All callbacks, in the order of the interpreter.
     pub(super) const ALL: [Self; 18] = [
         Self::RequestHeaders,

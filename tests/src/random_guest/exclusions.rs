@@ -3,11 +3,14 @@
 
 use super::case::{Argument, Call, Callback, Case, Section};
 
-/// Removes from a case:
-/// - the pause of a local reply while its request continues: the response of the upstream follows
-/// - a length of a request that gets trailers: an upstream over HTTP/2 rejects it if Envoy loses the
-///   body
-/// - header maps after `on_log`: Envoy reads the memory of messages that it has sent
+/// What [`apply`] removes, in the same order, for the page about compatibility.
+pub const LEFT_OUT: [&str; 3] = [
+    "A local reply that the guest pauses while it also continues the request. In Envoy, the response of the upstream follows the reply.",
+    "The length of a request over HTTP/2 to which the guest adds trailers: an upstream over HTTP/2 resets the request if Envoy loses its body.",
+    "Header maps in `proxy_on_done` and `proxy_on_delete`: Envoy reads the memory of messages that it has sent.",
+];
+
+/// Removes from a case what [`LEFT_OUT`] lists.
 pub(super) fn apply(case: &mut Case) {
     use Callback::{Delete, Done, ResponseBody, ResponseBodyMore, ResponseHeaders};
     let calls = |case: &Case, wanted: &dyn Fn(&Call) -> bool| {

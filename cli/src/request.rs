@@ -1,5 +1,6 @@
 //! The request of `sluice explain`, in the form in which a host hands it to the filter.
 
+use sluice_filter::Headers;
 use thiserror::Error;
 
 use crate::request_url::RequestUrl;
@@ -31,7 +32,7 @@ pub(crate) enum RequestError {
 
 impl RequestArguments {
     /// The headers of the request, pseudo-headers first.
-    pub(crate) fn headers(&self) -> Result<Vec<(String, Vec<u8>)>, RequestError> {
+    pub(crate) fn headers(&self) -> Result<Headers, RequestError> {
         // A path without a host is a request to localhost.
         let whole = match self.url.starts_with('/') {
             true => format!("http://{}", self.url),
@@ -57,6 +58,6 @@ impl RequestArguments {
                 _ => headers.push((name, value)),
             }
         }
-        Ok(headers)
+        Ok(headers.into_iter().collect())
     }
 }

@@ -5,13 +5,11 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sluice_filter::stream::decide_request;
-use sluice_filter::{RequestView, Rules, load};
+use sluice_filter::{Headers, RequestView, Rules, load};
 use sluice_test_kit::inputs;
 
 /// The number of requests is the same for each configuration, so that the caches see the same load.
 const REQUESTS: usize = 1000;
-
-type Headers = Vec<(String, Vec<u8>)>;
 
 fn configuration(routes: usize) -> Rules {
     let loaded = load(inputs::configuration(routes).as_bytes());
@@ -21,7 +19,7 @@ fn configuration(routes: usize) -> Rules {
 }
 
 fn headers(request: Vec<(String, String)>) -> Headers {
-    request.into_iter().map(|(name, value)| (name, value.into_bytes())).collect()
+    request.into_iter().collect()
 }
 
 /// Requests spread over all routes. Each is checked to match its own.
@@ -41,7 +39,7 @@ fn matching(criterion: &mut Criterion) {
     for routes in [10, 1_000, 10_000] {
         let config = configuration(routes);
         let requests = requests(&config, routes);
-        let views: Vec<_> = requests.iter().map(|request| RequestView::new(request)).collect();
+        let views: Vec<_> = requests.iter().map(RequestView::new).collect();
         let mut views = views.iter().cycle();
         group.bench_function(BenchmarkId::new("found", routes), |bencher| {
             bencher.iter(|| config.match_route(views.next().expect("a cycle is endless")));
@@ -57,7 +55,7 @@ fn matching(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From the header list of the SDK to the headers to set.
+/// From the headers of a request to those that the filter sets.
 fn decision(criterion: &mut Criterion) {
     let config = configuration(inputs::ROUTES);
     let requests = requests(&config, inputs::ROUTES);

@@ -6,8 +6,9 @@
 
 use crate::config::BufferingMode;
 use crate::cut::Framing;
+use crate::headers::Headers;
 use crate::policy::Policy;
-use crate::request::{ContentLength, HeaderList, RequestView};
+use crate::request::{ContentLength, RequestView};
 use crate::reserved_headers;
 
 /// The response header with which an upstream, or the filter, requests streaming from the proxies
@@ -36,8 +37,8 @@ pub struct ResponseView<'a> {
 }
 
 impl<'a> ResponseView<'a> {
-    /// Reads the list once.
-    pub fn new(headers: &'a HeaderList) -> Self {
+    /// Reads the headers once.
+    pub fn new(headers: &'a Headers) -> Self {
         let mut view = Self {
             status: 0,
             content_length: None,
@@ -50,19 +51,23 @@ impl<'a> ResponseView<'a> {
         };
         let mut length = ContentLength::Absent;
         for (name, value) in headers {
-            match name.as_str() {
-                ":status" => {
+            match name {
+                b":status" => {
                     view.status =
                         std::str::from_utf8(value).ok().and_then(|s| s.parse().ok()).unwrap_or(0);
                 }
-                "content-length" => length = length.merge(value),
-                "content-type" => view.content_type = value,
-                "content-encoding" => view.is_encoded |= !value.eq_ignore_ascii_case(b"identity"),
-                "upgrade" => view.has_upgrade = true,
-                ACCEL if value.eq_ignore_ascii_case(b"no") => view.accel_buffering = Some(false),
-                ACCEL if value.eq_ignore_ascii_case(b"yes") => view.accel_buffering = Some(true),
-                reserved_headers::MARKER => view.has_drain_marker = true,
-                _ => {}
+                b"content-length" => length = length.merge(value),
+                b"content-type" => view.content_type = value,
+                b"content-encoding" => view.is_encoded |= !value.eq_ignore_ascii_case(b"identity"),
+                b"upgrade" => view.has_upgrade = true,
+                _ if name == ACCEL.as_bytes() => {
+                    if value.eq_ignore_ascii_case(b"no") {
+                        view.accel_buffering = Some(false);
+                    } else if value.eq_ignore_ascii_case(b"yes") {
+                        view.accel_buffering = Some(true);
+                    }
+                }
+                _ => view.has_drain_marker |= name == reserved_headers::MARKER.as_bytes(),
             }
         }
         view.content_length = length.bytes();

@@ -227,8 +227,9 @@ fn retry_effect(policy: &Policy) -> Option<Effect> {
 }
 
 fn removed_headers(request: &RequestView<'_>) -> Option<Effect> {
-    let names = request.headers.iter().map(|(name, _)| name.as_str());
-    let names: Vec<&str> = names.filter(|name| reserved_headers::is_reserved(name)).collect();
+    let names = request.headers.iter().map(|(name, _)| name);
+    let names = names.filter(|name| reserved_headers::is_reserved(name));
+    let names: Vec<_> = names.map(String::from_utf8_lossy).collect();
     let text = format!("removed, because clients must not send them: {}", names.join(", "));
     (!names.is_empty()).then(|| effect("headers", text))
 }

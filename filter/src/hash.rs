@@ -1,4 +1,4 @@
-//! Hashing for maps whose keys come from the operator.
+//! Hashing for maps whose keys come from the operator or from the host.
 //!
 //! FNV-1a costs one multiplication a byte, is fast for short keys, and extends byte by byte.
 //! Clients can look up keys in these maps but not insert any, and therefore cannot force

@@ -4,6 +4,8 @@
 //! memory. Nothing here assumes a wasm module, one thread or an SDK. A refusal by the host is a
 //! value, because a panic would end the VM and every stream in it.
 
+use crate::headers::Headers;
+
 /// How severe a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
@@ -87,7 +89,8 @@ pub struct Call<'a> {
     pub timeout_ms: u64,
 }
 
-/// A proxy, as the rules see it.
+/// A proxy, as the rules see it. It lends the values that it returns, so that reading one need not
+/// allocate memory.
 ///
 /// Methods without a context act on the stream whose callback runs. The methods with a context end
 /// another stream. A host may call back into that stream before they return, so the caller must
@@ -99,11 +102,11 @@ pub trait Host {
     /// Nanoseconds since the Unix epoch.
     fn now_ns(&mut self) -> Result<u64, HostError>;
 
-    /// All header fields of a map in their order, pseudo headers included. Names are in lower case.
-    fn headers(&mut self, map: HeaderMap) -> Result<Vec<(String, Vec<u8>)>, HostError>;
+    /// Reads all header fields of a map into a buffer, which a caller keeps between two calls.
+    fn read_headers(&mut self, map: HeaderMap, into: &mut Headers) -> Result<(), HostError>;
 
     /// The value of one header field.
-    fn header(&mut self, map: HeaderMap, name: &str) -> Result<Option<Vec<u8>>, HostError>;
+    fn header(&mut self, map: HeaderMap, name: &str) -> Result<Option<&[u8]>, HostError>;
 
     /// Replaces a header field.
     fn set_header(&mut self, map: HeaderMap, name: &str, value: &str) -> Result<(), HostError>;
@@ -112,7 +115,7 @@ pub trait Host {
     fn remove_header(&mut self, map: HeaderMap, name: &str) -> Result<(), HostError>;
 
     /// At most `size` bytes of a buffer from `start` on.
-    fn buffer(&mut self, buffer: Buffer, start: usize, size: usize) -> Result<Vec<u8>, HostError>;
+    fn buffer(&mut self, buffer: Buffer, start: usize, size: usize) -> Result<&[u8], HostError>;
 
     /// Replaces the first `size` bytes of a buffer.
     fn replace_buffer(
@@ -123,7 +126,7 @@ pub trait Host {
     ) -> Result<(), HostError>;
 
     /// The value of a property; `None` if it does not exist.
-    fn property(&mut self, path: &[&str]) -> Result<Option<Vec<u8>>, HostError>;
+    fn property(&mut self, path: &[&str]) -> Result<Option<&[u8]>, HostError>;
 
     /// Sets a property of the current stream.
     fn set_property(&mut self, name: &str, value: &[u8]) -> Result<(), HostError>;
@@ -200,7 +203,7 @@ pub(crate) fn now_ms(host: &mut impl Host) -> Option<u64> {
 }
 
 /// The value of a property; `None` also if the host refuses it.
-pub(crate) fn property(host: &mut impl Host, path: &[&str]) -> Option<Vec<u8>> {
+pub(crate) fn property<'h>(host: &'h mut impl Host, path: &[&str]) -> Option<&'h [u8]> {
     host.property(path).ok().flatten()
 }
 

@@ -23,6 +23,7 @@ pub mod error_pages;
 pub mod explain;
 pub mod grpc_health;
 mod hash;
+pub mod headers;
 pub mod health;
 pub mod host;
 pub mod idle_timers;
@@ -46,6 +47,7 @@ pub mod vm;
 
 pub use config::ConfigError;
 pub use explain::{Effect, Explanation, FailedCondition, Mismatch, Summary, SummaryRow};
+pub use headers::Headers;
 pub use lint::{Lint, Warning};
 pub use load::{Loaded, load};
 pub use request::RequestView;

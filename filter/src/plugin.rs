@@ -180,10 +180,10 @@ impl Plugin {
             _ if headers == 0 => Err(StoreError::Incomplete),
             0..=store::MAX_RESPONSE => {
                 let status = host.header(HeaderMap::CallResponse, ":status");
-                let status = status.ok().flatten().and_then(|status| parse_status(&status));
+                let status = status.ok().flatten().and_then(parse_status);
                 let body = host.buffer(Buffer::CallResponseBody, 0, body_size);
                 let body = body.unwrap_or_default();
-                store::parse_response(control.format, status.unwrap_or(0), &body)
+                store::parse_response(control.format, status.unwrap_or(0), body)
             }
             _ => Err(StoreError::TooLarge(body_size)),
         };
@@ -224,12 +224,12 @@ impl Plugin {
 
 fn read_configuration(host: &mut impl Host, size: usize) -> Result<Rules, ConfigError> {
     let document = match size {
-        0 => Vec::new(),
+        0 => &[],
         1..=MAX_DOCUMENT => host.buffer(Buffer::PluginConfiguration, 0, size).unwrap_or_default(),
         // The document is not even copied, because the memory of a wasm module never shrinks.
         _ => return Err(Document::too_large(size)),
     };
-    let loaded = load(&document)?;
+    let loaded = load(document)?;
     for warning in loaded.warnings.iter().take(LOGGED_WARNINGS) {
         host.log(LogLevel::Warn, &format!("configuration: {warning}"));
     }

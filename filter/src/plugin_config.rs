@@ -50,7 +50,7 @@ impl PluginConfig {
         let decisions = (wants_decisions || rules.report.any()).then(|| Decisions::new(&rules));
         let reports_instance = rules.health.is_some() || rules.admin().is_some();
         let id = reports_instance.then(|| property(host, &["xds", "node", "id"])).flatten();
-        let instance = String::from_utf8_lossy(&id.unwrap_or_default()).into_owned();
+        let instance = String::from_utf8_lossy(id.unwrap_or_default()).into_owned();
         Self { rules, slots, uses_marker, wants_decisions, decisions, instance }
     }
 

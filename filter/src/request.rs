@@ -1,19 +1,16 @@
 //! A request, as the rules see it.
 //!
-//! The view borrows the header list in the form in which the SDK delivers it, and reads it once.
+//! The view borrows the headers in the form in which a host delivers them, and reads them once.
 //! Nothing is copied.
 
+use crate::headers::Headers;
 use crate::reserved_headers;
-
-/// Headers in their order, pseudo headers (`:method`, `:path`, `:authority`) included. Names are in
-/// lower case, as hosts deliver them. Values are bytes, because HTTP does not guarantee UTF-8.
-pub type HeaderList = [(String, Vec<u8>)];
 
 /// The parts of a request that decisions depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestView<'a> {
     /// All headers, pseudo headers included.
-    pub headers: &'a HeaderList,
+    pub headers: &'a Headers,
     /// `:method`, or empty.
     pub method: &'a [u8],
     /// `:authority` (or `host`) with its port, or empty.
@@ -36,8 +33,8 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
-    /// Reads the list once.
-    pub fn new(headers: &'a HeaderList) -> Self {
+    /// Reads the headers once.
+    pub fn new(headers: &'a Headers) -> Self {
         let mut view = Self {
             headers,
             method: b"",
@@ -53,7 +50,7 @@ impl<'a> RequestView<'a> {
         let mut host: &[u8] = b"";
         let mut length = ContentLength::Absent;
         for (name, value) in headers {
-            match name.as_bytes() {
+            match name {
                 b":method" => view.method = value,
                 b":authority" => view.authority = value,
                 b":path" => view.path = without_query(value),
@@ -88,8 +85,7 @@ impl<'a> RequestView<'a> {
 
     /// The values of the header `name` (in lower case), in their order.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let named = self.headers.iter().filter(move |(found, _)| found == name);
-        named.map(|(_, value)| value.as_slice())
+        self.headers.values(name)
     }
 }
 

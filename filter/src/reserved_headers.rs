@@ -24,6 +24,6 @@ pub const RESERVED: [&str; 6] = [
 ];
 
 /// Whether clients must not send the request header `name` (in lower case).
-pub fn is_reserved(name: &str) -> bool {
-    RESERVED.iter().any(|prefix| name.starts_with(prefix))
+pub fn is_reserved(name: &[u8]) -> bool {
+    RESERVED.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
 }

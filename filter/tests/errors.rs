@@ -3,7 +3,7 @@
 use sluice_filter::reason::Reason;
 use sluice_filter::reply::LocalReply;
 use sluice_filter::stream::decide_request;
-use sluice_filter::{RequestView, Rules, load};
+use sluice_filter::{Headers, RequestView, Rules, load};
 
 const PAGES: &str = r#"{"version":1,
     "routes":[{"name":"api","match":{"path":{"prefix":"/api"}}}],
@@ -16,11 +16,7 @@ fn config(document: &str) -> Rules {
 
 fn failed(config: &Rules, path: &str, headers: &[(&str, &str)]) -> LocalReply {
     let pseudo = [(":method", "GET"), (":path", path)];
-    let headers: Vec<_> = pseudo
-        .iter()
-        .chain(headers)
-        .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
-        .collect();
+    let headers: Headers = pseudo.iter().chain(headers).copied().collect();
     let decision = decide_request(config, &RequestView::new(&headers), true);
     let context = &decision.error_context;
     config.error_reply(decision.route, context, Reason::ReadTimeout, 504, || "plain".into())

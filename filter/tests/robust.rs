@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sluice_filter::config::Document;
-use sluice_filter::{RequestView, explain, load};
+use sluice_filter::{Headers, RequestView, explain, load};
 
 fn example() -> Value {
     json!({
@@ -98,8 +98,8 @@ fn exercise(document: &[u8]) -> Option<Document> {
             return None;
         }
     };
-    let headers =
-        vec![(":path".to_owned(), b"/api/x".to_vec()), ("x-sluice-x".to_owned(), vec![255])];
+    let headers: Headers =
+        [(":path", &b"/api/x"[..]), ("x-sluice-x", &[255])].into_iter().collect();
     let request = RequestView::new(&headers);
     let explanation = explain::explain(&loaded.rules, &request);
     let name = loaded.rules.match_route(&request).and_then(|index| loaded.rules.route_name(index));

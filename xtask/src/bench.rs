@@ -96,6 +96,12 @@ fn host(table: &mut Table) -> Result<()> {
         let rate = 1e9 / rounds.nanoseconds(id)?;
         table.add(name, grouped(rate));
     }
+    let cost = Figures::of_bench("sluice-sim", "cost")?;
+    let (callbacks, calls) = (cost.get("callbacks")?, cost.get("host-calls")?);
+    table.add("… its callbacks and host calls per exchange", format!("{callbacks:.0}, {calls:.1}"));
+    table.add("… its own instructions per exchange", grouped(cost.get("instructions")?));
+    let growth = cost.get("growth/bytes")?;
+    table.add_compared("… growth of its memory", format!("{growth:.0} bytes"), "0", growth == 0.0);
     let compile = rounds.nanoseconds("module/compile")? / 1e6;
     table.add("compile time of the module (wasmtime)", format!("{compile:.0} ms"));
     let instantiate = rounds.nanoseconds("module/instantiate")? / 1e6;

@@ -5,6 +5,7 @@
 //! are compared as text.
 
 use crate::config::{HeaderCondition, HostPattern, MatchSpec, PathCondition, ValueCondition};
+use crate::headers::Headers;
 use crate::matching::{host_matches, literal_prefix, path_matches, value_matches};
 use crate::request::RequestView;
 use crate::rules::Rules;
@@ -24,7 +25,8 @@ pub(super) fn covering_route(rules: &Rules, index: usize) -> Option<usize> {
             Some(suffix) => format!("any{suffix}"),
         },
     };
-    let mut request = RequestView::new(&[]);
+    let none = Headers::default();
+    let mut request = RequestView::new(&none);
     request.authority = host.as_bytes();
     request.path = literal_prefix(later.path.as_ref());
     request.route_name = later.route_name.as_ref().map(|name| name.as_str().as_bytes());

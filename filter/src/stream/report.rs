@@ -110,7 +110,8 @@ fn report_bypass(vm: &mut Vm, host: &mut impl Host, config: &PluginConfig) {
         .is_ok_and(|value| value.is_some_and(|value| value.eq_ignore_ascii_case(b"close")));
     if has_response && !closes_anyway {
         let details = property(host, &["response", "code_details"]).unwrap_or_default();
-        vm.report_bypass(host, &String::from_utf8_lossy(&details));
+        let details = String::from_utf8_lossy(details).into_owned();
+        vm.report_bypass(host, &details);
     }
 }
 

@@ -1,11 +1,14 @@
 //! The request: which policy applies, which headers change, whether the body is buffered, and which
 //! requests the filter replies to itself.
 
+use std::sync::Arc;
+
 use crate::admin::{self, AdminRequest, MAX_BODY};
 use crate::buffering::{self, RequestBody};
 use crate::drain::{Command, CommandOutcome, RecordError};
 use crate::error_pages::ErrorContext;
 use crate::grpc_health::{self, Method};
+use crate::headers::Headers;
 use crate::health::{self, HealthCheck};
 use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, property};
 use crate::idle_timers::{IdleTimers, WaitsFor};
@@ -68,10 +71,11 @@ pub fn decide_request<'r>(
 /// The reserved headers of a request that the filter does not overwrite.
 fn reserved_in(request: &RequestView<'_>, set: &[(&str, String)]) -> Vec<String> {
     let mut names = Vec::new();
-    for (name, _) in request.headers.iter().filter(|(name, _)| reserved_headers::is_reserved(name))
-    {
-        if !set.iter().any(|(set, _)| set == name) && !names.contains(name) {
-            names.push(name.clone());
+    let fields = request.headers.iter().map(|(name, _)| name);
+    for name in fields.filter(|name| reserved_headers::is_reserved(name)) {
+        let name = String::from_utf8_lossy(name);
+        if !set.iter().any(|(set, _)| *set == name) && !names.iter().any(|known| *known == name) {
+            names.push(name.into_owned());
         }
     }
     names
@@ -87,21 +91,35 @@ impl Stream {
     ) -> Action {
         self.has_request = true;
         let Some(config) = self.config.clone() else { return Action::Continue };
-        let rules = &config.rules;
-        let headers = host.headers(HeaderMap::Request).unwrap_or_default();
+        let headers = vm.read_headers(host, HeaderMap::Request);
         #[cfg(feature = "crash")]
-        assert!(headers.iter().all(|(name, _)| name != "x-crash"), "a test requests a crash");
-        let mut request = RequestView::new(&headers);
+        assert!(headers.values("x-crash").next().is_none(), "a test requests a crash");
+        let action = self.handle_request(vm, host, &config, &headers, end_of_stream);
+        vm.keep_headers(headers);
+        action
+    }
+
+    fn handle_request(
+        &mut self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        config: &Arc<PluginConfig>,
+        headers: &Headers,
+        end_of_stream: bool,
+    ) -> Action {
+        let rules = &config.rules;
+        let mut request = RequestView::new(headers);
         self.connection = rules.drain.as_ref().and_then(|_| connection_id(host));
         if let Some(connection) = self.connection {
             vm.observe_connection(host, connection);
         }
-        if self.is_for_filter(vm, host, &config, &request, end_of_stream) {
+        if self.is_for_filter(vm, host, config, &request, end_of_stream) {
             self.is_local_reply = true;
             return Action::Pause;
         }
         let route_name =
             rules.needs_route_name().then(|| property(host, &["xds", "route_name"])).flatten();
+        let route_name = route_name.map(<[u8]>::to_vec);
         let policy = rules.needs_metadata_policy().then(|| metadata_policy(host)).flatten();
         request.route_name = route_name.as_deref();
         request.policy = policy.as_deref();
@@ -119,14 +137,14 @@ impl Stream {
         self.reason = decision.reply.as_ref().map(|_| Reason::BodyTooLarge);
         self.is_watch =
             rules.health.is_some() && Method::called_by(&request) == Some(Method::Watch);
-        self.count_request(vm, &config);
-        self.report_request(host, &config);
+        self.count_request(vm, config);
+        self.report_request(host, config);
         if let Some(reply) = decision.reply {
             self.is_local_reply = true;
             send(host, &reply);
             return Action::Pause;
         }
-        self.start_timer(vm, &config, end_of_stream);
+        self.start_timer(vm, config, end_of_stream);
         for name in &decision.remove {
             let removed = host.remove_header(HeaderMap::Request, name);
             log_refusal(host, removed, name);
@@ -156,12 +174,7 @@ impl Stream {
         }
     }
 
-    fn start_timer(
-        &mut self,
-        vm: &mut Vm,
-        config: &std::sync::Arc<PluginConfig>,
-        end_of_stream: bool,
-    ) {
+    fn start_timer(&mut self, vm: &mut Vm, config: &Arc<PluginConfig>, end_of_stream: bool) {
         let policy = self.policy(&config.rules);
         if !policy.watches_streams() {
             return;
@@ -269,7 +282,8 @@ impl Stream {
             admin::too_large_reply()
         } else if end_of_stream {
             let body = host.buffer(Buffer::RequestBody, 0, buffered).unwrap_or_default();
-            apply(vm, host, config, Command::parse_strict(&body))
+            let command = Command::parse_strict(body);
+            apply(vm, host, config, command)
         } else {
             return;
         };
@@ -329,6 +343,8 @@ pub(super) fn connection_id(host: &mut impl Host) -> Option<u64> {
 
 /// The policy in the metadata of the proxy's route, or else of its virtual host.
 fn metadata_policy(host: &mut impl Host) -> Option<Vec<u8>> {
-    let mut of = |part: &str| property(host, &["xds", part, "filter_metadata", "sluice", "policy"]);
+    let mut of = |part: &str| {
+        property(host, &["xds", part, "filter_metadata", "sluice", "policy"]).map(<[u8]>::to_vec)
+    };
     of("route_metadata").or_else(|| of("virtual_host_metadata"))
 }

@@ -40,14 +40,17 @@ impl Stream {
             vm.drain.closes(connection, route, || now_ms(host))
         });
         let closes = is_due && (config.uses_marker || is_http_1(host));
-        let headers = self
-            .needs_response_headers(rules, closes)
-            .then(|| host.headers(HeaderMap::Response).unwrap_or_default());
-        let view = headers.as_deref().map(ResponseView::new);
-        if view.as_ref().is_some_and(ResponseView::is_interim) {
-            return Action::Continue;
-        }
-        let decision = self.decide_response(rules, view.as_ref(), end_of_stream, closes);
+        let decision = if self.needs_response_headers(rules, closes) {
+            let headers = vm.read_headers(host, HeaderMap::Response);
+            let view = ResponseView::new(&headers);
+            let decision = (!view.is_interim())
+                .then(|| self.decide_response(rules, Some(&view), end_of_stream, closes));
+            vm.keep_headers(headers);
+            decision
+        } else {
+            Some(self.decide_response(rules, None, end_of_stream, closes))
+        };
+        let Some(decision) = decision else { return Action::Continue };
         self.response_body =
             if decision.buffer { BodyState::Buffering } else { BodyState::Streaming };
         self.is_complete = end_of_stream;
@@ -147,7 +150,7 @@ impl Stream {
         let reason = self.reason?;
         self.count_failure(vm, config, reason);
         let status = host.header(HeaderMap::Response, ":status").ok()??;
-        let status = parse_status(&status)?;
+        let status = parse_status(status)?;
         self.is_local_reply = true;
         let page = self.proxy_error_page(&config.rules, reason, status)?;
         if end_of_stream && !self.is_head {
@@ -282,10 +285,11 @@ impl Stream {
         let end = host.buffer(Buffer::ResponseBody, buffered - needed, needed);
         let end = end.unwrap_or_default();
         let part = self.with_timer(vm, |timers, timer| {
-            timers.cut_mut(timer).map(|cut| cut.chunk(&end, buffered))
+            timers.cut_mut(timer).map(|cut| cut.chunk(end, buffered))
         });
         if let Some(Some(ChunkPart::First(size))) = part {
-            replace_response_body(host, buffered, &end[..size.min(end.len())]);
+            let first = end[..size.min(end.len())].to_vec();
+            replace_response_body(host, buffered, &first);
         }
         if end_of_stream { Action::Pause } else { Action::Continue }
     }

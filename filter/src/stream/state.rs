@@ -167,7 +167,7 @@ impl Stream {
     /// Why the proxy failed the stream, if it did.
     pub(super) fn proxy_reason(host: &mut impl Host) -> Option<Reason> {
         let details = property(host, &["response", "code_details"])?;
-        Reason::from_details(&details)
+        Reason::from_details(details)
     }
 
     pub(super) fn count_failure(&self, vm: &mut Vm, config: &PluginConfig, reason: Reason) {

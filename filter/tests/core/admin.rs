@@ -1,6 +1,7 @@
 //! The admin path: which requests it accepts, and its replies.
 
 use serde_json::{Value, json};
+use sluice_filter::Headers;
 use sluice_filter::admin::{self, AdminRequest};
 use sluice_filter::drain::{CommandOutcome, EpochTooHigh, Record};
 use sluice_filter::load::load;
@@ -32,8 +33,7 @@ fn parse(
     let more = authorization.iter().map(|value| ("authorization", *value));
     let length = length.map(|length| ("content-length", length));
     let headers = pairs.into_iter().chain(more).chain(length);
-    let headers: Vec<_> =
-        headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect();
+    let headers: Headers = headers.collect();
     admin::parse(&guarded(), &RequestView::new(&headers), ended)
 }
 
@@ -90,8 +90,7 @@ fn a_request_without_the_token_goes_to_the_upstream() {
         assert_eq!(parse(method, path, TOKEN, None, true), None, "{method} {path}");
     }
     let headers = [(":method", "GET"), (":path", "/.sluice/drain"), ("authorization", TOKEN[0])];
-    let headers: Vec<_> =
-        headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).into();
+    let headers: Headers = headers.into_iter().collect();
     let without = rules(&json!({})).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(admin::parse(&without, &RequestView::new(&headers), true), None);
 }

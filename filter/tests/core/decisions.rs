@@ -1,6 +1,7 @@
 //! Decisions on one request and its response: headers, buffering, local replies.
 
 use serde_json::{Value, json};
+use sluice_filter::Headers;
 use sluice_filter::decision::{self, Decision, Decisions, ResponseDecision};
 use sluice_filter::drain::{DrainView, Record};
 use sluice_filter::health::{self, HealthCheck};
@@ -12,7 +13,7 @@ use sluice_filter::rules::Rules;
 use sluice_filter::state::State;
 use sluice_filter::stream::Action;
 
-use crate::host::{MemoryHost, Open, Worker, headers};
+use crate::host::{MemoryHost, Open, Worker, field_list};
 
 pub(crate) fn rules(document: &Value) -> Rules {
     load(document.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}")).rules
@@ -62,11 +63,11 @@ fn a_route_without_a_policy_changes_nothing() {
     let mut open = worker.get(&mut host, "/x");
     let request = host.request.clone();
     assert_eq!(open.action, Action::Continue);
-    assert_eq!(request, headers(&[(":method", "GET"), (":authority", "a"), (":path", "/x")]));
+    assert_eq!(request, field_list(&[(":method", "GET"), (":authority", "a"), (":path", "/x")]));
     host.called.clear();
     let response = [(":status", "200"), ("content-length", "5")];
     assert_eq!(worker.respond(&mut host, &mut open, &response, false), Action::Continue);
-    assert_eq!(host.response, headers(&response));
+    assert_eq!(host.response, field_list(&response));
     assert_eq!(host.called, [""; 0], "a response without decisions costs no host call");
 }
 
@@ -302,7 +303,7 @@ fn the_policy_does_not_apply_to_local_replies() {
     let mut open = worker.request(&mut host, "POST", "/x", &length, false);
     assert_eq!((open.action, host.replies.len()), (Action::Pause, 1));
     worker.respond(&mut host, &mut open, &[(":status", "413")], false);
-    assert_eq!(host.response, headers(&[(":status", "413")]));
+    assert_eq!(host.response, field_list(&[(":status", "413")]));
 }
 
 /// A proxy in which a terminate drain is in force.
@@ -402,7 +403,7 @@ fn health_checks_get_a_reply_while_the_proxy_terminates_and_otherwise_if_they_ar
         rules(&json!({ "version": 1, "drain": {}, "health": health }))
     };
     let (upstream, local) = (rules_with(false), rules_with(true));
-    let list = headers(&[(":method", "GET"), (":path", "/health?from=lb")]);
+    let list: Headers = [(":method", "GET"), (":path", "/health?from=lb")].into_iter().collect();
     let check = RequestView::new(&list);
     let mut view = DrainView::default();
     let statuses = |view: &DrainView| {
@@ -418,7 +419,7 @@ fn health_checks_get_a_reply_while_the_proxy_terminates_and_otherwise_if_they_ar
     assert_eq!(learn(1, "reload"), [None, http(200)]);
     assert_eq!(learn(2, "terminate"), [http(503), http(503)]);
     assert_eq!(learn(3, "off"), [None, http(200)]);
-    let other = headers(&[(":method", "GET"), (":path", "/x")]);
+    let other: Headers = [(":method", "GET"), (":path", "/x")].into_iter().collect();
     assert_eq!(health::check(&local, &view, &RequestView::new(&other), || None), None);
 }
 

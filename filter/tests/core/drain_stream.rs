@@ -7,7 +7,7 @@ use sluice_filter::host::{HeaderMap, LogLevel};
 use sluice_filter::plugin::Plugin;
 use sluice_filter::stream::Action;
 
-use crate::host::{MemoryHost, START_MS, Worker, headers};
+use crate::host::{MemoryHost, START_MS, Worker, field_list};
 
 const RECORD: &str = "sluice.drain";
 const WATERMARK: &str = "sluice.drain.watermark";
@@ -236,7 +236,7 @@ fn polling(host: &mut MemoryHost, format: &str) -> Worker {
 
 /// The response to a poll.
 fn respond(worker: &mut Worker, host: &mut MemoryHost, status: &str, body: &str) {
-    host.call_response = headers(&[(":status", status)]);
+    host.call_response = field_list(&[(":status", status)]);
     host.call_body = body.as_bytes().to_vec();
     worker.plugin.on_http_call_response(&mut worker.vm, host, 1, body.len());
 }
@@ -401,7 +401,7 @@ fn a_replaced_plugin_waits_for_the_response_of_its_store() {
     worker.ticks(&mut host, 2);
     assert_eq!(host.calls.len(), 1, "the new plugin does not poll meanwhile");
     let drain = r#"{"epoch":5,"mode":"terminate"}"#;
-    host.call_response = headers(&[(":status", "200")]);
+    host.call_response = field_list(&[(":status", "200")]);
     host.call_body = drain.as_bytes().to_vec();
     host.called.clear();
     old.on_http_call_response(&mut worker.vm, &mut host, 1, drain.len());
@@ -480,7 +480,7 @@ fn the_last_configured_plugin_with_a_store_polls() {
     let clusters: Vec<&str> = host.calls.iter().map(|call| call.cluster.as_str()).collect();
     assert_eq!(clusters, ["new"]);
     assert!(!new.plugin.on_done(&mut new.vm, &mut host), "its poll is pending");
-    host.call_response = headers(&[(":status", "404")]);
+    host.call_response = field_list(&[(":status", "404")]);
     new.plugin.on_http_call_response(&mut new.vm, &mut host, 1, 0);
     assert!(host.called.contains(&"done"));
     for _ in 0..40 {

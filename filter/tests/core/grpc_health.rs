@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sluice_filter::host::{HeaderMap, LogLevel};
 use sluice_filter::stream::Action;
 
-use crate::host::{MemoryHost, Open, Worker, headers};
+use crate::host::{MemoryHost, Open, Worker, field_list};
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -71,14 +71,14 @@ fn check(host: &mut MemoryHost, worker: &mut Worker, chunks: &[&[u8]]) -> Vec<u8
     let sent = as_envoy_sends_it(host, true);
     let sent: Vec<(&str, &str)> = sent.iter().map(|(name, value)| (*name, &value[..])).collect();
     assert_eq!(worker.respond(host, &mut open, &sent, false), Action::Continue);
-    let expected = headers(&[(":status", "200"), ("content-type", "application/grpc")]);
+    let expected = field_list(&[(":status", "200"), ("content-type", "application/grpc")]);
     assert_eq!(host.response, expected);
     let mut body = Vec::new();
     for (index, chunk) in chunks.iter().enumerate() {
         let end = index + 1 == chunks.len();
         let (action, passed) = worker.download(host, &mut open, chunk, end);
         assert_eq!(action, Action::Continue);
-        assert_eq!(host.trailers, end.then(|| headers(&[("grpc-status", "0")])));
+        assert_eq!(host.trailers, end.then(|| field_list(&[("grpc-status", "0")])));
         body.extend(passed);
     }
     worker.end(host, open, None);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use sluice_filter::Headers;
 use sluice_filter::host::{
     Buffer, Call, HeaderMap, Host, HostError, LogLevel, MetricKind, SharedValue,
 };
@@ -13,9 +14,10 @@ use sluice_filter::vm::Vm;
 /// When a test starts, in milliseconds since the Unix epoch.
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
 
-pub(crate) type Headers = Vec<(String, Vec<u8>)>;
+/// Fields that a test can change.
+pub(crate) type FieldList = Vec<(String, Vec<u8>)>;
 
-pub(crate) fn headers(pairs: &[(&str, &str)]) -> Headers {
+pub(crate) fn field_list(pairs: &[(&str, &str)]) -> FieldList {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect()
 }
 
@@ -43,11 +45,11 @@ pub(crate) struct MemoryHost {
     /// `None`: the host has no clock.
     pub(crate) now_ms: Option<u64>,
     pub(crate) configuration: Vec<u8>,
-    pub(crate) request: Headers,
-    pub(crate) response: Headers,
+    pub(crate) request: FieldList,
+    pub(crate) response: FieldList,
     /// `None`: the host accepts no trailers now.
-    pub(crate) trailers: Option<Headers>,
-    pub(crate) call_response: Headers,
+    pub(crate) trailers: Option<FieldList>,
+    pub(crate) call_response: FieldList,
     pub(crate) request_body: Vec<u8>,
     pub(crate) response_body: Vec<u8>,
     pub(crate) call_body: Vec<u8>,
@@ -128,7 +130,7 @@ impl MemoryHost {
         self.log.iter().filter(|(_, line)| line.contains(text)).collect()
     }
 
-    fn map(&self, map: HeaderMap) -> &Headers {
+    fn map(&self, map: HeaderMap) -> &FieldList {
         match map {
             HeaderMap::Request => &self.request,
             HeaderMap::Response => &self.response,
@@ -137,7 +139,7 @@ impl MemoryHost {
         }
     }
 
-    fn map_mut(&mut self, map: HeaderMap) -> &mut Headers {
+    fn map_mut(&mut self, map: HeaderMap) -> &mut FieldList {
         match map {
             HeaderMap::Request => &mut self.request,
             HeaderMap::Response => &mut self.response,
@@ -166,15 +168,16 @@ impl Host for MemoryHost {
         self.now_ms.map(|ms| ms * 1_000_000).ok_or(HostError::Status(10))
     }
 
-    fn headers(&mut self, map: HeaderMap) -> Result<Headers, HostError> {
-        self.enter("headers")?;
-        Ok(self.map(map).clone())
+    fn read_headers(&mut self, map: HeaderMap, into: &mut Headers) -> Result<(), HostError> {
+        self.enter("read_headers")?;
+        *into = self.map(map).iter().map(|(name, value)| (name, value)).collect();
+        Ok(())
     }
 
-    fn header(&mut self, map: HeaderMap, name: &str) -> Result<Option<Vec<u8>>, HostError> {
+    fn header(&mut self, map: HeaderMap, name: &str) -> Result<Option<&[u8]>, HostError> {
         self.enter("header")?;
         let found = self.map(map).iter().find(|(known, _)| known == name);
-        Ok(found.map(|(_, value)| value.clone()))
+        Ok(found.map(|(_, value)| value.as_slice()))
     }
 
     fn set_header(&mut self, map: HeaderMap, name: &str, value: &str) -> Result<(), HostError> {
@@ -194,7 +197,7 @@ impl Host for MemoryHost {
         Ok(())
     }
 
-    fn buffer(&mut self, buffer: Buffer, start: usize, size: usize) -> Result<Vec<u8>, HostError> {
+    fn buffer(&mut self, buffer: Buffer, start: usize, size: usize) -> Result<&[u8], HostError> {
         self.enter("buffer")?;
         let bytes = match buffer {
             Buffer::RequestBody => &self.request_body,
@@ -203,7 +206,7 @@ impl Host for MemoryHost {
             Buffer::PluginConfiguration => &self.configuration,
         };
         let end = (start + size).min(bytes.len());
-        Ok(bytes.get(start..end).unwrap_or_default().to_vec())
+        Ok(bytes.get(start..end).unwrap_or_default())
     }
 
     fn replace_buffer(
@@ -218,9 +221,9 @@ impl Host for MemoryHost {
         Ok(())
     }
 
-    fn property(&mut self, path: &[&str]) -> Result<Option<Vec<u8>>, HostError> {
+    fn property(&mut self, path: &[&str]) -> Result<Option<&[u8]>, HostError> {
         self.enter("property")?;
-        Ok(self.properties.get(&path.join(".")).cloned())
+        Ok(self.properties.get(&path.join(".")).map(Vec::as_slice))
     }
 
     fn set_property(&mut self, name: &str, value: &[u8]) -> Result<(), HostError> {
@@ -423,7 +426,7 @@ impl Worker {
         end_of_stream: bool,
     ) -> Open {
         let pseudo = [(":method", method), (":authority", "a"), (":path", path)];
-        host.request = headers(&pseudo.iter().chain(more).copied().collect::<Vec<_>>());
+        host.request = field_list(&pseudo.iter().chain(more).copied().collect::<Vec<_>>());
         host.request_body.clear();
         host.properties.remove("response.code_details");
         let context = self.next_context;
@@ -457,7 +460,7 @@ impl Worker {
         fields: &[(&str, &str)],
         end_of_stream: bool,
     ) -> Action {
-        host.response = headers(fields);
+        host.response = field_list(fields);
         host.response_body.clear();
         open.stream.on_response_headers(&mut self.vm, host, end_of_stream)
     }

@@ -121,14 +121,15 @@ fn a_request_costs_these_host_calls() {
     };
     let calls = |configuration| measure(configuration, 1);
     let first_calls = |configuration| measure(configuration, 0);
-    assert_eq!(calls(route(json!({}))), ["headers"]);
+    assert_eq!(calls(route(json!({}))), ["read_headers"]);
     let timeout = json!({ "timeouts": { "request": "5s" } });
-    assert_eq!(calls(route(timeout)), ["headers", "set_header"]);
-    assert_eq!(calls(route(json!({ "buffering": "auto" }))), ["headers", "headers"]);
+    assert_eq!(calls(route(timeout)), ["read_headers", "set_header"]);
+    assert_eq!(calls(route(json!({ "buffering": "auto" }))), ["read_headers", "read_headers"]);
     let drains = || json!({ "version": 1, "drain": {} });
-    assert_eq!(calls(drains()), ["headers", "property", "remove_header"]);
-    let idle_drain = ["headers", "property", "shared_data", "set_shared_data", "remove_header"];
+    assert_eq!(calls(drains()), ["read_headers", "property", "remove_header"]);
+    let idle_drain =
+        ["read_headers", "property", "shared_data", "set_shared_data", "remove_header"];
     assert_eq!(first_calls(drains()), idle_drain, "a connection is published once");
     let idle = json!({ "timeouts": { "read": "5s" } });
-    assert_eq!(calls(route(idle)), ["headers"]);
+    assert_eq!(calls(route(idle)), ["read_headers"]);
 }

@@ -9,7 +9,7 @@ use crate::host::{MemoryHost, Open, Worker};
 
 const METHODS: [&str; 20] = [
     "now_ns",
-    "headers",
+    "read_headers",
     "header",
     "set_header",
     "remove_header",

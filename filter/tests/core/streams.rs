@@ -5,7 +5,7 @@ use sluice_filter::host::{HeaderMap, LogLevel};
 use sluice_filter::stream::Action;
 
 use crate::decisions::route;
-use crate::host::{MemoryHost, Open, Worker, headers};
+use crate::host::{MemoryHost, Open, Worker, field_list};
 
 fn proxy(configuration: &Value) -> (MemoryHost, Worker) {
     let mut host = MemoryHost::new();
@@ -257,7 +257,7 @@ fn an_error_page_replaces_the_body_of_the_reply_of_the_proxy() {
     let length = PAGE.len().to_string();
     let expected =
         [(":status", "503"), ("content-type", "application/json"), ("content-length", &length)];
-    assert_eq!(host.response, headers(&expected));
+    assert_eq!(host.response, field_list(&expected));
     let chunk = worker.download(&mut host, &mut open, b"upstream connect", false);
     assert_eq!(chunk, (Action::Continue, PAGE.as_bytes().to_vec()));
     let chunk = worker.download(&mut host, &mut open, b" error", true);
@@ -463,7 +463,7 @@ fn a_reply_of_an_earlier_filter_is_reported_if_a_drain_would_have_closed_its_con
     let mut host = MemoryHost::envoy();
     let mut worker = Worker::new(&mut host, &json!({ "version": 1, "drain": {} }));
     let mut denied = |host: &mut MemoryHost, response: &[(&str, &str)]| {
-        host.response = headers(response);
+        host.response = field_list(response);
         host.set("response.code_details", b"rbac_access_denied");
         let mut stream = worker.plugin.new_stream(&mut worker.vm, 100);
         stream.on_log(&mut worker.vm, host);

@@ -13,6 +13,8 @@ use crate::request::RequestView;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ErrorPages {
     pages: Vec<PageSpec>,
+    /// Whether a page contains the request id.
+    uses_request_id: bool,
 }
 
 /// A failed request, as an error page shows it.
@@ -32,8 +34,9 @@ pub struct Failure<'a> {
 pub struct ErrorContext {
     /// Whether this is a gRPC request. Its client reads a status from the trailers and no body.
     pub is_grpc: bool,
-    /// The position of the page that the `accept` header selects.
-    page: u8,
+    /// The `accept` header, if it selects one of several pages. It is parsed when a request has
+    /// failed.
+    accept: Option<Box<str>>,
     /// The value of `x-request-id`, if a page uses it.
     request_id: Option<Box<str>>,
 }
@@ -42,15 +45,28 @@ impl ErrorContext {
     pub(crate) fn new(request: &RequestView<'_>, pages: Option<&ErrorPages>) -> Self {
         let mut context = Self { is_grpc: request.is_grpc, ..Self::default() };
         let value = |name| request.values(name).next().unwrap_or_default();
-        let pages = pages.map_or(&[][..], |pages| &pages.pages);
-        if pages.len() > 1 {
-            context.page = select_page(pages, value("accept"));
+        if pages.is_some_and(|pages| pages.pages.len() > 1) {
+            context.accept = bounded_accept(value("accept")).map(Into::into);
         }
-        if pages.iter().any(|page| in_braces(page.body.as_str()).any(|word| word == "request_id")) {
+        if pages.is_some_and(|pages| pages.uses_request_id) {
             context.request_id = Some(safe_request_id(value("x-request-id")).into());
         }
         context
     }
+}
+
+/// The part of an `accept` header that is read, in bytes. Browsers send less than 200.
+const MAX_ACCEPT: usize = 1024;
+
+/// The media ranges of an `accept` header within [`MAX_ACCEPT`]; `None` if every page is equally
+/// acceptable.
+fn bounded_accept(accept: &[u8]) -> Option<&str> {
+    let accept = match accept.split_at_checked(MAX_ACCEPT) {
+        None => accept,
+        Some((read, _)) => &read[..read.iter().rposition(|byte| *byte == b',')?],
+    };
+    let accept = std::str::from_utf8(accept).ok()?.trim();
+    Some(accept).filter(|accept| !accept.is_empty() && *accept != "*/*")
 }
 
 /// The longest request id that a page shows, in bytes.
@@ -61,12 +77,16 @@ impl ErrorPages {
         let default = spec.content_type.zip(spec.body);
         let default = default.map(|(content_type, body)| PageSpec { content_type, body });
         let alternatives = spec.alternatives.iter().flat_map(|pages| pages.iter().cloned());
-        Self { pages: default.into_iter().chain(alternatives).collect() }
+        let pages: Vec<PageSpec> = default.into_iter().chain(alternatives).collect();
+        let uses_request_id =
+            pages.iter().any(|page| in_braces(page.body.as_str()).any(|word| word == "request_id"));
+        Self { pages, uses_request_id }
     }
 
     /// The page for a failure.
     pub fn page(&self, failure: &Failure<'_>, context: &ErrorContext) -> Option<LocalReply> {
-        let page = self.pages.get(usize::from(context.page))?;
+        let selected = context.accept.as_deref().map_or(0, |accept| self.select(accept));
+        let page = self.pages.get(selected)?;
         let request_id = context.request_id.as_deref().unwrap_or_default();
         Some(LocalReply {
             status: failure.status,
@@ -75,6 +95,21 @@ impl ErrorPages {
             grpc_status: None,
             needs_grpc_body: false,
         })
+    }
+
+    /// The position of the first of the pages with the highest quality.
+    fn select(&self, accept: &str) -> usize {
+        let mut best = (0, 0);
+        for (index, page) in self.pages.iter().enumerate() {
+            let quality = quality(accept, page.content_type.as_str());
+            if quality > best.0 {
+                best = (quality, index);
+            }
+            if quality == MAX_QUALITY {
+                break;
+            }
+        }
+        best.1
     }
 
     /// The filter's local reply to a failed request: the reason word for gRPC, else a page, else
@@ -121,18 +156,6 @@ fn has_json_type(page: &PageSpec) -> bool {
     kind == "application/json" || kind.ends_with("+json")
 }
 
-/// The first of the pages with the highest quality.
-fn select_page(pages: &[PageSpec], accept: &[u8]) -> u8 {
-    let mut best = (0, 0);
-    for (index, page) in (0..=u8::MAX).zip(pages) {
-        let quality = quality(accept, page.content_type.as_str());
-        if quality > best.0 {
-            best = (quality, index);
-        }
-    }
-    best.1
-}
-
 fn replace_placeholders(template: &str, failure: &Failure<'_>, request_id: &str) -> String {
     let status = failure.status.to_string();
     let value = |word: &str| {
@@ -157,13 +180,12 @@ fn safe_request_id(id: &[u8]) -> &str {
     std::str::from_utf8(id).ok().filter(|_| fits).unwrap_or_default()
 }
 
-/// The quality that an `accept` header assigns to a content type, from 0 to 1000 (RFC 9110, section
-/// 12.5.1). Without the header, every type has 1000.
-fn quality(accept: &[u8], content_type: &str) -> u16 {
-    let accept = std::str::from_utf8(accept).unwrap_or_default();
-    if accept.trim().is_empty() {
-        return 1000;
-    }
+/// The highest quality of a content type.
+const MAX_QUALITY: u16 = 1000;
+
+/// The quality that an `accept` header assigns to a content type, from 0 to [`MAX_QUALITY`] (RFC
+/// 9110, section 12.5.1).
+fn quality(accept: &str, content_type: &str) -> u16 {
     let wanted = content_type.split(';').next().unwrap_or_default().trim();
     let kind = wanted.split('/').next().unwrap_or_default();
     // The most specific matching range decides, even if a less specific one has a higher quality.
@@ -179,7 +201,7 @@ fn quality(accept: &[u8], content_type: &str) -> u16 {
         };
         let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
         if specificity > best.0 {
-            best = (specificity, weight.map_or(1000, thousandths));
+            best = (specificity, weight.map_or(MAX_QUALITY, thousandths));
         }
     }
     best.1
@@ -188,5 +210,5 @@ fn quality(accept: &[u8], content_type: &str) -> u16 {
 /// A weight such as `0.5` or `1` in thousandths. Further decimals are ignored.
 fn thousandths(weight: &str) -> u16 {
     let mut digits = weight.bytes().filter(u8::is_ascii_digit).map(|digit| u16::from(digit - b'0'));
-    (0..4).fold(0, |sum, _| sum * 10 + digits.next().unwrap_or(0)).min(1000)
+    (0..4).fold(0, |sum, _| sum * 10 + digits.next().unwrap_or(0)).min(MAX_QUALITY)
 }

@@ -35,6 +35,11 @@ impl Hasher for Fnv {
         self.0 = extend(self.0, bytes);
     }
 
+    fn write_u32(&mut self, number: u32) {
+        // Upper and lower bits both select a place in the map.
+        self.0 = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
     }

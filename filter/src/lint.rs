@@ -3,10 +3,12 @@
 
 mod cover;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::config::{BufferingMode, Span, quoted, write_place};
+use crate::config::{BufferingMode, PathCondition, Span, quoted, write_place};
 use crate::error_pages::ErrorPages;
+use crate::matching::literal_prefix;
 use crate::policy::Policy;
 use crate::rules::Rules;
 
@@ -70,6 +72,17 @@ pub enum Lint {
     /// An error page with a JSON content type is not valid JSON once its placeholders are replaced.
     #[error("not valid JSON once its placeholders are replaced, but its content_type is JSON")]
     InvalidJson,
+    /// The index cannot separate regular expressions with the same literal start.
+    #[error(
+        "{count} routes have a regular expression whose matches start with {start:?}; the filter tries them one \
+         after the other, so let their paths start differently, or combine them"
+    )]
+    ManyExpressions {
+        /// The number of routes.
+        count: usize,
+        /// The start that every match has.
+        start: String,
+    },
     /// A route cuts streams in a drain, but the configuration has no drain section.
     #[error("cut has no effect without a drain section; add \"drain\": {{}}")]
     NoDrain,
@@ -83,10 +96,11 @@ pub(crate) fn warnings(rules: &Rules) -> Vec<Warning> {
     let defaults = policy_lints(rules, &rules.defaults);
     let mut warnings: Vec<Warning> =
         defaults.iter().cloned().map(|found| warning("defaults", None, found)).collect();
+    let mut comparisons = cover::Comparisons::default();
     for (index, route) in rules.routes.iter().enumerate() {
         let place = format!("routes[{index}]");
         let name = Some(route.name.as_str());
-        if let Some(by) = cover::covering_route(rules, index) {
+        if let Some(by) = cover::covering_route(rules, index, &mut comparisons) {
             let by_name = rules.routes[by].name.as_str().to_owned();
             warnings.push(Warning {
                 place: place.clone(),
@@ -99,6 +113,7 @@ pub(crate) fn warnings(rules: &Rules) -> Vec<Warning> {
         let found = found.filter(|found| !defaults.contains(found));
         warnings.extend(found.map(|found| warning(&place, name, found)));
     }
+    warnings.extend(many_expressions(rules));
     let pages = rules.error_pages.iter().flat_map(ErrorPages::invalid_json);
     warnings.extend(pages.map(|index| {
         let place = match index {
@@ -108,6 +123,30 @@ pub(crate) fn warnings(rules: &Rules) -> Vec<Warning> {
         warning(&place, None, ("body", Lint::InvalidJson))
     }));
     warnings
+}
+
+/// The most regular expressions with the same literal start that cause no warning. Each takes up to
+/// a few milliseconds for the longest path that is matched.
+const EXPRESSIONS: usize = 16;
+
+/// The groups of too many regular expressions, each at its first route.
+fn many_expressions(rules: &Rules) -> Vec<Warning> {
+    let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (index, route) in rules.routes.iter().enumerate() {
+        if let Some(path @ PathCondition::Regex(_)) = &route.conditions.path {
+            let host = route.conditions.hosts.as_ref().map(|hosts| hosts[0].as_str());
+            groups.entry((host, literal_prefix(Some(path)))).or_default().push(index);
+        }
+    }
+    let many = groups.into_iter().filter(|(_, routes)| routes.len() > EXPRESSIONS);
+    let lints = many.map(|((_, start), routes)| {
+        let (count, first) = (routes.len(), routes[0]);
+        let start = String::from_utf8_lossy(start).into_owned();
+        let name = Some(rules.routes[first].name.as_str());
+        let lint = Lint::ManyExpressions { count, start };
+        warning(&format!("routes[{first}]"), name, ("match.path", lint))
+    });
+    lints.collect()
 }
 
 fn warning(place: &str, route: Option<&str>, (field, lint): (&str, Lint)) -> Warning {

@@ -27,6 +27,7 @@ pub struct Loaded {
 pub fn load(document: &[u8]) -> Result<Loaded, ConfigError> {
     let document = Document::parse(document)?;
     let routes = check_names(&document)?;
+    check_hosts(&document)?;
     check_health(&document)?;
     check_drain(&document, &routes)?;
     check_error_pages(&document)?;
@@ -50,6 +51,20 @@ fn check_names(document: &Document) -> Result<Routes, ConfigError> {
         }
     }
     Ok(names)
+}
+
+/// The most hosts in all routes together. Each is an entry of the index in every worker.
+const MAX_HOSTS: usize = 250_000;
+
+fn check_hosts(document: &Document) -> Result<(), ConfigError> {
+    let routes = document.routes.iter().flatten();
+    let hosts = routes.filter_map(|route| route.r#match.as_ref()?.hosts.as_ref());
+    let found = hosts.map(|hosts| hosts.len()).sum();
+    if found <= MAX_HOSTS {
+        return Ok(());
+    }
+    let limit = MAX_HOSTS;
+    Place::Field(&Place::Root, "routes").refuse(Problem::TooManyHosts { found, limit })
 }
 
 fn check_health(document: &Document) -> Result<(), ConfigError> {

@@ -1,5 +1,6 @@
 //! The errors and warnings of the configuration, word by word.
 
+use serde_json::json;
 use sluice_filter::config::MAX_DOCUMENT;
 use sluice_filter::load;
 
@@ -559,4 +560,35 @@ fn lint_warns_about_an_attempt_timeout_above_the_request_timeout() {
     let message = r#"routes[0] "a": timeouts.per_try: 5s never takes effect, because the request timeout is 5s; lower it"#;
     assert_eq!(accepted(&document), [message]);
     assert!(accepted(&route(r#""timeouts":{"request":"0s","per_try":"5s"}"#)).is_empty());
+}
+
+#[test]
+fn too_many_hosts_are_refused_with_their_number() {
+    let hosts: Vec<String> = (0..200).map(|host| format!("h{host}")).collect();
+    let document = |routes: usize| {
+        let route = |number| json!({ "name": format!("r{number}"), "match": { "hosts": hosts } });
+        json!({ "version": 1, "routes": (0..routes).map(route).collect::<Vec<_>>() }).to_string()
+    };
+    let error = load(document(4_000).as_bytes()).expect_err("800,000 hosts").to_string();
+    let expected = "routes: found 800000 hosts in all routes together, expected at most 250000";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(load(document(1_250).as_bytes()).is_ok(), "250,000 hosts");
+}
+
+#[test]
+fn many_expressions_with_one_start_cause_a_warning() {
+    let warnings = |count: usize, start: &str| {
+        let route = |number| {
+            let regex = format!("{start}/[a-z]+/{number}");
+            json!({ "name": format!("r{number}"), "match": { "path": { "regex": regex } } })
+        };
+        let document = json!({ "version": 1, "routes": (0..count).map(route).collect::<Vec<_>>() });
+        let loaded = load(document.to_string().as_bytes()).expect("a valid configuration");
+        loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(16, "/api"), [""; 0]);
+    let expected = "routes[0] \"r0\": match.path: 17 routes have a regular expression whose matches \
+                    start with \"/api/\"; the filter tries them one after the other, so let their \
+                    paths start differently, or combine them";
+    assert_eq!(warnings(17, "/api"), [expected]);
 }

@@ -69,13 +69,25 @@ impl Envoy {
     pub fn start_with_options(bootstrap: Bootstrap, workers: usize, options: &[&str]) -> Self {
         let mut envoy = Self::spawn(bootstrap, workers, options);
         envoy.wait_until_ready();
-        let listeners: Value = serde_json::from_str(&envoy.admin_get("/listeners?format=json").1)
-            .expect("Envoy's list of listeners is JSON");
-        let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
-        let found = address["port_value"].as_u64().expect("a listener has a port");
-        envoy.port = found.try_into().expect("a port has 16 bits");
+        envoy.port = envoy.listener_ports()[0];
         assert_eq!(envoy.config_counts().rejected, 0, "Envoy rejected the filter's configuration");
         envoy
+    }
+
+    /// The ports of all listeners, in the order of the bootstrap.
+    ///
+    /// # Panics
+    /// If a listener has no port.
+    pub fn listener_ports(&self) -> Vec<u16> {
+        let listeners: Value = serde_json::from_str(&self.admin_get("/listeners?format=json").1)
+            .expect("Envoy's list of listeners is JSON");
+        let statuses = listeners["listener_statuses"].as_array().expect("a list of listeners");
+        let port = |status: &Value| {
+            let address = &status["local_address"]["socket_address"];
+            let port = address["port_value"].as_u64().expect("a listener has a port");
+            port.try_into().expect("a port has 16 bits")
+        };
+        statuses.iter().map(port).collect()
     }
 
     /// Replaces the process by a hot restart: another process takes over the listeners, and this

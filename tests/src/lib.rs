@@ -14,6 +14,7 @@
 //! | [`prove`] | restarts real proxies under load and counts failed requests |
 //! | [`chaos`] | drains real proxies while faults happen, and checks every connection |
 //! | [`streams`] | measures the delay of events through Envoy |
+//! | [`requests`] | measures the cost of a request through Envoy, by feature |
 //! | [`wasi_guest`], [`call_guest`] | guests that make host calls and log the results |
 //! | [`cluster_server`] | a server that responds to the calls of a guest as a trace says |
 //!
@@ -46,6 +47,7 @@ pub mod prometheus;
 pub mod prove;
 pub mod random_guest;
 pub mod readme_commands;
+pub mod requests;
 pub mod streams;
 pub mod upstream;
 pub mod wasi_guest;

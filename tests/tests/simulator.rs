@@ -13,6 +13,7 @@ mod simulator {
     mod event_streams;
     mod expectations;
     mod fleet;
+    mod growth;
     mod host_call_budget;
     mod many_connections;
     mod random_drains;

@@ -7,6 +7,7 @@
 mod compare;
 mod criterion;
 mod figures;
+mod requests;
 mod streams;
 mod table;
 
@@ -38,6 +39,8 @@ enum Section {
     Compare,
     /// Event streams through a real Envoy
     Streams,
+    /// Requests through a real Envoy, with each feature
+    Envoy,
 }
 
 #[derive(Args)]
@@ -47,6 +50,8 @@ pub(crate) struct Options {
     only: Vec<Section>,
     #[command(flatten)]
     streams: streams::Plan,
+    #[command(flatten)]
+    requests: requests::RequestsPlan,
 }
 
 /// Runs the selected parts, or all. Prints the table also if a part fails.
@@ -64,6 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Section::Memory => memory(&mut table),
         Section::Compare => comparison(&mut table),
         Section::Streams => streams::measure(&options.streams, &mut table),
+        Section::Envoy => requests::measure(&options.requests, &mut table),
     });
     print!("\n{table}");
     outcome

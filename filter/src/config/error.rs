@@ -171,6 +171,16 @@ pub enum Problem {
         /// The place of the first route with this name.
         first: String,
     },
+    /// More hosts than an index can hold at a reasonable cost.
+    #[error(
+        "found {found} hosts in all routes together, expected at most {limit}; write a pattern such as \"*.example.com\", or use separate plugins"
+    )]
+    TooManyHosts {
+        /// The number of hosts.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A name that no route has.
     #[error("found {found}, expected the name of a route in this configuration")]
     NoSuchRoute {

@@ -306,6 +306,9 @@ pub struct Pattern {
 /// The size limit of one compiled pattern, in bytes. Nested bounded repetitions would need much
 /// more.
 const PATTERN_BYTES: usize = 256 * 1024;
+/// The longest value that is matched, in bytes. The time of a match grows with the length of the
+/// value, and clients choose it.
+const MAX_MATCHED: usize = 4096;
 /// The longest pattern, in bytes.
 const PATTERN_LENGTH: usize = 1024;
 
@@ -315,9 +318,11 @@ impl Pattern {
         &self.written
     }
 
-    /// Whether the pattern matches the whole of `value`. Values that are not UTF-8 do not match.
+    /// Whether the pattern matches the whole of `value`. A value that is not UTF-8 or has more than
+    /// 4096 bytes does not match.
     pub fn matches(&self, value: &[u8]) -> bool {
-        std::str::from_utf8(value).is_ok_and(|value| self.whole.is_match(value))
+        value.len() <= MAX_MATCHED
+            && std::str::from_utf8(value).is_ok_and(|value| self.whole.is_match(value))
     }
 
     /// A text that every match starts with; not necessarily the longest.

@@ -14,9 +14,33 @@ use crate::rules::Rules;
 /// the time that a document with thousands of routes on one path takes to load.
 const COMPARED: usize = 256;
 
+/// The comparisons of two hosts that are left. They bound the time that a document whose routes have
+/// hundreds of hosts takes to load; the routes that are left then get no warning.
+pub(super) struct Comparisons(usize);
+
+impl Default for Comparisons {
+    fn default() -> Self {
+        Self(1_000_000)
+    }
+}
+
+impl Comparisons {
+    /// Whether the hosts of two routes may be compared.
+    fn spend(&mut self, earlier: &MatchSpec, later: &MatchSpec) -> bool {
+        let hosts = |spec: &MatchSpec| spec.hosts.as_ref().map_or(1, |hosts| hosts.len());
+        let left = self.0.checked_sub(hosts(earlier) * hosts(later));
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
 /// The first route that covers the route at `index`, among those that the router finds for a
 /// request of that route.
-pub(super) fn covering_route(rules: &Rules, index: usize) -> Option<usize> {
+pub(super) fn covering_route(
+    rules: &Rules,
+    index: usize,
+    comparisons: &mut Comparisons,
+) -> Option<usize> {
     let later = &rules.routes[index].conditions;
     let host = match later.hosts.as_ref().map(|hosts| &hosts[0]) {
         None => String::new(),
@@ -35,20 +59,28 @@ pub(super) fn covering_route(rules: &Rules, index: usize) -> Option<usize> {
     rules.router().candidate_lists(&request, &mut |list| {
         let earlier =
             list.iter().copied().take_while(|candidate| *candidate < index).take(COMPARED);
-        let covering =
-            earlier.into_iter().find(|earlier| covers(&rules.routes[*earlier].conditions, later));
+        let covering = earlier.into_iter().find(|earlier| {
+            let earlier = &rules.routes[*earlier].conditions;
+            covers(earlier, later)
+                && (earlier.hosts == later.hosts
+                    || comparisons.spend(earlier, later) && covers_hosts(earlier, later))
+        });
         found = covering.into_iter().chain(found).min();
     });
     found
 }
 
-fn covers(earlier: &MatchSpec, later: &MatchSpec) -> bool {
-    let hosts = earlier.hosts.as_ref().is_none_or(|patterns| {
+fn covers_hosts(earlier: &MatchSpec, later: &MatchSpec) -> bool {
+    earlier.hosts.as_ref().is_none_or(|patterns| {
         patterns.iter().any(|pattern| pattern.suffix() == Some(""))
             || later.hosts.as_ref().is_some_and(|hosts| {
                 hosts.iter().all(|host| patterns.iter().any(|pattern| covers_host(pattern, host)))
             })
-    });
+    })
+}
+
+/// Whether the conditions other than the hosts prove it.
+fn covers(earlier: &MatchSpec, later: &MatchSpec) -> bool {
     let path = earlier
         .path
         .as_ref()
@@ -65,7 +97,7 @@ fn covers(earlier: &MatchSpec, later: &MatchSpec) -> bool {
     });
     let route_name = earlier.route_name.is_none() || earlier.route_name == later.route_name;
     let policy = earlier.policy.is_none() || earlier.policy == later.policy;
-    hosts && path && methods && headers && route_name && policy
+    path && methods && headers && route_name && policy
 }
 
 fn covers_host(earlier: &HostPattern, later: &HostPattern) -> bool {

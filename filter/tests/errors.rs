@@ -62,6 +62,17 @@ fn the_accept_header_selects_the_page() {
 }
 
 #[test]
+fn only_the_first_kilobyte_of_accept_is_read() {
+    let config = config(PAGES);
+    let selected = |accept: &str| failed(&config, "/", &[("accept", accept)]).content_type;
+    let filler = |bytes: usize| "image/png;q=0.5,".repeat(bytes / 16);
+    assert_eq!(selected(&(filler(1008) + "text/html")), "text/html", "1017 bytes");
+    assert_eq!(selected(&(filler(1024) + "text/html")), "application/json");
+    assert_eq!(selected(&("text/html,".to_owned() + &filler(58_000))), "text/html");
+    assert_eq!(selected(&"x".repeat(58_000)), "application/json", "no comma within it");
+}
+
+#[test]
 fn grpc_clients_get_a_status_instead_of_a_page() {
     for kind in ["application/grpc", "application/grpc+proto"] {
         let reply = failed(&config(PAGES), "/", &[("content-type", kind)]);

@@ -133,3 +133,19 @@ fn a_request_costs_these_host_calls() {
     let idle = json!({ "timeouts": { "read": "5s" } });
     assert_eq!(calls(route(idle)), ["read_headers"]);
 }
+
+#[test]
+fn response_code_details_are_read_only_if_the_response_can_have_failed() {
+    let calls = |content_type: &str, status: &str| {
+        let mut host = MemoryHost::envoy();
+        let mut worker = Worker::new(&mut host, &json!({ "version": 1, "errors": {} }));
+        let headers = [("content-type", content_type)];
+        let mut open = worker.request(&mut host, "POST", "/x", &headers, true);
+        host.called.clear();
+        worker.respond(&mut host, &mut open, &[(":status", status)], true);
+        host.called
+    };
+    assert_eq!(calls("text/plain", "200"), ["header"]);
+    assert_eq!(calls("text/plain", "404"), ["header", "property"]);
+    assert_eq!(calls("application/grpc", "200"), ["header", "property"]);
+}

@@ -104,7 +104,11 @@ fn built_in<'a>(
         b"connection" => of_connection(connection, second),
         b"source" => of_peer(&connection.source, second),
         b"destination" => of_peer(&connection.destination, second),
-        b"request" => of_request(http?, connection, opened, state.process.now(), second, third),
+        b"request" => {
+            let announced = state.rules.request_size_is_announced;
+            let now = state.process.now();
+            of_request(http?, connection, opened, now, announced, [second, third])
+        }
         b"response" => of_response(http?, state.rules.has_response_details, second, third),
         _ => None,
     }
@@ -134,14 +138,19 @@ fn of_request<'a>(
     connection: &'a ConnectionInfo,
     opened: Duration,
     now: Duration,
-    name: &[u8],
-    header_name: &[u8],
+    size_is_announced: bool,
+    [name, header_name]: [&[u8]; 2],
 ) -> Option<Value<'a>> {
     match name {
         b"protocol" if !connection.protocol.is_empty() => return text(&connection.protocol),
         b"time" => return integer(nanos(opened)),
         b"duration" if http.closing => return integer(nanos(now.saturating_sub(opened))),
-        b"size" => return integer(http.request.received()),
+        b"size" => {
+            let announced = http.request_headers().filter(|_| size_is_announced);
+            let announced = announced.and_then(|headers| headers.text("content-length"));
+            let size = announced.map(|length| length.parse().ok());
+            return integer(size.unwrap_or(Some(http.request.received()))?);
+        }
         b"total_size" => {
             let headers = http.request_headers().map_or(0, HeaderMap::byte_size);
             return integer(http.request.received() + headers as u64);

@@ -198,6 +198,31 @@ impl Flow {
         self.stopped |= stop;
     }
 
+    /// The body that the guest keeps when it is forwarded now: nothing, or all of a body that is not
+    /// forwarded. `None` if the guest has no access to it.
+    pub(crate) fn kept_body(&self) -> Option<Vec<u8>> {
+        let lost = if self.body_lost { &self.body[..] } else { &[] };
+        self.body().map(|_| lost.to_vec())
+    }
+
+    /// Drops the chunk of the last callback, unless the guest paused it.
+    pub(crate) fn drop_chunk(&mut self) {
+        if self.body_open && !self.paused {
+            self.body.clear();
+        }
+    }
+
+    /// Returns whether the guest added trailers to a body that arrived while the headers were
+    /// paused; then they get a callback of their own.
+    pub(crate) fn receive_added_trailers(&mut self) -> bool {
+        let receives = self.catching_up && self.trailers.is_some();
+        if receives {
+            self.incoming_trailers = self.trailers.take();
+            self.end_announced = false;
+        }
+        receives
+    }
+
     /// Forwards nothing of the body that the guest has received.
     pub(crate) fn lose_body(&mut self) {
         self.body_lost = true;

@@ -81,6 +81,7 @@ mod process;
 mod profile;
 mod properties;
 pub mod proxy;
+mod proxy_headers;
 pub mod replay;
 mod setters;
 mod state;

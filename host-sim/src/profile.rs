@@ -100,6 +100,12 @@ pub struct Rules {
     /// to the maps of the response that this forwards; changes have no effect. It loses the maps of
     /// the request at once.
     pub continue_keeps_access: bool,
+    /// The trailers of a response to an HTTP call do not exist if they are empty.
+    pub empty_call_trailers_are_missing: bool,
+    /// A callback that sends a local reply for another context pauses its own stream.
+    pub reply_pauses_callback: bool,
+    /// `request.size` is the announced length, if there is one.
+    pub request_size_is_announced: bool,
     /// A body that a guest pauses is lost in two cases: if body and trailers arrived while the
     /// headers were paused (the callback for the trailers is then made twice), and if the guest
     /// adds trailers to a request in the same callback (the request then continues).
@@ -240,6 +246,9 @@ const ENVOY: Rules = Rules {
     map_size_excludes_lengths: true,
     end_of_stream_is_shared: true,
     continue_keeps_access: true,
+    empty_call_trailers_are_missing: true,
+    reply_pauses_callback: true,
+    request_size_is_announced: true,
     loses_paused_bodies: true,
     only_open_maps_have_size: true,
     missing_map_in_log_is_not_found: true,
@@ -309,6 +318,9 @@ const GENERIC: Rules = Rules {
     map_size_excludes_lengths: false,
     end_of_stream_is_shared: false,
     continue_keeps_access: false,
+    empty_call_trailers_are_missing: false,
+    reply_pauses_callback: false,
+    request_size_is_announced: false,
     loses_paused_bodies: false,
     only_open_maps_have_size: false,
     missing_map_in_log_is_not_found: false,

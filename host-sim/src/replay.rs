@@ -25,7 +25,6 @@ mod framing;
 mod grpc;
 mod interrupt;
 mod options;
-mod proxy_headers;
 mod report;
 mod router;
 mod schedule;

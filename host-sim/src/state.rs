@@ -41,8 +41,10 @@ pub(crate) struct State {
     /// gRPC calls that failed at once, with the slots of their plugins. The guest learns of them
     /// after the running callback.
     pub(crate) failed_calls: VecDeque<(u32, u32)>,
-    /// Whether `proxy_on_log` runs.
-    pub(crate) in_log: bool,
+    /// The slot of the context whose `proxy_on_log` runs.
+    pub(crate) in_log: Option<u32>,
+    /// Whether the running callback pauses its stream, whatever it returns.
+    pub(crate) pauses_callback: bool,
     pub(crate) random: Rng,
     /// Slots of contexts with pending host calls.
     pub(crate) pending: VecDeque<u32>,
@@ -241,7 +243,8 @@ impl State {
             call_status: (0, String::new()),
             calls: Calls::new(process.profile().rules().call_ids_have_kind),
             failed_calls: VecDeque::new(),
-            in_log: false,
+            in_log: None,
+            pauses_callback: false,
             random: Rng::with_seed(process.seed() ^ id.rotate_left(32)),
             pending: VecDeque::new(),
             effects: Vec::new(),

@@ -118,7 +118,7 @@ impl Http {
         let index = direction.headers_index();
         let flow = self.flow(direction);
         let (headers, trailers) = (flow.headers().is_some(), flow.trailers().is_some());
-        let body = flow.body().is_some().then(Vec::new);
+        let body = flow.kept_body();
         if maps && direction == Direction::Response {
             self.continued[index] |= headers;
             self.continued[index + 1] |= trailers;

@@ -141,7 +141,10 @@ fn change(
 fn readable(state: &State, kind: MapType) -> Option<&HeaderMap> {
     match (kind, &state.subject) {
         (MapType::HttpCallResponseHeaders, Subject::HttpCall { headers, .. }) => Some(headers),
-        (MapType::HttpCallResponseTrailers, Subject::HttpCall { trailers, .. }) => Some(trailers),
+        (MapType::HttpCallResponseTrailers, Subject::HttpCall { trailers, .. }) => {
+            let exists = !trailers.is_empty() || !state.rules.empty_call_trailers_are_missing;
+            Some(trailers).filter(|_| exists)
+        }
         (MapType::GrpcCallInitialMetadata, Subject::GrpcInitialMetadata(map))
         | (MapType::GrpcCallTrailingMetadata, Subject::GrpcTrailingMetadata(map)) => Some(map),
         _ => match &state.contexts.at(state.effective?).kind {
@@ -154,7 +157,8 @@ fn readable(state: &State, kind: MapType) -> Option<&HeaderMap> {
 
 /// The result of reading a map that does not exist.
 fn missing(state: &State) -> Status {
-    match state.rules.missing_map_in_log_is_not_found && state.in_log {
+    let logs_itself = state.in_log.is_some() && state.in_log == state.effective;
+    match state.rules.missing_map_in_log_is_not_found && logs_itself {
         true => Status::NotFound,
         false => Status::BadArgument,
     }

@@ -90,6 +90,7 @@ pub(super) fn local_reply(
     let headers = header_map(memory, state, MapType::HttpResponseHeaders, pairs, pairs_size)?;
     let rules = state.rules;
     let slot = state.effective.ok_or(Status::BadArgument)?;
+    state.pauses_callback |= rules.reply_pauses_callback;
     let Some(http) = state.contexts.http(slot) else {
         return if rules.foreign_stream_is_ok { Ok(()) } else { Err(Status::BadArgument.into()) };
     };
@@ -106,8 +107,10 @@ pub(super) fn local_reply(
         details: details.into_owned().into(),
     };
     let pending = state.pending_mut(slot);
-    pending.continues_first = pending.continue_request;
-    pending.reply = Some(Box::new(reply));
+    if pending.reply.is_none() {
+        pending.continues_first = pending.continue_request;
+        pending.reply = Some(Box::new(reply));
+    }
     Ok(())
 }
 

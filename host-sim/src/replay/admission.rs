@@ -6,7 +6,7 @@ use crate::local_reply::LocalReply;
 use crate::proxy::{ProxySettings, Rewritten, Underscores, apply_client_address, rewrite_path};
 use crate::trace::{Protocol, Request};
 
-use super::proxy_headers;
+use crate::proxy_headers;
 
 /// The end of a request that no filter sees.
 #[derive(Debug, Clone)]

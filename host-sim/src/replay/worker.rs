@@ -73,17 +73,14 @@ impl Worker {
         }
     }
 
-    /// Shows `on_log` the headers as they leave the proxy, which changes them after its filters.
-    pub(super) fn log_headers(
+    /// The headers that `on_log` will read; the proxy changes them after its filters.
+    pub(super) fn logged_headers(
         &mut self,
         stream: Option<StreamId>,
         direction: Direction,
-        headers: &HeaderMap,
-    ) {
-        let vm = self.vm.as_mut().zip(stream);
-        if let Some(logged) = vm.and_then(|(vm, stream)| vm.logged_headers(stream, direction)) {
-            logged.clone_from(headers);
-        }
+    ) -> Option<&mut HeaderMap> {
+        let (vm, stream) = self.vm.as_mut().zip(stream)?;
+        vm.logged_headers(stream, direction)
     }
 
     /// Whether the VM has crashed.

@@ -12,6 +12,7 @@ use crate::ids::{PluginId, StreamId};
 use crate::inline_headers::MapRules;
 use crate::local_reply::{LocalReply, RequestKind};
 use crate::options::StreamInfo;
+use crate::proxy_headers;
 
 impl Vm {
     /// Opens an HTTP stream. If the plugin has ended, events of the stream have no effect.
@@ -87,6 +88,8 @@ impl Vm {
         let contexts = &mut self.state().contexts;
         let Some(slot) = contexts.stream_slot(stream) else { return };
         let Some(http) = contexts.http(slot).filter(|http| !http.closing) else { return };
+        http.request.drop_chunk();
+        http.response.drop_chunk();
         http.discard(Direction::Request);
         http.discard(Direction::Response);
         http.closing = true;
@@ -171,8 +174,11 @@ impl Vm {
             if flow.paused() && flow.buffered() > limit {
                 return self.exceed_buffer_limit(slot, direction);
             }
-            let pauses = match self.call_stream(slot, direction, callback) {
-                Ok(action) => action.is_some_and(|action| action != 0),
+            self.state().pauses_callback = false;
+            let result = self.call_stream(slot, direction, callback);
+            let replied = self.state().pauses_callback;
+            let pauses = match result {
+                Ok(action) => replied || action.is_some_and(|action| action != 0),
                 Err(Trapped) if self.fail_stream(slot) => return,
                 Err(Trapped) => false,
             };
@@ -191,14 +197,19 @@ impl Vm {
                 next = Some(again);
                 continue;
             }
-            let adds_trailers = pauses
-                && matches!(callback, Callback::Body { end: true, .. })
-                && direction == Direction::Request
-                && self.http(slot).request.trailers().is_some();
-            if adds_trailers && self.state().rules.loses_paused_bodies {
+            let adds_trailers = matches!(callback, Callback::Body { end: true, .. })
+                && self.http(slot).flow(direction).trailers().is_some()
+                && self.state().rules.loses_paused_bodies;
+            let receives =
+                adds_trailers && self.http(slot).flow(direction).receive_added_trailers();
+            if adds_trailers && !receives {
+                // Envoy forgets the map only when its own callback continues it.
+                self.http(slot).continued[direction.headers_index() + 1] = true;
+            }
+            if adds_trailers && !receives && pauses && direction == Direction::Request {
                 let http = self.http(slot);
-                http.keep_access(direction, false);
                 http.request.lose_body();
+                http.keep_access(direction, false);
                 self.forward(slot, direction);
             } else if !pauses {
                 // In Envoy, only its own callback removes the access to a body.
@@ -237,6 +248,7 @@ impl Vm {
     pub(super) fn forward(&mut self, slot: u32, direction: Direction) {
         let state = self.store.data_mut();
         let stream = StreamId { context: state.contexts.at(slot).id, slot };
+        let (rules, now) = (state.rules, state.process.now());
         let (contexts, effects) = (&mut state.contexts, &mut state.effects);
         let Some(http) = contexts.http(slot) else { return };
         let Http { request, response, logged, .. } = http;
@@ -247,7 +259,13 @@ impl Vm {
         let index = direction.headers_index();
         flow.forward(|part| {
             match &part {
-                Part::Headers { map, .. } => logged[index].clone_from(map),
+                Part::Headers { map, .. } => {
+                    logged[index].clone_from(map);
+                    if direction == Direction::Response && rules.adds_proxy_headers {
+                        let upgraded = map.text(":status") == Some("101");
+                        proxy_headers::finish_response(&mut logged[index], upgraded, now);
+                    }
+                }
                 Part::Trailers(map) => logged[index + 1].clone_from(map),
                 Part::Body { .. } => {}
             }

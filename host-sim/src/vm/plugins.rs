@@ -197,10 +197,10 @@ impl Vm {
     fn on_log(&mut self, slot: u32) -> Result<(), Trapped> {
         let params = (self.state().contexts.at(slot).id,);
         let ends = self.state().rules.logged_maps_only_in_log;
-        self.state().in_log = true;
+        self.state().in_log = Some(slot);
         self.show_logged_maps(slot, true);
         let logged = self.call_guest(slot, "proxy_on_log", |exports| &exports.on_log, params);
-        self.state().in_log = false;
+        self.state().in_log = None;
         self.show_logged_maps(slot, !ends);
         logged.map(|_| ())
     }

@@ -6,7 +6,7 @@ use super::case::{Argument, Call, Callback, Case, Section};
 /// What [`apply`] removes, in the same order, for the page about compatibility.
 pub const LEFT_OUT: [&str; 3] = [
     "A local reply that the guest pauses while it also continues the request. In Envoy, the response of the upstream follows the reply.",
-    "The length of a request over HTTP/2 to which the guest adds trailers: an upstream over HTTP/2 resets the request if Envoy loses its body.",
+    "The length of a request over HTTP/2 whose body the guest changes, or to which it adds trailers: an upstream over HTTP/2 resets a request of another length, one over HTTP/1 does not.",
     "Header maps in `proxy_on_done` and `proxy_on_delete`: Envoy reads the memory of messages that it has sent.",
 ];
 
@@ -22,10 +22,12 @@ pub(super) fn apply(case: &mut Case) {
             case.program.entry(callback).or_default().returns = 0;
         }
     }
-    let request_trailers = |call: &Call| {
-        call.call.contains("header_map") && call.args.first() == Some(&Argument::Number(1))
+    let changes_length = |call: &Call| match call.args.first() {
+        Some(Argument::Number(0)) => call.call == "proxy_set_buffer_bytes",
+        Some(Argument::Number(1)) => call.call.contains("header_map"),
+        _ => false,
     };
-    if case.http2 && calls(case, &request_trailers) {
+    if case.http2 && calls(case, &changes_length) {
         case.request.has_length = false;
     }
     for callback in [Done, Delete] {

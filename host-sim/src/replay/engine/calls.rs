@@ -100,6 +100,10 @@ impl Engine<'_> {
                     _ => events,
                 };
                 for event in events {
+                    // The event before may have ended exchanges.
+                    self.settle(pending.worker)?;
+                    let vm = self.workers[pending.worker].vm.as_mut();
+                    let Some(vm) = vm.filter(|vm| vm.id() == pending.vm) else { return Ok(()) };
                     match event {
                         GrpcEvent::InitialMetadata(map) => {
                             vm.grpc_initial_metadata(pending.call, map);

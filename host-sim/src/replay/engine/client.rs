@@ -4,13 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::local_reply::RequestKind;
+use crate::proxy_headers;
 use crate::replay::admission::{self, Admission, Rejection};
 use crate::replay::connections::{Connection, Openings};
 use crate::replay::error::ReplayError;
 use crate::replay::exchange::{ActiveExchange, Cursor, Spec};
 use crate::replay::failure::{CLIENT_DISCONNECT, WRONG_LENGTH};
 use crate::replay::framing::Length;
-use crate::replay::proxy_headers;
 use crate::replay::report::ClosedBy;
 use crate::replay::verdict::{self, Facts};
 use crate::trace::{ConnectionIndex, EndedBy, Open, Outcome, Protocol, Request, Text};
@@ -258,6 +258,7 @@ impl Engine<'_> {
         self.restart_idle_timeout(slot);
         let (now, clock) = (self.now, self.process.now());
         let adds_headers = self.options.profile.rules().adds_proxy_headers;
+        let bridge = self.options.drain_bridge.as_ref().map(|bridge| &*bridge.header);
         let Some(exchange) = self.exchange(slot) else { return };
         let ended = match part {
             Part::Headers { map: mut headers, end } => {
@@ -271,7 +272,11 @@ impl Engine<'_> {
                 let announces_close = self.take_close_signal(slot, &mut headers, end);
                 if let Some(exchange) = self.exchanges.get_mut(slot as usize) {
                     let worker = &mut self.workers[exchange.worker];
-                    worker.log_headers(exchange.stream, Direction::Response, &headers);
+                    if let Some(logged) =
+                        worker.logged_headers(exchange.stream, Direction::Response)
+                    {
+                        show_changes(logged, &headers, bridge);
+                    }
                     headers.remove(":status");
                     exchange.client.length = response_length(exchange, &headers);
                     exchange.announces_close = announces_close;
@@ -284,7 +289,12 @@ impl Engine<'_> {
                 end
             }
             Part::Body { mut bytes, end } => {
-                exchange.client.excess |= exchange.client.length.count(&mut bytes);
+                let exceeds = exchange.client.length.count(&mut bytes);
+                exchange.client.excess |= exceeds;
+                if exceeds && exchange.multiplexes {
+                    // The client resets the stream instead of taking the chunk.
+                    bytes.clear();
+                }
                 if !bytes.is_empty() {
                     exchange.client.body_at.get_or_insert(now);
                     exchange.client.body.add(&bytes);
@@ -499,6 +509,17 @@ impl Engine<'_> {
             verdict::judge(&mut report, &facts, expect);
         }
         self.report.add_exchange(report);
+    }
+}
+
+/// Changes the headers that `on_log` reads as the proxy changed those of the client, after it added
+/// its own.
+fn show_changes(logged: &mut HeaderMap, sent: &HeaderMap, bridge: Option<&str>) {
+    if let Some(bridge) = bridge.filter(|bridge| sent.find(bridge).is_none()) {
+        logged.remove(bridge);
+    }
+    if let Some(connection) = sent.find("connection") {
+        logged.set("connection", connection);
     }
 }
 

@@ -1,11 +1,11 @@
 //! The upstream's side of the engine: attempts with their scripts, timeouts and retries.
 
 use crate::details::flags;
+use crate::proxy_headers;
 use crate::replay::error::ReplayError;
 use crate::replay::exchange::{AttemptStep, Cursor};
 use crate::replay::failure::Failure;
 use crate::replay::framing::Length;
-use crate::replay::proxy_headers;
 use crate::replay::router::RoutePolicy;
 use crate::trace::{AttemptEnd, EndedBy, Headers, Outcome};
 use crate::{Direction, HeaderMap, Part, ResponseDetails};
@@ -38,7 +38,9 @@ impl Engine<'_> {
                     exchange.forwarded.length = Length::parse(length).unwrap_or_default();
                 }
                 let worker = &mut self.workers[exchange.worker];
-                worker.log_headers(exchange.stream, Direction::Request, &headers);
+                if let Some(logged) = worker.logged_headers(exchange.stream, Direction::Request) {
+                    logged.clone_from(&headers);
+                }
                 exchange.forwarded.headers = Some(headers);
                 exchange.forwarded.at = now;
                 end || exchange.upgrade

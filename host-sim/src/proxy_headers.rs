@@ -15,7 +15,7 @@ const RESPONSE_HOP_BY_HOP: [&str; 4] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding"];
 
 /// Removes the headers about the client's connection, and those that `connection` names.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let Some(named) = headers.find("connection").map(<[u8]>::to_vec) else {
         return remove_each(headers);
     };
@@ -48,7 +48,7 @@ fn remove_each(headers: &mut HeaderMap) {
 }
 
 /// Adds an id to a request without one, or to each request of an outside client.
-pub(super) fn add_request_id(headers: &mut HeaderMap, replaces: bool, random: &mut fastrand::Rng) {
+pub(crate) fn add_request_id(headers: &mut HeaderMap, replaces: bool, random: &mut fastrand::Rng) {
     if replaces || headers.find("x-request-id").is_none() {
         headers.set("x-request-id", uuid(random.u128(..)));
     }
@@ -62,20 +62,20 @@ fn uuid(random: u128) -> String {
 }
 
 /// Adds the timeout of an attempt for the upstream, or else that of the request.
-pub(super) fn add_expected_timeout(headers: &mut HeaderMap, timeout: Option<Duration>) {
+pub(crate) fn add_expected_timeout(headers: &mut HeaderMap, timeout: Option<Duration>) {
     if let Some(timeout) = timeout {
         headers.set("x-envoy-expected-rq-timeout-ms", timeout.as_millis().to_string());
     }
 }
 
 /// Adds the time from the end of the request to a response of the upstream.
-pub(super) fn add_service_time(headers: &mut HeaderMap, time: Duration) {
+pub(crate) fn add_service_time(headers: &mut HeaderMap, time: Duration) {
     headers.set("x-envoy-upstream-service-time", time.as_millis().to_string());
 }
 
 /// Finishes a response for the client: removes the headers about the upstream's connection, and
 /// adds the date and the name of the proxy. `now` counts from the Unix epoch.
-pub(super) fn finish_response(headers: &mut HeaderMap, upgraded: bool, now: Duration) {
+pub(crate) fn finish_response(headers: &mut HeaderMap, upgraded: bool, now: Duration) {
     for name in RESPONSE_HOP_BY_HOP {
         headers.remove(name);
     }

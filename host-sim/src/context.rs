@@ -65,6 +65,8 @@ pub(crate) struct Pending {
     pub(crate) close_upstream: bool,
     pub(crate) reset: bool,
     pub(crate) reply: Option<Box<LocalReply>>,
+    /// The next reply. In Envoy, the guest receives the first one and the client this one.
+    pub(crate) second_reply: Option<Box<LocalReply>>,
     /// Whether the guest continued the request before it replied.
     pub(crate) continues_first: bool,
     pub(crate) done: bool,

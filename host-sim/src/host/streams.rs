@@ -110,6 +110,8 @@ pub(super) fn local_reply(
     if pending.reply.is_none() {
         pending.continues_first = pending.continue_request;
         pending.reply = Some(Box::new(reply));
+    } else if pending.second_reply.is_none() {
+        pending.second_reply = Some(Box::new(reply));
     }
     Ok(())
 }

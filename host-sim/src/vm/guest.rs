@@ -86,6 +86,9 @@ impl Vm {
         if pending.reset {
             self.reset_stream(slot, ResetCause::Guest);
         } else if let Some(reply) = pending.reply {
+            if let Some(second) = pending.second_reply {
+                self.state().pending_mut(slot).reply = Some(second);
+            }
             let continues = pending.continue_request && !pending.continues_first;
             self.send_local_reply(slot, *reply, ReplySource::Guest, continues);
         }

@@ -5,20 +5,22 @@ use super::case::{Argument, Call, Callback, Case, Section};
 
 /// What [`apply`] removes, in the same order, for the page about compatibility.
 pub const LEFT_OUT: [&str; 3] = [
-    "A local reply that the guest pauses while it also continues the request. In Envoy, the response of the upstream follows the reply.",
+    "A response that a guest pauses while it also replies locally and continues the stream: Envoy may send parts of both responses.",
     "The length of a request over HTTP/2 whose body the guest changes, or to which it adds trailers: an upstream over HTTP/2 resets a request of another length, one over HTTP/1 does not.",
     "Header maps in `proxy_on_done` and `proxy_on_delete`: Envoy reads the memory of messages that it has sent.",
 ];
 
 /// Removes from a case what [`LEFT_OUT`] lists.
 pub(super) fn apply(case: &mut Case) {
-    use Callback::{Delete, Done, ResponseBody, ResponseBodyMore, ResponseHeaders};
+    use Callback::{
+        Delete, Done, ResponseBody, ResponseBodyMore, ResponseHeaders, ResponseTrailers,
+    };
     let calls = |case: &Case, wanted: &dyn Fn(&Call) -> bool| {
         case.program.values().any(|section: &Section| section.calls.iter().any(wanted))
     };
     let is = |name: &'static str| move |call: &Call| call.call == name;
     if calls(case, &is("proxy_send_local_response")) && calls(case, &is("proxy_continue_stream")) {
-        for callback in [ResponseHeaders, ResponseBody, ResponseBodyMore] {
+        for callback in [ResponseHeaders, ResponseBody, ResponseBodyMore, ResponseTrailers] {
             case.program.entry(callback).or_default().returns = 0;
         }
     }

@@ -88,8 +88,6 @@ impl Vm {
         let contexts = &mut self.state().contexts;
         let Some(slot) = contexts.stream_slot(stream) else { return };
         let Some(http) = contexts.http(slot).filter(|http| !http.closing) else { return };
-        http.request.drop_chunk();
-        http.response.drop_chunk();
         http.discard(Direction::Request);
         http.discard(Direction::Response);
         http.closing = true;
@@ -182,11 +180,19 @@ impl Vm {
                 Err(Trapped) if self.fail_stream(slot) => return,
                 Err(Trapped) => false,
             };
+            if direction == Direction::Response
+                && std::mem::take(&mut self.http(slot).continues_after_reply)
+            {
+                self.continue_flow(slot, Direction::Request);
+                self.http(slot).discard(Direction::Request);
+            }
             let pending = &mut self.state().contexts.at_mut(slot).pending;
             if pending.reset || pending.reply.is_some() {
-                // A reply from a callback for the request aborts the request.
-                pending.continue_request &= direction == Direction::Response;
-                pending.continues_first &= direction == Direction::Response;
+                // A reply from a callback for the request aborts the request; another is ignored.
+                if direction == Direction::Request {
+                    (pending.continue_request, pending.continues_first) = (false, false);
+                    pending.second_reply = None;
+                }
                 return;
             }
             let continues_trailers = !pauses && matches!(callback, Callback::Trailers { .. });

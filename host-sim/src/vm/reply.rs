@@ -53,11 +53,8 @@ impl Vm {
         });
         let callback = self.http(slot).response.on_headers(map, end);
         if runs_callbacks {
+            self.http(slot).continues_after_reply = continues;
             self.run_callbacks(slot, Direction::Response, callback);
-            if continues {
-                self.continue_flow(slot, Direction::Request);
-                self.http(slot).discard(Direction::Request);
-            }
             if !end && !self.is_superseded(slot) {
                 let callback = self.http(slot).response.on_body(&body, true);
                 self.run_callbacks(slot, Direction::Response, callback);

@@ -241,9 +241,6 @@ fn compare(cases: &[Case]) -> Tally {
         for (at, (simulated, real)) in simulated.iter().zip(&real).enumerate() {
             tally.count(real);
             let lines = observed::differences(&simulated.observed, real);
-            if std::env::var("RG_D").is_ok_and(|d| d == "2" || !lines.is_empty()) {
-                println!("DEBUG {start} {at}\n{:#?}\n{:#?}", simulated.observed, real);
-            }
             if !lines.is_empty() {
                 let case = rest[at].clone();
                 tally.differences.push(Difference { number: start + at, case, lines });

@@ -6,7 +6,7 @@ use super::case::{Argument, Call, Callback, Case, Section};
 /// What [`apply`] removes, in the same order, for the page about compatibility.
 pub const LEFT_OUT: [&str; 5] = [
     "A response that a guest pauses while it also replies locally and continues the stream: Envoy may send parts of both responses.",
-    "A stream that a guest closes and continues in one callback: Envoy may still send parts of it.",
+    "A stream that a guest closes in the callback in which it continues it or replies: Envoy may still send parts of it.",
     "A reply to a reply over HTTP/2: whether the client receives the headers of the first one depends on time.",
     "The length of a request over HTTP/2 whose body the guest changes, or to which it adds trailers: an upstream over HTTP/2 resets a request of another length, one over HTTP/1 does not.",
     "Header maps in `proxy_on_done` and `proxy_on_delete`: Envoy reads the memory of messages that it has sent.",
@@ -28,7 +28,9 @@ pub(super) fn apply(case: &mut Case) {
     }
     for section in case.program.values_mut() {
         if section.calls.iter().any(is("proxy_close_stream")) {
-            section.calls.retain(|call| call.call != "proxy_continue_stream");
+            section.calls.retain(|call| {
+                !matches!(&*call.call, "proxy_continue_stream" | "proxy_send_local_response")
+            });
         }
     }
     let reply = is("proxy_send_local_response");

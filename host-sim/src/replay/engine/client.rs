@@ -291,7 +291,7 @@ impl Engine<'_> {
             Part::Body { mut bytes, end } => {
                 let exceeds = exchange.client.length.count(&mut bytes);
                 exchange.client.excess |= exceeds;
-                if exceeds && exchange.multiplexes {
+                if (exceeds || (end && exchange.client.length.is_short())) && exchange.multiplexes {
                     // The client resets the stream instead of taking the chunk.
                     bytes.clear();
                 }

@@ -3,11 +3,12 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use sluice_sim::proxy::Setup;
-use sluice_sim::replay::{Options, Summary, Warning, check, replay_to};
+use sluice_sim::replay::{Options, Summary, Warning, check, replay_ahead, replay_to};
 use sluice_sim::trace::{TraceReader, parse_time};
 use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
 
@@ -173,8 +174,11 @@ fn replay(
     let bar = ProgressBar::of(&input);
     let reader = TraceReader::new(input.name.clone(), input.reader)?;
     let mut observe = |progress| bar.show(progress);
-    let summary =
-        replay_to(module, reader, options, &mut Observed { format, observe: &mut observe });
+    let mut sink = Observed { format, observe: &mut observe };
+    let summary = match thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
+        true => replay_ahead(module, reader, options, &mut sink),
+        false => replay_to(module, reader, options, &mut sink),
+    };
     bar.finish();
     Ok(summary?)
 }

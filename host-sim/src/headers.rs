@@ -24,6 +24,16 @@ pub struct HeaderMap {
     bytes: Vec<u8>,
     /// Whether a name may contain an upper-case letter.
     upper: bool,
+    /// The [`name_bit`] of each name. Bits of removed names may remain.
+    names: u64,
+}
+
+/// One of 64 bits, the same for equal names. Most lookups are for names that a map does not have, and
+/// end after one comparison.
+fn name_bit(name: &[u8]) -> u64 {
+    let lower = |byte: Option<&u8>| byte.map_or(0, |byte| usize::from(byte | 0x20));
+    let hash = name.len() * 31 + lower(name.first()) * 7 + lower(name.last()) * 3;
+    1 << (hash % 64)
 }
 
 impl HeaderMap {
@@ -39,6 +49,7 @@ impl HeaderMap {
             lengths: Vec::with_capacity(entries),
             bytes: Vec::with_capacity(bytes + 2 * entries),
             upper: false,
+            names: 0,
         }
     }
 
@@ -66,6 +77,7 @@ impl HeaderMap {
         self.lengths.clear();
         self.bytes.clear();
         self.upper = false;
+        self.names = 0;
     }
 
     /// Appends an entry, even if the name exists.
@@ -77,6 +89,7 @@ impl HeaderMap {
         self.bytes.extend_from_slice(value);
         self.bytes.push(0);
         self.upper |= name.iter().any(u8::is_ascii_uppercase);
+        self.names |= name_bit(name);
     }
 
     /// Appends an entry; a pseudo-header after the other pseudo-headers, before all other headers.
@@ -97,6 +110,7 @@ impl HeaderMap {
         self.bytes.splice(offset..offset, entry);
         self.lengths.insert(before, [name.len() as u32, value.len() as u32]);
         self.upper |= name.iter().any(u8::is_ascii_uppercase);
+        self.names |= name_bit(name);
     }
 
     /// Appends `,` and a value to the first value with this name. Returns false if there is none.
@@ -213,6 +227,9 @@ impl HeaderMap {
     }
 
     fn position(&self, name: &[u8], from: usize, offset: usize) -> Option<(usize, Entry)> {
+        if self.names & name_bit(name) == 0 {
+            return None;
+        }
         let mut offset = offset;
         for (index, &lengths) in self.lengths.iter().enumerate().skip(from) {
             let entry = Entry::at(offset, lengths);
@@ -287,6 +304,7 @@ impl Clone for HeaderMap {
         self.lengths.clone_from(&source.lengths);
         self.bytes.clone_from(&source.bytes);
         self.upper = source.upper;
+        self.names = source.names;
     }
 }
 

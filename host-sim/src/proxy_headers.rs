@@ -64,13 +64,13 @@ fn uuid(random: u128) -> String {
 /// Adds the timeout of an attempt for the upstream, or else that of the request.
 pub(crate) fn add_expected_timeout(headers: &mut HeaderMap, timeout: Option<Duration>) {
     if let Some(timeout) = timeout {
-        headers.set("x-envoy-expected-rq-timeout-ms", timeout.as_millis().to_string());
+        headers.set("x-envoy-expected-rq-timeout-ms", (timeout.as_millis() as u64).to_string());
     }
 }
 
 /// Adds the time from the end of the request to a response of the upstream.
 pub(crate) fn add_service_time(headers: &mut HeaderMap, time: Duration) {
-    headers.set("x-envoy-upstream-service-time", time.as_millis().to_string());
+    headers.set("x-envoy-upstream-service-time", (time.as_millis() as u64).to_string());
 }
 
 /// Finishes a response for the client: removes the headers about the upstream's connection, and

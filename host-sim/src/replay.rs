@@ -37,7 +37,7 @@ mod worker;
 use std::io::BufRead;
 
 use crate::Module;
-use crate::trace::{Trace, TraceReader};
+use crate::trace::{ReadAhead, Trace, TraceReader};
 
 use check::Checks;
 use engine::{Engine, Start};
@@ -90,13 +90,31 @@ pub fn replay_to<R: BufRead>(
     options: &Options,
     sink: &mut dyn Sink,
 ) -> Result<Summary, ReplayError> {
-    let start = Start {
+    let start = start(&mut reader, options);
+    Engine::new(module, start, options, sink)?.run(reader)
+}
+
+/// As [`replay_to`], but reads the trace on a second thread, up to some thousand events ahead.
+///
+/// # Errors
+/// As [`replay_to`].
+pub fn replay_ahead<R: BufRead + Send + 'static>(
+    module: Option<&Module>,
+    mut reader: TraceReader<R>,
+    options: &Options,
+    sink: &mut dyn Sink,
+) -> Result<Summary, ReplayError> {
+    let start = start(&mut reader, options);
+    Engine::new(module, start, options, sink)?.run(ReadAhead::start(reader))
+}
+
+fn start<R: BufRead>(reader: &mut TraceReader<R>, options: &Options) -> Start {
+    Start {
         name: reader.name().to_owned(),
         setup: reader.setup().clone(),
         setup_line: reader.setup_line(),
         configures: options.configuration.is_none() && reader.configures(),
-    };
-    Engine::new(module, start, options, sink)?.run(reader)
+    }
 }
 
 /// Reads a trace to its end and checks it as [`replay_to`] does, without replaying it.

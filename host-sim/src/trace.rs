@@ -15,7 +15,9 @@
 
 #![allow(missing_docs, reason = "a field whose name says everything has no comment")]
 
+mod ahead;
 mod body;
+mod checker;
 mod data;
 mod error;
 mod event;
@@ -30,7 +32,9 @@ mod reader;
 mod text;
 mod whole;
 
+pub(crate) use ahead::ReadAhead;
 pub use body::{Body, Chunk, Content, MAX_BODY_BYTES, body_len, fill_pattern};
+pub use checker::LineChecker;
 pub use data::Data;
 pub use error::{FieldError, ReadError, TraceError};
 pub use event::{

@@ -8,9 +8,10 @@
 //! A filter makes few different decisions, each of them many times. Equal ones are parsed and
 //! stored once.
 
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustc_hash::FxHashMap;
 use serde::Deserialize;
 
 use crate::trace::Text;
@@ -39,11 +40,18 @@ pub(super) struct Decision {
 
 /// The decisions that were reported and not yet taken.
 #[derive(Clone, Default)]
-pub(super) struct Decisions(Arc<Mutex<Reported>>);
+pub(super) struct Decisions(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// Whether a decision is waiting, so that most callbacks need no lock.
+    waits: AtomicBool,
+    reported: Mutex<Reported>,
+}
 
 #[derive(Default)]
 struct Reported {
-    cached: HashMap<Arc<str>, Decision>,
+    cached: FxHashMap<Arc<str>, Decision>,
     waiting: Vec<(u32, StreamId, Decision)>,
 }
 
@@ -58,12 +66,13 @@ impl Decisions {
                 // A call from a root context checks whether the host provides the function.
                 let Some(stream) = call.stream else { return Ok(Vec::new()) };
                 let text = std::str::from_utf8(arguments).map_err(|_| Status::ParseFailure)?;
-                let mut reported = sink.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut reported = sink.0.reported.lock().unwrap_or_else(PoisonError::into_inner);
                 if text.len() > MAX_TEXT || reported.waiting.len() >= MAX_WAITING {
                     return Err(Status::InternalFailure);
                 }
                 let decision = reported.decision(text);
                 reported.waiting.push((call.worker, stream, decision));
+                sink.0.waits.store(true, Ordering::Release);
                 Ok(Vec::new())
             });
         }
@@ -72,7 +81,10 @@ impl Decisions {
 
     /// Calls `each` with the worker, stream and decision of each report since the last call.
     pub(super) fn take(&self, mut each: impl FnMut(u32, StreamId, Decision)) {
-        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.0.waits.swap(false, Ordering::Acquire) {
+            return;
+        }
+        let mut reported = self.0.reported.lock().unwrap_or_else(PoisonError::into_inner);
         for (worker, stream, decision) in reported.waiting.drain(..) {
             each(worker, stream, decision);
         }

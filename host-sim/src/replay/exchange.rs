@@ -405,7 +405,8 @@ impl ActiveExchange {
         self.attempt_deadline = None;
     }
 
-    /// Moves the data of an exchange that ends at `now` into a report without expectations.
+    /// Moves the data of an exchange that ends at `now` into a report without expectations and
+    /// without the headers that the upstream received.
     /// `spec` is that of the exchange.
     pub(super) fn report<'s>(
         &mut self,
@@ -456,7 +457,7 @@ impl ActiveExchange {
                 attempts: self.attempts,
                 start: started.then(|| self.forwarded.at.saturating_sub(self.sent)),
                 body_bytes: self.forwarded.body.bytes,
-                headers: self.forwarded.headers.clone().unwrap_or_default(),
+                headers: HeaderMap::new(),
                 body_sha256: self.forwarded.body.sha256(),
                 complete: self.forwarded.is_whole(),
             },

@@ -63,8 +63,27 @@ impl Content<'_> {
 /// 251 is prime, so a lost, repeated or moved slice changes the hash of the body for all sizes of
 /// chunks.
 pub fn fill_pattern(offset: u64, count: usize, out: &mut Vec<u8>) {
-    out.extend((offset..).take(count).map(|i| (i % 251) as u8));
+    let mut at = (offset % 251) as usize;
+    let mut left = count;
+    while left > 0 {
+        let length = left.min(PATTERN.len() - at);
+        out.extend_from_slice(&PATTERN[at..at + length]);
+        left -= length;
+        // The table ends with a whole period.
+        at = 0;
+    }
 }
+
+/// Several periods of the pattern.
+static PATTERN: [u8; 251 * 16] = {
+    let mut pattern = [0; 251 * 16];
+    let mut at = 0;
+    while at < pattern.len() {
+        pattern[at] = (at % 251) as u8;
+        at += 1;
+    }
+    pattern
+};
 
 /// The length of a body in bytes.
 pub fn body_len(body: &[Chunk<'_>]) -> u64 {
@@ -101,5 +120,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Chunk<'a> {
             )));
         }
         Ok(Self { after: fields.after, content, times })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fill_pattern;
+
+    #[test]
+    fn pattern_depends_on_the_offset_only() {
+        for (offset, count) in [(0, 0), (0, 251), (250, 2), (4000, 10_000), (u64::MAX - 9, 9)] {
+            let mut out = Vec::new();
+            fill_pattern(offset, count, &mut out);
+            let expected = (offset..).take(count).map(|i| (i % 251) as u8);
+            assert!(out.iter().copied().eq(expected), "{count} bytes at {offset}");
+        }
     }
 }

@@ -134,7 +134,8 @@ impl Lines {
         }
         let id = match line.id {
             Some(id) => self.explicit_id(id, number)?,
-            None => Text(format!("line {number}").into()),
+            // Without the machinery of `format!`, because most exchanges have no id.
+            None => Text(["line ", &number.to_string()].concat().into()),
         };
         let expect = line.expect.map(|raw| json::parse::<Expect<'a>>(raw.get())).transpose();
         let expect = expect.map_err(|mistake| mistake.within("expect"))?;

@@ -75,6 +75,9 @@ const MAX_DURATION: Duration = Duration::from_secs(1_000_000_000);
 
 /// Parses a duration with a unit, such as `250ms` or `1m30s`.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    if let Some(duration) = one_unit(text) {
+        return Ok(duration);
+    }
     let trimmed = text.trim();
     if trimmed.starts_with('-') {
         return Err(format!("{text:?} is negative; write a duration such as \"250ms\""));
@@ -88,6 +91,24 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
         Err(_) => {
             Err(format!("{text:?} is not a duration; write one such as \"250ms\" or \"1m30s\""))
         }
+    }
+}
+
+/// The common durations, digits and one unit, without a general parser.
+fn one_unit(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, unit) = text.split_at(digits);
+    // More digits could exceed the longest duration.
+    if digits.is_empty() || digits.len() > 9 {
+        return None;
+    }
+    let number = digits.bytes().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    match unit {
+        "s" => Some(Duration::from_secs(number)),
+        "ms" => Some(Duration::from_millis(number)),
+        "us" => Some(Duration::from_micros(number)),
+        "ns" => Some(Duration::from_nanos(number)),
+        _ => None,
     }
 }
 
@@ -123,4 +144,20 @@ pub(crate) fn optional_duration<'de, D: Deserializer<'de>>(
     #[derive(serde::Deserialize)]
     struct WithUnit(#[serde(deserialize_with = "duration")] Duration);
     Ok(Option::<WithUnit>::deserialize(deserializer)?.map(|WithUnit(duration)| duration))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{one_unit, parse_duration};
+
+    #[test]
+    fn common_durations_are_parsed_as_the_general_parser_does() {
+        for text in ["0s", "5ms", "007us", "999999999s", "123456789ns"] {
+            let general = humantime::parse_duration(text).expect(text);
+            assert_eq!((one_unit(text), parse_duration(text)), (Some(general), Ok(general)));
+        }
+        for text in ["1m", "1.5s", " 5ms", "5ms ", "1s500ms", "1234567890s", "ms", "5", "5S"] {
+            assert_eq!(one_unit(text), None, "{text}");
+        }
+    }
 }

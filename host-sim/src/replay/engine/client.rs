@@ -508,6 +508,7 @@ impl Engine<'_> {
             };
             verdict::judge(&mut report, &facts, expect);
         }
+        report.upstream.headers = exchange.forwarded.headers.take().unwrap_or_default();
         self.report.add_exchange(report);
     }
 }

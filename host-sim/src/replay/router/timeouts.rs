@@ -52,7 +52,7 @@ impl Timeouts {
         };
         let shorter = if attempt.is_zero() { request } else { attempt };
         if expected.is_none() && !shorter.is_zero() {
-            headers.set(EXPECTED, shorter.as_millis().to_string());
+            headers.set(EXPECTED, (shorter.as_millis() as u64).to_string());
         }
         if grpc.is_some() && !shorter.is_zero() {
             headers.set(GRPC, format!("{}m", shorter.as_millis()));

@@ -169,20 +169,20 @@ impl Output {
     ) -> Result<(), FileError> {
         let result = match &mut self.target {
             Target::Closed => return Ok(()),
-            Target::Stdout(out) => match write(out).and_then(|()| out.flush()) {
+            Target::Stdout(out) => match write(out) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     self.target = Target::Closed;
                     return Ok(());
                 }
                 result => result,
             },
-            Target::Direct(out) => write(out).and_then(|()| out.flush()),
+            Target::Direct(out) => write(out),
             Target::Temporary(out) => write(out),
         };
         result.map_err(|source| FileError::Write { path: self.path.clone(), source })
     }
 
-    /// Completes the file. Without this, no file appears.
+    /// Completes the output. Without this, no file appears.
     pub(crate) fn commit(self) -> Result<(), FileError> {
         let Self { path, target } = self;
         let result = match target {
@@ -191,7 +191,12 @@ impl Output {
                 .map_err(IntoInnerError::into_error)
                 .and_then(|file| file.persist(&path).map_err(|error| error.error))
                 .map(drop),
-            Target::Stdout(_) | Target::Closed | Target::Direct(_) => Ok(()),
+            Target::Direct(mut out) => out.flush(),
+            Target::Stdout(mut out) => match out.flush() {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                result => result,
+            },
+            Target::Closed => Ok(()),
         };
         result.map_err(|source| FileError::Write { path, source })
     }

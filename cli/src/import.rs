@@ -4,7 +4,7 @@
 //! ```text
 //! envoy_log, har   a recording → records, each on its own
 //! record           one exchange, whatever recorded it
-//! trace_writer     records → the lines of a trace, in the order of time
+//! trace_writer     records → sorted by time, on disk if they are many → the lines of a trace
 //! ```
 
 mod envoy_log;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use self::error::ImportError;
 use self::imported::Imported;
-use crate::files;
+use crate::files::{self, Output};
 use crate::text::count_items;
 use crate::verdict::Verdict;
 
@@ -63,22 +63,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, ImportError> {
     files::reject_output_over_input(output, [&*recording.file])?;
     let input =
         open(&recording.file).map_err(|source| ImportError::Read { name: name.clone(), source })?;
-    let Imported { mut records, left_out } = match &arguments.source {
-        Source::EnvoyLog(_) => envoy_log::read(&name, input)?,
-        Source::Har(_) => har::read(&name, input)?,
-    };
-    let imported = records.len();
-    if recording.no_expect {
-        records.iter_mut().for_each(|record| record.exchange.expect = None);
+    let mut imported = Imported::new(recording.no_expect);
+    match &arguments.source {
+        Source::EnvoyLog(_) => envoy_log::read(&name, input, &mut imported)?,
+        Source::Har(_) => har::read(&name, input, &mut imported)?,
     }
-    let trace = output.map_or_else(|| "trace".to_owned(), |path| path.display().to_string());
-    let text = trace_writer::write(&trace, records)
-        .map_err(|source| ImportError::Trace { name: name.clone(), source })?;
-    files::write_to(output, |out| out.write_all(text.as_bytes()))?;
+    let Imported { trace, records, left_out, .. } = imported;
+    let trace_name = output.map_or_else(|| "trace".to_owned(), |path| path.display().to_string());
+    let mut out = Output::create(output)?;
+    trace.write(&name, &trace_name, |text| Ok(out.write(|out| out.write_all(text.as_bytes()))?))?;
+    out.commit()?;
     if !left_out.is_empty() {
         let left_out: Vec<String> =
             left_out.iter().map(|(why, count)| format!("{count} {why}")).collect();
-        let imported = count_items(imported, "request");
+        let imported = count_items(records, "request");
         eprintln!("{name}: {imported} imported; left out: {}", left_out.join(", "));
     }
     Ok(Verdict::Passed)
@@ -88,11 +86,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, ImportError> {
 #[doc(hidden)]
 #[must_use]
 pub fn converted(is_har: bool, recording: &[u8]) -> Option<String> {
-    let Imported { records, .. } = match is_har {
-        true => har::read("recording", recording).ok()?,
-        false => envoy_log::read("recording", recording).ok()?,
-    };
-    trace_writer::write("trace", records).ok()
+    let mut imported = Imported::default();
+    match is_har {
+        true => har::read("recording", recording, &mut imported).ok()?,
+        false => envoy_log::read("recording", recording, &mut imported).ok()?,
+    }
+    imported.text("recording").ok()
 }
 
 fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {

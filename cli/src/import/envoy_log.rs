@@ -43,10 +43,14 @@ const REQUIRED: [Field; 6] = [
 /// Headers for the framing of a message, which each hop chooses for itself.
 const FRAMING: [&str; 2] = ["transfer-encoding", "connection"];
 
-/// Reads a log. Errors name it as `name`, and records after its file name.
-pub(super) fn read(name: &str, mut input: impl BufRead) -> Result<Imported, ImportError> {
+/// Adds the lines of a log to `imported`. Errors name the log as `name`, and records after its file
+/// name.
+pub(super) fn read(
+    name: &str,
+    mut input: impl BufRead,
+    imported: &mut Imported,
+) -> Result<(), ImportError> {
     let file_name = name.rsplit('/').next().unwrap_or(name);
-    let mut imported = Imported::default();
     let mut bytes = Vec::new();
     for line in 1.. {
         bytes.clear();
@@ -65,10 +69,11 @@ pub(super) fn read(name: &str, mut input: impl BufRead) -> Result<Imported, Impo
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_start_matches('\u{feff}').trim();
         if !text.is_empty() {
-            imported.add(record(format!("{file_name}:{line}"), text).map_err(error)?);
+            let record = record(format!("{file_name}:{line}"), text).map_err(error)?;
+            imported.add(record).map_err(ImportError::Sort)?;
         }
     }
-    Ok(imported)
+    Ok(())
 }
 
 /// Parses one line; `id` names its record.

@@ -25,4 +25,6 @@ pub(crate) enum ImportError {
     /// covers.
     #[error("{name}: cannot be written as a trace: {source}")]
     Trace { name: String, source: TraceError },
+    #[error("the requests cannot be sorted: {0}")]
+    Sort(#[source] io::Error),
 }

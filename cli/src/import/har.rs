@@ -148,8 +148,13 @@ fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
     })
 }
 
-/// Reads a HAR file. Errors name it as `name`, and records after its file name and their position.
-pub(super) fn read(name: &str, mut input: impl BufRead) -> Result<Imported, ImportError> {
+/// Adds the entries of a HAR file to `imported`. Errors name the file as `name`, and records after
+/// its file name and their position.
+pub(super) fn read(
+    name: &str,
+    mut input: impl BufRead,
+    imported: &mut Imported,
+) -> Result<(), ImportError> {
     skip_byte_order_mark(&mut input)
         .map_err(|source| ImportError::Read { name: name.to_owned(), source })?;
     let har = parse(input).map_err(|(field, source)| match source.io_error_kind() {
@@ -157,11 +162,11 @@ pub(super) fn read(name: &str, mut input: impl BufRead) -> Result<Imported, Impo
         None => ImportError::Har { name: name.to_owned(), field, source },
     })?;
     let file_name = name.rsplit('/').next().unwrap_or(name);
-    let mut imported = Imported::default();
     for (index, entry) in har.log.entries.into_iter().enumerate() {
-        imported.add(entry.record(format!("{file_name}:{index}")));
+        let record = entry.record(format!("{file_name}:{index}"));
+        imported.add(record).map_err(ImportError::Sort)?;
     }
-    Ok(imported)
+    Ok(())
 }
 
 /// Some programs begin a text with a byte order mark, which is not valid JSON.

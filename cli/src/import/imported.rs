@@ -1,9 +1,12 @@
-//! The content of a recording: its records, and a count of the entries that a trace cannot have.
+//! The content of a recording: the trace of its records, and a count of the entries that a trace
+//! cannot have.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 
 use super::record::Record;
+use super::trace_writer::TraceWriter;
 
 /// Why an entry of a recording is not in the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,17 +32,42 @@ impl fmt::Display for LeftOut {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Imported {
-    pub(super) records: Vec<Record>,
+    pub(super) trace: TraceWriter,
+    /// The number of records in the trace.
+    pub(super) records: usize,
     pub(super) left_out: BTreeMap<LeftOut, usize>,
+    /// Whether to drop the expectations of records.
+    no_expect: bool,
 }
 
 impl Imported {
-    pub(super) fn add(&mut self, entry: Result<Record, LeftOut>) {
+    pub(super) fn new(no_expect: bool) -> Self {
+        Self { no_expect, ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, entry: Result<Record, LeftOut>) -> io::Result<()> {
         match entry {
-            Ok(record) => self.records.push(record),
+            Ok(mut record) => {
+                if self.no_expect {
+                    record.exchange.expect = None;
+                }
+                self.records += 1;
+                self.trace.add(&record)?;
+            }
             Err(why) => *self.left_out.entry(why).or_default() += 1,
         }
+        Ok(())
+    }
+
+    /// The text of the trace. Errors name the recording as `name`.
+    pub(super) fn text(self, name: &str) -> Result<String, super::error::ImportError> {
+        let mut text = String::new();
+        self.trace.write(name, "trace", |line| {
+            text.push_str(line);
+            Ok(())
+        })?;
+        Ok(text)
     }
 }

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::super::error::ImportError;
 use super::super::imported::{Imported, LeftOut};
-use super::super::trace_writer;
 use super::field::{EXAMPLE, Field};
 use super::{read, record};
 
@@ -48,9 +47,13 @@ fn exchange(changes: &Value) -> Value {
 }
 
 fn trace(log: &str) -> Result<String, ImportError> {
-    let imported = read("day.jsonl", log.as_bytes())?;
-    trace_writer::write("day", imported.records)
-        .map_err(|source| ImportError::Trace { name: "day.jsonl".to_owned(), source })
+    imported(log.as_bytes())?.text("day.jsonl")
+}
+
+fn imported(log: &[u8]) -> Result<Imported, ImportError> {
+    let mut imported = Imported::default();
+    read("day.jsonl", log, &mut imported)?;
+    Ok(imported)
 }
 
 fn error(log: &str) -> String {
@@ -307,8 +310,8 @@ fn lines_without_an_exchange_are_left_out() {
     }
     let mut log = line(&json!({ "method": null }));
     log.push_str("\n\n");
-    let Imported { records, left_out } = read("day.jsonl", log.as_bytes()).expect("a log");
-    assert_eq!((records.len(), left_out[&LeftOut::NoRequest]), (0, 1));
+    let Imported { records, left_out, .. } = imported(log.as_bytes()).expect("a log");
+    assert_eq!((records, left_out[&LeftOut::NoRequest]), (0, 1));
 }
 
 #[test]
@@ -445,8 +448,6 @@ proptest! {
             true => bytes.truncate(at),
             false => bytes[at] = byte,
         }
-        if let Ok(imported) = read("day.jsonl", &bytes[..]) {
-            let _ = trace_writer::write("day", imported.records);
-        }
+        let _ = imported(&bytes).and_then(|imported| imported.text("day.jsonl"));
     }
 }

@@ -7,8 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::error::ImportError;
-use super::super::imported::LeftOut;
-use super::super::trace_writer;
+use super::super::imported::{Imported, LeftOut};
 use super::read;
 
 /// A page from Chromium, and requests from Firefox.
@@ -18,10 +17,14 @@ fn recording() -> String {
 }
 
 fn trace(text: &str) -> Result<Vec<Value>, ImportError> {
-    let imported = read("shop.har", text.as_bytes())?;
-    let text = trace_writer::write("shop", imported.records)
-        .map_err(|source| ImportError::Trace { name: "shop.har".to_owned(), source })?;
+    let text = imported(text.as_bytes())?.text("shop.har")?;
     Ok(text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
+}
+
+fn imported(text: &[u8]) -> Result<Imported, ImportError> {
+    let mut imported = Imported::default();
+    read("shop.har", text, &mut imported)?;
+    Ok(imported)
 }
 
 fn exchange(lines: &[Value], path: &str) -> Value {
@@ -95,19 +98,19 @@ fn the_port_of_the_server_is_not_a_connection() {
 
 #[test]
 fn requests_that_did_not_reach_a_proxy_are_left_out() {
-    let imported = read("shop.har", recording().as_bytes()).expect("a recording");
+    let imported = imported(recording().as_bytes()).expect("a recording");
     let left_out = [(LeftOut::NotHttp, 2), (LeftOut::NoResponse, 1), (LeftOut::Cached, 1)];
     assert_eq!(imported.left_out, BTreeMap::from(left_out));
-    assert_eq!(imported.records.len(), 8);
+    assert_eq!(imported.records, 8);
 }
 
 #[test]
 fn invalid_requests_are_left_out() {
     for (from, to) in [("/api/items", "/api/two items"), ("\"POST\"", "\"PO ST\"")] {
         let text = recording().replacen(from, to, 1);
-        let imported = read("shop.har", text.as_bytes()).expect("a recording");
-        assert_eq!((imported.left_out[&LeftOut::NotHttp], imported.records.len()), (3, 7), "{to}");
-        trace_writer::write("shop", imported.records).expect("a trace of the others");
+        let imported = imported(text.as_bytes()).expect("a recording");
+        assert_eq!((imported.left_out[&LeftOut::NotHttp], imported.records), (3, 7), "{to}");
+        imported.text("shop.har").expect("a trace of the others");
     }
 }
 
@@ -174,9 +177,7 @@ proptest! {
             true => drop(text.splice(at..at + bytes.len().min(text.len() - at), bytes)),
             false => text.truncate(at),
         }
-        if let Ok(imported) = read("shop.har", &text[..]) {
-            let _ = trace_writer::write("shop", imported.records);
-        }
+        let _ = imported(&text).and_then(|imported| imported.text("shop.har"));
     }
 
     /// Values that no browser writes give an error or a valid trace.

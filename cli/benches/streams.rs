@@ -2,7 +2,9 @@
 
 mod program;
 
-use program::{replay, write};
+use std::io::Write;
+
+use program::{Cores, replay, write};
 use sluice_test_kit::{inputs, trace};
 
 /// Concurrent streams.
@@ -10,8 +12,9 @@ const STREAMS: usize = 100_000;
 
 fn main() {
     let configuration = inputs::configuration(inputs::ROUTES);
-    let trace = write("streams.jsonl", &trace::streams(STREAMS));
-    let (time, peak) = replay(&write("config.json", &configuration), &trace);
-    println!("replay/seconds {:.2}", time.as_secs_f64());
-    println!("replay/bytes {peak}");
+    let trace = write("streams.jsonl", |out| out.write_all(trace::streams(STREAMS).as_bytes()));
+    let configuration = write("streams.json", |out| out.write_all(configuration.as_bytes()));
+    let used = replay(&configuration, &trace, Cores::One);
+    println!("replay/seconds {:.2}", used.main_thread.as_secs_f64());
+    println!("replay/bytes {}", used.memory);
 }

@@ -2,19 +2,57 @@
 //! same time. Each exchange has expectations, so that a wrong replay fails instead of being fast.
 
 use std::fmt::Write as _;
+use std::io;
 
 use crate::inputs;
 
 /// The number of client connections; they stay open.
 const CONNECTIONS: usize = 100;
 
-/// A trace of `requests` requests, one per millisecond, for [`inputs::configuration`].
-pub fn requests(requests: usize) -> String {
-    let mut trace = connections();
+/// The number of routes of [`browser_configuration`].
+const BROWSER_ROUTES: u64 = 100;
+
+/// The configuration for [`write_browser_requests`].
+pub fn browser_configuration() -> String {
+    let route = |number| {
+        format!(
+            r#"{{"name":"r{number}","match":{{"path":{{"prefix":"/svc{number}/"}}}},"timeouts":{{"request":"10s"}},"buffering":"auto"}}"#
+        )
+    };
+    let routes: Vec<String> = (0..BROWSER_ROUTES).map(route).collect();
+    let routes = routes.join(",");
+    format!(r#"{{"version":1,"defaults":{{"buffering":"auto"}},"routes":[{routes}]}}"#)
+}
+
+/// Writes a trace of `requests` requests like those of browsers: on 200 connections, one each
+/// 100 µs, with five headers of ordinary length, and a response of 512 bytes after 5 ms.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_browser_requests(requests: u64, out: &mut impl io::Write) -> io::Result<()> {
     for number in 0..requests {
-        let _ = writeln!(trace, "{}", exchange(number));
+        let (route, connection) = (number % BROWSER_ROUTES, number % 200);
+        let (at, path) = (number * 100, number);
+        let line = format!(
+            concat!(
+                r#"{{"at":"{at}us","connection":"c{connection}","request":{{"path":"/svc{route}/item/{path}","#,
+                r#""headers":[["accept","text/html,application/xhtml+xml"],"#,
+                r#"["user-agent","Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"],"#,
+                r#"["accept-language","de,en;q=0.7"],["accept-encoding","gzip, br"],"#,
+                r#"["x-request-id","7d2c4a10-{number:012}"]]}},"#,
+                r#""upstream":{{"after":"5ms","headers":[["content-type","text/html"],["content-length","512"]],"#,
+                r#""body":[{{"bytes":512}}]}},"expect":{{"status":200,"route":"r{route}"}}}}"#,
+            ),
+            at = at,
+            connection = connection,
+            route = route,
+            path = path,
+            number = number,
+        );
+        out.write_all(line.as_bytes())?;
+        out.write_all(b"\n")?;
     }
-    trace
+    Ok(())
 }
 
 /// A trace of `streams` event streams for the same configuration. They begin within ten seconds and
@@ -35,20 +73,6 @@ fn connections() -> String {
             + "\n"
     };
     (0..CONNECTIONS).map(open).collect()
-}
-
-fn exchange(number: usize) -> String {
-    let route = inputs::route_of(number, inputs::ROUTES);
-    format!(
-        concat!(
-            r#"{{"at":"{number}ms",{request},"#,
-            r#""upstream":{{"after":"5ms","headers":[["content-type","text/html"],["content-length","512"]],"#,
-            r#""body":[{{"bytes":512}}]}},"expect":{{"status":200,"route":"route-{route}","body_bytes":512}}}}"#,
-        ),
-        number = number,
-        request = request(number, route, "text/html"),
-        route = route,
-    )
 }
 
 fn stream(number: usize, at_us: usize) -> String {

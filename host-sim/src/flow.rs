@@ -205,13 +205,6 @@ impl Flow {
         self.body().map(|_| lost.to_vec())
     }
 
-    /// Drops the chunk of the last callback, unless the guest paused it.
-    pub(crate) fn drop_chunk(&mut self) {
-        if self.body_open && !self.paused {
-            self.body.clear();
-        }
-    }
-
     /// Returns whether the guest added trailers to a body that arrived while the headers were
     /// paused; then they get a callback of their own.
     pub(crate) fn receive_added_trailers(&mut self) -> bool {
@@ -259,6 +252,11 @@ impl Flow {
 
     pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_ref()
+    }
+
+    /// The trailers, whether the guest has received them or not.
+    pub(crate) fn unsent_trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref().or(self.incoming_trailers.as_ref())
     }
 
     pub(crate) fn trailers_mut(&mut self) -> Option<&mut HeaderMap> {

@@ -169,13 +169,16 @@ impl Http {
         Some(&self.logged[index]).filter(|map| self.shows_logged_maps && !map.is_empty())
     }
 
-    /// Discards one direction. `on_log` still sees its headers.
+    /// Discards one direction. `on_log` still sees its headers and trailers.
     pub(crate) fn discard(&mut self, direction: Direction) {
         let Self { request, response, logged, .. } = self;
         let flow = match direction {
             Direction::Request => request,
             Direction::Response => response,
         };
+        if let Some(trailers) = flow.unsent_trailers() {
+            logged[direction.headers_index() + 1].clone_from(trailers);
+        }
         if let Some(headers) = flow.discard() {
             logged[direction.headers_index()].clone_from(headers);
         }

@@ -206,8 +206,9 @@ impl Vm {
             let adds_trailers = matches!(callback, Callback::Body { end: true, .. })
                 && self.http(slot).flow(direction).trailers().is_some()
                 && self.state().rules.loses_paused_bodies;
-            let receives =
-                adds_trailers && self.http(slot).flow(direction).receive_added_trailers();
+            let receives = adds_trailers
+                && (!pauses || direction == Direction::Request)
+                && self.http(slot).flow(direction).receive_added_trailers();
             if adds_trailers && !receives {
                 // Envoy forgets the map only when its own callback continues it.
                 self.http(slot).continued[direction.headers_index() + 1] = true;

@@ -114,10 +114,6 @@ impl Vm {
         let rules = self.state().rules;
         if rules.log_before_done {
             let _ = self.on_log(slot);
-            let http = self.http(slot);
-            if !http.reset {
-                http.request.drop_chunk();
-            }
         }
         self.end_stream(slot, rules.log_before_done);
     }

@@ -4,18 +4,19 @@
 use super::case::{Argument, Call, Callback, Case, Section};
 
 /// What [`apply`] removes, in the same order, for the page about compatibility.
-pub const LEFT_OUT: [&str; 5] = [
+pub const LEFT_OUT: [&str; 6] = [
     "A response that a guest pauses while it also replies locally and continues the stream: Envoy may send parts of both responses.",
     "A stream that a guest closes in the callback in which it continues it or replies: Envoy may still send parts of it.",
     "A reply to a reply over HTTP/2: whether the client receives the headers of the first one depends on time.",
     "The length of a request over HTTP/2 whose body the guest changes, or to which it adds trailers: an upstream over HTTP/2 resets a request of another length, one over HTTP/1 does not.",
+    "Bodies in the final callbacks of a stream to which the guest replied: Envoy may have freed them.",
     "Header maps in `proxy_on_done` and `proxy_on_delete`: Envoy reads the memory of messages that it has sent.",
 ];
 
 /// Removes from a case what [`LEFT_OUT`] lists.
 pub(super) fn apply(case: &mut Case) {
     use Callback::{
-        Delete, Done, ResponseBody, ResponseBodyMore, ResponseHeaders, ResponseTrailers,
+        Delete, Done, Log, ResponseBody, ResponseBodyMore, ResponseHeaders, ResponseTrailers,
     };
     let calls = |case: &Case, wanted: &dyn Fn(&Call) -> bool| {
         case.program.values().any(|section: &Section| section.calls.iter().any(wanted))
@@ -49,6 +50,13 @@ pub(super) fn apply(case: &mut Case) {
     };
     if case.http2 && calls(case, &changes_length) {
         case.request.has_length = false;
+    }
+    if replies > 0 {
+        for callback in [Log, Done, Delete] {
+            if let Some(section) = case.program.get_mut(&callback) {
+                section.calls.retain(|call| !call.call.starts_with("proxy_get_buffer"));
+            }
+        }
     }
     for callback in [Done, Delete] {
         if let Some(section) = case.program.get_mut(&callback) {

@@ -98,10 +98,11 @@ fn fields(map: &HeaderMap) -> impl Iterator<Item = (String, String)> {
 
 /// The trace of the cases.
 fn trace(cases: &[Case]) -> String {
+    let (major, minor) = crate::envoy::version();
     let mut events = vec![
         // As in the example that Envoy runs.
         json!({ "at": "0s", "clusters": generate::CLUSTERS,
-                "proxy": { "use_remote_address": true } }),
+                "proxy": { "use_remote_address": true, "version": format!("{major}.{minor}") } }),
         json!({ "at": "0s", "cluster": generate::CLUSTERS[0],
                 "respond": { "headers": [["x-call", "1"], ["content-length", "6"]],
                              "body": "called" } }),

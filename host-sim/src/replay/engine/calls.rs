@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::local_reply::LocalReply;
 use crate::replay::error::ReplayError;
 use crate::replay::failure::Failure;
 use crate::replay::grpc::{self, GrpcEvent, GrpcResponse};
@@ -81,8 +82,18 @@ impl Engine<'_> {
                 vm.http_call_response(pending.call, headers, &respond.raw_body(), trailers);
             }
             (CallType::Http, _) => {
-                let started = has_started(respond);
-                vm.http_call_failed(pending.call, call_failure(failure, started));
+                let failure = call_failure(failure, has_started(respond));
+                let names_transport =
+                    rules.failed_call_is_response && version.rules().reply_names_transport_failure;
+                match failure {
+                    CallFailure::Refused if names_transport => {
+                        let reply = Failure::Connect.reply(rules, version, 1);
+                        let headers = reply_headers(&reply);
+                        let body = &*reply.body;
+                        vm.http_call_response(pending.call, headers, body, HeaderMap::new());
+                    }
+                    failure => vm.http_call_failed(pending.call, failure),
+                }
             }
             (CallType::GrpcUnary | CallType::GrpcStream, respond) => {
                 let events = match respond {
@@ -147,6 +158,14 @@ fn call_failure(failure: Option<Failure>, started: bool) -> CallFailure {
         Some(Failure::RefusedStream | Failure::Reset) => CallFailure::Reset,
         Some(_) => CallFailure::Timeout,
     }
+}
+
+fn reply_headers(reply: &LocalReply) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.push(":status", reply.status.to_string());
+    headers.push("content-length", reply.body.len().to_string());
+    headers.push("content-type", "text/plain");
+    headers
 }
 
 fn response_headers(respond: &ClusterResponse<'_>, time: Option<Duration>) -> HeaderMap {

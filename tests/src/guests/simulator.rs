@@ -43,17 +43,22 @@ pub(super) fn run_as(
         .with_plugin_name(super::PLUGIN)
         .with_vm_id(super::vm_id(guest))
         .with_log_level(LogLevel::Trace)
-        // What the example for Envoy says; a trace does not name its cluster and route.
-        .with_properties(
-            Properties::new()
-                .with(&["xds", "cluster_name"], "service")
-                .with(&["xds", "route_name"], ""),
-        )
+        .with_properties(properties(profile))
         .with_record_calls(true)
         .with_hash_bodies(true);
     let report = replay(Some(&module), &trace, &options, &mut |_| {})
         .unwrap_or_else(|error| panic!("{guest}: {error}"));
     rows.iter().enumerate().map(|(number, row)| observed(row, number, &report)).collect()
+}
+
+/// The cluster and the route of the example for Envoy; a trace does not name them.
+fn properties(profile: Profile) -> Properties {
+    match profile {
+        Profile::Envoy => Properties::new()
+            .with(&["xds", "cluster_name"], "service")
+            .with(&["xds", "route_name"], ""),
+        _ => Properties::new(),
+    }
 }
 
 fn trace(rows: &[Row]) -> String {

@@ -3,7 +3,7 @@
 
 use super::case::{Argument, Call, Callback, Case, Section};
 
-/// What [`apply`] removes, in the same order, for the page about compatibility.
+/// What `apply` removes, in the same order, for the page about compatibility.
 pub const LEFT_OUT: [&str; 6] = [
     "A response that a guest pauses while it also replies locally and continues the stream: Envoy may send parts of both responses.",
     "A stream that a guest closes in the callback in which it continues it or replies: Envoy may still send parts of it.",

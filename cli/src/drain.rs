@@ -20,12 +20,13 @@ mod wait;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sluice_filter::drain::Command as DrainCommand;
+use sluice_filter::drain::{Command as DrainCommand, Record};
 
 use self::endpoint::Endpoint;
 use self::error::DrainError;
 use self::progress::{End, Goal};
 use self::report::{Format, Line};
+use self::state::ProxyState;
 use self::target::{Started, TargetArguments};
 use self::wait::Waited;
 use crate::files;
@@ -197,6 +198,24 @@ impl StatusArguments {
             0 => Ok(Verdict::Passed),
             silent => Err(DrainError::Unreported { silent, all: polled.len() }),
         }
+    }
+}
+
+/// The drain in force after `command`, if etcd or the admin path of a proxy has sent this response,
+/// for the fuzz targets; `None` if the response or the command is rejected.
+#[doc(hidden)]
+#[must_use]
+pub fn record_after(
+    is_etcd: bool,
+    status: u16,
+    body: Vec<u8>,
+    command: &DrainCommand,
+    now_ms: u64,
+) -> Option<Record> {
+    let response = http::Response { status, body };
+    match is_etcd {
+        true => etcd::next_record(&response, command, now_ms).ok(),
+        false => ProxyState::from_admin(&response).ok()?.started(command).ok(),
     }
 }
 

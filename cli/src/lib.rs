@@ -10,7 +10,8 @@
 mod check;
 mod configuration;
 mod decision;
-mod drain;
+#[doc(hidden)]
+pub mod drain;
 mod effects;
 mod error;
 mod explain;

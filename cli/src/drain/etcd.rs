@@ -175,6 +175,18 @@ fn key_state(response: &Response) -> Result<KeyState, EtcdError> {
     Ok(KeyState { revision: pair.mod_revision, command: Some(command) })
 }
 
+/// The record that is under the key after `wanted`, if etcd has sent this response to a read.
+pub(super) fn next_record(
+    response: &Response,
+    wanted: &Command,
+    now_ms: u64,
+) -> Result<Record, EtcdError> {
+    let state = key_state(response)?;
+    match change(state.command.as_ref(), wanted, None, now_ms)? {
+        Change::Write(record) | Change::Nothing(record) => Ok(record),
+    }
+}
+
 fn succeeded(response: &Response) -> Result<bool, EtcdError> {
     parse(response).map(|response| response.succeeded)
 }

@@ -11,7 +11,6 @@ use slab::Slab;
 
 use crate::headers::HeaderMap;
 use crate::ids::{PluginId, StreamId};
-use crate::local_reply::LocalReply;
 use crate::options::{PluginOptions, StreamInfo};
 use crate::properties::Properties;
 
@@ -28,7 +27,6 @@ pub(crate) struct Context {
     pub(crate) kind: Kind,
     /// Properties that the guest set with `proxy_set_property`.
     pub(crate) guest_properties: Properties,
-    pub(crate) pending: Pending,
     /// Whether `on_done` returned false and `proxy_done` has not been called.
     pub(crate) awaits_done: bool,
     /// Whether the stream was opened after a trap and passes without the guest.
@@ -49,27 +47,6 @@ pub(crate) struct Plugin {
     /// The number of open streams.
     pub(crate) streams: usize,
     pub(crate) stopping: bool,
-}
-
-/// Host calls of the guest that take effect when the running callback has returned. They are flags,
-/// so that repeating a call does not use memory.
-#[derive(Debug, Default)]
-pub(crate) struct Pending {
-    /// Whether the context is in the queue of contexts with pending calls.
-    pub(crate) queued: bool,
-    pub(crate) continue_request: bool,
-    pub(crate) continue_response: bool,
-    pub(crate) continue_downstream: bool,
-    pub(crate) continue_upstream: bool,
-    pub(crate) close_downstream: bool,
-    pub(crate) close_upstream: bool,
-    pub(crate) reset: bool,
-    pub(crate) reply: Option<Box<LocalReply>>,
-    /// The next reply. In Envoy, the guest receives the first one and the client this one.
-    pub(crate) second_reply: Option<Box<LocalReply>>,
-    /// Whether the guest continued the request before it replied.
-    pub(crate) continues_first: bool,
-    pub(crate) done: bool,
 }
 
 /// All contexts of a VM by slot. Slots are reused; context ids count up, as in Envoy.
@@ -97,7 +74,6 @@ impl Contexts {
             plugin: plugin.unwrap_or(slot),
             kind,
             guest_properties: Properties::new(),
-            pending: Pending::default(),
             awaits_done: false,
             bypasses_guest: false,
         });

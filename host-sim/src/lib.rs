@@ -59,6 +59,7 @@
 //!   filter and checks what clients and upstreams receive.
 
 mod abi;
+mod actions;
 mod attributes;
 mod context;
 mod cost;

@@ -17,6 +17,11 @@ pub(crate) struct LocalReply {
 }
 
 impl LocalReply {
+    /// The bytes of headers, body and details.
+    pub(crate) fn byte_size(&self) -> usize {
+        self.headers.byte_size() + self.body.len() + self.details.len()
+    }
+
     /// Creates a reply of the proxy itself, without headers.
     pub(crate) fn new(status: u32, body: &'static str, details: &'static str) -> Self {
         let (body, details) = (body.as_bytes().into(), details.into());

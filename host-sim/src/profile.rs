@@ -123,6 +123,8 @@ pub struct Rules {
     /// `proxy_set_buffer_bytes` can replace the beginning of a buffer, or append to it, but not
     /// start within it.
     pub buffer_rejects_inner_writes: bool,
+    /// The guest can change the message of a gRPC call, for itself.
+    pub grpc_message_is_writable: bool,
     /// Reading from beyond the end of a buffer returns no bytes, instead of `BAD_ARGUMENT`.
     pub buffer_reads_past_end: bool,
     /// A buffer range whose end exceeds 32 bits is truncated, instead of rejected.
@@ -255,6 +257,7 @@ const ENVOY: Rules = Rules {
     inline_headers: Some(&inline_headers::ENVOY),
 
     buffer_rejects_inner_writes: true,
+    grpc_message_is_writable: true,
     buffer_reads_past_end: true,
     buffer_range_truncates: true,
     missing_buffer_is_empty: true,
@@ -327,6 +330,7 @@ const GENERIC: Rules = Rules {
     inline_headers: None,
 
     buffer_rejects_inner_writes: false,
+    grpc_message_is_writable: false,
     buffer_reads_past_end: false,
     buffer_range_truncates: false,
     missing_buffer_is_empty: false,

@@ -7,7 +7,8 @@ use fastrand::Rng;
 use wasmtime::{Memory, StoreLimits, StoreLimitsBuilder, TypedFunc};
 
 use crate::abi::{LogLevel, Status};
-use crate::context::{Contexts, Pending};
+use crate::actions::{Action, Actions};
+use crate::context::Contexts;
 use crate::cost::Cost;
 use crate::effect::Effect;
 use crate::headers::HeaderMap;
@@ -46,8 +47,7 @@ pub(crate) struct State {
     /// Whether the running callback pauses its stream, whatever it returns.
     pub(crate) pauses_callback: bool,
     pub(crate) random: Rng,
-    /// Slots of contexts with pending host calls.
-    pub(crate) pending: VecDeque<u32>,
+    pub(crate) actions: Actions,
     pub(crate) effects: Vec<Effect>,
     /// The fuel with which the running callback started.
     pub(crate) fuel: u64,
@@ -246,7 +246,7 @@ impl State {
             in_log: None,
             pauses_callback: false,
             random: Rng::with_seed(process.seed() ^ id.rotate_left(32)),
-            pending: VecDeque::new(),
+            actions: Actions::default(),
             effects: Vec::new(),
             fuel: 0,
             cost: Cost::default(),
@@ -303,14 +303,16 @@ impl State {
         (self.effect_bytes, self.log_bytes) = (0, 0);
     }
 
-    /// The pending host calls of a context; puts the context into the queue.
-    pub(crate) fn pending_mut(&mut self, slot: u32) -> &mut Pending {
-        let pending = &mut self.contexts.at_mut(slot).pending;
-        if !pending.queued {
-            pending.queued = true;
-            self.pending.push_back(slot);
-        }
-        pending
+    /// Puts an action for the context in this slot into the queue, and counts its bytes against the
+    /// limit for effects.
+    pub(crate) fn defer(&mut self, slot: u32, action: Action) -> Result<(), Status> {
+        let bytes = match &action {
+            Action::Reply(reply) => reply.byte_size(),
+            Action::Continue(_) | Action::Close(_) | Action::Done => 0,
+        };
+        self.charge_effect(bytes)?;
+        self.actions.push(self.contexts.at(slot).id, action);
+        Ok(())
     }
 
     /// Removes a context. The calls of a plugin end with it.

@@ -2,6 +2,7 @@
 //!
 //! [`Vm`] has one file for its state and one for each group of events.
 
+mod callbacks;
 mod calls;
 mod guest;
 mod http;

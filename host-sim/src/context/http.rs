@@ -34,9 +34,8 @@ pub(crate) struct Http {
     /// The maps of `logged` that the guest can still change, without an effect, because something
     /// else than their own callback continued them.
     pub(crate) continued: [bool; 4],
-    /// Whether the request continues after the next callback, because the guest continued it after
-    /// it replied.
-    pub(crate) continues_after_reply: bool,
+    /// Whether the request ends only after the first callback of a local reply.
+    pub(crate) request_outlives_reply: bool,
     /// Whether the guest has continued the request, which ends its access to the maps.
     pub(crate) request_continued: bool,
     /// As `continued`, for the bodies of request and response.
@@ -202,7 +201,7 @@ impl Http {
         (self.details, self.status) = (None, None);
         (self.closing, self.shows_logged_maps, self.reset) = (false, false, false);
         (self.end_of_stream, self.request_continued) = (false, false);
-        self.continues_after_reply = false;
+        self.request_outlives_reply = false;
         self.continued = [false; 4];
         self.continued_bodies = [None, None];
     }

@@ -114,9 +114,16 @@ fn readable(state: &State, kind: BufferType) -> Option<&[u8]> {
     }
 }
 
-/// The buffer, if the guest can change it now. Only bodies and TCP data can change.
+/// The buffer, if the guest can change it now. Only bodies, TCP data and, in Envoy, the messages of
+/// gRPC calls can change.
 fn writable(state: &mut State, kind: BufferType) -> CallResult<&mut Vec<u8>> {
     let exists = readable(state, kind).is_some();
+    if kind == BufferType::GrpcCallMessage
+        && state.rules.grpc_message_is_writable
+        && let Subject::GrpcMessage(message) = &mut state.subject
+    {
+        return Ok(message);
+    }
     let slot = state.effective.ok_or(Status::NotFound)?;
     let buffer = match (kind, &mut state.contexts.at_mut(slot).kind) {
         (BufferType::HttpRequestBody, Kind::Http(http)) => http.open_body_mut(Direction::Request),

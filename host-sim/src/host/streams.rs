@@ -1,7 +1,7 @@
-//! Host calls that continue, close and reply to streams. They take effect when the callback has
-//! returned.
+//! Host calls that continue, close and reply to streams.
 
 use crate::abi::{MapType, Status, StreamType};
+use crate::actions::Action;
 use crate::context::Kind;
 use crate::local_reply::LocalReply;
 use crate::memory::{
@@ -14,25 +14,15 @@ pub(super) fn continue_stream(guest: &mut Guest<'_>, kind: u32) -> CallResult {
     let (rules, slot) = (state.rules, state.effective.ok_or(Status::BadArgument)?);
     match (kind, &state.contexts.at(slot).kind) {
         (StreamType::Upstream, _) if !rules.upstream_continues => Err(Status::Unimplemented.into()),
-        (StreamType::HttpRequest, Kind::Http(_)) => {
-            state.pending_mut(slot).continue_request = true;
-            if rules.continue_keeps_access
+        (StreamType::HttpRequest | StreamType::HttpResponse, Kind::Http(_))
+        | (StreamType::Downstream | StreamType::Upstream, Kind::Tcp(_)) => {
+            state.defer(slot, Action::Continue(kind))?;
+            if kind == StreamType::HttpRequest
+                && rules.continue_keeps_access
                 && let Some(http) = state.contexts.http(slot)
             {
                 http.request_continued = true;
             }
-            Ok(())
-        }
-        (StreamType::HttpResponse, Kind::Http(_)) => {
-            state.pending_mut(slot).continue_response = true;
-            Ok(())
-        }
-        (StreamType::Downstream, Kind::Tcp(_)) => {
-            state.pending_mut(slot).continue_downstream = true;
-            Ok(())
-        }
-        (StreamType::Upstream, Kind::Tcp(_)) => {
-            state.pending_mut(slot).continue_upstream = true;
             Ok(())
         }
         _ if rules.foreign_stream_is_ok => Ok(()),
@@ -45,17 +35,9 @@ pub(super) fn close(guest: &mut Guest<'_>, kind: u32) -> CallResult {
     let state = guest.data_mut();
     let (rules, slot) = (state.rules, state.effective.ok_or(Status::BadArgument)?);
     match (kind, &state.contexts.at(slot).kind) {
-        (StreamType::HttpRequest | StreamType::HttpResponse, Kind::Http(_)) => {
-            state.pending_mut(slot).reset = true;
-            Ok(())
-        }
-        (StreamType::Downstream, Kind::Tcp(_)) => {
-            state.pending_mut(slot).close_downstream = true;
-            Ok(())
-        }
-        (StreamType::Upstream, Kind::Tcp(_)) => {
-            state.pending_mut(slot).close_upstream = true;
-            Ok(())
+        (StreamType::HttpRequest | StreamType::HttpResponse, Kind::Http(_))
+        | (StreamType::Downstream | StreamType::Upstream, Kind::Tcp(_)) => {
+            Ok(state.defer(slot, Action::Close(kind))?)
         }
         _ if rules.foreign_stream_is_ok => Ok(()),
         _ => Err(Status::Unimplemented.into()),
@@ -97,7 +79,6 @@ pub(super) fn local_reply(
     if http.response.headers_left() && !rules.late_reply_resets {
         return Err(Status::BadArgument.into());
     }
-    state.charge_effect(body.len() + headers.byte_size() + details.len())?;
     let reply = LocalReply {
         status: code,
         headers,
@@ -106,14 +87,7 @@ pub(super) fn local_reply(
         grpc_status: (grpc <= 16).then_some(grpc),
         details: details.into_owned().into(),
     };
-    let pending = state.pending_mut(slot);
-    if pending.reply.is_none() {
-        pending.continues_first = pending.continue_request;
-        pending.reply = Some(Box::new(reply));
-    } else if pending.second_reply.is_none() {
-        pending.second_reply = Some(Box::new(reply));
-    }
-    Ok(())
+    Ok(state.defer(slot, Action::Reply(Box::new(reply)))?)
 }
 
 pub(super) fn set_effective_context(guest: &mut Guest<'_>, context: u32) -> CallResult {
@@ -128,6 +102,5 @@ pub(super) fn done(guest: &mut Guest<'_>) -> CallResult {
     if !state.contexts.at(slot).awaits_done {
         return Err(Status::NotFound.into());
     }
-    state.pending_mut(slot).done = true;
-    Ok(())
+    Ok(state.defer(slot, Action::Done)?)
 }

@@ -92,7 +92,7 @@ impl Vm {
         let keeps_streams = state.rules.late_grpc_message_is_ok;
         state.calls.end(call.0, keeps_streams);
         self.call_grpc_close(slot, call.0, status, message);
-        self.apply_pending();
+        self.apply_actions();
     }
 
     /// Calls `proxy_on_grpc_close` of the plugin in this slot.
@@ -175,7 +175,7 @@ impl Vm {
 
     fn end_call_event(&mut self) {
         self.end_subject();
-        self.apply_pending();
+        self.apply_actions();
     }
 
     fn end_subject(&mut self) {

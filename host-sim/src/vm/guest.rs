@@ -1,13 +1,11 @@
-//! Calling the guest, and applying its host calls afterwards.
-//!
-//! During a callback, host functions only record that the guest continued, replied to or reset a
-//! stream. The host applies these calls when the callback has returned, so that the guest is never
-//! called recursively.
+//! Calling the guest, and applying its actions afterwards.
 
 use wasmtime::{TypedFunc, WasmParams, WasmResults};
 
 use super::instance::{Vm, count_fuel, refuel};
-use crate::context::{Kind, Pending};
+use crate::abi::StreamType;
+use crate::actions::Action;
+use crate::context::Kind;
 use crate::effect::{Direction, Effect, ReplySource, ResetCause};
 use crate::exports::Exports;
 use crate::state::Phase;
@@ -52,61 +50,49 @@ impl Vm {
         }
     }
 
-    /// Applies the pending host calls of all contexts, and reports calls that failed at once.
-    pub(super) fn apply_pending(&mut self) {
-        self.apply_pending_calls();
+    /// Applies the actions of the guest, and reports calls that failed at once.
+    pub(super) fn apply_actions(&mut self) {
+        self.apply_first_actions(usize::MAX);
         // The guest can start another such call in the callback.
         for _ in 0..MAX_FAILED_CALLS {
             let Some((call, plugin)) = self.state().failed_calls.pop_front() else { return };
             self.call_grpc_close(plugin, call, GRPC_UNAVAILABLE, "Cluster not available");
-            self.apply_pending_calls();
+            self.apply_first_actions(usize::MAX);
         }
         self.state().failed_calls.clear();
     }
 
-    fn apply_pending_calls(&mut self) {
-        while let Some(slot) = self.state().pending.pop_front() {
+    /// Applies at most `count` actions.
+    pub(super) fn apply_first_actions(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some((context, action)) = self.state().actions.pop() else { return };
+            let contexts = &mut self.state().contexts;
             // The context may have ended since.
-            let Some(context) = self.state().contexts.get_mut(slot) else { continue };
-            let pending = std::mem::take(&mut context.pending);
-            match context.kind {
-                Kind::Http(_) => self.apply_pending_http(slot, pending),
-                Kind::Tcp(_) => self.apply_pending_tcp(slot, pending),
-                Kind::Plugin(_) if pending.done => self.finish_context(slot),
-                Kind::Plugin(_) => {}
+            let Some(slot) = contexts.slot_of(context) else { continue };
+            match contexts.at(slot).kind {
+                Kind::Http(_) => self.apply_to_http(slot, action),
+                Kind::Tcp(_) => self.apply_to_tcp(slot, action),
+                Kind::Plugin(_) => self.finish_context(slot),
             }
         }
     }
 
-    fn apply_pending_http(&mut self, slot: u32, pending: Pending) {
-        let replies = pending.reply.is_some() && !pending.reset;
-        if pending.continues_first && replies {
-            self.continue_flow(slot, Direction::Request);
-        }
-        if pending.reset {
-            self.reset_stream(slot, ResetCause::Guest);
-        } else if let Some(reply) = pending.reply {
-            if let Some(second) = pending.second_reply {
-                self.state().pending_mut(slot).reply = Some(second);
+    fn apply_to_http(&mut self, slot: u32, action: Action) {
+        match action {
+            Action::Continue(StreamType::HttpRequest) => {
+                self.continue_flow(slot, Direction::Request);
             }
-            let continues = pending.continue_request && !pending.continues_first;
-            self.send_local_reply(slot, *reply, ReplySource::Guest, continues);
-        }
-        if pending.continue_request && !replies {
-            self.continue_flow(slot, Direction::Request);
-        }
-        if pending.continue_response {
-            self.continue_flow(slot, Direction::Response);
-        }
-        if pending.done {
-            self.finish_context(slot);
+            Action::Continue(_) => self.continue_flow(slot, Direction::Response),
+            Action::Close(_) => self.reset_stream(slot, ResetCause::Guest),
+            Action::Reply(reply) => self.send_local_reply(slot, *reply, ReplySource::Guest),
+            Action::Done => self.finish_context(slot),
         }
     }
 
     fn on_trap(&mut self, slot: u32, callback: &'static str, error: &wasmtime::Error) {
         let state = self.store.data_mut();
         state.phase = Phase::Running;
-        state.pending.clear();
+        state.actions.clear();
         let reason = state.trap_reason(error);
         let trap = Trap { stream: state.contexts.stream_id(slot), callback, reason };
         state.effects.push(Effect::Trap(Box::new(trap.clone())));

@@ -1,6 +1,5 @@
 //! HTTP exchanges: events, callbacks and forwarding.
 
-use super::guest::Trapped;
 use super::instance::Vm;
 use crate::abi::MapType;
 use crate::context::{Http, Kind};
@@ -93,7 +92,7 @@ impl Vm {
         http.closing = true;
         http.shows_logged_maps = !only_in_log;
         self.end_http(slot);
-        self.apply_pending();
+        self.apply_actions();
     }
 
     fn on_headers(
@@ -155,86 +154,7 @@ impl Vm {
         let Some(http) = self.state().contexts.http(slot) else { return };
         let callback = accept(http.flow(direction));
         self.run_callbacks(slot, direction, callback);
-        self.apply_pending();
-    }
-
-    /// Makes callbacks until the guest replies to or resets the stream, or no callback is left.
-    pub(super) fn run_callbacks(
-        &mut self,
-        slot: u32,
-        direction: Direction,
-        mut next: Option<Callback>,
-    ) {
-        let state = self.state();
-        let limit = state.options.buffer_limit.or(state.rules.buffer_limit).unwrap_or(usize::MAX);
-        while let Some(callback) = next {
-            let flow = self.http(slot).flow(direction);
-            if flow.paused() && flow.buffered() > limit {
-                return self.exceed_buffer_limit(slot, direction);
-            }
-            self.state().pauses_callback = false;
-            let result = self.call_stream(slot, direction, callback);
-            let replied = self.state().pauses_callback;
-            let pauses = match result {
-                Ok(action) => replied || action.is_some_and(|action| action != 0),
-                Err(Trapped) if self.fail_stream(slot) => return,
-                Err(Trapped) => false,
-            };
-            if direction == Direction::Response
-                && std::mem::take(&mut self.http(slot).continues_after_reply)
-            {
-                self.continue_flow(slot, Direction::Request);
-                self.http(slot).discard(Direction::Request);
-            }
-            let pending = &mut self.state().contexts.at_mut(slot).pending;
-            if pending.reset || pending.reply.is_some() {
-                // A reply from a callback for the request aborts the request; another is ignored.
-                if direction == Direction::Request {
-                    (pending.continue_request, pending.continues_first) = (false, false);
-                    pending.second_reply = None;
-                }
-                return;
-            }
-            let continues_trailers = !pauses && matches!(callback, Callback::Trailers { .. });
-            if continues_trailers
-                && self.state().rules.loses_paused_bodies
-                && let Some(again) = self.http(slot).flow(direction).repeat_trailers()
-            {
-                next = Some(again);
-                continue;
-            }
-            let adds_trailers = matches!(callback, Callback::Body { end: true, .. })
-                && self.http(slot).flow(direction).trailers().is_some()
-                && self.state().rules.loses_paused_bodies;
-            let receives = adds_trailers
-                && (!pauses || direction == Direction::Request)
-                && self.http(slot).flow(direction).receive_added_trailers();
-            if adds_trailers && !receives {
-                // Envoy forgets the map only when its own callback continues it.
-                self.http(slot).continued[direction.headers_index() + 1] = true;
-            }
-            if adds_trailers && !receives && pauses && direction == Direction::Request {
-                let http = self.http(slot);
-                http.request.lose_body();
-                http.keep_access(direction, false);
-                self.forward(slot, direction);
-            } else if !pauses {
-                // In Envoy, only its own callback removes the access to a body.
-                if continues_trailers && self.state().rules.continue_keeps_access {
-                    self.http(slot).keep_access(direction, false);
-                }
-                self.forward(slot, direction);
-            } else {
-                let stops =
-                    matches!(callback, Callback::Headers { .. }) && self.headers_pause_stops(slot);
-                let flow = self.http(slot).flow(direction);
-                flow.pause(stops);
-                if flow.buffered() > limit {
-                    return self.exceed_buffer_limit(slot, direction);
-                }
-            }
-            next = self.http(slot).flow(direction).next_callback();
-        }
+        self.apply_actions();
     }
 
     /// Continues a direction that the guest paused.
@@ -316,74 +236,10 @@ impl Vm {
         match status {
             Some(status) if !http.response.headers_left() => {
                 let reply = LocalReply::new(status, "", "wasm_fail_stream");
-                self.send_local_reply(slot, reply, ReplySource::Trap, false);
+                self.send_local_reply(slot, reply, ReplySource::Trap);
             }
             _ => self.reset_stream(slot, ResetCause::Trap),
         }
-    }
-
-    /// Makes one callback and returns its action.
-    fn call_stream(
-        &mut self,
-        slot: u32,
-        direction: Direction,
-        callback: Callback,
-    ) -> Result<Option<u32>, Trapped> {
-        use Direction::{Request, Response};
-        let id = self.state().contexts.at(slot).id;
-        let http = self.http(slot);
-        if let Callback::Headers { end, .. } | Callback::Body { end, .. } = callback {
-            http.end_of_stream = end;
-        }
-        if direction == Request {
-            http.request_continued = false;
-        }
-        match (callback, direction) {
-            (Callback::Headers { count, end }, Request) => self.call_guest(
-                slot,
-                "proxy_on_request_headers",
-                |exports| &exports.on_request_headers,
-                (id, count, end.into()),
-            ),
-            (Callback::Body { size, end }, Request) => self.call_guest(
-                slot,
-                "proxy_on_request_body",
-                |exports| &exports.on_request_body,
-                (id, size, end.into()),
-            ),
-            (Callback::Trailers { count }, Request) => self.call_guest(
-                slot,
-                "proxy_on_request_trailers",
-                |exports| &exports.on_request_trailers,
-                (id, count),
-            ),
-            (Callback::Headers { count, end }, Response) => self.call_guest(
-                slot,
-                "proxy_on_response_headers",
-                |exports| &exports.on_response_headers,
-                (id, count, end.into()),
-            ),
-            (Callback::Body { size, end }, Response) => self.call_guest(
-                slot,
-                "proxy_on_response_body",
-                |exports| &exports.on_response_body,
-                (id, size, end.into()),
-            ),
-            (Callback::Trailers { count }, Response) => self.call_guest(
-                slot,
-                "proxy_on_response_trailers",
-                |exports| &exports.on_response_trailers,
-                (id, count),
-            ),
-        }
-    }
-
-    /// Whether a pause in a headers callback also stops the callbacks for body and trailers.
-    fn headers_pause_stops(&mut self, slot: u32) -> bool {
-        let state = self.state();
-        let plugin = state.contexts.plugin_of(slot);
-        let continues = plugin.is_some_and(|plugin| plugin.options.allow_on_headers_stop_iteration);
-        state.rules.headers_pause_stops_body && !continues
     }
 
     pub(super) fn http(&mut self, slot: u32) -> &mut Http {

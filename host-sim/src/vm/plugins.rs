@@ -33,7 +33,7 @@ impl Vm {
                 self.trap.clone().map(|trap| StartError::Trap(Box::new(trap)))
             }
         };
-        self.apply_pending();
+        self.apply_actions();
         error.map_or(Ok(plugin), Err)
     }
 
@@ -49,7 +49,7 @@ impl Vm {
         if plugin.streams == 0 {
             self.end_plugin(slot);
         }
-        self.apply_pending();
+        self.apply_actions();
     }
 
     /// Calls `proxy_on_tick`. The embedder calls this once in each
@@ -58,7 +58,7 @@ impl Vm {
         let Some(slot) = self.state().contexts.plugin_slot(plugin) else { return };
         let params = (plugin.context,);
         let _ = self.call_guest(slot, "proxy_on_tick", |exports| &exports.on_tick, params);
-        self.apply_pending();
+        self.apply_actions();
     }
 
     /// The tick period of the plugin; `None` for no ticks. Every callback can change it.
@@ -74,7 +74,7 @@ impl Vm {
         let params = (plugin.context, queue.0);
         let name = "proxy_on_queue_ready";
         let _ = self.call_guest(slot, name, |exports| &exports.on_queue_ready, params);
-        self.apply_pending();
+        self.apply_actions();
     }
 
     /// Calls `proxy_on_foreign_function`.
@@ -85,7 +85,7 @@ impl Vm {
         let name = "proxy_on_foreign_function";
         let _ = self.call_guest(slot, name, |exports| &exports.on_foreign_function, params);
         self.state().subject = Subject::None;
-        self.apply_pending();
+        self.apply_actions();
     }
 
     /// Creates the context of a stream and calls `proxy_on_context_create`.
@@ -105,7 +105,7 @@ impl Vm {
         context.bypasses_guest = bypasses_guest;
         let id = context.id;
         let _ = self.on_context_create(slot, plugin.context);
-        self.apply_pending();
+        self.apply_actions();
         StreamId { context: id, slot }
     }
 

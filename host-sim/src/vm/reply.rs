@@ -7,16 +7,12 @@ use crate::ids::StreamId;
 use crate::local_reply::LocalReply;
 
 impl Vm {
-    /// Replies locally, unless the response is complete. A response that has begun is reset. With
-    /// `continues`, the guest continued the request after it replied: Envoy forwards the request,
-    /// once the guest has received the headers of the reply.
-    pub(super) fn send_local_reply(
-        &mut self,
-        slot: u32,
-        reply: LocalReply,
-        source: ReplySource,
-        continues: bool,
-    ) {
+    /// Replies locally, unless the response is complete. A response that has begun is reset.
+    ///
+    /// In Envoy, what else the guest asked for happens within the first callback of the reply. A
+    /// request that it continued after it replied then still goes on, unless the headers are all of
+    /// the reply.
+    pub(super) fn send_local_reply(&mut self, slot: u32, reply: LocalReply, source: ReplySource) {
         let rules = self.state().rules;
         let trapped = self.trap.is_some();
         let http = self.http(slot);
@@ -35,14 +31,14 @@ impl Vm {
         // Once the guest has received a response of the upstream, it does not receive a second one.
         let runs_callbacks =
             rules.local_reply_runs_callbacks && !http.response.started() && !trapped;
-        let continues = continues && runs_callbacks && http.request.paused();
-        if !continues {
+        let (map, body) = reply.message(http.request_kind, rules.local_reply_adds_headers);
+        let end = body.is_empty();
+        http.request_outlives_reply = runs_callbacks && !end && http.request.paused();
+        if !http.request_outlives_reply {
             http.discard(Direction::Request);
         }
         http.response.reset();
         http.status = Some(reply.status);
-        let (map, body) = reply.message(http.request_kind, rules.local_reply_adds_headers);
-        let end = body.is_empty();
         let state = self.state();
         let stream = StreamId { context: state.contexts.at(slot).id, slot };
         state.effects.push(Effect::LocalReply {
@@ -53,7 +49,6 @@ impl Vm {
         });
         let callback = self.http(slot).response.on_headers(map, end);
         if runs_callbacks {
-            self.http(slot).continues_after_reply = continues;
             self.run_callbacks(slot, Direction::Response, callback);
             if !end && !self.is_superseded(slot) {
                 let callback = self.http(slot).response.on_body(&body, true);
@@ -83,7 +78,7 @@ impl Vm {
             self.reset_stream(slot, ResetCause::Overflow);
         } else {
             let reply = LocalReply::new(status, body, details);
-            self.send_local_reply(slot, reply, ReplySource::Overflow, false);
+            self.send_local_reply(slot, reply, ReplySource::Overflow);
         }
     }
 
@@ -92,7 +87,7 @@ impl Vm {
         let trapped = self.trap.is_some();
         let http = self.http(slot);
         let ended = http.reset || http.response.finished();
-        let pending = &self.state().contexts.at(slot).pending;
-        trapped || ended || pending.reset || pending.reply.is_some()
+        let state = self.state();
+        trapped || ended || state.actions.end_exchange(state.contexts.at(slot).id)
     }
 }

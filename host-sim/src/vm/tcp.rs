@@ -2,8 +2,9 @@
 
 use super::guest::Trapped;
 use super::instance::Vm;
-use crate::abi::Peer;
-use crate::context::{Kind, Pending, Tcp};
+use crate::abi::{Peer, StreamType};
+use crate::actions::Action;
+use crate::context::{Kind, Tcp};
 use crate::effect::{Effect, Side};
 use crate::ids::{PluginId, StreamId};
 use crate::options::StreamInfo;
@@ -24,7 +25,7 @@ impl Vm {
         {
             tcp.paused = action != 0;
         }
-        self.apply_pending();
+        self.apply_actions();
         stream
     }
 
@@ -54,7 +55,7 @@ impl Vm {
         if self.state().rules.tcp_ends_with_downstream {
             self.end_stream(slot, false);
         }
-        self.apply_pending();
+        self.apply_actions();
     }
 
     /// Notifies the guest that the upstream's connection is closed.
@@ -67,7 +68,7 @@ impl Vm {
         let params = (stream.context, by as u32);
         let name = "proxy_on_upstream_connection_close";
         let _ = self.call_guest(slot, name, |exports| &exports.on_upstream_close, params);
-        self.apply_pending();
+        self.apply_actions();
     }
 
     /// Ends the stream and makes its final callbacks.
@@ -76,24 +77,18 @@ impl Vm {
         if !self.state().contexts.at(slot).awaits_done {
             self.end_stream(slot, false);
         }
-        self.apply_pending();
+        self.apply_actions();
     }
 
-    pub(super) fn apply_pending_tcp(&mut self, slot: u32, pending: Pending) {
-        if pending.continue_downstream {
-            self.continue_downstream(slot);
-        }
-        if pending.continue_upstream {
-            self.forward_data(slot, Side::Upstream);
-        }
-        if pending.close_downstream {
-            self.close_side(slot, Side::Downstream);
-        }
-        if pending.close_upstream {
-            self.close_side(slot, Side::Upstream);
-        }
-        if pending.done {
-            self.finish_context(slot);
+    pub(super) fn apply_to_tcp(&mut self, slot: u32, action: Action) {
+        match action {
+            Action::Continue(StreamType::Downstream) => self.continue_downstream(slot),
+            Action::Continue(StreamType::Upstream) => self.forward_data(slot, Side::Upstream),
+            Action::Close(StreamType::Downstream) => self.close_side(slot, Side::Downstream),
+            Action::Close(StreamType::Upstream) => self.close_side(slot, Side::Upstream),
+            Action::Done => self.finish_context(slot),
+            // The host functions defer these for HTTP only.
+            Action::Continue(_) | Action::Close(_) | Action::Reply(_) => {}
         }
     }
 
@@ -122,7 +117,7 @@ impl Vm {
         if !paused {
             self.call_on_data(slot, side);
         }
-        self.apply_pending();
+        self.apply_actions();
     }
 
     fn call_on_data(&mut self, slot: u32, side: Side) {

@@ -4,10 +4,11 @@
 use super::case::{Argument, Call, Callback, Case, Section};
 
 /// What `apply` removes, in the same order, for the page about compatibility.
-pub const LEFT_OUT: [&str; 6] = [
+pub const LEFT_OUT: [&str; 7] = [
     "A response that a guest pauses while it also replies locally and continues the stream: Envoy may send parts of both responses.",
     "A stream that a guest closes in the callback in which it continues it or replies: Envoy may still send parts of it.",
-    "A reply to a reply over HTTP/2: whether the client receives the headers of the first one depends on time.",
+    "A reply to a reply over HTTP/2: what Envoy still sends and calls for the first one depends on the state of the connection.",
+    "A request of which a part has left, to which the guest replies and which it then continues: Envoy responds with 503, or ends.",
     "The length of a request over HTTP/2 whose body the guest changes, or to which it adds trailers: an upstream over HTTP/2 resets a request of another length, one over HTTP/1 does not.",
     "Bodies in the final callbacks of a stream to which the guest replied: Envoy may have freed them.",
     "Header maps in `proxy_on_done` and `proxy_on_delete`: Envoy reads the memory of messages that it has sent.",
@@ -16,7 +17,8 @@ pub const LEFT_OUT: [&str; 6] = [
 /// Removes from a case what [`LEFT_OUT`] lists.
 pub(super) fn apply(case: &mut Case) {
     use Callback::{
-        Delete, Done, Log, ResponseBody, ResponseBodyMore, ResponseHeaders, ResponseTrailers,
+        Delete, Done, Log, RequestHeaders, ResponseBody, ResponseBodyMore, ResponseHeaders,
+        ResponseTrailers,
     };
     let calls = |case: &Case, wanted: &dyn Fn(&Call) -> bool| {
         case.program.values().any(|section: &Section| section.calls.iter().any(wanted))
@@ -37,9 +39,22 @@ pub(super) fn apply(case: &mut Case) {
     let reply = is("proxy_send_local_response");
     let replies = case.program.values().filter(|section| section.calls.iter().any(reply)).count();
     if case.http2 && replies > 1 {
-        for callback in [ResponseBody, ResponseBodyMore, ResponseTrailers] {
+        for callback in [ResponseHeaders, ResponseBody, ResponseBodyMore, ResponseTrailers] {
             if let Some(section) = case.program.get_mut(&callback) {
                 section.calls.retain(|call| call.call != "proxy_send_local_response");
+            }
+        }
+    }
+    let continues =
+        |call: &Call| call.call == "proxy_continue_stream" && call.args == [Argument::Number(0)];
+    let pauses = |case: &Case, callback| {
+        case.program.get(&callback).is_some_and(|section| section.returns != 0)
+    };
+    let continuing = case.program.values().filter(|section| section.calls.iter().any(continues));
+    if continuing.count() > 1 || !pauses(case, RequestHeaders) {
+        for section in case.program.values_mut() {
+            if section.calls.iter().any(reply) {
+                section.calls.retain(|call| !continues(call));
             }
         }
     }

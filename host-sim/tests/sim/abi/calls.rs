@@ -224,6 +224,27 @@ fn unary_call_ends_with_its_message() {
     }
 }
 
+/// The kept random guest `grpc-message-writes` shows the same on a real Envoy. In the
+/// specification, only bodies and TCP data are buffers that a plugin can change.
+#[test]
+fn message_of_a_grpc_call_can_be_changed_in_envoy() {
+    for (profile, status, message) in
+        [(Profile::Envoy, "0", "XYsult"), (Profile::Generic, "2", "result")]
+    {
+        let write = on(
+            "grpc_receive",
+            r#"(call $log_number
+                 (call $set_buffer_bytes (i32.const 5) (i32.const 0) (i32.const 2) @"XY"))
+               (drop (call $get_buffer_bytes (i32.const 5) (i32.const 0) (i32.const 99) @p @n))
+               (call $log_bytes)"#,
+        );
+        let mut run = Run::new(profile, &(on("tick", &unary(profile)) + &write));
+        run.logged_on_tick();
+        run.vm.grpc_message(CallId(ids(profile)[1]), b"result");
+        assert_eq!(run.logged(), [status, message]);
+    }
+}
+
 #[test]
 fn unary_call_can_fail() {
     for profile in BOTH {

@@ -260,3 +260,74 @@ fn local_reply_can_be_paused_and_continued() {
     };
     assert_eq!(bytes, b"no entry", "the late response of the upstream is dropped");
 }
+
+/// The effects and log lines if a tick makes these calls for a request that waits: the status of
+/// each reply, "request" for a request that continues, and "headers" and "body" of the response.
+fn in_a_tick(profile: Profile, calls: &str) -> Vec<String> {
+    let tick = format!("(drop (call $set_effective_context (i32.const 2))) {calls}");
+    let guest = on("request_headers", "(return (i32.const 1))")
+        + &on("response_headers", SEEN)
+        + &on("response_body", "(call $log_number (i32.const 78))")
+        + &on("tick", &tick);
+    let mut run = Run::new(profile, &guest);
+    run.get(true);
+    run.effects_without_logs();
+    run.vm.tick(run.plugin);
+    order(&run.out())
+}
+
+fn order(effects: &[Effect]) -> Vec<String> {
+    let name = |effect: &Effect| match effect {
+        Effect::Log { text, .. } => text.clone(),
+        Effect::LocalReply { status, .. } => status.to_string(),
+        Effect::Request { .. } => "request".to_owned(),
+        Effect::Response { part: Part::Headers { .. }, .. } => "headers".to_owned(),
+        Effect::Response { .. } => "body".to_owned(),
+        other => format!("{other:?}"),
+    };
+    effects.iter().map(name).collect()
+}
+
+const CONTINUE: &str = "(drop (call $continue_stream (i32.const 0)))";
+
+/// The kept random guests `reply-then-continue`, `reply-without-body-then-continue`,
+/// `continue-then-reply` and `two-replies` show the same on a real Envoy.
+#[test]
+fn envoy_applies_what_follows_a_reply_within_its_first_callback() {
+    let observed = |calls: String| in_a_tick(Profile::Envoy, &calls);
+    assert_eq!(
+        observed(format!("{REPLY} {CONTINUE}")),
+        ["0", "403", "77", "request", "headers", "78", "body"]
+    );
+    let empty = REPLY.replace("no entry", "");
+    assert_eq!(
+        observed(format!("{empty} {CONTINUE}")),
+        ["0", "403", "77", "headers"],
+        "the reply is complete with its headers"
+    );
+    assert_eq!(
+        observed(format!("{CONTINUE} {REPLY}")),
+        ["0", "request", "403", "77", "headers", "78", "body"]
+    );
+    let second = REPLY.replace("403", "429");
+    assert_eq!(
+        observed(format!("{REPLY} {second}")),
+        ["0", "0", "403", "77", "429", "headers", "body"],
+        "the guest receives the first, and the client the second"
+    );
+}
+
+#[test]
+fn nothing_follows_a_reply() {
+    let observed = in_a_tick(Profile::Generic, &format!("{REPLY} {CONTINUE}"));
+    assert_eq!(observed, ["0", "403", "headers", "body"]);
+}
+
+#[test]
+fn callback_for_the_request_that_replies_does_not_continue_it() {
+    for calls in [format!("{REPLY} {CONTINUE}"), format!("{CONTINUE} {REPLY}")] {
+        let mut run = Run::new(Profile::Envoy, &on("request_headers", &calls));
+        run.get(true);
+        assert_eq!(order(&run.effects_without_logs()), ["403", "headers", "body"], "{calls}");
+    }
+}

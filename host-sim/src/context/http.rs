@@ -101,9 +101,11 @@ impl Http {
             Direction::Request => request,
             Direction::Response => response,
         };
-        // Envoy adds trailers also to a message that it has sent.
-        continued[index] |=
-            is_trailers && end == Some(true) && continued_bodies[index / 2].is_some();
+        // Envoy adds trailers also to a message that it has sent, and replaces those that it had.
+        let adds = is_trailers && end == Some(true) && continued_bodies[index / 2].is_some();
+        if adds && !std::mem::replace(&mut continued[index], true) {
+            logged[index].clear();
+        }
         if continued[index] {
             return Some(&mut logged[index]);
         }

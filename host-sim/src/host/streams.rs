@@ -3,6 +3,7 @@
 use crate::abi::{MapType, Status, StreamType};
 use crate::actions::Action;
 use crate::context::Kind;
+use crate::details::ResponseDetails;
 use crate::local_reply::LocalReply;
 use crate::memory::{
     CallResult, Guest, bytes, charge_copy, copy_to_guest, header_map, memory_and_state, write_u32,
@@ -37,7 +38,12 @@ pub(super) fn close(guest: &mut Guest<'_>, kind: u32) -> CallResult {
     match (kind, &state.contexts.at(slot).kind) {
         (StreamType::HttpRequest | StreamType::HttpResponse, Kind::Http(_))
         | (StreamType::Downstream | StreamType::Upstream, Kind::Tcp(_)) => {
-            Ok(state.defer(slot, Action::Close(kind))?)
+            state.defer(slot, Action::Close(kind))?;
+            // The details exist at once; the reset follows.
+            if let Some(http) = state.contexts.http(slot).filter(|http| http.details.is_none()) {
+                http.add_details(ResponseDetails::new("wasm_close_stream", 0));
+            }
+            Ok(())
         }
         _ if rules.foreign_stream_is_ok => Ok(()),
         _ => Err(Status::Unimplemented.into()),

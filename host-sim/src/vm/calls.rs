@@ -173,7 +173,9 @@ impl Vm {
         Some((open.plugin, id, open.kind))
     }
 
+    /// Applies the guest's actions while the data of the call still exists, as in Envoy.
     fn end_call_event(&mut self) {
+        self.apply_first_actions(usize::MAX);
         self.end_subject();
         self.apply_actions();
     }

@@ -213,9 +213,9 @@ impl Vm {
         }
         http.reset = true;
         let default_details = match cause {
-            ResetCause::Guest => Some("wasm_close_stream"),
             ResetCause::Trap => Some("wasm_fail_stream"),
-            ResetCause::LateReply | ResetCause::Overflow => None,
+            // The host call set them.
+            ResetCause::Guest | ResetCause::LateReply | ResetCause::Overflow => None,
         };
         if let (None, Some(details)) = (&http.details, default_details) {
             http.add_details(ResponseDetails::new(details, 0));

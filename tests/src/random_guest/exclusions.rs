@@ -4,13 +4,14 @@
 use super::case::{Argument, Call, Callback, Case, Section};
 
 /// What `apply` removes, in the same order, for the page about compatibility.
-pub const LEFT_OUT: [&str; 7] = [
+pub const LEFT_OUT: [&str; 8] = [
     "A response that a guest pauses while it also replies locally and continues the stream: Envoy may send parts of both responses.",
     "A stream that a guest closes in the callback in which it continues it or replies: Envoy may still send parts of it.",
     "A reply to a reply over HTTP/2: what Envoy still sends and calls for the first one depends on the state of the connection.",
     "A request of which a part has left, to which the guest replies and which it then continues: Envoy responds with 503, or ends.",
     "The length of a request over HTTP/2 whose body the guest changes, or to which it adds trailers: an upstream over HTTP/2 resets a request of another length, one over HTTP/1 does not.",
     "Bodies in the final callbacks of a stream to which the guest replied: Envoy may have freed them.",
+    "Properties of the response after a reply to a response: Envoy reads the headers that it has replaced.",
     "Header maps in `proxy_on_done` and `proxy_on_delete`: Envoy reads the memory of messages that it has sent.",
 ];
 
@@ -42,6 +43,16 @@ pub(super) fn apply(case: &mut Case) {
         for callback in [ResponseHeaders, ResponseBody, ResponseBodyMore, ResponseTrailers] {
             if let Some(section) = case.program.get_mut(&callback) {
                 section.calls.retain(|call| call.call != "proxy_send_local_response");
+            }
+        }
+    }
+    let replies_to_response = [ResponseHeaders, ResponseBody, ResponseBodyMore, ResponseTrailers]
+        .iter()
+        .any(|callback| has_call(case, *callback, reply));
+    if replies_to_response {
+        for callback in [Log, Done, Delete] {
+            if let Some(section) = case.program.get_mut(&callback) {
+                section.calls.retain(|call| !reads_property(call, "response"));
             }
         }
     }
@@ -78,4 +89,14 @@ pub(super) fn apply(case: &mut Case) {
             section.calls.retain(|call| !call.call.contains("header_map"));
         }
     }
+}
+
+fn has_call(case: &Case, callback: Callback, wanted: impl Fn(&Call) -> bool) -> bool {
+    case.program.get(&callback).is_some_and(|section| section.calls.iter().any(wanted))
+}
+
+/// Whether the call reads a property whose path begins with this name.
+fn reads_property(call: &Call, first: &str) -> bool {
+    let begins = |argument: &Argument| matches!(argument, Argument::Path(path) if path.first().is_some_and(|name| name == first));
+    call.call == "proxy_get_property" && call.args.iter().any(begins)
 }

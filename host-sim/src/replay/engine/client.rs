@@ -305,8 +305,10 @@ impl Engine<'_> {
                 end
             }
             Part::Trailers(map) => {
-                if exchange.keeps_trailers {
-                    exchange.client.trailers = map;
+                // A client that resets the stream does not receive them.
+                let client = &mut exchange.client;
+                if exchange.keeps_trailers && !client.excess && !client.length.is_short() {
+                    client.trailers = map;
                 }
                 true
             }

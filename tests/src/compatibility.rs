@@ -11,7 +11,7 @@ use sluice_sim::proxy::Setup;
 use sluice_test_kit::host_functions::HOST_FUNCTIONS;
 
 use crate::random_guest::{CALLBACKS, LEFT_OUT};
-use crate::{envoy, guests, root, wasi_guest};
+use crate::{crash_guest, envoy, guests, root, wasi_guest};
 
 /// What one version of Envoy and the simulator did the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Record {
     /// WASI functions that did not: what Envoy and the simulator returned and wrote.
     #[serde(default)]
     pub wasi_differences: BTreeMap<String, [String; 2]>,
-    /// The traces that change each setting of the proxy.
+    /// The traces, or runs of a guest that crashes, that change each setting of the proxy.
     pub settings: BTreeMap<String, u64>,
     /// The rows of `tests/guests/rows.yaml` in which a guest in Rust does what the table says.
     pub rows: BTreeSet<String>,
@@ -62,6 +62,11 @@ pub fn write(mut record: Record) {
         } else {
             let of = |line: &str| line.split_once(": ").map_or("", |(_, result)| result).to_owned();
             record.wasi_differences.insert(name, [of(&call.envoy), of(&call.simulator)]);
+        }
+    }
+    for run in crash_guest::compare() {
+        if run.envoy == run.simulator {
+            *record.settings.entry(run.setting.0.to_owned()).or_default() += 1;
         }
     }
     let module = guests::module("rust").expect("a record needs the guest in Rust");
@@ -154,6 +159,8 @@ fn rendered() -> String {
         None,
         settings().into_iter().map(|name| {
             let cell = |record: &Record| match record.settings.get(&name) {
+                // The simulator runs each trace with the version of its Envoy.
+                _ if name == "version" => count(record.traces as u64),
                 Some(traces) => count(*traces),
                 None => count(0),
             };
@@ -181,7 +188,7 @@ A version is written only if none of these random guests and traces differs.
 
 *Same* means: in all calls that ran on both, what the guest received, what clients, upstreams and
 called clusters received, and what the guest logged were equal. The number says how many calls, or
-traces for settings; a row is one of the table of the [guests](../tests/guests/rows.yaml), here of
+runs for settings; a row is one of the table of the [guests](../tests/guests/rows.yaml), here of
 the guest in Rust. *Not compared* means that nothing on this page shows it.
 ";
 

@@ -31,6 +31,7 @@ pub mod chaos;
 pub mod cluster_server;
 pub mod compatibility;
 pub mod conformance;
+pub mod crash_guest;
 mod debian;
 pub mod envoy;
 pub mod etcd;

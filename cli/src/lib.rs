@@ -18,6 +18,7 @@ mod explain;
 mod files;
 #[doc(hidden)]
 pub mod import;
+mod module_cache;
 mod progress;
 mod replay;
 mod replay_limits;

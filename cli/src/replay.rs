@@ -14,6 +14,7 @@ use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
 
 use crate::error::CliError;
 use crate::files::{self, Output};
+use crate::module_cache::CacheArguments;
 use crate::progress::ProgressBar;
 use crate::replay_limits::LimitArguments;
 use crate::report::table::TableReport;
@@ -74,6 +75,8 @@ pub(crate) struct Arguments {
     /// Lowest level of the filter's log messages to print
     #[arg(long, value_enum, default_value_t = Level::Warn)]
     log: Level,
+    #[command(flatten)]
+    cache: CacheArguments,
     #[command(flatten)]
     limits: LimitArguments,
 }
@@ -239,8 +242,11 @@ fn module(arguments: &Arguments, limits: &Limits) -> Result<Option<Module>, CliE
         None => files::built_filter()?,
     };
     let wasm = files::read(&file)?;
-    let module = Module::new(&wasm, limits).map_err(|source| CliError::Module { file, source })?;
-    Ok(Some(module))
+    let module = match arguments.cache.cache() {
+        Some(cache) => Module::with_cache(&wasm, limits, &cache),
+        None => Module::new(&wasm, limits),
+    };
+    module.map(Some).map_err(|source| CliError::Module { file, source })
 }
 
 impl From<Level> for LogLevel {

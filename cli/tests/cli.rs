@@ -12,6 +12,7 @@ mod cli {
     mod import;
     mod invalid_configurations;
     mod limits;
+    mod module_cache;
     mod modules;
     mod output;
     mod proxies;

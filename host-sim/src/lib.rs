@@ -45,7 +45,8 @@
 //!
 //! # Where to look next
 //!
-//! - [`Module`] is a compiled filter. All workers share it.
+//! - [`Module`] is a compiled filter. All workers share it. A [`ModuleCache`] keeps its machine code
+//!   for the next run.
 //! - [`Process`] is the state that all VMs of a proxy share: the clock, shared data, queues,
 //!   metrics and foreign functions.
 //! - [`Vm`] is one worker's instance of the module. Its methods are the events of plugins, HTTP
@@ -76,6 +77,7 @@ mod limits;
 mod local_reply;
 mod memory;
 mod module;
+mod module_cache;
 mod module_size;
 mod options;
 mod process;
@@ -100,6 +102,7 @@ pub use ids::{CallId, PluginId, QueueId, StreamId};
 pub use inline_headers::InlineHeaders;
 pub use limits::Limits;
 pub use module::Module;
+pub use module_cache::ModuleCache;
 pub use options::{ConnectionInfo, FailurePolicy, PluginOptions, StreamInfo, TlsInfo, VmOptions};
 pub use process::{ForeignCall, Metric, Process, QueueEvent, START_TIME};
 pub use profile::{Profile, RouterRules, Rules};

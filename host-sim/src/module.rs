@@ -7,6 +7,7 @@ use wasmtime::{Config, Engine, ExternType, InstancePre, Linker, UnknownImportErr
 use crate::abi::AbiVersion;
 use crate::error::ModuleError;
 use crate::limits::Limits;
+use crate::module_cache::ModuleCache;
 use crate::state::State;
 use crate::{exports, host, module_size};
 
@@ -16,6 +17,7 @@ pub struct Module {
     abi: AbiVersion,
     limits: Arc<Limits>,
     tcp_only: bool,
+    from_cache: bool,
     instance: InstancePre<State>,
 }
 
@@ -25,9 +27,33 @@ impl Module {
     /// # Errors
     /// [`ModuleError`] if the bytes are not a proxy-wasm module of ABI 0.2.
     pub fn new(wasm: &[u8], limits: &Limits) -> Result<Module, ModuleError> {
+        Module::load(wasm, limits, None)
+    }
+
+    /// As [`new`](Self::new), but compiles the module only if `cache` does not have it.
+    ///
+    /// # Errors
+    /// As `new`. A cache that cannot be read or written is not an error.
+    pub fn with_cache(
+        wasm: &[u8],
+        limits: &Limits,
+        cache: &ModuleCache,
+    ) -> Result<Module, ModuleError> {
+        Module::load(wasm, limits, Some(cache))
+    }
+
+    fn load(
+        wasm: &[u8],
+        limits: &Limits,
+        cache: Option<&ModuleCache>,
+    ) -> Result<Module, ModuleError> {
         module_size::check(wasm, limits)?;
         let engine = Engine::new(&engine_config(limits)).map_err(invalid)?;
-        let module = wasmtime::Module::new(&engine, wasm).map_err(invalid)?;
+        let (module, from_cache) = match cache {
+            Some(cache) => cache.load_or_compile(&engine, wasm),
+            None => wasmtime::Module::new(&engine, wasm).map(|module| (module, false)),
+        }
+        .map_err(invalid)?;
         let abi = declared_abi(&module)?;
         exports::check(&module)?;
         check_memory(&module)?;
@@ -36,7 +62,7 @@ impl Module {
         host::link(&mut linker).map_err(invalid)?;
         check_imports(&module, abi)?;
         let instance = linker.instantiate_pre(&module).map_err(import_error)?;
-        Ok(Module { abi, limits: Arc::new(limits.clone()), tcp_only, instance })
+        Ok(Module { abi, limits: Arc::new(limits.clone()), tcp_only, from_cache, instance })
     }
 
     /// The version of the ABI that the module declares.
@@ -48,6 +74,11 @@ impl Module {
     /// does nothing in an HTTP filter chain.
     pub fn is_tcp_only(&self) -> bool {
         self.tcp_only
+    }
+
+    /// Whether a [`ModuleCache`] had the machine code, so that nothing was compiled.
+    pub fn is_from_cache(&self) -> bool {
+        self.from_cache
     }
 
     pub(crate) fn limits(&self) -> &Arc<Limits> {

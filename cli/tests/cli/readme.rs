@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use sluice_test_kit::program::{module, root};
+use sluice_test_kit::program::{cache, module, root};
 
 #[test]
 fn documented_commands_print_what_the_pages_show() {
@@ -15,6 +15,7 @@ fn documented_commands_print_what_the_pages_show() {
     std::env::set_current_dir(root()).expect("the root can be entered");
     trycmd::TestCases::new()
         .register_bin("sluice", Path::new(env!("CARGO_BIN_EXE_sluice")))
+        .env("XDG_CACHE_HOME", cache().to_str().expect("cargo's folders are UTF-8"))
         .case("README.md")
         .case("docs/command-line.md")
         .case("docs/traces.md");

@@ -5,5 +5,6 @@
 mod abi;
 mod guest;
 mod layers;
+mod module_cache;
 mod replay;
 mod traces;

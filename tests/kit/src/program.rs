@@ -18,10 +18,11 @@ pub struct Run {
 }
 
 /// `sluice` with these arguments. It runs in the root of the repository, without the environment
-/// variables that change its output.
+/// variables that change its output, and keeps its cache in cargo's folder.
 pub fn sluice<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(program());
-    command.current_dir(root()).env_remove("NO_COLOR").args(arguments).stdin(Stdio::null());
+    command.current_dir(root()).env_remove("NO_COLOR").env("XDG_CACHE_HOME", cache());
+    command.args(arguments).stdin(Stdio::null());
     command
 }
 
@@ -53,6 +54,11 @@ pub fn root() -> &'static Path {
         .ancestors()
         .nth(2)
         .expect("the package lies two folders below the root")
+}
+
+/// The folder for the machine code that the program keeps.
+pub fn cache() -> PathBuf {
+    program().with_file_name("sluice-cache")
 }
 
 /// The module of the filter: the file in the environment variable `SLUICE_FILTER`, or the built

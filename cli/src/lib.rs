@@ -31,6 +31,7 @@ mod style;
 mod text;
 mod trace_input;
 mod verdict;
+mod waiting_input;
 
 use std::process::ExitCode;
 

@@ -111,10 +111,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
     let inputs = arguments.traces.iter().chain(&arguments.config).chain(&arguments.wasm);
     let inputs = inputs.chain(&arguments.proxy);
     files::reject_output_over_input(arguments.output.as_deref(), inputs.map(PathBuf::as_path))?;
-    let options = options(arguments)?;
+    let interrupt = arguments.limits.start_timer();
+    let options = options(arguments)?.with_interrupt(interrupt.clone().unwrap_or_default());
     let module = module(arguments, &options.limits)?;
-    let inputs =
-        arguments.traces.iter().map(|path| Input::find(path)).collect::<Result<Vec<_>, _>>()?;
+    let inputs = arguments.traces.iter().map(|path| Input::find(path, interrupt.clone()));
+    let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     if arguments.check_first {
         for input in &inputs {
             let input = input.open_first()?;
@@ -221,8 +222,7 @@ fn options(arguments: &Arguments) -> Result<Options, CliError> {
         .with_decision_function(sluice_filter::decision::FUNCTION)
         .with_hash_bodies(arguments.format == Format::Json)
         .with_limits(arguments.limits.limits())
-        .with_max_instructions(arguments.limits.max_instructions)
-        .with_interrupt(arguments.limits.start_timer());
+        .with_max_instructions(arguments.limits.max_instructions);
     options.configuration = arguments.config.as_deref().map(files::read).transpose()?;
     Ok(options)
 }

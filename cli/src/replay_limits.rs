@@ -48,18 +48,18 @@ impl LimitArguments {
             .with_function_complexity(self.max_function_complexity.unwrap_or(function_complexity))
     }
 
-    /// Starts the time of `--max-time`. The result ends the replays when it is over.
-    pub(crate) fn start_timer(&self) -> Interrupt {
+    /// Starts the time of `--max-time`, if there is one. The result ends the replays when it is
+    /// over.
+    pub(crate) fn start_timer(&self) -> Option<Interrupt> {
+        let time = self.max_time?;
         let interrupt = Interrupt::default();
-        if let Some(time) = self.max_time {
-            let switch = interrupt.clone();
-            // The thread ends with the program.
-            thread::spawn(move || {
-                thread::sleep(time);
-                let time = humantime::format_duration(time);
-                switch.interrupt(format!("the command has run for {time}; raise --max-time"));
-            });
-        }
-        interrupt
+        let switch = interrupt.clone();
+        // The thread ends with the program.
+        thread::spawn(move || {
+            thread::sleep(time);
+            let time = humantime::format_duration(time);
+            switch.interrupt(format!("the command has run for {time}; raise --max-time"));
+        });
+        Some(interrupt)
     }
 }

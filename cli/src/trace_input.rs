@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sluice_sim::replay::Interrupt;
+
 use crate::files::FileError;
+use crate::waiting_input::WaitingInput;
 
 /// The bytes that are read at once.
 const READ: usize = 256 << 10;
@@ -16,6 +19,8 @@ pub(crate) struct Input {
     path: PathBuf,
     /// `None` if the length is unknown, because it is not a regular file.
     bytes: Option<u64>,
+    /// Ends the command.
+    interrupt: Option<Interrupt>,
 }
 
 /// A trace that is read.
@@ -29,25 +34,29 @@ pub(crate) struct OpenInput {
 }
 
 impl Input {
-    pub(crate) fn find(path: &Path) -> Result<Self, FileError> {
+    /// Finds a trace. If it is not a file, `interrupt` also ends a read for which nothing arrives.
+    pub(crate) fn find(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
         let path = path.to_owned();
         if path.as_os_str() == "-" {
-            return Ok(Self { path, bytes: None });
+            return Ok(Self { path, bytes: None, interrupt });
         }
         match fs::metadata(&path) {
-            Ok(file) => Ok(Self { path, bytes: file.is_file().then_some(file.len()) }),
+            Ok(file) => Ok(Self { path, bytes: file.is_file().then_some(file.len()), interrupt }),
             Err(source) => Err(FileError::Read { path, source }),
         }
     }
 
     pub(crate) fn open(&self) -> Result<OpenInput, FileError> {
-        let (name, input): (_, Box<dyn Read + Send>) = match self.path.as_os_str() == "-" {
-            true => ("standard input".to_owned(), Box::new(io::stdin())),
-            false => {
-                let failed = |source| FileError::Read { path: self.path.clone(), source };
-                let file = File::open(&self.path).map_err(failed)?;
-                (self.path.display().to_string(), Box::new(file))
+        let path = self.path.clone();
+        let name = match path.as_os_str() == "-" {
+            true => "standard input".to_owned(),
+            false => path.display().to_string(),
+        };
+        let input: Box<dyn Read + Send> = match (&self.interrupt, self.bytes) {
+            (Some(interrupt), None) => {
+                Box::new(WaitingInput::start(move || open(&path), interrupt.clone()))
             }
+            _ => open(&path).map_err(|source| FileError::Read { path, source })?,
         };
         let read = Arc::default();
         let counted = Counted { input, read: Arc::clone(&read) };
@@ -62,6 +71,13 @@ impl Input {
             None => Err(FileError::ReadOnce { path: self.path.clone() }),
         }
     }
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    Ok(match path.as_os_str() == "-" {
+        true => Box::new(io::stdin()),
+        false => Box::new(File::open(path)?),
+    })
 }
 
 /// An input that counts its bytes.

@@ -2,9 +2,12 @@
 
 use std::fs;
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
-use sluice_test_kit::program::{Run, run};
+use sluice_test_kit::program::{Run, run, sluice};
 
 const BASE: &str = r#"
     (import "env" "proxy_set_tick_period_milliseconds"
@@ -70,6 +73,55 @@ fn the_time_of_a_command_is_limited() {
     );
     let run = replayed("", YEARS, &["--max-time", "1h"]);
     assert_eq!(run.status, 0, "{}", run.stdout);
+}
+
+/// Replays a pipe that stays open after `text`.
+fn replayed_from_open_pipe(text: &str) -> Run {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.json");
+    fs::write(&file, "{}").expect("a file");
+    let config = file.to_str().expect("UTF-8");
+    let arguments = ["replay", "--without-filter", "--config", config, "--max-time", "1s", "-"];
+    let mut command = sluice(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(text.as_bytes()).expect("the program reads");
+    let output = child.wait_with_output().expect("the program ends");
+    drop(pipe);
+    let [stdout, stderr] = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8(bytes).expect("sluice prints UTF-8"));
+    Run { status: output.status.code().expect("a status"), stdout, stderr }
+}
+
+#[test]
+fn a_pipe_that_stalls_does_not_exceed_the_time() {
+    let event = "{\"at\":\"0s\",\"request\":{},\"expect\":{\"status\":200}}\n";
+    for rest in ["", "{\"at\":\"1s\",\"requ"] {
+        let run = replayed_from_open_pipe(&[event, rest].concat());
+        assert_eq!((run.status, run.stderr.as_str()), (1, ""), "{}", run.stdout);
+        assert!(
+            run.stdout.contains("the command has run for 1s; raise --max-time"),
+            "{}",
+            run.stdout
+        );
+    }
+    let nothing =
+        "sluice: standard input: cannot be read: the command has run for 1s; raise --max-time";
+    let run = replayed_from_open_pipe("");
+    assert_eq!((run.status, run.stderr.trim_end()), (2, nothing), "{}", run.stdout);
+}
+
+#[test]
+fn a_named_pipe_without_a_writer_does_not_exceed_the_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo exists");
+    assert!(made.success());
+    let pipe = pipe.to_str().expect("UTF-8");
+    let run = run(["replay", "--without-filter", "--max-time", "300ms", pipe]);
+    assert_eq!(run.status, 2, "{}", run.stdout);
+    assert!(run.stderr.contains("the command has run for 300ms"), "{}", run.stderr);
 }
 
 #[test]

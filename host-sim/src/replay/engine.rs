@@ -221,6 +221,11 @@ impl<'t> Engine<'t> {
                     Ok(()) => self.happen(event),
                     Err(mistake) => Err(mistake),
                 },
+                // The input ends with the replay.
+                Err(_) if self.is_stopped() => {
+                    self.report_stop(None, "while it waited for the next event");
+                    Ok(false)
+                }
                 Err(mistake) => Err(ReplayError::Read(mistake)),
             };
             match happened {
@@ -238,7 +243,7 @@ impl<'t> Engine<'t> {
         }
         self.run_to_end()?;
         if self.is_stopped() {
-            self.report_stop(None);
+            self.report_stop(None, "after the last event");
         }
         self.report_progress();
         self.finish()
@@ -248,7 +253,7 @@ impl<'t> Engine<'t> {
     fn happen(&mut self, event: OwnedEvent) -> Result<bool, ReplayError> {
         self.run_until(event.at)?;
         if self.is_stopped() {
-            self.report_stop(Some(event.line));
+            self.report_stop(Some(event.line), "before this event");
             return Ok(false);
         }
         if self.options.max_instructions.is_none() {

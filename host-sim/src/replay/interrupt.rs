@@ -16,8 +16,8 @@ impl Interrupt {
         let _ = self.0.set(reason.into());
     }
 
-    /// The reason for which the replay ends.
-    pub(super) fn reason(&self) -> Option<&str> {
+    /// The reason for which the replay ends; `None` if it goes on.
+    pub fn reason(&self) -> Option<&str> {
         self.0.get().map(String::as_str)
     }
 }

@@ -13,8 +13,9 @@ impl Engine<'_> {
             || self.report.has_failed()
     }
 
-    /// Reports once why the replay has ended before the event on `line`, or after the last one.
-    pub(super) fn report_stop(&mut self, line: Option<u32>) {
+    /// Reports once why the replay has ended, and at which `place`: before the event on `line`, or at
+    /// none.
+    pub(super) fn report_stop(&mut self, line: Option<u32>, place: &str) {
         if std::mem::replace(&mut self.stop_reported, true) {
             return;
         }
@@ -25,10 +26,6 @@ impl Engine<'_> {
                  Options::max_instructions (--max-instructions)",
                 self.process.instructions()
             ),
-        };
-        let place = match line {
-            Some(_) => "before this event",
-            None => "after the last event",
         };
         let text = format!("the replay stopped {place}: {reason}");
         self.report.summary.add_problem(Problem { line, at: self.now, text });

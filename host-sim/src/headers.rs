@@ -29,7 +29,8 @@ pub struct HeaderMap {
 }
 
 /// One of 64 bits, the same for equal names. Most lookups are for names that a map does not have, and
-/// end after one comparison.
+/// end after one comparison. For a constant name, the compiler computes the bit.
+#[inline]
 fn name_bit(name: &[u8]) -> u64 {
     let lower = |byte: Option<&u8>| byte.map_or(0, |byte| usize::from(byte | 0x20));
     let hash = name.len() * 31 + lower(name.first()) * 7 + lower(name.last()) * 3;
@@ -123,8 +124,13 @@ impl HeaderMap {
     }
 
     /// The first value with this name.
+    #[inline]
     pub fn find(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
-        self.value_range(name.as_ref()).map(|range| self.value_at(range))
+        let name = name.as_ref();
+        match self.may_have(name) {
+            true => self.value_range(name).map(|range| self.value_at(range)),
+            false => None,
+        }
     }
 
     /// The position of the first value with this name, for [`value_at`](Self::value_at).
@@ -139,6 +145,7 @@ impl HeaderMap {
     }
 
     /// The first value with this name, if it is valid UTF-8.
+    #[inline]
     pub fn text(&self, name: impl AsRef<[u8]>) -> Option<&str> {
         std::str::from_utf8(self.find(name)?).ok()
     }
@@ -157,8 +164,10 @@ impl HeaderMap {
     }
 
     /// Removes all entries with this name. Returns whether there were any.
+    #[inline]
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> bool {
-        self.remove_from(name.as_ref(), 0, 0)
+        let name = name.as_ref();
+        self.may_have(name) && self.remove_from(name, 0, 0)
     }
 
     /// Names and values, in order.
@@ -226,15 +235,21 @@ impl HeaderMap {
         Some(map)
     }
 
+    /// Whether an entry can have this name. False for most names that the map does not have.
+    #[inline]
+    fn may_have(&self, name: &[u8]) -> bool {
+        self.names & name_bit(name) != 0
+    }
+
     fn position(&self, name: &[u8], from: usize, offset: usize) -> Option<(usize, Entry)> {
-        if self.names & name_bit(name) == 0 {
+        if !self.may_have(name) {
             return None;
         }
         let mut offset = offset;
         for (index, &lengths) in self.lengths.iter().enumerate().skip(from) {
             let entry = Entry::at(offset, lengths);
             if lengths[0] as usize == name.len()
-                && self.bytes[entry.start..entry.value - 1].eq_ignore_ascii_case(name)
+                && is_same_name(&self.bytes[entry.start..entry.value - 1], name)
             {
                 return Some((index, entry));
             }
@@ -253,7 +268,8 @@ impl HeaderMap {
             let lengths = self.lengths[index];
             let entry = Entry::at(read, lengths);
             read = entry.end + 1;
-            let is_removed = self.bytes[entry.start..entry.value - 1].eq_ignore_ascii_case(name);
+            let is_removed = lengths[0] as usize == name.len()
+                && is_same_name(&self.bytes[entry.start..entry.value - 1], name);
             if !is_removed {
                 self.bytes.copy_within(entry.start..read, written);
                 written += read - entry.start;
@@ -265,6 +281,13 @@ impl HeaderMap {
         self.lengths.truncate(kept);
         true
     }
+}
+
+/// Compares two names of the same length. Names that differ mostly do so in their first bytes, and
+/// equal ones are mostly of lower case.
+fn is_same_name(one: &[u8], other: &[u8]) -> bool {
+    let first = |name: &[u8]| name.first().map(u8::to_ascii_lowercase);
+    first(one) == first(other) && (one == other || one.eq_ignore_ascii_case(other))
 }
 
 /// The position of an entry in the bytes.

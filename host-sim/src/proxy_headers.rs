@@ -55,10 +55,16 @@ pub(crate) fn add_request_id(headers: &mut HeaderMap, replaces: bool, random: &m
 }
 
 /// A random UUID of version 4 (RFC 9562, section 5.4).
-fn uuid(random: u128) -> String {
+fn uuid(random: u128) -> [u8; 36] {
     let bits = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let digits = format!("{bits:032x}");
-    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+    let mut text = [b'-'; 36];
+    let places = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    for (place, byte) in places.into_iter().zip(bits.to_be_bytes()) {
+        for (place, digit) in [(place, byte >> 4), (place + 1, byte & 0xf)] {
+            text[place] = b"0123456789abcdef"[usize::from(digit)];
+        }
+    }
+    text
 }
 
 /// Adds the timeout of an attempt for the upstream, or else that of the request.
@@ -88,11 +94,14 @@ pub(crate) fn finish_response(headers: &mut HeaderMap, upgraded: bool, now: Dura
     headers.set("server", "envoy");
 }
 
-/// The date of RFC 9110, section 5.6.7, such as `Thu, 01 Jan 2026 00:00:00 GMT`.
-fn date(seconds: u64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+/// The date of RFC 9110, section 5.6.7, such as `Thu, 01 Jan 2026 00:00:00 GMT`. Each response has
+/// one, so this does not use the general formatting.
+fn date(seconds: u64) -> [u8; 29] {
+    const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
+    const MONTHS: [&[u8; 3]; 12] = [
+        b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov",
+        b"Dec",
+    ];
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Days since 1 March 0000, in eras of 400 years of the proleptic Gregorian calendar.
     let shifted = days + 719_468;
@@ -105,9 +114,16 @@ fn date(seconds: u64) -> String {
     let month = (shifted_month + 2) % 12;
     let year = era * 400 + year_of_era + u64::from(month < 2);
     let (hour, minute) = (second / 3600, second / 60 % 60);
-    let (weekday, month) = (DAYS[days as usize % 7], MONTHS[month as usize]);
-    let second = second % 60;
-    format!("{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT")
+    let mut text = *b"Www, 00 Mmm 0000 00:00:00 GMT";
+    text[..3].copy_from_slice(DAYS[days as usize % 7]);
+    text[8..11].copy_from_slice(MONTHS[month as usize]);
+    let numbers =
+        [(5, day), (12, year / 100), (14, year), (17, hour), (20, minute), (23, second % 60)];
+    for (place, number) in numbers {
+        text[place] += (number / 10 % 10) as u8;
+        text[place + 1] += (number % 10) as u8;
+    }
+    text
 }
 
 #[cfg(test)]
@@ -116,18 +132,20 @@ mod tests {
 
     #[test]
     fn date_has_the_form_of_http() {
-        assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
-        assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
-        assert_eq!(date(1_767_225_599), "Wed, 31 Dec 2025 23:59:59 GMT");
-        assert_eq!(date(4_107_542_400), "Mon, 01 Mar 2100 00:00:00 GMT");
+        assert_eq!(&date(0), b"Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(&date(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(&date(951_782_400), b"Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(&date(1_767_225_599), b"Wed, 31 Dec 2025 23:59:59 GMT");
+        assert_eq!(&date(4_107_542_400), b"Mon, 01 Mar 2100 00:00:00 GMT");
     }
 
     #[test]
     fn request_id_is_a_uuid() {
         let id = uuid(u128::MAX);
-        assert_eq!(id, "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(&id, b"ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(&uuid(0), b"00000000-0000-4000-8000-000000000000");
+        let digits = 0x0123_4567_89ab_4def_8123_4567_89ab_cdef;
+        assert_eq!(&uuid(digits), b"01234567-89ab-4def-8123-456789abcdef");
     }
 
     #[test]

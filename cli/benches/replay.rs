@@ -9,7 +9,8 @@ use sluice_test_kit::trace::{browser_configuration, write_browser_requests};
 
 /// Requests in the trace whose speed is measured.
 const REQUESTS: u64 = 300_000;
-/// Requests in the trace whose memory is measured. It comes from a pipe.
+/// Requests in the trace whose memory is measured, unless an argument has another number. It comes
+/// from a pipe.
 const LONG: u64 = 10_000_000;
 const ROUNDS: usize = 5;
 
@@ -33,7 +34,9 @@ fn main() {
     println!("start/ms {:.1}", median(starts));
     println!("one-core/second {:.0}", median(one_core));
     println!("two-threads/second {:.0}", median(all_cores));
-    let piped = replay_pipe(&configuration, |mut out| write_browser_requests(LONG, &mut out));
+    let argument = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
+    let long = argument.unwrap_or(LONG);
+    let piped = replay_pipe(&configuration, |mut out| write_browser_requests(long, &mut out));
     println!("long/bytes {}", piped.memory);
     println!("long/seconds {:.1}", piped.wall.as_secs_f64());
 }

@@ -11,11 +11,13 @@ mod requests;
 mod streams;
 mod table;
 
+use std::num::NonZeroU32;
+
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::module;
-use crate::process::{announce, target};
+use crate::process::{announce, cargo, target};
 use criterion::Rounds;
 use figures::Figures;
 use table::{Goal, Table};
@@ -48,6 +50,9 @@ pub(crate) struct Options {
     /// Run only these parts
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Section>,
+    /// Number of requests in the replay whose memory is measured
+    #[arg(long, value_name = "N", default_value = "10000000")]
+    piped_requests: NonZeroU32,
     #[command(flatten)]
     streams: streams::Plan,
     #[command(flatten)]
@@ -64,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let outcome = sections.copied().try_for_each(|section| match section {
         Section::Decisions => decisions(&mut table),
         Section::Host => host(&mut table),
-        Section::Replays => replays(&mut table),
+        Section::Replays => replays(options.piped_requests, &mut table),
         Section::Live => live(&mut table),
         Section::Memory => memory(&mut table),
         Section::Compare => comparison(&mut table),
@@ -123,9 +128,11 @@ fn host(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn replays(table: &mut Table) -> Result<()> {
-    announce("replaying 300,000 requests several times, and 10,000,000 from a pipe");
-    let figures = Figures::of_bench("sluice-cli", "replay")?;
+fn replays(piped: NonZeroU32, table: &mut Table) -> Result<()> {
+    let piped = piped.to_string();
+    announce(&format!("replaying 300,000 requests several times, and {piped} from a pipe"));
+    let bench = ["--quiet", "--package", "sluice-cli", "--bench", "replay", "--", &piped];
+    let figures = Figures::of(cargo("bench", bench))?;
     let rate = figures.get("one-core/second")?;
     table.compare_rate("replayed requests per second on one core", rate, 300_000.0);
     let rate = figures.get("two-threads/second")?;
@@ -133,7 +140,7 @@ fn replays(table: &mut Table) -> Result<()> {
     let start = figures.get("start/ms")?;
     let name = "start of sluice with the module in its cache, with one request";
     table.compare(name, start, Goal::AtMost(50.0), " ms");
-    let name = "peak memory of sluice with 10,000,000 requests";
+    let name = format!("peak memory of sluice with {piped} requests");
     table.compare(name, figures.get("long/bytes")? / MIB, Goal::AtMost(256.0), " MiB");
     table.add("… and the time", format!("{:.0} s", figures.get("long/seconds")?));
     Ok(())

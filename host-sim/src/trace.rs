@@ -24,6 +24,7 @@ mod event;
 mod expect;
 mod json;
 mod line;
+mod list;
 mod message;
 mod names;
 mod owned;

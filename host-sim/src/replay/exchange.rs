@@ -386,6 +386,10 @@ impl ActiveExchange {
         if self.decisions.len() == MAX_DECISIONS {
             self.decisions.pop();
         }
+        // Most exchanges have one.
+        if self.decisions.is_empty() {
+            self.decisions.reserve_exact(1);
+        }
         self.decisions.push(decision.text);
         self.route = decision.route.or(self.route.take());
         self.reason = decision.reason.or(self.reason.take());

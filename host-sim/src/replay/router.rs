@@ -23,9 +23,16 @@ pub(super) struct RoutePolicy {
     pub(super) timeout: Option<Duration>,
     /// From the end of the request, or the start of a later attempt, to the response headers.
     pub(super) attempt_timeout: Option<Duration>,
+    /// `None` if no failure is retried, as for most requests.
+    retry: Option<Box<Retry>>,
+}
+
+/// The retries of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Retry {
+    on: RetryConditions,
     /// The maximum number of attempts after the first.
-    pub(super) retries: u32,
-    retry_on: RetryConditions,
+    count: u32,
     back_off: BackOff,
 }
 
@@ -41,14 +48,14 @@ impl RoutePolicy {
     ) -> Self {
         let Timeouts { request, attempt } = Timeouts::take(rules, settings, headers);
         let policy = &settings.retry_policy;
-        let retry_on = RetryConditions::of(policy, headers, &mut unmodelled);
-        let retries = match retry_on.is_empty() {
-            true => 0,
-            false => number(headers, rules.max_retries_header)
-                .map(|retries| u32::try_from(retries).unwrap_or(u32::MAX))
+        let on = RetryConditions::of(policy, headers, &mut unmodelled);
+        let retry = (!on.is_empty()).then(|| {
+            let count = number(headers, rules.max_retries_header)
+                .map(|count| u32::try_from(count).unwrap_or(u32::MAX))
                 .or(policy.num_retries)
-                .unwrap_or(1),
-        };
+                .unwrap_or(1);
+            Box::new(Retry { on, count, back_off: policy.retry_back_off })
+        });
         for (name, effect) in UNMODELLED {
             if headers.find(name).is_some() {
                 unmodelled(format!("{name}: {effect} is not simulated"));
@@ -59,16 +66,21 @@ impl RoutePolicy {
         }
         let timeout = Some(request).filter(|timeout| !timeout.is_zero());
         let attempt_timeout = Some(attempt).filter(|timeout| !timeout.is_zero());
-        Self { timeout, attempt_timeout, retries, retry_on, back_off: policy.retry_back_off }
+        Self { timeout, attempt_timeout, retry }
     }
 
     pub(super) fn disable_retries(&mut self) {
-        (self.retries, self.retry_on) = (0, RetryConditions::default());
+        self.retry = None;
+    }
+
+    /// The maximum number of attempts after the first.
+    pub(super) fn retries(&self) -> u32 {
+        self.retry.as_ref().map_or(0, |retry| retry.count)
     }
 
     /// Whether the conditions include the failure of an attempt.
     pub(super) fn retries_failure(&self, failure: Failure) -> bool {
-        self.retry_on.include_failure(failure)
+        self.retry.as_ref().is_some_and(|retry| retry.on.include_failure(failure))
     }
 
     /// Whether the conditions include a response.
@@ -77,13 +89,14 @@ impl RoutePolicy {
         status: u16,
         headers: impl Iterator<Item = (&'h str, &'h str)> + Clone,
     ) -> bool {
-        self.retry_on.include_response(status, headers)
+        self.retry.as_ref().is_some_and(|retry| retry.on.include_response(status, headers))
     }
 
     /// The random pause before the next attempt, after `attempts` attempts. As in Envoy, its bound
     /// doubles with each attempt.
     pub(super) fn back_off(&self, attempts: u32, rng: &mut fastrand::Rng) -> Duration {
-        let BackOff { base_interval, max_interval } = self.back_off;
+        let Some(retry) = &self.retry else { return Duration::ZERO };
+        let BackOff { base_interval, max_interval } = retry.back_off;
         let max = max_interval.unwrap_or(base_interval.saturating_mul(10));
         let factor = 1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
         match base_interval.saturating_mul(factor).min(max).as_millis() as u64 {

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::body::Body;
 use super::data::Data;
 use super::expect::{ConfigureExpect, Expect};
+use super::list::list;
 use super::text::{Text, duration};
 
 /// An event of a trace. `X` is the form of an exchange: borrowed from the text of the trace, or
@@ -159,12 +160,12 @@ pub struct Request<'a> {
     #[serde(borrow)]
     pub path: Option<Text<'a>>,
     /// The headers after the pseudo-headers.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "list")]
     pub headers: Headers<'a>,
     /// A request without chunks has no body.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "list")]
     pub body: Body<'a>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "list")]
     pub trailers: Headers<'a>,
     /// The route that the proxy's configuration selects, property `xds.route_name`.
     #[serde(borrow)]
@@ -218,12 +219,12 @@ pub struct UpstreamAttempt<'a> {
     /// The status of the response. If it is absent, it is 200 for an attempt that ends with
     /// [`AttemptEnd::Complete`], and there is no response for any other.
     pub status: Option<u16>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "list")]
     pub headers: Headers<'a>,
     /// A response without chunks ends with its headers.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "list")]
     pub body: Body<'a>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "list")]
     pub trailers: Headers<'a>,
     #[serde(default)]
     pub end: AttemptEnd,
@@ -277,7 +278,7 @@ pub struct ClusterResponse<'a> {
     pub after: Duration,
     /// 200 if absent.
     pub status: Option<u16>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "list")]
     pub headers: Headers<'a>,
     #[serde(borrow)]
     pub body: Option<Data<'a>>,

@@ -54,7 +54,7 @@ pub struct Expect<'a> {
     #[serde(borrow)]
     pub trap: Option<TrapExpect<'a>>,
     #[serde(borrow)]
-    pub upstream: Option<UpstreamExpect<'a>>,
+    pub upstream: Option<Box<UpstreamExpect<'a>>>,
 }
 
 /// The expectations of the request that the upstream receives.

@@ -151,7 +151,7 @@ impl Engine<'_> {
         exchange.download_length = if no_body { Length::default() } else { length };
         let fields = script.headers.iter().map(|(name, value)| (&**name, &**value));
         let retriable = exchange.policy.retries_response(status, fields);
-        if retriable && exchange.attempts <= exchange.policy.retries {
+        if retriable && exchange.attempts <= exchange.policy.retries() {
             self.retry(slot);
             return Ok(());
         }
@@ -240,7 +240,7 @@ impl Engine<'_> {
     fn attempt_failed(&mut self, slot: u32, failure: Failure) -> Result<(), ReplayError> {
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
         let retriable = exchange.policy.retries_failure(failure);
-        if retriable && exchange.attempts <= exchange.policy.retries {
+        if retriable && exchange.attempts <= exchange.policy.retries() {
             self.retry(slot);
             return Ok(());
         }

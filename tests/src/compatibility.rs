@@ -169,8 +169,8 @@ fn rendered() -> String {
         }),
     );
     page += "\n## Differs\n\nRandom guests leave out, because the hosts differ or Envoy depends on chance:\n\n";
-    for item in LEFT_OUT {
-        let _ = writeln!(page, "- {item}");
+    for exclusion in LEFT_OUT {
+        let _ = writeln!(page, "- {}", exclusion.why);
     }
     let _ = write!(page, "\n## Not modelled\n\n{}", not_simulated());
     page

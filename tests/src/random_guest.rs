@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use case::{Callback, Case};
-pub use exclusions::LEFT_OUT;
+pub use exclusions::{Exclusion, LEFT_OUT};
 use observed::Observed;
 
 /// The `vm_id` of the guest.

@@ -28,6 +28,15 @@ impl LocalReply {
         Self { status, body, details, ..Self::default() }
     }
 
+    /// The headers with which a guest receives a reply of the proxy to its call.
+    pub(crate) fn call_headers(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        map.push(":status", self.status.to_string());
+        map.push("content-length", self.body.len().to_string());
+        map.push("content-type", "text/plain");
+        map
+    }
+
     /// Creates the headers and the body of the response to a request of this kind.
     pub(crate) fn message(&self, kind: RequestKind, adds_headers: bool) -> (HeaderMap, Vec<u8>) {
         let mut map = HeaderMap::new();

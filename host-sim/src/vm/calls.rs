@@ -6,6 +6,7 @@ use crate::error::CallFailure;
 use crate::headers::HeaderMap;
 use crate::ids::CallId;
 use crate::inline_headers::MapRules;
+use crate::local_reply::LocalReply;
 use crate::state::{CallKind, Subject};
 
 impl Vm {
@@ -28,7 +29,7 @@ impl Vm {
     /// Ends an HTTP call that failed. The profile determines how the guest is notified.
     pub fn http_call_failed(&mut self, call: CallId, failure: CallFailure) {
         let is_response = self.state().rules.failed_call_is_response;
-        let (status, body) = match failure {
+        let reply = match failure {
             _ if !is_response => {
                 self.state().call_status = (0, String::new());
                 return self.deliver_http(call, HeaderMap::new(), b"", HeaderMap::new());
@@ -37,16 +38,12 @@ impl Vm {
                 self.state().call_status = (BROKEN_CONNECTION, "reset".to_owned());
                 return self.call_http_response(call, [0; 3], Subject::None);
             }
-            CallFailure::Timeout => ("504", "upstream request timeout".to_owned()),
-            CallFailure::Refused => ("503", reset_text("remote connection failure")),
-            CallFailure::Reset => ("503", reset_text("connection termination")),
-            CallFailure::Protocol => ("502", reset_text("protocol error")),
+            CallFailure::Timeout => LocalReply::new(504, "upstream request timeout", ""),
+            CallFailure::Refused => reset(503, "remote connection failure"),
+            CallFailure::Reset => reset(503, "connection termination"),
+            CallFailure::Protocol => reset(502, "protocol error"),
         };
-        let mut headers = HeaderMap::new();
-        headers.push(":status", status);
-        headers.push("content-length", body.len().to_string());
-        headers.push("content-type", "text/plain");
-        self.deliver_http(call, headers, body.as_bytes(), HeaderMap::new());
+        self.deliver_http(call, reply.call_headers(), &reply.body, HeaderMap::new());
     }
 
     /// Delivers the initial metadata of a gRPC call.
@@ -192,6 +189,9 @@ impl Vm {
 const BROKEN_CONNECTION: u32 = 11;
 
 /// Envoy's local reply to a call whose upstream failed.
-fn reset_text(reason: &str) -> String {
-    format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}")
+fn reset(status: u32, reason: &str) -> LocalReply {
+    let body = format!(
+        "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
+    );
+    LocalReply { status, body: body.into_bytes().into(), ..LocalReply::default() }
 }

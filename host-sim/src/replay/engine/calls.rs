@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::local_reply::LocalReply;
 use crate::replay::error::ReplayError;
 use crate::replay::failure::Failure;
 use crate::replay::grpc::{self, GrpcEvent, GrpcResponse};
@@ -88,8 +87,7 @@ impl Engine<'_> {
                 match failure {
                     CallFailure::Refused if names_transport => {
                         let reply = Failure::Connect.reply(rules, version, 1);
-                        let headers = reply_headers(&reply);
-                        let body = &*reply.body;
+                        let (headers, body) = (reply.call_headers(), &*reply.body);
                         vm.http_call_response(pending.call, headers, body, HeaderMap::new());
                     }
                     failure => vm.http_call_failed(pending.call, failure),
@@ -158,14 +156,6 @@ fn call_failure(failure: Option<Failure>, started: bool) -> CallFailure {
         Some(Failure::RefusedStream | Failure::Reset) => CallFailure::Reset,
         Some(_) => CallFailure::Timeout,
     }
-}
-
-fn reply_headers(reply: &LocalReply) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.push(":status", reply.status.to_string());
-    headers.push("content-length", reply.body.len().to_string());
-    headers.push("content-type", "text/plain");
-    headers
 }
 
 fn response_headers(respond: &ClusterResponse<'_>, time: Option<Duration>) -> HeaderMap {

@@ -19,7 +19,8 @@ mod span;
 
 pub use document::{
     BufferingMode, BufferingSpec, Document, ErrorsSpec, MAX_DOCUMENT, OnDrain, PageSpec,
-    PolicySpec, ReportSpec, RequestBuffering, RetryOn, RetrySpec, RouteSpec, TimeoutsSpec,
+    PolicySpec, ReportSpec, RequestBuffering, RetriesSpec, RetryOff, RetryOn, RetrySpec, RouteSpec,
+    TimeoutsSpec,
 };
 pub(crate) use drain::check_percent;
 pub use drain::{
@@ -37,8 +38,8 @@ pub(crate) use read::{Fields, Place, Read, text};
 pub(crate) use scalar::is_host_name;
 pub use scalar::{
     Attempts, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostName, HostPattern,
-    MaxBytes, MediaType, Method, NO_ROUTE, PageText, PathText, Pattern, Percent, RouteName,
-    StoreKey, TokenHash, UnixMs, Version, WindowMs, is_store_key,
+    MaxBytes, MediaType, Method, NO_ROUTE, PageText, PathText, Pattern, Percent, RetriedStatus,
+    RouteName, StoreKey, TokenHash, UnixMs, Version, WindowMs, is_store_key,
 };
 #[cfg(feature = "schema")]
 pub use schema::schema;

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::cut::Framing;
+use crate::policy::{Policy, Retry};
 use crate::reason::Reason;
 use crate::rules::Rules;
 
@@ -18,13 +19,14 @@ pub const PROPERTY: &str = "sluice.decision";
 pub const HEADER: &str = "x-sluice-decision";
 
 /// The fields that a decision leaves out if they do not apply: no timeout, no retry, and the like.
-pub const OPTIONAL: [&str; 12] = [
+pub const OPTIONAL: [&str; 13] = [
     "route",
     "timeout_ms",
     "per_try_ms",
     "read_ms",
     "send_ms",
     "retry",
+    "retry_status",
     "drain",
     "hold",
     "close",
@@ -75,6 +77,8 @@ pub struct Decision<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    retry_status: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drain: Option<&'static str>,
@@ -123,15 +127,29 @@ impl<'a> Decision<'a> {
 /// The parts of decisions that are the same for every request of a route.
 #[derive(Debug)]
 pub struct Decisions {
-    /// The retry conditions of each route as one word, and then those of the defaults.
-    retry_on: Vec<Option<String>>,
+    /// The retries of each route, and then those of the defaults.
+    retries: Vec<RetryWords>,
+}
+
+/// The retries of a route, each list as one word.
+#[derive(Debug, Default)]
+struct RetryWords {
+    on: Option<String>,
+    statuses: Option<String>,
+}
+
+impl RetryWords {
+    fn new(policy: &Policy) -> Self {
+        let retry = policy.retry.as_ref();
+        Self { on: retry.map(Retry::words), statuses: retry.and_then(Retry::statuses) }
+    }
 }
 
 impl Decisions {
     /// Prepares the decisions of `rules`.
     pub fn new(rules: &Rules) -> Self {
         let policies = rules.routes.iter().map(|route| &route.policy).chain([&rules.defaults]);
-        Self { retry_on: policies.map(|policy| policy.retry_on()).collect() }
+        Self { retries: policies.map(RetryWords::new).collect() }
     }
 
     /// The decision on a request of `route`. `hold`: the filter buffers its body.
@@ -142,7 +160,7 @@ impl Decisions {
         hold: bool,
     ) -> Decision<'a> {
         let policy = rules.policy(route);
-        let index = route.unwrap_or(rules.routes.len());
+        let retries = self.retries.get(route.unwrap_or(rules.routes.len()));
         Decision {
             phase: Some("request"),
             route: route.and_then(|index| rules.route_name(index)),
@@ -150,8 +168,9 @@ impl Decisions {
             per_try_ms: policy.per_try_timeout.map(|timeout| timeout.as_millis()),
             read_ms: policy.idle_timeouts.read.map(|timeout| timeout.as_millis()),
             send_ms: policy.idle_timeouts.send.map(|timeout| timeout.as_millis()),
-            retry: self.retry_on.get(index).and_then(|words| words.as_deref()),
-            attempts: policy.retry.as_ref().map(|retry| retry.attempts.value()),
+            retry: retries.and_then(|retries| retries.on.as_deref()),
+            retry_status: retries.and_then(|retries| retries.statuses.as_deref()),
+            attempts: policy.retry.as_ref().map(Retry::attempts),
             drain: policy.cut_on_drain.then_some("cut"),
             hold,
             ..Decision::default()

@@ -5,13 +5,13 @@ use serde::Serialize;
 
 use crate::buffering::ACCEL;
 use crate::config::{
-    BufferingMode, DrainMode, DrainStateSpec, MatchSpec, NO_ROUTE, RouteName, Signal, Span,
+    BufferingMode, DrainMode, DrainStateSpec, MatchSpec, NO_ROUTE, RetryOn, RouteName, Signal, Span,
 };
 use crate::decision::{HEADER, PROPERTY};
 use crate::drain::{Command, Record};
 use crate::error_pages::ErrorPages;
 use crate::matching::conditions;
-use crate::policy::Policy;
+use crate::policy::{Policy, Retry};
 use crate::request::RequestView;
 use crate::reserved_headers;
 use crate::rules::{ControlStore, DrainSettings, Rules};
@@ -215,12 +215,23 @@ fn cut_effect(policy: &Policy) -> Option<Effect> {
 }
 
 fn retry_effect(policy: &Policy) -> Option<Effect> {
-    let retry = policy.retry.as_ref()?;
-    let text = match retry.attempts.value() {
-        1 => "1 attempt, no retry".into(),
-        attempts => {
-            let on: Vec<&str> = retry.on.iter().map(|on| on.word()).collect();
-            format!("up to {attempts} attempts; retried after {}", on.join(" or "))
+    let text = match policy.retry.as_ref()? {
+        Retry::Off => "1 attempt; ends the retries of the proxy's own route too".into(),
+        Retry::On(retries) => {
+            let on = retries.on.iter().map(|on| match (on, &retries.status) {
+                (RetryOn::RetriableStatusCodes, Some(statuses)) => {
+                    let statuses: Vec<_> =
+                        statuses.iter().map(|status| status.value().to_string()).collect();
+                    format!("status {}", statuses.join(", "))
+                }
+                _ => on.word().to_owned(),
+            });
+            let on: Vec<String> = on.collect();
+            format!(
+                "up to {} attempts; retried after {}, and after what the proxy's own route retries",
+                retries.attempts.value(),
+                on.join(" or ")
+            )
         }
     };
     Some(effect("retry", text))

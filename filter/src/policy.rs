@@ -2,7 +2,8 @@
 //! a value was written.
 
 use crate::config::{
-    BufferingMode, OnDrain, PolicySpec, RequestBuffering, RetryOn, RetrySpec, Span,
+    BufferingMode, OnDrain, PolicySpec, RequestBuffering, RetriesSpec, RetryOff, RetryOn,
+    RetrySpec, Span,
 };
 
 /// The default of `buffering.max_bytes`: the buffer limit that Envoy recommends for edge proxies. A
@@ -26,7 +27,7 @@ pub struct Policy {
     /// The idle timeouts.
     pub idle_timeouts: IdleTimeouts,
     /// When a failed attempt is retried; `None` leaves the proxy's own policy in force.
-    pub retry: Option<RetrySpec>,
+    pub retry: Option<Retry>,
     /// Whether a drain cuts a response that does not end on its own.
     pub cut_on_drain: bool,
     /// The request headers for Envoy's router, made once because they are the same for every
@@ -80,7 +81,7 @@ impl Policy {
                 read: unless_zero(own_timeouts.read.or(inherited_timeouts.read)),
                 send: unless_zero(own_timeouts.send.or(inherited_timeouts.send)),
             },
-            retry: own.retry.clone().or_else(|| defaults.retry.clone()),
+            retry: own.retry.as_ref().or(defaults.retry.as_ref()).map(Retry::new),
             cut_on_drain: own.drain.or(defaults.drain) == Some(OnDrain::Cut),
             headers: Vec::new(),
         };
@@ -105,28 +106,79 @@ impl Policy {
         };
         timeout("x-envoy-upstream-rq-timeout-ms", self.request_timeout);
         timeout("x-envoy-upstream-rq-per-try-timeout-ms", self.per_try_timeout);
-        if let Some(retry) = &self.retry {
-            let (grpc, http): (Vec<RetryOn>, Vec<RetryOn>) =
-                retry.on.iter().partition(|failure| is_grpc_status(**failure));
-            for (name, failures) in [("x-envoy-retry-on", http), ("x-envoy-retry-grpc-on", grpc)] {
-                if !failures.is_empty() {
-                    headers.push((name, joined(&failures)));
-                }
-            }
-            // Envoy counts the attempts after the first.
-            headers.push(("x-envoy-max-retries", (retry.attempts.value() - 1).to_string()));
-        }
+        headers.extend(self.retry.iter().flat_map(Retry::headers));
         headers
-    }
-
-    /// The failures that are retried, in one list.
-    pub fn retry_on(&self) -> Option<String> {
-        self.retry.as_ref().map(|retry| joined(&retry.on))
     }
 }
 
-fn joined(failures: &[RetryOn]) -> String {
-    failures.iter().map(|failure| failure.word()).collect::<Vec<_>>().join(",")
+/// The retries of a route. Envoy adds their conditions to those of its own route; only the number
+/// of attempts replaces that of its route.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Retry {
+    /// No retry, whatever the proxy's own route says.
+    Off,
+    /// Retries, with at least two attempts.
+    On(RetriesSpec),
+}
+
+impl Retry {
+    fn new(spec: &RetrySpec) -> Self {
+        match spec {
+            RetrySpec::On(retries) if retries.attempts.value() > 1 => Self::On(retries.clone()),
+            RetrySpec::On(_) | RetrySpec::Off(_) => Self::Off,
+        }
+    }
+
+    /// The number of attempts, the first included.
+    pub fn attempts(&self) -> u64 {
+        match self {
+            Self::Off => 1,
+            Self::On(retries) => retries.attempts.value(),
+        }
+    }
+
+    /// The failures that are retried, in one list; `off` if none is.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Off => RetryOff::Off.word().to_owned(),
+            Self::On(retries) => joined(retries.on.iter().map(|failure| failure.word())),
+        }
+    }
+
+    /// The statuses that are retried, in one list.
+    pub fn statuses(&self) -> Option<String> {
+        let Self::On(RetriesSpec { status: Some(statuses), .. }) = self else { return None };
+        Some(joined(statuses.iter().map(|status| status.value().to_string())))
+    }
+
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = Vec::new();
+        if let Self::On(retries) = self {
+            let (grpc, http): (Vec<RetryOn>, Vec<RetryOn>) =
+                retries.on.iter().partition(|failure| is_grpc_status(**failure));
+            for (name, failures) in [("x-envoy-retry-on", http), ("x-envoy-retry-grpc-on", grpc)] {
+                if !failures.is_empty() {
+                    headers.push((name, joined(failures.iter().map(|failure| failure.word()))));
+                }
+            }
+            let statuses = self.statuses();
+            headers.extend(statuses.map(|statuses| ("x-envoy-retriable-status-codes", statuses)));
+        }
+        // Envoy counts the attempts after the first.
+        headers.push(("x-envoy-max-retries", (self.attempts() - 1).to_string()));
+        headers
+    }
+}
+
+fn joined<T: AsRef<str>>(words: impl Iterator<Item = T>) -> String {
+    let mut list = String::new();
+    for word in words {
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(word.as_ref());
+    }
+    list
 }
 
 /// Whether this is a gRPC status, which Envoy reads from a header of its own.

@@ -14,12 +14,13 @@ pub const MARKER: &str = "x-sluice-drain";
 pub const GRPC_MARKER: &str = "x-sluice-grpc";
 
 /// The prefixes of reserved request headers.
-pub const RESERVED: [&str; 6] = [
+pub const RESERVED: [&str; 7] = [
     "x-envoy-upstream-",
     "x-envoy-retry-",
     "x-envoy-retriable-",
     "x-envoy-max-retries",
     "x-envoy-hedge",
+    "x-envoy-expected-rq-timeout-ms",
     "x-sluice-",
 ];
 

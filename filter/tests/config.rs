@@ -197,6 +197,23 @@ fn errors_in_a_route_name_the_route_and_the_place() {
             r#""retry":{"on":["reset"]}"#,
             r#"routes[0] "a": retry.attempts: missing, expected 1 to 10 attempts, the first included"#,
         ),
+        (r#""retry":"no""#, r#"routes[0] "a": retry: found "no", expected an object, or "off""#),
+        (
+            r#""retry":{"on":["retriable-status-codes"],"attempts":2}"#,
+            r#"routes[0] "a": retry.status: missing, expected the statuses of retriable-status-codes, such as [429, 503]"#,
+        ),
+        (
+            r#""retry":{"on":["5xx"],"attempts":2,"status":[429]}"#,
+            r#"routes[0] "a": retry.status: found without the condition retriable-status-codes; add it to retry.on"#,
+        ),
+        (
+            r#""retry":{"on":["retriable-status-codes"],"attempts":2,"status":[200]}"#,
+            r#"routes[0] "a": retry.status[0]: found 200, expected a status from 400 to 599"#,
+        ),
+        (
+            r#""retry":{"on":["retriable-headers"],"attempts":2}"#,
+            r#"routes[0] "a": retry.on[0]: found "retriable-headers", expected one of 5xx, gateway-error, reset, reset-before-request, connect-failure, refused-stream, retriable-4xx, retriable-status-codes, envoy-ratelimited, http3-post-connect-failure, cancelled, deadline-exceeded, internal, resource-exhausted, unavailable"#,
+        ),
         (
             r#""match":{"hosts":[]}"#,
             r#"routes[0] "a": match.hosts: found an empty array, expected an array with at least one item"#,

@@ -274,3 +274,23 @@ fn explain_names_condition_found_value_and_expected_value() {
     assert_eq!(rows[1].conditions, "path /api/*, x: *b*");
     assert_eq!(rows[3].name, "default");
 }
+
+#[test]
+fn explain_names_what_is_retried_and_the_retries_of_the_proxy() {
+    let text = |retry: serde_json::Value| {
+        let document = json!({ "version": 1, "routes": [{ "name": "r", "retry": retry }] });
+        let loaded = load(document.to_string().as_bytes()).expect("a valid document");
+        let rows = explain::summarize(&loaded.rules).routes;
+        rows[0].effects.iter().map(|effect| effect.text.clone()).collect::<Vec<_>>()
+    };
+    let on = ["reset-before-request", "retriable-status-codes"];
+    assert_eq!(
+        text(json!({ "on": on, "status": [429, 503], "attempts": 3 })),
+        [
+            "up to 3 attempts; retried after reset-before-request or status 429, 503, and after what the proxy's own route retries"
+        ]
+    );
+    let off = ["1 attempt; ends the retries of the proxy's own route too"];
+    assert_eq!(text(json!("off")), off);
+    assert_eq!(text(json!({ "on": ["5xx"], "attempts": 1 })), off);
+}

@@ -4,8 +4,8 @@ use super::drain::{DrainSpec, HealthSpec};
 use super::error::{ConfigError, Problem};
 use super::json::{Node, parse_json};
 use super::matching::MatchSpec;
-use super::read::{OneOrMore, Place, Read as _, record, words};
-use super::scalar::{Attempts, MaxBytes, MediaType, PageText, RouteName, Version};
+use super::read::{OneOrMore, Place, Read, record, words};
+use super::scalar::{Attempts, MaxBytes, MediaType, PageText, RetriedStatus, RouteName, Version};
 use super::span::Span;
 
 /// The longest document that is read, in bytes: room for some 50,000 routes.
@@ -206,22 +206,75 @@ words! {
     }
 }
 
+/// When a failed attempt is retried.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum RetrySpec {
+    /// Never, whatever the proxy's own route says.
+    Off(RetryOff),
+    /// After some failures.
+    On(RetriesSpec),
+}
+
+impl Read for RetrySpec {
+    const EXPECTED: &'static str = "an object, or \"off\"";
+
+    fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+        match node {
+            Node::Text(text) if text == RetryOff::Off.word() => Ok(Self::Off(RetryOff::Off)),
+            Node::Object(_) => {
+                let retries = RetriesSpec::read(node, at)?;
+                retries.check_statuses(&Place::Field(at, "status"))?;
+                Ok(Self::On(retries))
+            }
+            other => at.unexpected(other, Self::EXPECTED),
+        }
+    }
+}
+
+words! {
+    /// The word that ends all retries.
+    pub enum RetryOff {
+        /// No retry.
+        Off = "off",
+    }
+}
+
 record! {
-    /// When a failed attempt is retried.
-    pub struct RetrySpec {
+    /// The failures that are retried.
+    pub struct RetriesSpec {
         required {
             /// The failures that are retried.
             on: OneOrMore<RetryOn>,
             /// The number of attempts, the first included.
             attempts: Attempts,
         }
-        optional {}
+        optional {
+            /// The statuses of `retriable-status-codes`.
+            status: OneOrMore<RetriedStatus>,
+        }
+    }
+}
+
+impl RetriesSpec {
+    /// Envoy ignores statuses without their condition, and the condition without statuses.
+    fn check_statuses(&self, at: &Place<'_>) -> Result<(), ConfigError> {
+        match (self.on.contains(&RetryOn::RetriableStatusCodes), &self.status) {
+            (true, None) => at.refuse(Problem::Missing {
+                expected: "the statuses of retriable-status-codes, such as [429, 503]",
+            }),
+            (false, Some(_)) => at.refuse(Problem::Misplaced {
+                reason: "found without the condition retriable-status-codes; add it to retry.on",
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
 words! {
-    /// A failure that is retried, by Envoy's name. `retriable-status-codes` and `retriable-headers`
-    /// are missing because they have no effect without a list.
+    /// A failure that is retried, by Envoy's name. `retriable-headers` is missing because it has no
+    /// effect without a list.
     pub enum RetryOn {
         /// Any 5xx, or no response.
         ServerError = "5xx",
@@ -237,6 +290,8 @@ words! {
         RefusedStream = "refused-stream",
         /// 409.
         Retriable4xx = "retriable-4xx",
+        /// One of the statuses in `status`.
+        RetriableStatusCodes = "retriable-status-codes",
         /// Envoy's rate limit filter rejected the request.
         EnvoyRatelimited = "envoy-ratelimited",
         /// HTTP/3 failed after the connection was made.

@@ -285,6 +285,10 @@ number_type!(
     pub struct Attempts, 1..=10, "1 to 10 attempts, the first included"
 );
 number_type!(
+    /// A status of an upstream that is retried.
+    pub struct RetriedStatus, 400..=599, "a status from 400 to 599"
+);
+number_type!(
     /// The longest body that is buffered, in bytes.
     pub struct MaxBytes, 1..=16_777_216, "1 to 16777216 bytes (16 MiB)"
 );

@@ -58,6 +58,21 @@ fn timeouts_and_retries_become_headers_for_envoy() {
 }
 
 #[test]
+fn retried_statuses_become_a_header_for_envoy() {
+    let rules = rules(&route(json!({
+        "retry": { "on": ["retriable-status-codes", "reset"], "status": [429, 503], "attempts": 3 },
+    })));
+    let expected = pairs(&[
+        ("x-envoy-retry-on", "retriable-status-codes,reset"),
+        ("x-envoy-retriable-status-codes", "429,503"),
+        ("x-envoy-max-retries", "2"),
+    ]);
+    assert_eq!(set(&rules), expected);
+    let decision = Decisions::new(&rules).request(&rules, Some(0), false).to_json();
+    assert_eq!(parsed(&decision)["retry_status"], "429,503");
+}
+
+#[test]
 fn a_route_without_a_policy_changes_nothing() {
     let (mut host, mut worker) = proxy(&route(json!({})));
     let mut open = worker.get(&mut host, "/x");
@@ -72,13 +87,17 @@ fn a_route_without_a_policy_changes_nothing() {
 }
 
 #[test]
-fn one_attempt_switches_the_retries_of_the_defaults_off() {
-    let rules = rules(&json!({
-        "version": 1,
-        "defaults": { "retry": { "on": ["reset"], "attempts": 3 } },
-        "routes": [{ "name": "r", "retry": { "on": ["reset"], "attempts": 1 } }],
-    }));
-    assert_eq!(set(&rules), pairs(&[("x-envoy-retry-on", "reset"), ("x-envoy-max-retries", "0")]));
+fn off_and_one_attempt_switch_off_all_retries() {
+    for off in [json!("off"), json!({ "on": ["reset"], "attempts": 1 })] {
+        let rules = rules(&json!({
+            "version": 1,
+            "defaults": { "retry": { "on": ["reset"], "attempts": 3 } },
+            "routes": [{ "name": "r", "retry": off }],
+        }));
+        assert_eq!(set(&rules), pairs(&[("x-envoy-max-retries", "0")]));
+        let decision = Decisions::new(&rules).request(&rules, Some(0), false).to_json();
+        assert_eq!(parsed(&decision)["retry"], "off");
+    }
 }
 
 #[test]
@@ -135,6 +154,7 @@ fn reserved_headers_of_clients_are_overwritten_or_removed() {
         ("x-envoy-max-retries", "9"),
         ("x-envoy-retriable-status-codes", "404"),
         ("x-envoy-hedge-on-per-try-timeout", "true"),
+        ("x-envoy-expected-rq-timeout-ms", "1"),
         ("x-sluice-drain", "close"),
         ("x-envoy-original-path", "/"),
         ("x-request-id", "1"),
@@ -500,7 +520,7 @@ fn the_optional_fields_of_a_decision_are_complete() {
     let every = json!({
         "buffering": { "response": "off", "request": "on" },
         "timeouts": { "request": "60s", "per_try": "10s", "read": "5s", "send": "5s" },
-        "retry": { "on": ["reset"], "attempts": 2 },
+        "retry": { "on": ["retriable-status-codes"], "status": [429], "attempts": 2 },
         "drain": "cut",
     });
     let decision = |document: &Value, route, is_full: bool, response: &ResponseDecision| {

@@ -10,7 +10,8 @@ use sluice_tests::upstream::Upstream;
 
 /// Request headers that change how Envoy serves an internal client. In a mesh every client is
 /// internal. Each was seen to work on Envoy without the filter.
-const CONTROL_HEADERS: [(&str, &str); 10] = [
+const CONTROL_HEADERS: [(&str, &str); 11] = [
+    ("x-envoy-expected-rq-timeout-ms", "1"),
     ("x-envoy-upstream-rq-timeout-ms", "1"),
     ("x-envoy-upstream-rq-per-try-timeout-ms", "1"),
     ("x-envoy-upstream-stream-duration-ms", "1"),
@@ -26,7 +27,14 @@ const CONTROL_HEADERS: [(&str, &str); 10] = [
 fn internal(upstream: u16, configuration: &Value) -> Bootstrap {
     let everybody = json!({ "internal_address_config": {
         "cidr_ranges": [{ "address_prefix": "127.0.0.1", "prefix_len": 32 }] } });
-    Bootstrap::discovered(upstream, configuration).with_connection_manager(&everybody)
+    Bootstrap::discovered(upstream, configuration).with_connection_manager(&everybody).changed(
+        "http_filters",
+        |filters| {
+            // The option with which the router obeys `x-envoy-expected-rq-timeout-ms`.
+            let router = filters.as_array_mut().and_then(|filters| filters.last_mut());
+            router.expect("a router")["typed_config"]["respect_expected_rq_timeout"] = json!(true);
+        },
+    )
 }
 
 fn configuration() -> Value {
@@ -69,11 +77,13 @@ fn control_headers_of_a_client_have_no_effect() {
 fn control_headers_take_effect_without_the_filter() {
     let upstream = slow_or_failing();
     let envoy = Envoy::start(internal(upstream.port, &configuration()).without("sluice"));
+    for timeout in &CONTROL_HEADERS[..2] {
+        let mut client = Client::connect(envoy.port);
+        client.send("GET", "/slow", &[*timeout]);
+        assert_eq!(client.receive().status, 504, "{timeout:?}");
+    }
     let mut client = Client::connect(envoy.port);
-    client.send("GET", "/slow", &CONTROL_HEADERS[..1]);
-    assert_eq!(client.receive().status, 504);
-    let mut client = Client::connect(envoy.port);
-    client.send("GET", "/failing", &CONTROL_HEADERS[4..]);
+    client.send("GET", "/failing", &CONTROL_HEADERS[5..]);
     client.receive();
     assert!(upstream.requests("/failing").len() > 1);
 }

@@ -16,6 +16,10 @@ fn configuration() -> Value {
             route("refused", &["connect-failure"], 3),
             route("reset", &["reset"], 3),
             route("connect-only", &["connect-failure"], 3),
+            { "name": "status", "match": { "path": { "exact": "/status" } },
+              "retry": { "on": ["retriable-status-codes"], "status": [429, 503], "attempts": 3 } },
+            { "name": "off", "match": { "path": { "exact": "/off" } }, "retry": "off" },
+            route("before", &["reset-before-request"], 3),
         ]
     })
 }
@@ -65,4 +69,64 @@ fn a_started_response_is_never_retried() {
     let response = Client::get_once(envoy.port, "/reset");
     assert_eq!((response.status, response.body.complete), (200, false));
     assert_eq!(upstream.requests("/reset").len(), 1);
+}
+
+fn status(path: &str) -> u16 {
+    match path {
+        "/other" => 429,
+        _ => 503,
+    }
+}
+
+#[test]
+fn listed_statuses_are_retried_and_no_others() {
+    let upstream = Upstream::start(|request, reply| {
+        let code = match (reply.earlier_requests, request.header("x-status")) {
+            (2, _) => 200,
+            (_, Some("500")) => 500,
+            (_, Some("429")) => 429,
+            _ => 503,
+        };
+        reply.respond(code, &[], b"");
+    });
+    for (sent, attempts) in [("429", 3), ("503", 3), ("500", 1)] {
+        let envoy = start(upstream.port);
+        let mut client = Client::connect(envoy.port);
+        client.send("POST", "/status", &[("x-status", sent), ("content-length", "0")]);
+        let response = client.receive();
+        assert_eq!(response.status, if attempts == 3 { 200 } else { 500 }, "{sent}");
+        let seen = upstream.requests("/status");
+        let seen = seen.iter().filter(|request| request.header("x-status") == Some(sent));
+        assert_eq!(seen.count(), attempts, "{sent}");
+    }
+}
+
+/// Envoy adds the conditions of the filter to those of its own route.
+#[test]
+fn the_retries_of_the_proxys_own_route_are_added_and_off_ends_them() {
+    let upstream = Upstream::start(|request, reply| {
+        reply.respond(status(request.path()), &[], b"");
+    });
+    let policy = json!({ "retry_on": "5xx", "num_retries": 1 });
+    let bootstrap = Bootstrap::example("static", upstream.port)
+        .configured(&configuration())
+        .changed("route", |action| action["retry_policy"] = policy.clone());
+    let envoy = Envoy::start(bootstrap);
+    // The route `before` does not name 503. Its number of attempts applies.
+    for (path, attempts) in [("/before", 3), ("/off", 1), ("/policy", 2), ("/other", 1)] {
+        assert_eq!(Client::get_once(envoy.port, path).status, status(path));
+        assert_eq!(upstream.requests(path).len(), attempts, "{path}");
+    }
+}
+
+/// With `reset-before-request`, an upstream never receives a request twice.
+#[test]
+fn a_request_that_reached_the_upstream_is_not_retried_by_reset_before_request() {
+    let upstream = Upstream::start(|_, reply| reply.close());
+    let envoy = start(upstream.port);
+    assert_eq!(Client::get_once(envoy.port, "/before").status, 503);
+    assert_eq!(upstream.requests("/before").len(), 1);
+    let envoy = start(sluice_tests::unused_port());
+    assert_eq!(Client::get_once(envoy.port, "/before").status, 503);
+    envoy.wait_for_stat("cluster.service.upstream_rq_retry", 2);
 }

@@ -196,6 +196,11 @@ impl LoggedExchange<'_> {
             None if retries_on(&["reset", "5xx", "gateway-error"]) => End::Reset,
             None if retries_on(&["connect-failure"]) => End::Refused,
             None if retries_on(&["refused-stream"]) => End::RefusedStream,
+            None if retries_on(&["retriable-status-codes"]) => {
+                let statuses = self.decided("retry_status").and_then(Value::as_str);
+                let status = statuses.and_then(|list| list.split(',').next()?.parse().ok());
+                return Attempt { after: TraceDuration(time), status, ..Attempt::default() };
+            }
             None => End::Reset,
         };
         Attempt { after: TraceDuration(time), end: Some(end), ..Attempt::default() }

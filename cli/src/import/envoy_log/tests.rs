@@ -109,7 +109,7 @@ fn a_line_becomes_an_exchange() {
                       "body": [{ "after": "2ms", "bytes": 2 }] },
         "expect": { "status": 200, "route": "api", "body_bytes": 2, "end": "complete",
                     "decision": { "phase": "response", "body": "stream", "timeout_ms": null, "per_try_ms": null,
-                                  "read_ms": null, "send_ms": null, "retry": null, "drain": null, "hold": null,
+                                  "read_ms": null, "send_ms": null, "retry": null, "retry_status": null, "drain": null, "hold": null,
                                   "close": null, "accel": null, "epoch": null, "reason": null },
                     "upstream": { "attempts": 1 } }
     });
@@ -258,6 +258,10 @@ fn earlier_attempts_fail_in_a_way_that_the_policy_retries() {
         (r#","retry":"connect-failure""#, json!({ "after": "250us", "end": "refused" })),
         (r#","retry":"refused-stream""#, json!({ "after": "250us", "end": "refused_stream" })),
         (r#","retry":"reset","per_try_ms":0"#, json!({ "end": "never" })),
+        (
+            r#","retry":"retriable-status-codes","retry_status":"429,503""#,
+            json!({ "after": "250us", "status": 429 }),
+        ),
     ] {
         let found =
             exchange(&json!({ "upstream_request_attempt_count": 3, "decision": decided(fields) }));

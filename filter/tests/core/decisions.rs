@@ -165,7 +165,7 @@ fn reserved_headers_of_clients_are_overwritten_or_removed() {
     let timeout = host.header_value(HeaderMap::Request, "x-envoy-upstream-rq-timeout-ms");
     assert_eq!(timeout.as_deref(), Some("5000"));
     let removals = host.called.iter().filter(|method| **method == "remove_header").count();
-    assert_eq!(removals, 9, "one call for each name that is not overwritten");
+    assert_eq!(removals, 10, "one call for each name that is not overwritten");
 }
 
 /// Whether the filter buffers a response with these headers.

@@ -4,8 +4,8 @@
 //! body that exceeds its buffer limit, and a filter cannot read that limit. A body is therefore
 //! buffered only if its length is declared and fits.
 
+use crate::boundary::Framing;
 use crate::config::BufferingMode;
-use crate::cut::Framing;
 use crate::headers::Headers;
 use crate::policy::Policy;
 use crate::request::{ContentLength, RequestView};
@@ -32,6 +32,8 @@ pub struct ResponseView<'a> {
     pub is_encoded: bool,
     /// Whether there is an `upgrade` header.
     pub has_upgrade: bool,
+    /// Whether the `upgrade` header is `websocket`.
+    pub is_websocket: bool,
     /// Whether the upstream sent the drain marker, which only the filter can set.
     pub has_drain_marker: bool,
 }
@@ -47,6 +49,7 @@ impl<'a> ResponseView<'a> {
             has_content_length: false,
             is_encoded: false,
             has_upgrade: false,
+            is_websocket: false,
             has_drain_marker: false,
         };
         let mut length = ContentLength::Absent;
@@ -59,7 +62,10 @@ impl<'a> ResponseView<'a> {
                 b"content-length" => length = length.merge(value),
                 b"content-type" => view.content_type = value,
                 b"content-encoding" => view.is_encoded |= !value.eq_ignore_ascii_case(b"identity"),
-                b"upgrade" => view.has_upgrade = true,
+                b"upgrade" => {
+                    view.has_upgrade = true;
+                    view.is_websocket |= value.eq_ignore_ascii_case(b"websocket");
+                }
                 _ if name == ACCEL.as_bytes() => {
                     if value.eq_ignore_ascii_case(b"no") {
                         view.accel_buffering = Some(false);
@@ -123,46 +129,38 @@ pub fn buffers_response(policy: &Policy, response: &ResponseView<'_>, bodiless: 
     wanted && !bodiless && fits
 }
 
-/// The content types of streams.
-const STREAM_TYPES: [(&str, StreamType); 9] = [
-    ("text/event-stream", StreamType::Framed(Framing::Events)),
-    ("application/x-ndjson", StreamType::Framed(Framing::Lines)),
-    ("application/ndjson", StreamType::Framed(Framing::Lines)),
-    ("application/jsonl", StreamType::Framed(Framing::Lines)),
-    ("application/x-jsonlines", StreamType::Framed(Framing::Lines)),
-    ("application/json-seq", StreamType::Framed(Framing::Lines)),
-    ("application/stream+json", StreamType::Framed(Framing::Lines)),
-    ("application/grpc", StreamType::Opaque),
-    ("multipart/x-mixed-replace", StreamType::Opaque),
+/// The content types of streams, and how they are divided.
+const STREAM_TYPES: [(&str, Framing); 10] = [
+    ("text/event-stream", Framing::Events),
+    ("application/x-ndjson", Framing::Lines),
+    ("application/ndjson", Framing::Lines),
+    ("application/jsonl", Framing::Lines),
+    ("application/x-jsonlines", Framing::Lines),
+    ("application/json-seq", Framing::Lines),
+    ("application/stream+json", Framing::Lines),
+    // gRPC-Web in Base64.
+    ("application/grpc-web-text", Framing::Opaque),
+    ("application/grpc", Framing::Grpc),
+    ("multipart/x-mixed-replace", Framing::Opaque),
 ];
-
-#[derive(Clone, Copy)]
-enum StreamType {
-    /// The stream has boundaries that the filter can find.
-    Framed(Framing),
-    Opaque,
-}
 
 /// Looks up a content type with its parameters (`; charset=`) or its suffix
 /// (`application/grpc+proto`, `-web`).
-fn stream_type(content_type: &[u8]) -> Option<StreamType> {
+fn stream_type(content_type: &[u8]) -> Option<Framing> {
     let found = STREAM_TYPES.iter().find(|(stream, _)| {
         content_type.split_at_checked(stream.len()).is_some_and(|(start, rest)| {
             start.eq_ignore_ascii_case(stream.as_bytes())
                 && rest.first().is_none_or(|next| b"; \t+-".contains(next))
         })
     });
-    found.map(|(_, stream)| *stream)
+    found.map(|(_, framing)| *framing)
 }
 
-/// The boundaries at which a drain can cut the response; `None` if the response ends on its own or
-/// has no boundaries.
-pub fn framing(response: &ResponseView<'_>) -> Option<Framing> {
-    let is_readable = (200..300).contains(&response.status) && !response.is_encoded;
-    match stream_type(response.content_type)
-        .filter(|_| is_readable && !response.has_content_length)?
-    {
-        StreamType::Framed(framing) => Some(framing),
-        StreamType::Opaque => None,
+/// The boundaries at which a drain can end a response of the upstream.
+pub fn framing(response: &ResponseView<'_>) -> Framing {
+    if response.status == 101 && response.is_websocket {
+        return Framing::WebSocket;
     }
+    let is_readable = (200..300).contains(&response.status) && !response.is_encoded;
+    stream_type(response.content_type).filter(|_| is_readable).unwrap_or(Framing::Opaque)
 }

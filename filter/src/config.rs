@@ -20,7 +20,7 @@ mod span;
 pub use document::{
     BufferingMode, BufferingSpec, Document, ErrorsSpec, MAX_DOCUMENT, OnDrain, PageSpec,
     PolicySpec, ReportSpec, RequestBuffering, RetriesSpec, RetryOff, RetryOn, RetrySpec, RouteSpec,
-    TimeoutsSpec,
+    StreamDrainSpec, TimeoutsSpec,
 };
 pub(crate) use drain::check_percent;
 pub use drain::{
@@ -37,9 +37,10 @@ pub use read::OneOrMore;
 pub(crate) use read::{Fields, Place, Read, text};
 pub(crate) use scalar::is_host_name;
 pub use scalar::{
-    Attempts, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostName, HostPattern,
-    MaxBytes, MediaType, Method, NO_ROUTE, PageText, PathText, Pattern, Percent, RetriedStatus,
-    RouteName, StoreKey, TokenHash, UnixMs, Version, WindowMs, is_store_key,
+    Attempts, CloseCode, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostName,
+    HostPattern, LastEvent, MaxBytes, MediaType, Method, NO_ROUTE, PageText, PathText, Pattern,
+    Percent, RetriedStatus, RouteName, StoreKey, TokenHash, UnixMs, Version, WindowMs,
+    is_store_key,
 };
 #[cfg(feature = "schema")]
 pub use schema::schema;

@@ -1,75 +1,23 @@
-//! Where a drain cuts a stream that has no end: between two events of an event stream, or between
-//! two lines of newline-delimited JSON. The client then has only complete messages and can resume
-//! after the last one.
+//! How a drain ends a stream: at a boundary, if one comes in time.
 
-/// How a stream is divided into messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// Events, each ended by an empty line (WHATWG HTML, 9.2.5: a line ends with CR, LF or both).
-    Events,
-    /// Lines, each ended by LF.
-    Lines,
-}
+use crate::boundary::{BoundaryReader, Framing};
+use crate::drain::bound::{Bound, Progress};
+use crate::reason::Reason;
 
-/// The number of bytes at the end of a chunk that show whether it ends at a boundary: CR LF CR LF.
-const TAIL: usize = 4;
-
-/// Finds the boundaries of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Reader {
-    framing: Framing,
-    position: Position,
-    /// The last byte was CR. An LF after it belongs to the same line end.
-    after_cr: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Position {
-    /// Between two messages.
-    Boundary,
-    /// At the start of a line within a message.
-    LineStart,
-    /// Within a line.
-    Text,
-}
-
-impl Reader {
-    fn read(&mut self, byte: u8) {
-        match (self.framing, byte) {
-            (Framing::Events, b'\n') if self.after_cr => self.after_cr = false,
-            (Framing::Events, b'\n' | b'\r') => {
-                self.position = if self.position == Position::Text {
-                    Position::LineStart
-                } else {
-                    Position::Boundary
-                };
-                self.after_cr = byte == b'\r';
-            }
-            (Framing::Lines, b'\n') => self.position = Position::Boundary,
-            _ => (self.position, self.after_cr) = (Position::Text, false),
-        }
-    }
-
-    /// Reads the tail of a chunk of `size` bytes. Earlier bytes do not affect the result.
-    fn read_tail(&mut self, tail: &[u8], size: usize) {
-        if size > tail.len() {
-            (self.position, self.after_cr) = (Position::Text, false);
-        }
-        tail.iter().for_each(|byte| self.read(*byte));
-    }
-}
-
-/// A stream that a drain may cut.
+/// A stream that a drain may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     connection: u64,
-    reader: Reader,
+    /// `None` before the response.
+    reader: Option<BoundaryReader>,
     state: State,
+    /// Whether broken framing was reported.
+    is_broken: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Its connection is not due.
+    /// It may last.
     Open,
     /// It ends at the next boundary.
     Due,
@@ -80,53 +28,77 @@ enum State {
 }
 
 /// The part of a chunk that is forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChunkPart {
     /// All of it.
     All,
-    /// This number of bytes from its start.
-    First(usize),
+    /// This number of bytes from its start, and then other bytes.
+    First(usize, Vec<u8>),
+}
+
+/// The time of a tick, for cuts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutTime {
+    /// The clock of the ticks, in milliseconds.
+    pub now_ms: u64,
+    /// How long the last bytes of a stream have to reach the client, in milliseconds.
+    pub linger_ms: u64,
 }
 
 impl Cut {
-    /// A stream on `connection` at its start.
-    pub fn new(connection: u64, framing: Framing) -> Self {
-        let reader = Reader { framing, position: Position::Boundary, after_cr: false };
-        Self { connection, reader, state: State::Open }
+    /// A stream on `connection` without a response.
+    pub fn new(connection: u64) -> Self {
+        Self { connection, reader: None, state: State::Open, is_broken: false }
+    }
+
+    /// The response has begun.
+    pub fn response_started(&mut self, framing: Framing) {
+        self.reader = Some(BoundaryReader::new(framing));
     }
 
     /// The number of bytes at the end of a chunk of `size` bytes that [`chunk`](Self::chunk) has to
     /// read.
     pub fn needed_bytes(&self, size: usize) -> usize {
-        match self.state {
-            State::Open => size.min(TAIL),
-            State::Due => size,
-            State::Ending(_) => 0,
+        match (&self.reader, self.state) {
+            (None, _) | (_, State::Ending(_)) => 0,
+            (Some(reader), State::Due) if reader.sees_boundaries() => size,
+            (Some(reader), State::Open | State::Due) => reader.needed_bytes(size),
         }
     }
 
     /// Reads a chunk of `size` bytes and returns the part that is forwarded. `end` has the last
     /// [`needed_bytes`](Self::needed_bytes) of the chunk.
-    pub fn chunk(&mut self, end: &[u8], size: usize) -> ChunkPart {
+    pub fn chunk(&mut self, end: &[u8], size: usize, bound: &Bound) -> ChunkPart {
+        let Some(reader) = &mut self.reader else { return ChunkPart::All };
         match self.state {
             State::Open => {
-                self.reader.read_tail(end, size);
+                reader.read(end, size);
                 ChunkPart::All
             }
-            State::Ending(_) => ChunkPart::First(0),
+            State::Ending(_) => ChunkPart::First(0, Vec::new()),
+            // Envoy begins the body of an upgrade with an empty chunk, to which nothing is added.
+            State::Due if size == 0 => ChunkPart::All,
             State::Due => {
-                let mut boundary = None;
-                for (index, byte) in end.iter().enumerate() {
-                    self.reader.read(*byte);
-                    if self.reader.position == Position::Boundary {
-                        boundary = Some(index + 1);
+                let start = reader.is_at_boundary().then_some(0);
+                let boundary = reader.read(end, size).or(start);
+                let Some(boundary) = boundary.filter(|_| reader.sees_boundaries()) else {
+                    return ChunkPart::All;
+                };
+                self.state = State::Ending(None);
+                match bound.farewell(reader) {
+                    None if boundary == size => ChunkPart::All,
+                    farewell => {
+                        ChunkPart::First(boundary, farewell.unwrap_or_default().into_owned())
                     }
                 }
-                let Some(boundary) = boundary else { return ChunkPart::All };
-                self.state = State::Ending(None);
-                if boundary == size { ChunkPart::All } else { ChunkPart::First(boundary) }
             }
         }
+    }
+
+    /// Whether the last chunk broke the framing. True once.
+    pub fn has_broken(&mut self) -> bool {
+        let is_broken = self.reader.is_some_and(|reader| reader.is_broken());
+        is_broken && !std::mem::replace(&mut self.is_broken, true)
     }
 
     /// Whether nothing more is forwarded, not even the end of the body.
@@ -139,20 +111,38 @@ impl Cut {
         self.state == State::Open
     }
 
-    /// Returns whether to reset the stream in this tick, at `now`. The last bytes have `linger` to
-    /// reach the client. `is_due` decides whether the connection is due to close. After the end of
-    /// a drain, a stream that is not yet ending continues.
-    pub(crate) fn tick(&mut self, now: u64, linger: u64, is_due: impl FnOnce(u64) -> bool) -> bool {
-        self.state = match self.state {
-            State::Open | State::Due => match (is_due(self.connection), self.reader.position) {
-                (false, _) => State::Open,
-                (true, Position::Boundary) => State::Ending(Some(now + linger)),
-                (true, Position::LineStart | Position::Text) => State::Due,
-            },
-            State::Ending(None) => State::Ending(Some(now + linger)),
-            State::Ending(Some(until)) if until <= now => return true,
-            ending => ending,
-        };
-        false
+    /// Returns why to end the stream in this tick. `due_for_ms` returns for how long the connection
+    /// has been due to close. After the end of a drain, a stream that is not yet ending continues.
+    pub fn tick(
+        &mut self,
+        time: CutTime,
+        bound: &Bound,
+        due_for_ms: impl FnOnce(u64) -> Option<u64>,
+    ) -> Option<Reason> {
+        let end = State::Ending(Some(time.now_ms + time.linger_ms));
+        match self.state {
+            State::Ending(None) => self.state = end,
+            State::Ending(Some(until)) => {
+                return (until <= time.now_ms).then_some(Reason::DrainCut);
+            }
+            State::Open | State::Due => {
+                let progress = bound.progress(due_for_ms(self.connection));
+                let is_overdue = progress == Progress::Overdue;
+                self.state = match &self.reader {
+                    _ if progress == Progress::Open => State::Open,
+                    None => return Some(Reason::DrainDeadline),
+                    // The filter can add bytes only to a chunk of the upstream, so it waits for one.
+                    Some(reader) if reader.is_at_boundary() => {
+                        let waits = bound.farewell(reader).is_some() && !is_overdue;
+                        if waits { State::Due } else { end }
+                    }
+                    Some(_) if is_overdue && bound.is_firm() => {
+                        return Some(Reason::DrainDeadline);
+                    }
+                    Some(_) => State::Due,
+                };
+            }
+        }
+        None
     }
 }

@@ -3,7 +3,8 @@
 
 use serde::Serialize;
 
-use crate::cut::Framing;
+use crate::boundary::Framing;
+use crate::drain::Bound;
 use crate::policy::{Policy, Retry};
 use crate::reason::Reason;
 use crate::rules::Rules;
@@ -19,7 +20,7 @@ pub const PROPERTY: &str = "sluice.decision";
 pub const HEADER: &str = "x-sluice-decision";
 
 /// The fields that a decision leaves out if they do not apply: no timeout, no retry, and the like.
-pub const OPTIONAL: [&str; 13] = [
+pub const OPTIONAL: [&str; 14] = [
     "route",
     "timeout_ms",
     "per_try_ms",
@@ -28,6 +29,7 @@ pub const OPTIONAL: [&str; 13] = [
     "retry",
     "retry_status",
     "drain",
+    "within_ms",
     "hold",
     "close",
     "accel",
@@ -48,7 +50,7 @@ pub struct ResponseDecision {
     pub buffer: bool,
     /// Both directions stay open until one side closes.
     pub tunnel: bool,
-    /// A drain may cut the response at these boundaries.
+    /// A drain may end the response, at these boundaries.
     pub cut: Option<Framing>,
 }
 
@@ -82,6 +84,8 @@ pub struct Decision<'a> {
     attempts: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drain: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within_ms: Option<u64>,
     #[serde(skip_serializing_if = "is_false")]
     hold: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,7 +175,8 @@ impl Decisions {
             retry: retries.and_then(|retries| retries.on.as_deref()),
             retry_status: retries.and_then(|retries| retries.statuses.as_deref()),
             attempts: policy.retry.as_ref().map(Retry::attempts),
-            drain: policy.cut_on_drain.then_some("cut"),
+            drain: policy.bound.as_ref().map(|bound| bound.streams().word()),
+            within_ms: policy.bound.as_ref().and_then(Bound::within_ms),
             hold,
             ..Decision::default()
         }

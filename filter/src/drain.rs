@@ -5,8 +5,10 @@
 //! ([`Record::compare`]), applies it ([`DrainView::merge`]) and reports it (in the VM). [`spread`]
 //! gives each connection its own time to close, so that the clients of a fleet do not all reconnect
 //! at once. A [`Command`] starts a drain. Commands come from the configuration, from the admin
-//! path, or from a control [`store`] that a [`Poller`] reads.
+//! path, or from a control [`store`] that a [`Poller`] reads. A [`Bound`] limits how long the streams of
+//! a route may last in a drain.
 
+pub mod bound;
 pub mod command;
 mod connections;
 pub mod epoch;
@@ -18,6 +20,7 @@ pub mod store;
 mod view;
 mod watermark;
 
+pub use bound::Bound;
 pub use command::{Command, CommandOutcome};
 pub use connections::CONNECTIONS_KEY;
 pub use epoch::EpochTooHigh;

@@ -1,6 +1,7 @@
 //! Ends streams in a tick, outside of their own callbacks: with a reply if the response has not
 //! begun, and otherwise with a reset.
 
+use crate::config::Span;
 use crate::host::{Host, HostError, log_refusal};
 use crate::idle_timers::Expired;
 use crate::reason::Reason;
@@ -42,17 +43,21 @@ impl Ending {
 }
 
 /// Returns the endings of a tick at `now`: streams that were idle for too long, and streams that a
-/// drain cuts. Also returns whether more streams may be due.
+/// drain ends. Also returns whether more streams may be due.
 pub(crate) fn end_streams(vm: &mut Vm, plugin: PluginId, now: Option<u64>) -> (Vec<Ending>, bool) {
     let timers = vm.timers.of_mut(plugin);
     let mut expired = timers.expire(now, MAX_ENDINGS);
     let drain = &vm.drain;
-    let is_due = |connection: u64, owner: &StreamOwner| {
-        let route = owner.route.and_then(|index| owner.config.rules.route_name(index));
-        drain.closes(connection, route, || now)
-    };
-    let is_due = drain.active().map(|_| is_due);
-    expired.extend(timers.cut(is_due, MAX_ENDINGS - expired.len()));
+    let is_draining = drain.active().is_some();
+    let cut = timers.cut(is_draining, MAX_ENDINGS - expired.len(), |cut, owner, time| {
+        let rules = &owner.config.rules;
+        let bound = rules.policy(owner.route).bound.as_ref()?;
+        cut.tick(time, bound, |connection| {
+            let route = owner.route.and_then(|index| rules.route_name(index));
+            now?.checked_sub(drain.due_ms(connection, route)?)
+        })
+    });
+    expired.extend(cut);
     for Expired { reason, owner, .. } in &expired {
         vm.metrics.count_failure(owner.config.slot(owner.route), *reason);
     }
@@ -66,14 +71,17 @@ fn ending(expired: Expired<StreamOwner>) -> Ending {
         return Ending::reset(context);
     }
     let rules = &owner.config.rules;
-    let timeouts = rules.policy(owner.route).idle_timeouts;
-    let (timeout, direction) = match reason {
-        Reason::SendTimeout => (timeouts.send, "to"),
-        _ => (timeouts.read, "from"),
-    };
-    let plain = || {
+    let policy = rules.policy(owner.route);
+    let idle = |direction, timeout: Option<Span>| {
         let timeout = timeout.map_or_else(String::new, |timeout| timeout.to_string());
-        format!("{}: no data {direction} the upstream for {timeout}\n", reason.word())
+        (504, format!("no data {direction} the upstream for {timeout}"))
     };
-    Ending::reply(context, rules.error_reply(owner.route, &owner.error_context, reason, 504, plain))
+    let (status, what) = match reason {
+        Reason::DrainDeadline => (503, "no response before the proxy stops".to_owned()),
+        Reason::SendTimeout => idle("to", policy.idle_timeouts.send),
+        _ => idle("from", policy.idle_timeouts.read),
+    };
+    let plain = || format!("{}: {what}\n", reason.word());
+    let reply = rules.error_reply(owner.route, &owner.error_context, reason, status, plain);
+    Ending::reply(context, reply)
 }

@@ -210,8 +210,21 @@ fn send_timeout_effect(policy: &Policy) -> Option<Effect> {
 }
 
 fn cut_effect(policy: &Policy) -> Option<Effect> {
-    let text = "a drain cuts an event stream between two events, and JSON lines between two lines";
-    policy.cut_on_drain.then(|| effect("drain", text))
+    let bound = policy.bound.as_ref()?;
+    let mut text = match bound.within_ms() {
+        None => "a drain cuts an event stream between two events, and JSON lines between two lines"
+            .into(),
+        Some(ms) => format!(
+            "in a drain, a stream may last {} after its connection is due; it then ends after a whole event, line, \
+             gRPC message or WebSocket frame, or a second later in any case; WebSockets get code {}",
+            Span::from_millis(ms),
+            bound.close_code()
+        ),
+    };
+    if let Some(event) = bound.last_event() {
+        text.push_str(&format!("; event streams end with {event:?}"));
+    }
+    Some(effect("drain", text))
 }
 
 fn retry_effect(policy: &Policy) -> Option<Effect> {

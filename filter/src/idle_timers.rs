@@ -1,4 +1,4 @@
-//! The idle timeouts of streams, and the streams that a drain may cut: everything that a tick has
+//! The idle timeouts of streams, and the streams that a drain may end: everything that a tick has
 //! to check.
 //!
 //! A VM may have 100,000 such streams, so a chunk must cost next to nothing. A chunk is one
@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use slab::Slab;
 
 use crate::config::Span;
-use crate::cut::Cut;
+use crate::cut::{Cut, CutTime};
 use crate::policy::IdleTimeouts;
 use crate::reason::Reason;
 use crate::rules::TICKS_PER_REFRESH;
@@ -70,9 +70,9 @@ pub struct IdleTimers<T> {
     /// reads all of it.
     due: Vec<u64>,
     entries: Slab<Entry<T>>,
-    /// The number of streams that a drain may cut.
+    /// The number of streams that a drain may end.
     cuttable: usize,
-    /// Whether a drain has begun to cut some of them.
+    /// Whether a drain has begun to end some of them.
     has_pending_cuts: bool,
 }
 
@@ -262,14 +262,14 @@ impl<T: Clone> IdleTimers<T> {
         self.forbid_cut(id);
     }
 
-    /// Lets a drain cut the stream.
+    /// Lets a drain end the stream.
     pub fn allow_cut(&mut self, id: TimerId, cut: Cut) {
         if self.entries[id.0].cut.replace(Box::new(cut)).is_none() {
             self.cuttable += 1;
         }
     }
 
-    /// The cut of a stream that a drain may cut.
+    /// The cut of a stream that a drain may end.
     pub fn cut_mut(&mut self, id: TimerId) -> Option<&mut Cut> {
         self.entries[id.0].cut.as_deref_mut()
     }
@@ -306,30 +306,28 @@ impl<T: Clone> IdleTimers<T> {
         expired.collect()
     }
 
-    /// Returns the streams that a tick during a drain cuts now, at most `limit` of them. `is_due`
-    /// decides whether a stream's connection is due to close. Without a drain (`None`), cuts that
-    /// have begun are finished or canceled.
+    /// Returns the streams that a tick ends for a drain, at most `limit` of them. `tick` ticks the
+    /// cut of a stream, with the time and the time that last bytes have to reach the client. If no
+    /// drain is in force, only cuts that have begun are finished or canceled.
     pub fn cut(
         &mut self,
-        is_due: Option<impl Fn(u64, &T) -> bool>,
+        is_draining: bool,
         limit: usize,
+        tick: impl Fn(&mut Cut, &T, CutTime) -> Option<Reason>,
     ) -> Vec<Expired<T>> {
-        if self.cuttable == 0 || (is_due.is_none() && !self.has_pending_cuts) {
+        if self.cuttable == 0 || (!is_draining && !self.has_pending_cuts) {
             return Vec::new();
         }
-        let (now, linger) = (self.clock.now_ms, self.clock.refresh_ms());
+        let time = CutTime { now_ms: self.clock.now_ms, linger_ms: self.clock.refresh_ms() };
         let mut ready = Vec::new();
         self.has_pending_cuts = false;
         for (index, entry) in &mut self.entries {
             let Some(cut) = &mut entry.cut else { continue };
-            let owner = &entry.owner;
-            let is_due = |connection| is_due.as_ref().is_some_and(|due| due(connection, owner));
-            if cut.tick(now, linger, is_due) && ready.len() < limit {
-                ready.push(index);
-            }
+            let reason = tick(cut, &entry.owner, time);
+            ready.extend(reason.filter(|_| ready.len() < limit).map(|reason| (index, reason)));
             self.has_pending_cuts |= !cut.is_open();
         }
-        ready.into_iter().map(|index| self.end(index, Reason::DrainCut)).collect()
+        ready.into_iter().map(|(index, reason)| self.end(index, reason)).collect()
     }
 
     fn end(&mut self, index: usize, reason: Reason) -> Expired<T> {

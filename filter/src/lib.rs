@@ -13,6 +13,7 @@
 #[cfg(target_arch = "wasm32")]
 mod adapter;
 pub mod admin;
+pub mod boundary;
 pub mod buffering;
 pub mod config;
 pub mod cut;
@@ -44,6 +45,7 @@ mod shared_data;
 pub mod state;
 pub mod stream;
 pub mod vm;
+pub mod waiting;
 
 pub use config::ConfigError;
 pub use explain::{Effect, Explanation, FailedCondition, Mismatch, Summary, SummaryRow};

@@ -6,11 +6,12 @@ mod cover;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::config::{BufferingMode, PathCondition, Span, quoted, write_place};
+use crate::config::{BufferingMode, OnDrain, PathCondition, Span, quoted, write_place};
+use crate::drain::{Bound, Command, DEFAULT_WINDOW_MS, Record};
 use crate::error_pages::ErrorPages;
 use crate::matching::literal_prefix;
 use crate::policy::Policy;
-use crate::rules::Rules;
+use crate::rules::{DrainSettings, Rules};
 
 /// A place in a configuration, and what is probably wrong there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,10 +84,31 @@ pub enum Lint {
         /// The start that every match has.
         start: String,
     },
-    /// A route cuts streams in a drain, but the configuration has no drain section.
-    #[error("cut has no effect without a drain section; add \"drain\": {{}}")]
-    NoDrain,
+    /// A drain should end streams of a route, but the configuration has no drain section.
+    #[error("{} has no effect without a drain section; add \"drain\": {{}}", .streams.word())]
+    NoDrain {
+        /// When a drain would end them.
+        streams: OnDrain,
+    },
+    /// A stream may last longer in a drain than others wait for it.
+    #[error(
+        "a stream may last {total} after a drain starts ({within} after the window of {window}), but load balancers \
+         wait for {PATIENCE} by default; lower within or the window, or raise their limit (deregistration delay, \
+         termination grace period)"
+    )]
+    LongDrain {
+        /// The bound.
+        within: Span,
+        /// The window of the drain.
+        window: Span,
+        /// Both.
+        total: Span,
+    },
 }
+
+/// How long load balancers usually wait for the requests of an instance that they remove: the
+/// default deregistration delay of AWS, and the default of Google Cloud and Envoy Gateway is less.
+const PATIENCE: Span = Span::from_millis(300_000);
 
 /// Envoy's default buffer limit, in bytes.
 const ENVOY_BUFFER_LIMIT: u64 = 1 << 20;
@@ -175,8 +197,23 @@ fn policy_lints(rules: &Rules, policy: &Policy) -> Vec<(&'static str, Lint)> {
     if (buffers || idle.read.is_some()) && policy.max_bytes > ENVOY_BUFFER_LIMIT {
         found.push(("buffering.max_bytes", Lint::ManyBytes { bytes: policy.max_bytes }));
     }
-    if policy.cut_on_drain && rules.drain.is_none() {
-        found.push(("drain", Lint::NoDrain));
+    if let Some(bound) = &policy.bound {
+        found.extend(match &rules.drain {
+            None => Some(("drain", Lint::NoDrain { streams: bound.streams() })),
+            Some(drain) => long_drain(bound, drain).map(|lint| ("drain.within", lint)),
+        });
     }
     found
+}
+
+fn long_drain(bound: &Bound, drain: &DrainSettings) -> Option<Lint> {
+    let within = bound.within_ms()?;
+    let state = drain.state.as_ref();
+    let record = state.and_then(|state| {
+        Record::from_command(&Command::configured(state), state.epoch.value(), 0).ok()
+    });
+    let window = record.map_or(DEFAULT_WINDOW_MS, |record| record.window_ms);
+    let total = Span::from_millis(within.saturating_add(window));
+    let (within, window) = (Span::from_millis(within), Span::from_millis(window));
+    (total > PATIENCE).then_some(Lint::LongDrain { within, window, total })
 }

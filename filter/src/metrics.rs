@@ -30,6 +30,9 @@ pub enum General {
     BridgeMissing,
     /// Responses of earlier filters on connections that a drain would have closed.
     DrainBypassed,
+    /// Responses with a framing that the filter could not follow, so that a drain ends them without
+    /// a boundary.
+    BrokenFraming,
     /// Plugin configurations that were refused.
     ConfigRejected,
 }
@@ -49,7 +52,7 @@ pub enum PerRoute {
 
 impl General {
     /// All metrics of the process.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::InFlight,
         Self::DrainEpoch,
         Self::DrainStale,
@@ -59,6 +62,7 @@ impl General {
         Self::AdminCommands,
         Self::BridgeMissing,
         Self::DrainBypassed,
+        Self::BrokenFraming,
         Self::ConfigRejected,
     ];
 
@@ -74,6 +78,7 @@ impl General {
             Self::AdminCommands => ("sluice.drain.admin.commands", MetricKind::Counter),
             Self::BridgeMissing => ("sluice.drain.bridge_missing", MetricKind::Counter),
             Self::DrainBypassed => ("sluice.drain.bypassed", MetricKind::Counter),
+            Self::BrokenFraming => ("sluice.drain.broken_framing", MetricKind::Counter),
             Self::ConfigRejected => ("sluice.config.rejected", MetricKind::Counter),
         }
     }
@@ -106,7 +111,7 @@ pub fn failure_name(reason: Reason, route: &str) -> String {
 }
 
 /// The counters of a route in [`Metrics`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteSlot(usize);
 
 /// The counts of a VM since the last flush. Routes of the same name share their counters across
@@ -174,6 +179,11 @@ impl Metrics {
             is_touched: false,
         });
         RouteSlot(slot)
+    }
+
+    /// The name of the route.
+    pub(crate) fn route(&self, slot: RouteSlot) -> &str {
+        &self.routes[slot.0].name
     }
 
     /// Adds to a metric of the process.

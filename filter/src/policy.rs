@@ -2,9 +2,9 @@
 //! a value was written.
 
 use crate::config::{
-    BufferingMode, OnDrain, PolicySpec, RequestBuffering, RetriesSpec, RetryOff, RetryOn,
-    RetrySpec, Span,
+    BufferingMode, PolicySpec, RequestBuffering, RetriesSpec, RetryOff, RetryOn, RetrySpec, Span,
 };
+use crate::drain::Bound;
 
 /// The default of `buffering.max_bytes`: the buffer limit that Envoy recommends for edge proxies. A
 /// filter cannot read the limit in force, and a body that exceeds it is lost.
@@ -28,8 +28,8 @@ pub struct Policy {
     pub idle_timeouts: IdleTimeouts,
     /// When a failed attempt is retried; `None` leaves the proxy's own policy in force.
     pub retry: Option<Retry>,
-    /// Whether a drain cuts a response that does not end on its own.
-    pub cut_on_drain: bool,
+    /// How long streams may last in a drain; `None` if a drain ends none of them.
+    pub bound: Option<Bound>,
     /// The request headers for Envoy's router, made once because they are the same for every
     /// request.
     headers: Vec<(&'static str, String)>,
@@ -82,7 +82,7 @@ impl Policy {
                 send: unless_zero(own_timeouts.send.or(inherited_timeouts.send)),
             },
             retry: own.retry.as_ref().or(defaults.retry.as_ref()).map(Retry::new),
-            cut_on_drain: own.drain.or(defaults.drain) == Some(OnDrain::Cut),
+            bound: own.drain.as_ref().or(defaults.drain.as_ref()).and_then(Bound::new),
             headers: Vec::new(),
         };
         policy.headers = policy.envoy_headers();
@@ -91,7 +91,7 @@ impl Policy {
 
     /// Whether a tick has to watch streams of this policy.
     pub fn watches_streams(&self) -> bool {
-        self.cut_on_drain || self.idle_timeouts.any()
+        self.bound.is_some() || self.idle_timeouts.any()
     }
 
     /// The request headers to set. Each replaces a header of that name from the client.

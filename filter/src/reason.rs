@@ -76,7 +76,9 @@ reasons! {
     BodyTooLarge = "body_too_large", grpc 8, envoy ["request_payload_too_large", "request_payload_exceeded_retry_buffer_limit", "response_payload_too_large"],
         "A body exceeds a buffer limit: a request `buffering.max_bytes`, the proxy's buffer, or the proxy's buffer for retries; a response the proxy's buffer.";
     DrainCut = "drain_cut", grpc 14, envoy [],
-        "A drain cut the stream at a boundary, because the route has `drain: cut`.";
+        "A drain ended the stream at a boundary, because of the route's `drain`.";
+    DrainDeadline = "drain_deadline", grpc 14, envoy [],
+        "A drain ended the stream where no boundary came in time, or the request before its response, because of the route's `drain.within`.";
     ClientClosed = "client_closed", grpc 1, envoy ["downstream_remote_disconnect", "http2.remote_reset"],
         "The client closed the stream before its response was complete.";
 }

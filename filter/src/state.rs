@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::config::DrainMode;
 use crate::drain::Record;
+use crate::waiting::WaitingRow;
 
 /// The state of a process.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,8 @@ pub struct State<'a> {
     pub in_flight: u64,
     /// Milliseconds since the Unix epoch.
     pub now_ms: u64,
+    /// The streams of the process that the drain in force waits for.
+    pub waits_for: &'a [WaitingRow],
 }
 
 #[derive(Serialize)]
@@ -33,6 +36,8 @@ struct Json<'a> {
     closed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a Record>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    waits_for: &'a [WaitingRow],
 }
 
 impl State<'_> {
@@ -41,10 +46,11 @@ impl State<'_> {
         json_line(&self.json())
     }
 
-    /// The full form, one line, with the whole record and the number of responses that `closed`
-    /// their connection since the process started.
+    /// The full form, one line, with the whole record, the number of responses that `closed` their
+    /// connection since the process started, and the streams that the drain waits for.
     pub fn to_full_json(&self, closed: u64) -> String {
-        json_line(&Json { closed: Some(closed), record: self.record, ..self.json() })
+        let waits_for = self.waits_for;
+        json_line(&Json { closed: Some(closed), record: self.record, waits_for, ..self.json() })
     }
 
     /// A terminate that starts later does not take the instance out of rotation yet.
@@ -65,6 +71,7 @@ impl State<'_> {
             timestamp: rfc3339(self.now_ms),
             closed: None,
             record: None,
+            waits_for: &[],
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::host::{HeaderMap, Host, LogLevel, property};
 use crate::members::Membership;
 use crate::metrics::{General, Metrics};
 use crate::plugin_config::HostTraits;
+use crate::waiting::{OpenStreams, WrittenRows};
 
 pub(crate) use store_plugins::StorePlugins;
 pub(crate) use timers::{PluginId, StreamOwner};
@@ -35,6 +36,9 @@ pub struct Vm {
     pub(crate) exchanges: Exchanges,
     /// In-flight requests of this VM.
     pub(crate) in_flight: u64,
+    /// Its streams, if a drain can close their connections.
+    pub(crate) open_streams: OpenStreams,
+    waiting: WrittenRows,
     membership: Membership,
     /// The memory of the headers that were read last. Keeping it spares an allocation for each
     /// request.

@@ -197,6 +197,42 @@ fn errors_in_a_route_name_the_route_and_the_place() {
             r#""retry":{"on":["reset"]}"#,
             r#"routes[0] "a": retry.attempts: missing, expected 1 to 10 attempts, the first included"#,
         ),
+        (
+            r#""drain":"finish""#,
+            r#"routes[0] "a": drain.within: missing, expected how long a stream may last after its connection is due, such as "60s""#,
+        ),
+        (
+            r#""drain":"end""#,
+            r#"routes[0] "a": drain: found "end", expected one of wait, cut, finish"#,
+        ),
+        (
+            r#""drain":{"within":"60s"}"#,
+            r#"routes[0] "a": drain.streams: missing, expected one of wait, cut, finish"#,
+        ),
+        (
+            r#""drain":{"streams":"cut","within":"60s"}"#,
+            r#"routes[0] "a": drain.within: found with streams that have no bound; write "streams": "finish""#,
+        ),
+        (
+            r#""drain":{"streams":"cut","close_code":1001}"#,
+            r#"routes[0] "a": drain.close_code: found with streams that end no WebSocket; write "streams": "finish""#,
+        ),
+        (
+            r#""drain":{"streams":"wait","last_event":"data: x\n\n"}"#,
+            r#"routes[0] "a": drain.last_event: found with "streams": "wait", which ends no stream; write "cut" or "finish""#,
+        ),
+        (
+            r#""drain":{"streams":"finish","within":"60s","close_code":999}"#,
+            r#"routes[0] "a": drain.close_code: found 999, expected a code from 1000 to 4999 that a Close frame may carry (not 1004, 1005, 1006 or 1015)"#,
+        ),
+        (
+            r#""drain":{"streams":"finish","within":"60s","close_code":5000}"#,
+            r#"routes[0] "a": drain.close_code: found 5000, expected a code from 1000 to 4999 that a Close frame may carry (not 1004, 1005, 1006 or 1015)"#,
+        ),
+        (
+            r#""drain":{"streams":"finish","within":"60s","close_code":1006}"#,
+            r#"routes[0] "a": drain.close_code: found 1006, expected a code from 1000 to 4999 that a Close frame may carry (not 1004, 1005, 1006 or 1015)"#,
+        ),
         (r#""retry":"no""#, r#"routes[0] "a": retry: found "no", expected an object, or "off""#),
         (
             r#""retry":{"on":["retriable-status-codes"],"attempts":2}"#,
@@ -447,6 +483,25 @@ fn lint_warns_about_long_buffers_and_cuts_without_a_drain() {
 }
 
 #[test]
+fn lint_warns_about_streams_that_outlast_the_load_balancer() {
+    let warnings = |within: &str, state: &str| {
+        accepted(&format!(
+            r#"{{"version":1,"defaults":{{"drain":{{"streams":"finish","within":"{within}"}}}},"drain":{{{state}}}}}"#
+        ))
+    };
+    let state = r#""state":{"epoch":1,"mode":"terminate","window":"2m"}"#;
+    assert_eq!(warnings("3m", state), [""; 0]);
+    let expected = "defaults.drain.within: a stream may last 5m1s after a drain starts (3m1s after the window of 2m), but load balancers wait for 5m by default; lower within or the window, or raise their limit (deregistration delay, termination grace period)";
+    assert_eq!(warnings("3m1s", state), [expected]);
+    assert_eq!(warnings("4m30s", ""), [""; 0], "the default window is 30 s");
+    assert_eq!(warnings("4m31s", "").len(), 1);
+    let unused = r#"{"version":1,"defaults":{"drain":{"streams":"finish","within":"1s"}}}"#;
+    let expected =
+        r#"defaults.drain: finish has no effect without a drain section; add "drain": {}"#;
+    assert_eq!(accepted(unused), [expected]);
+}
+
+#[test]
 fn lint_warns_about_timeouts_below_the_refresh_interval() {
     let limit = |defaults: &str, drain: &str, own: &str| {
         accepted(&format!(
@@ -608,4 +663,36 @@ fn many_expressions_with_one_start_cause_a_warning() {
                     start with \"/api/\"; the filter tries them one after the other, so let their \
                     paths start differently, or combine them";
     assert_eq!(warnings(17, "/api"), [expected]);
+}
+
+#[test]
+fn the_last_event_of_a_drain_is_one_whole_event() {
+    let document = |event: &str| {
+        let event = serde_json::to_string(event).expect("JSON");
+        route(&format!(r#""drain":{{"streams":"cut","last_event":{event}}}"#))
+    };
+    for event in
+        ["data\n\n", "event: bye\ndata: {}\n\n", "data:x\r\n\r\n", ": comment\rdata: x\r\r"]
+    {
+        assert!(load(document(event).as_bytes()).is_ok(), "{event:?}");
+    }
+    let long = format!("data: {}\n\n", "x".repeat(4096));
+    for event in [
+        "",
+        "data: x",
+        "data: x\n",
+        "data: x\n\n\n",
+        "data: x\n\ndata: y\n\n",
+        "data: x\n\n: y",
+        ": a comment\n\n",
+        "event: bye\n\n",
+        "\n\n",
+        "\ndata: x\n\n",
+        "data: \0\n\n",
+        &long,
+    ] {
+        let error = refusal(document(event).as_bytes());
+        assert!(error.contains("drain.last_event: found"), "{error}");
+        assert!(error.contains("expected one whole event of at most 4096 bytes"), "{error}");
+    }
 }

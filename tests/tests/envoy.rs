@@ -37,6 +37,7 @@ mod envoy {
     mod retries;
     mod schemas;
     mod soak;
+    mod stream_bounds;
     mod timeouts;
     mod walkthroughs;
     mod wasi;

@@ -20,6 +20,7 @@ mod simulator {
     mod replays;
     mod second_host;
     mod shared_data;
+    mod stream_bounds;
     mod termination;
     mod without_filter;
     mod workers;

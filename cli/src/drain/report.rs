@@ -84,8 +84,14 @@ impl Line<'_> {
                 };
                 let closed = state.closed.map(|closed| count(closed, "connection"));
                 let closed = closed.map(|closed| format!(", {closed} closed so far"));
+                let waits_for: Vec<String> =
+                    state.waits_for.iter().map(ToString::to_string).collect();
+                let waits_for = match waits_for.is_empty() {
+                    true => String::new(),
+                    false => format!("; waits for {}", waits_for.join(", ")),
+                };
                 format!(
-                    "{}: {drain}; {} in flight{}",
+                    "{}: {drain}; {} in flight{}{waits_for}",
                     state.name(url),
                     count(state.in_flight, "request"),
                     closed.unwrap_or_default()
@@ -166,6 +172,10 @@ mod tests {
         let expected = "a\\u{1b}[31m: terminate, epoch 7; 1 request in flight";
         assert_eq!(sentence(without_record), expected);
         assert_eq!(sentence(""), "a\\u{1b}[31m: no drain yet; 1 request in flight");
+        let waits_for = r#"{"route":"llm","kind":"events","streams":3},{"route":"a\u001b","kind":"tunnel","streams":1}"#;
+        let expected = "a\\u{1b}[31m: no drain yet; 1 request in flight; \
+                        waits for 3 events of llm, 1 tunnel of a\\u{1b}";
+        assert_eq!(sentence(&format!(r#","waits_for":[{waits_for}]"#)), expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Without the right token, the upstream responds instead of the filter. A response can therefore
 //! be anything.
 
+use std::fmt;
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,24 @@ pub(crate) struct ProxyState {
     pub(crate) closed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<serde_json::Value>,
+    /// The streams that the drain waits for. Only the admin path reports them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) waits_for: Vec<Waiting>,
+}
+
+/// The number of streams of one route and kind that a drain waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    route: String,
+    kind: String,
+    streams: u64,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { route, kind, streams } = self;
+        write!(f, "{streams} {} of {}", printable(kind), printable(route))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

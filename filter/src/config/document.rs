@@ -5,7 +5,10 @@ use super::error::{ConfigError, Problem};
 use super::json::{Node, parse_json};
 use super::matching::MatchSpec;
 use super::read::{OneOrMore, Place, Read, record, words};
-use super::scalar::{Attempts, MaxBytes, MediaType, PageText, RetriedStatus, RouteName, Version};
+use super::scalar::{
+    Attempts, CloseCode, LastEvent, MaxBytes, MediaType, PageText, RetriedStatus, RouteName,
+    Version,
+};
 use super::span::Span;
 
 /// The longest document that is read, in bytes: room for some 50,000 routes.
@@ -96,8 +99,8 @@ record! {
             timeouts: TimeoutsSpec,
             /// When a failed attempt is retried.
             retry: RetrySpec,
-            /// The effect of a drain on a response that does not end on its own; wait if absent.
-            drain: OnDrain,
+            /// The effect of a drain on streams; wait if absent.
+            drain: StreamDrainSpec,
         }
     }
 }
@@ -118,8 +121,8 @@ record! {
             timeouts: TimeoutsSpec,
             /// When a failed attempt is retried.
             retry: RetrySpec,
-            /// The effect of a drain on a response that does not end on its own; wait if absent.
-            drain: OnDrain,
+            /// The effect of a drain on streams; wait if absent.
+            drain: StreamDrainSpec,
         }
     }
 }
@@ -194,15 +197,75 @@ record! {
     }
 }
 
+record! {
+    /// The effect of a drain on the streams of a route. A string, such as "cut", is short for an
+    /// object with `streams`.
+    #[derive(Default)]
+    #[cfg_attr(feature = "schema", schemars(transform = or_streams))]
+    pub struct StreamDrainSpec {
+        required {}
+        optional {
+            /// When a stream ends.
+            streams: OnDrain,
+            /// With finish: how long a stream may last after its connection is due.
+            within: Span,
+            /// The event that an event stream sends before the filter ends it.
+            last_event: LastEvent,
+            /// With finish: the code of the Close frame that a WebSocket gets; 1012 if absent.
+            close_code: CloseCode,
+        }
+    }
+    word streams
+    check check_fields
+}
+
+impl StreamDrainSpec {
+    fn check_fields(&self, at: &Place<'_>) -> Result<(), ConfigError> {
+        let at = |name| Place::Field(at, name);
+        let Some(streams) = self.streams else {
+            return at("streams").refuse(Problem::Missing { expected: OnDrain::EXPECTED });
+        };
+        let misplaced = |name, reason| at(name).refuse(Problem::Misplaced { reason });
+        match streams {
+            OnDrain::Finish if self.within.is_none() => at("within").refuse(Problem::Missing {
+                expected: "how long a stream may last after its connection is due, such as \"60s\"",
+            }),
+            OnDrain::Wait | OnDrain::Cut if self.within.is_some() => misplaced(
+                "within",
+                "found with streams that have no bound; write \"streams\": \"finish\"",
+            ),
+            OnDrain::Wait | OnDrain::Cut if self.close_code.is_some() => misplaced(
+                "close_code",
+                "found with streams that end no WebSocket; write \"streams\": \"finish\"",
+            ),
+            OnDrain::Wait if self.last_event.is_some() => misplaced(
+                "last_event",
+                "found with \"streams\": \"wait\", which ends no stream; write \"cut\" or \"finish\"",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Adds the short form of [`StreamDrainSpec`] to its schema.
+#[cfg(feature = "schema")]
+fn or_streams(schema: &mut schemars::Schema) {
+    let object = std::mem::take(schema).to_value();
+    let words = [OnDrain::Wait.word(), OnDrain::Cut.word()];
+    *schema = schemars::json_schema!({ "anyOf": [{ "enum": words }, object] });
+}
+
 words! {
-    /// The effect of a drain on a response that does not end on its own: an event stream, or JSON
-    /// lines.
+    /// When a drain ends a stream.
     pub enum OnDrain {
-        /// The response keeps its connection until it ends.
+        /// Never: the stream keeps its connection until it ends.
         Wait = "wait",
-        /// When its connection is due, the response ends between two events or lines, and the
-        /// client reconnects.
+        /// When its connection is due: event streams end between two events, and JSON lines between
+        /// two lines. Other streams keep their connection.
         Cut = "cut",
+        /// A time after its connection is due. The stream ends at a boundary if one can be seen,
+        /// and otherwise a second later.
+        Finish = "finish",
     }
 }
 
@@ -223,11 +286,7 @@ impl Read for RetrySpec {
     fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
         match node {
             Node::Text(text) if text == RetryOff::Off.word() => Ok(Self::Off(RetryOff::Off)),
-            Node::Object(_) => {
-                let retries = RetriesSpec::read(node, at)?;
-                retries.check_statuses(&Place::Field(at, "status"))?;
-                Ok(Self::On(retries))
-            }
+            Node::Object(_) => RetriesSpec::read(node, at).map(Self::On),
             other => at.unexpected(other, Self::EXPECTED),
         }
     }
@@ -255,11 +314,13 @@ record! {
             status: OneOrMore<RetriedStatus>,
         }
     }
+    check check_statuses
 }
 
 impl RetriesSpec {
     /// Envoy ignores statuses without their condition, and the condition without statuses.
     fn check_statuses(&self, at: &Place<'_>) -> Result<(), ConfigError> {
+        let at = Place::Field(at, "status");
         match (self.on.contains(&RetryOn::RetriableStatusCodes), &self.status) {
             (true, None) => at.refuse(Problem::Missing {
                 expected: "the statuses of retriable-status-codes, such as [429, 503]",

@@ -251,7 +251,7 @@ pub(crate) const fn field_name(identifier: &'static str) -> &'static str {
 
 /// Declares a JSON object: its type, its fields, and how it is read. `misplaced` names fields with
 /// a better error than "unknown field". With `word FIELD`, a string is short for an object with
-/// that field.
+/// that field. `check METHOD` names a method that checks the fields against each other.
 macro_rules! record {
     (
         $(#[$meta:meta])*
@@ -261,6 +261,7 @@ macro_rules! record {
             $( misplaced { $( $misplaced:ident : $reason:literal, )* } )?
         }
         $( word $word:ident )?
+        $( check $check:ident )?
     ) => {
         #[derive(Debug, Clone, PartialEq, serde::Serialize)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
@@ -272,6 +273,17 @@ macro_rules! record {
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $optional: Option<$optional_type>,
             )*
+        }
+
+        impl $name {
+            #[allow(clippy::unnecessary_wraps, unused_variables, reason = "few records have a check")]
+            fn checked(
+                self,
+                at: &$crate::config::read::Place<'_>,
+            ) -> Result<Self, $crate::config::ConfigError> {
+                $( self.$check(at)?; )?
+                Ok(self)
+            }
         }
 
         impl $crate::config::read::Read for $name {
@@ -289,7 +301,7 @@ macro_rules! record {
                 $(
                     if let $crate::config::json::Node::Text(_) = node {
                         let $word = Some($crate::config::read::Read::read(node, at)?);
-                        return Ok(Self { $word, ..Self::default() });
+                        return Self { $word, ..Self::default() }.checked(at);
                     }
                     if !matches!(node, $crate::config::json::Node::Object(_)) {
                         const EITHER: &str =
@@ -303,10 +315,11 @@ macro_rules! record {
                     KNOWN,
                     &[ $( $( (stringify!($misplaced), $reason), )* )? ],
                 )?;
-                Ok(Self {
+                let read = Self {
                     $( $required: fields.required(field_name(stringify!($required)))?, )*
                     $( $optional: fields.optional(field_name(stringify!($optional)))?, )*
-                })
+                };
+                read.checked(at)
             }
         }
     };

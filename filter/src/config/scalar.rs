@@ -137,6 +137,24 @@ text_type!(
     |text| (1..=16_384).contains(&text.len()) && is_page(text)
 );
 
+text_type!(
+    /// The event that an event stream sends before a drain ends it.
+    pub struct LastEvent,
+    "one whole event of at most 4096 bytes: lines, at least one of them data, and an empty line at the end, \
+     such as \"event: bye\\ndata: {}\\n\\n\"",
+    is_whole_event
+);
+
+/// Whether the text is one event that clients dispatch (WHATWG HTML, 9.2.6): at least one `data`
+/// line, no empty line before the end, and an empty line at the end.
+fn is_whole_event(text: &str) -> bool {
+    let unified = text.replace("\r\n", "\n").replace('\r', "\n");
+    let Some(event) = unified.strip_suffix("\n\n") else { return false };
+    let has_data = event.split('\n').any(|line| line.split(':').next() == Some("data"));
+    let is_one = event.split('\n').all(|line| !line.is_empty());
+    text.len() <= 4096 && !text.contains('\0') && has_data && is_one
+}
+
 /// The SHA-256 of a secret. Errors do not show a wrong value, because it could be the secret
 /// itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -296,6 +314,40 @@ number_type!(
     /// The status of the health path while the proxy terminates.
     pub struct DrainStatus, 400..=599, "a status from 400 to 599"
 );
+
+/// The code of a WebSocket's Close frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(transparent, extend("minimum" = 1000, "maximum" = 4999))
+)]
+#[serde(transparent)]
+pub struct CloseCode(u16);
+
+impl CloseCode {
+    /// Service restart: the client should reconnect.
+    pub const RESTART: Self = Self(1012);
+
+    /// The code.
+    pub const fn value(self) -> u16 {
+        self.0
+    }
+}
+
+impl Read for CloseCode {
+    const EXPECTED: &'static str =
+        "a code from 1000 to 4999 that a Close frame may carry (not 1004, 1005, 1006 or 1015)";
+
+    fn read(node: &Node, at: &Place<'_>) -> Result<Self, ConfigError> {
+        let code = number(node, at, (1000, 4999), Self::EXPECTED)?;
+        // RFC 6455, 7.4.1: clients fail a connection that receives one of these.
+        match u16::try_from(code) {
+            Ok(code) if !matches!(code, 1004..=1006 | 1015) => Ok(Self(code)),
+            _ => at.unexpected(node, Self::EXPECTED),
+        }
+    }
+}
 
 /// A regular expression that matches whole values, in time linear in the value. Patterns that need
 /// much memory are refused.

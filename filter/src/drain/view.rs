@@ -201,7 +201,13 @@ impl DrainView {
         route: Option<&str>,
         now_ms: impl FnOnce() -> Option<u64>,
     ) -> bool {
-        let Some(record) = &self.record else { return false };
+        self.due_ms(connection, route).is_some_and(|due| self.is_past(due, now_ms))
+    }
+
+    /// When a connection is due to close after a response of `route`, in milliseconds since the
+    /// Unix epoch; `None` if the drain does not close it.
+    pub fn due_ms(&self, connection: u64, route: Option<&str>) -> Option<u64> {
+        let record = self.record.as_ref()?;
         let is_old = Some(connection) <= self.watermark;
         let is_selected = match record.mode {
             DrainMode::Off => false,
@@ -215,10 +221,10 @@ impl DrainView {
         let is_routed = record.routes.as_ref().is_none_or(|routes| {
             route.is_some_and(|route| routes.iter().any(|name| name.as_str() == route))
         });
-        is_selected && is_routed && {
+        (is_selected && is_routed).then(|| {
             let offset = spread::offset_ms(connection, record.epoch, record.window_ms);
-            self.is_past(record.started_ms.saturating_add(offset), now_ms)
-        }
+            record.started_ms.saturating_add(offset)
+        })
     }
 
     fn json(&self) -> Option<String> {

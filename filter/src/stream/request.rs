@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::admin::{self, AdminRequest, MAX_BODY};
 use crate::buffering::{self, RequestBody};
-use crate::drain::{Command, CommandOutcome, RecordError};
+use crate::cut::Cut;
+use crate::drain::{Bound, Command, CommandOutcome, RecordError};
 use crate::error_pages::ErrorContext;
 use crate::grpc_health::{self, Method};
 use crate::headers::Headers;
@@ -164,6 +165,8 @@ impl Stream {
             vm.health_watches.add(self.context);
         } else {
             vm.in_flight += 1;
+            let connection = self.connection;
+            self.open = connection.map(|connection| vm.open_streams.add(connection, slot));
         }
         vm.metrics.count(slot, PerRoute::Requests);
         if let Some(reason) = self.reason {
@@ -190,7 +193,13 @@ impl Stream {
             error_context: self.error_context.clone(),
         };
         let timers = vm.timers.of_mut(self.plugin);
-        self.timer = Some(timers.start(self.context, policy.idle_timeouts, waits_for, owner));
+        let timer = timers.start(self.context, policy.idle_timeouts, waits_for, owner);
+        self.timer = Some(timer);
+        if let Some(connection) = self.connection
+            && policy.bound.as_ref().is_some_and(Bound::is_firm)
+        {
+            timers.allow_cut(timer, Cut::new(connection));
+        }
     }
 
     /// Handles a health check or an admin request. Returns true if the request is one of them; the
@@ -206,7 +215,7 @@ impl Stream {
         let rules = &config.rules;
         let reply = match health::check(rules, &vm.drain, request, || now_ms(host)) {
             Some(HealthCheck::Http(status)) => {
-                with_state(vm, host, config, |state, _| health::reply(status, state))
+                with_state(vm, host, config, false, |state, _| health::reply(status, state))
             }
             Some(HealthCheck::Grpc(method, status)) => {
                 let reply = grpc_health::reply(method, status);
@@ -215,7 +224,9 @@ impl Stream {
             }
             None => match admin::parse(rules, request, end_of_stream) {
                 None => return false,
-                Some(AdminRequest::ReadState) => with_state(vm, host, config, admin::state_reply),
+                Some(AdminRequest::ReadState) => {
+                    with_state(vm, host, config, true, admin::state_reply)
+                }
                 Some(AdminRequest::Command(command)) => apply(vm, host, config, command),
                 Some(AdminRequest::TooLarge) => admin::too_large_reply(),
                 Some(AdminRequest::AwaitBody) => {
@@ -317,17 +328,19 @@ fn apply(
     if outcome == CommandOutcome::InForce {
         vm.metrics.add(General::AdminCommands, 1);
     }
-    with_state(vm, host, config, |state, closed| admin::command_reply(&outcome, state, closed))
+    let reply = |state: &State<'_>, closed| admin::command_reply(&outcome, state, closed);
+    with_state(vm, host, config, true, reply)
 }
 
 fn with_state<H: Host>(
     vm: &mut Vm,
     host: &mut H,
     config: &PluginConfig,
+    is_full: bool,
     reply: impl FnOnce(&State<'_>, u64) -> LocalReply,
 ) -> LocalReply {
     let tick_ms = config.rules.refresh().as_millis();
-    vm.with_state(host, &config.instance, tick_ms, reply)
+    vm.with_state(host, &config.instance, tick_ms, is_full, reply)
 }
 
 pub(super) fn send(host: &mut impl Host, reply: &LocalReply) {

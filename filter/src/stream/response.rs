@@ -1,10 +1,12 @@
 //! Decides on a response: whether it is a local reply, whether it is buffered, whether it closes
-//! its connection, and whether a drain may cut it.
+//! its connection, and whether a drain may end it.
 
+use crate::boundary::Framing;
 use crate::buffering::{self, ACCEL, ResponseView};
 use crate::config::BufferingMode;
 use crate::cut::{ChunkPart, Cut};
 use crate::decision::ResponseDecision;
+use crate::drain::Bound;
 use crate::error_pages::Failure;
 use crate::grpc_health::ServingStatus;
 use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, parse_status, property};
@@ -16,6 +18,7 @@ use crate::reply::LocalReply;
 use crate::reserved_headers::{GRPC_MARKER, MARKER};
 use crate::rules::Rules;
 use crate::vm::Vm;
+use crate::waiting::StreamKind;
 
 use super::request::send;
 use super::state::{Action, BodyState, Stream};
@@ -55,6 +58,11 @@ impl Stream {
             if decision.buffer { BodyState::Buffering } else { BodyState::Streaming };
         self.is_complete = end_of_stream;
         self.is_tunnel = decision.tunnel;
+        if let Some(open) = self.open {
+            let is_grpc = self.error_context.is_grpc;
+            let kind = StreamKind::of_response(decision.cut, decision.tunnel, is_grpc);
+            vm.open_streams.set_kind(open, kind);
+        }
         self.update_timer(vm, host, rules, &decision, end_of_stream);
         self.change_headers(host, &config, &decision);
         self.count_response(vm, &config, &decision);
@@ -89,11 +97,27 @@ impl Stream {
             matches!(policy.response_buffering, Some(BufferingMode::On | BufferingMode::Auto));
         let may_be_tunnel =
             self.requests_tunnel && (policy.idle_timeouts.any() || rules.wants_failure_reason());
-        closes || (!self.is_local_reply && (may_buffer || may_be_tunnel || self.allows_cut(rules)))
+        let may_be_cut = self.bound(rules).is_some();
+        closes || (!self.is_local_reply && (may_buffer || may_be_tunnel || may_be_cut))
     }
 
-    fn allows_cut(&self, rules: &Rules) -> bool {
-        self.connection.is_some() && self.policy(rules).cut_on_drain
+    /// How long the stream may last in a drain. If the host has no connection ids, a drain ends no
+    /// stream.
+    fn bound<'r>(&self, rules: &'r Rules) -> Option<&'r Bound> {
+        self.policy(rules).bound.as_ref().filter(|_| self.connection.is_some())
+    }
+
+    /// The boundaries at which a drain may end the response; `None` if it ends on its own.
+    fn cut_framing(
+        &self,
+        rules: &Rules,
+        upstream: Option<&ResponseView<'_>>,
+        end_of_stream: bool,
+    ) -> Option<Framing> {
+        let bound = self.bound(rules).filter(|_| !end_of_stream)?;
+        let framing = upstream.map_or(Framing::Opaque, buffering::framing);
+        let has_length = upstream.is_some_and(|view| view.has_content_length);
+        (bound.is_firm() || (bound.applies_to(framing) && !has_length)).then_some(framing)
     }
 
     /// `view` is `None` if no decision depends on the headers.
@@ -119,9 +143,7 @@ impl Stream {
             buffer: upstream
                 .is_some_and(|view| buffering::buffers_response(policy, view, has_no_body)),
             tunnel,
-            cut: upstream
-                .filter(|_| !end_of_stream && self.allows_cut(rules))
-                .and_then(buffering::framing),
+            cut: self.cut_framing(rules, upstream, end_of_stream),
         }
     }
 
@@ -202,7 +224,9 @@ impl Stream {
         self.with_timer(vm, |timers, timer| {
             timers.response_started(timer, kind);
             if let Some((framing, connection)) = decision.cut.zip(self.connection) {
-                timers.allow_cut(timer, Cut::new(connection, framing));
+                let mut cut = Cut::new(connection);
+                cut.response_started(framing);
+                timers.allow_cut(timer, cut);
             }
             if end_of_stream {
                 timers.response_complete(timer);
@@ -261,7 +285,7 @@ impl Stream {
             let added = host.set_header(HeaderMap::ResponseTrailers, "grpc-status", "0");
             log_refusal(host, added, "response trailers");
         }
-        if self.cut_chunk(vm, host, buffered, end_of_stream) == Action::Pause {
+        if self.cut_chunk(vm, host, &config, buffered, end_of_stream) == Action::Pause {
             return Action::Pause;
         }
         self.is_complete = end_of_stream;
@@ -279,22 +303,35 @@ impl Stream {
         &self,
         vm: &mut Vm,
         host: &mut impl Host,
+        config: &PluginConfig,
         buffered: usize,
         end_of_stream: bool,
     ) -> Action {
+        let Some(bound) = self.policy(&config.rules).bound.as_ref() else {
+            return Action::Continue;
+        };
         let needed = self.with_timer(vm, |timers, timer| {
             let cut = timers.cut_mut(timer)?;
             (!end_of_stream || cut.is_ending()).then(|| cut.needed_bytes(buffered))
         });
         let Some(Some(needed)) = needed else { return Action::Continue };
-        let end = host.buffer(Buffer::ResponseBody, buffered - needed, needed);
+        let end = match needed {
+            0 => Ok(&[][..]),
+            _ => host.buffer(Buffer::ResponseBody, buffered - needed, needed),
+        };
         let end = end.unwrap_or_default();
         let part = self.with_timer(vm, |timers, timer| {
-            timers.cut_mut(timer).map(|cut| cut.chunk(end, buffered))
+            let cut = timers.cut_mut(timer)?;
+            Some((cut.chunk(end, buffered, bound), cut.has_broken()))
         });
-        if let Some(Some(ChunkPart::First(size))) = part {
-            let first = end[..size.min(end.len())].to_vec();
+        let Some(Some((part, has_broken))) = part else { return Action::Continue };
+        if let ChunkPart::First(size, last) = part {
+            let mut first = end[..size.min(end.len())].to_vec();
+            first.extend_from_slice(&last);
             replace_response_body(host, buffered, &first);
+        }
+        if has_broken {
+            vm.metrics.add(General::BrokenFraming, 1);
         }
         if end_of_stream { Action::Pause } else { Action::Continue }
     }

@@ -12,6 +12,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::rules::Rules;
 use crate::vm::{PluginId, StreamOwner, Vm};
+use crate::waiting::OpenId;
 
 /// Whether the host forwards the headers, chunk or trailers of a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Stream {
     /// Whether the stream is in flight. Counted streams are, except gRPC health checks with `Watch`
     /// that the upstream replies to: they have no end.
     pub(super) is_in_flight: bool,
+    /// Its place among the open streams, if a drain can close its connection.
+    pub(super) open: Option<OpenId>,
     /// Whether this is such a `Watch`.
     pub(super) is_watch: bool,
     /// The state that the reply to a gRPC health check reports, if a message can report it.
@@ -58,7 +61,7 @@ pub struct Stream {
     /// forwarded.
     pub(super) buffers_request: bool,
 
-    /// Its timers, if its policy has idle timeouts or lets a drain cut it.
+    /// Its timers, if its policy has idle timeouts or lets a drain end it.
     pub(super) timer: Option<TimerId>,
 
     /// Whether the filter or the proxy replied instead of the upstream. Its policy does not apply
@@ -114,6 +117,7 @@ impl Stream {
             requests_tunnel: false,
             is_counted: false,
             is_in_flight: false,
+            open: None,
             is_watch: false,
             grpc_health: None,
             awaits_command: false,
@@ -136,6 +140,9 @@ impl Stream {
     pub fn end(&mut self, vm: &mut Vm) {
         if self.is_in_flight {
             vm.in_flight -= 1;
+        }
+        if let Some(open) = self.open.take() {
+            vm.open_streams.remove(open);
         }
         if self.is_watch {
             vm.health_watches.remove(self.context);

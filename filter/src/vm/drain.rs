@@ -16,6 +16,7 @@ use crate::metrics::{General, Metrics};
 use crate::rules::{ControlStore, Rules};
 use crate::shared_data::{self, ATTEMPTS, Update};
 use crate::state::State;
+use crate::waiting::{self, WAITING_KEY, WaitingRow};
 
 /// A drain whose start is at least this far in the future is logged as a probable mistake, in
 /// milliseconds.
@@ -172,7 +173,43 @@ impl Vm {
             self.membership.confirm_write();
         }
         self.metrics.set(General::InFlight, in_flight, host);
+        self.report_waiting(host, now_ns / 1_000_000);
         in_flight
+    }
+
+    /// Reports the streams that a drain waits for, if that has changed.
+    fn report_waiting(&mut self, host: &mut impl Host, now_ms: u64) {
+        let (drain, metrics, id) = (&self.drain, &self.metrics, self.membership.id());
+        let rows = match drain.active() {
+            None => Vec::new(),
+            Some(_) => self.open_streams.rows(
+                |stream| {
+                    let due = drain.due_ms(stream.connection, Some(metrics.route(stream.slot)));
+                    due.is_some_and(|due| due <= now_ms)
+                },
+                |slot| metrics.route(slot),
+            ),
+        };
+        if id == 0 || !self.waiting.is_outdated(&rows, now_ms) {
+            return;
+        }
+        let update = shared_data::update(host, WAITING_KEY, |_, shared| {
+            Some(waiting::merge(shared, id, &rows, now_ms))
+        });
+        if update == Update::Written {
+            self.waiting.set(rows, now_ms);
+        }
+    }
+
+    /// The streams of the process that the drain in force waits for.
+    fn waits_for(&self, host: &mut impl Host, now_ms: u64) -> Vec<WaitingRow> {
+        match self.drain.active() {
+            None => Vec::new(),
+            Some(_) => {
+                let shared = shared_data::read(host, WAITING_KEY).value;
+                waiting::sums(shared.as_deref(), now_ms)
+            }
+        }
     }
 
     /// Whether shared data has a report of this VM.
@@ -239,20 +276,22 @@ impl Vm {
     }
 
     /// Passes the state of the process, and the number of responses that have closed their
-    /// connection, to `reply`.
+    /// connection, to `reply`. A full state has the streams that the drain waits for.
     pub(crate) fn with_state<T, H: Host>(
         &mut self,
         host: &mut H,
         instance: &str,
         tick_ms: u64,
+        is_full: bool,
         reply: impl FnOnce(&State<'_>, u64) -> T,
     ) -> T {
         let in_flight = self.heartbeat(host, tick_ms);
         self.metrics.flush(host);
         let closed = closed_connections(&mut self.metrics, host);
         let now_ms = now_ms(host).unwrap_or(0);
+        let waits_for = if is_full { self.waits_for(host, now_ms) } else { Vec::new() };
         let record = self.drain.record();
-        reply(&State { record, instance, in_flight, now_ms }, closed)
+        reply(&State { record, instance, in_flight, now_ms, waits_for: &waits_for }, closed)
     }
 }
 

@@ -114,7 +114,8 @@ fn a_token_instead_of_its_hash_is_refused_and_not_repeated() {
 fn each_outcome_of_a_command_has_its_reply() {
     let record =
         Record::parse(br#"{"epoch":7,"mode":"terminate","started_ms":1}"#).expect("a record");
-    let state = State { record: Some(&record), instance: "i", in_flight: 2, now_ms: 0 };
+    let state =
+        State { record: Some(&record), instance: "i", in_flight: 2, now_ms: 0, waits_for: &[] };
     let cases = [
         (
             CommandOutcome::Conflicting(7),

@@ -447,8 +447,13 @@ fn health_checks_get_a_reply_while_the_proxy_terminates_and_otherwise_if_they_ar
 fn the_state_is_json() {
     let record =
         Record::parse(br#"{"epoch":2,"mode":"terminate","started_ms":1}"#).expect("a record");
-    let mut state =
-        State { record: Some(&record), instance: "node \"1\"\n", in_flight: 3, now_ms: 1_000 };
+    let mut state = State {
+        record: Some(&record),
+        instance: "node \"1\"\n",
+        in_flight: 3,
+        now_ms: 1_000,
+        waits_for: &[],
+    };
     let reply = health::reply(503, &state);
     assert_eq!((reply.status, &*reply.content_type), (503, "application/json"));
     let expected = json!({
@@ -521,7 +526,7 @@ fn the_optional_fields_of_a_decision_are_complete() {
         "buffering": { "response": "off", "request": "on" },
         "timeouts": { "request": "60s", "per_try": "10s", "read": "5s", "send": "5s" },
         "retry": { "on": ["retriable-status-codes"], "status": [429], "attempts": 2 },
-        "drain": "cut",
+        "drain": { "streams": "finish", "within": "60s" },
     });
     let decision = |document: &Value, route, is_full: bool, response: &ResponseDecision| {
         let rules = rules(document);

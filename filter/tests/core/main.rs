@@ -14,3 +14,4 @@ mod metrics;
 mod plugin;
 mod refusals;
 mod streams;
+mod waiting;

@@ -611,3 +611,101 @@ fn a_drain_of_other_routes_cuts_nothing() {
     assert_eq!(host.resets, [0; 0]);
     assert_eq!(host.logged("this configuration has no route other").len(), 1);
 }
+
+fn finishing() -> Value {
+    json!({ "version": 1, "drain": {}, "routes": [{ "name": "r",
+            "drain": { "streams": "finish", "within": "5s", "last_event": "data: bye\n\n" } }] })
+}
+
+/// A stream on connection 7, with the response if there is one, and then a reload in which the
+/// connection is old. The bound has passed.
+fn past_its_bound(host: &mut MemoryHost, response: Option<&[(&str, &str)]>) -> (Worker, Open) {
+    let mut worker = Worker::new(host, &finishing());
+    host.connection(7);
+    let mut open = worker.get(host, "/x");
+    if let Some(response) = response {
+        worker.respond(host, &mut open, response, false);
+    }
+    let record = format!(r#"{{"epoch":1,"mode":"reload","started_ms":{}}}"#, host.now());
+    host.write_shared("sluice.drain", &record);
+    wait(&mut worker, host, 4_500);
+    assert_eq!((host.resets.len(), host.replies.len()), (0, 0), "it may last for 5 s");
+    wait(&mut worker, host, 800);
+    (worker, open)
+}
+
+#[test]
+fn an_event_stream_ends_with_the_last_event_after_its_bound() {
+    let mut host = MemoryHost::envoy();
+    let (mut worker, mut open) = past_its_bound(&mut host, Some(&EVENTS));
+    let passed = worker.download(&mut host, &mut open, b"id: 1\n\nid: 2\n", false);
+    assert_eq!(passed, (Action::Continue, b"id: 1\n\ndata: bye\n\n".to_vec()));
+    wait(&mut worker, &mut host, 600);
+    assert_eq!(host.resets, [1]);
+}
+
+#[test]
+fn downloads_and_other_responses_end_a_second_after_their_bound() {
+    for fields in [
+        &[(":status", "200"), ("content-length", "100000")][..],
+        &[(":status", "200"), ("content-type", "application/json")],
+        &[(":status", "101"), ("upgrade", "other")],
+    ] {
+        let mut host = MemoryHost::envoy();
+        let (mut worker, mut open) = past_its_bound(&mut host, Some(fields));
+        let passed = worker.download(&mut host, &mut open, b"abc", false);
+        assert_eq!(passed, (Action::Continue, b"abc".to_vec()), "{fields:?}");
+        assert_eq!(host.resets, [0; 0]);
+        wait(&mut worker, &mut host, 1_000);
+        assert_eq!(host.resets, [1], "{fields:?}");
+        worker.end(&mut host, open, None);
+        worker.tick(&mut host);
+        assert_eq!(host.metric_value("sluice.route.r.ended.drain_deadline"), Some(1));
+    }
+}
+
+#[test]
+fn a_request_without_a_response_gets_503_at_its_bound() {
+    let mut host = MemoryHost::envoy();
+    past_its_bound(&mut host, None);
+    assert_eq!((host.resets.len(), host.replies.len()), (0, 1));
+    assert_eq!(host.replies[0].status, 503);
+    assert_eq!(host.replies[0].body, "drain_deadline: no response before the proxy stops\n");
+}
+
+#[test]
+fn a_websocket_gets_a_close_frame_and_broken_framing_is_counted() {
+    let upgrade = [(":status", "101"), ("upgrade", "WebSocket")];
+    let mut host = MemoryHost::envoy();
+    let (mut worker, mut open) = past_its_bound(&mut host, Some(&upgrade));
+    let passed = worker.download(&mut host, &mut open, b"\x81\x01a\x81", false);
+    assert_eq!(passed, (Action::Continue, b"\x81\x01a\x88\x02\x03\xf4".to_vec()));
+
+    let mut host = MemoryHost::envoy();
+    let mut worker = Worker::new(&mut host, &finishing());
+    host.connection(7);
+    let mut open = worker.get(&mut host, "/x");
+    worker.respond(&mut host, &mut open, &upgrade, false);
+    for _ in 0..2 {
+        let passed = worker.download(&mut host, &mut open, b"not a frame", false);
+        assert_eq!(passed, (Action::Continue, b"not a frame".to_vec()));
+    }
+    worker.tick(&mut host);
+    assert_eq!(host.metric_value("sluice.drain.broken_framing"), Some(1));
+}
+
+/// Payloads are skipped by their length.
+#[test]
+fn a_long_frame_costs_one_read_of_its_header() {
+    let mut host = MemoryHost::envoy();
+    let mut worker = Worker::new(&mut host, &finishing());
+    host.connection(7);
+    let mut open = worker.get(&mut host, "/x");
+    worker.respond(&mut host, &mut open, &[(":status", "101"), ("upgrade", "websocket")], false);
+    worker.download(&mut host, &mut open, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0, 7, 7], false);
+    host.called.clear();
+    for _ in 0..100 {
+        worker.download(&mut host, &mut open, &[7; 100], false);
+    }
+    assert_eq!(host.called, [""; 0]);
+}

@@ -8,6 +8,8 @@ use crate::reason::Reason;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     connection: u64,
+    /// The time on the clock of the ticks at which it began, or a tick later.
+    started_ms: u64,
     /// `None` before the response.
     reader: Option<BoundaryReader>,
     state: State,
@@ -46,9 +48,9 @@ pub struct CutTime {
 }
 
 impl Cut {
-    /// A stream on `connection` without a response.
-    pub fn new(connection: u64) -> Self {
-        Self { connection, reader: None, state: State::Open, is_broken: false }
+    /// A stream on `connection` without a response. `started_ms` is a time on the clock of the ticks.
+    pub fn new(connection: u64, started_ms: u64) -> Self {
+        Self { connection, started_ms, reader: None, state: State::Open, is_broken: false }
     }
 
     /// The response has begun.
@@ -126,7 +128,11 @@ impl Cut {
                 return (until <= time.now_ms).then_some(Reason::DrainCut);
             }
             State::Open | State::Due => {
-                let progress = bound.progress(due_for_ms(self.connection));
+                // A stream that begins after its connection is due has its whole time, so that no
+                // ordinary request fails.
+                let age_ms = time.now_ms.saturating_sub(self.started_ms);
+                let due_for_ms = due_for_ms(self.connection).map(|due| due.min(age_ms));
+                let progress = bound.progress(due_for_ms);
                 let is_overdue = progress == Progress::Overdue;
                 self.state = match &self.reader {
                     _ if progress == Progress::Open => State::Open,

@@ -262,6 +262,11 @@ impl<T: Clone> IdleTimers<T> {
         self.forbid_cut(id);
     }
 
+    /// The time of the next tick, if it is not late, on the clock of the ticks.
+    pub fn next_tick_ms(&self) -> u64 {
+        self.clock.now_ms + self.clock.reach_ms / 2
+    }
+
     /// Lets a drain end the stream.
     pub fn allow_cut(&mut self, id: TimerId, cut: Cut) {
         if self.entries[id.0].cut.replace(Box::new(cut)).is_none() {

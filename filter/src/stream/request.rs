@@ -198,7 +198,7 @@ impl Stream {
         if let Some(connection) = self.connection
             && policy.bound.as_ref().is_some_and(Bound::is_firm)
         {
-            timers.allow_cut(timer, Cut::new(connection));
+            timers.allow_cut(timer, Cut::new(connection, timers.next_tick_ms()));
         }
     }
 

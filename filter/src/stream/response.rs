@@ -224,9 +224,12 @@ impl Stream {
         self.with_timer(vm, |timers, timer| {
             timers.response_started(timer, kind);
             if let Some((framing, connection)) = decision.cut.zip(self.connection) {
-                let mut cut = Cut::new(connection);
-                cut.response_started(framing);
-                timers.allow_cut(timer, cut);
+                if timers.cut_mut(timer).is_none() {
+                    timers.allow_cut(timer, Cut::new(connection, timers.next_tick_ms()));
+                }
+                if let Some(cut) = timers.cut_mut(timer) {
+                    cut.response_started(framing);
+                }
             }
             if end_of_stream {
                 timers.response_complete(timer);

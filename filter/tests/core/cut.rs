@@ -42,7 +42,7 @@ impl Client {
         timers.set_tick_period(Span::from_millis(TICK_MS), Some(0));
         let timer = timers.start(1, IdleTimeouts::default(), WaitsFor::Response, ());
         timers.response_started(timer, ResponseKind::Unbounded);
-        let mut cut = Cut::new(CONNECTION);
+        let mut cut = Cut::new(CONNECTION, 0);
         cut.response_started(framing);
         timers.allow_cut(timer, cut);
         Self {

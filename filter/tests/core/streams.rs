@@ -709,3 +709,18 @@ fn a_long_frame_costs_one_read_of_its_header() {
     }
     assert_eq!(host.called, [""; 0]);
 }
+
+#[test]
+fn a_stream_that_begins_after_its_connection_is_due_has_its_whole_time() {
+    let mut host = MemoryHost::envoy();
+    let (mut worker, _) = past_its_bound(&mut host, None);
+    host.replies.clear();
+    let mut late = worker.get(&mut host, "/x");
+    wait(&mut worker, &mut host, 4_900);
+    assert_eq!(host.replies.len(), 0);
+    worker.respond(&mut host, &mut late, &EVENTS, false);
+    worker.download(&mut host, &mut late, b"id: 1\n", false);
+    wait(&mut worker, &mut host, 300);
+    let passed = worker.download(&mut host, &mut late, b"\nid: 2", false);
+    assert_eq!(passed.1, b"\ndata: bye\n\n");
+}

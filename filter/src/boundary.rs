@@ -40,7 +40,9 @@ impl BoundaryReader {
     /// A reader at the start of a response.
     pub fn new(framing: Framing) -> Self {
         let inner = match framing {
-            Framing::Events | Framing::Lines => Inner::Text(TextReader::new(framing)),
+            Framing::Events | Framing::Lines => {
+                Inner::Text(TextReader::new(framing == Framing::Events))
+            }
             Framing::Grpc => Inner::Frames(FrameReader::new(Protocol::Grpc)),
             Framing::WebSocket => Inner::Frames(FrameReader::new(Protocol::WebSocket)),
             Framing::Opaque => Inner::Opaque,
@@ -57,7 +59,7 @@ impl BoundaryReader {
     /// follow the response.
     pub fn needed_bytes(&self, size: usize) -> usize {
         match &self.inner {
-            Inner::Text(reader) => reader.needed_bytes(size),
+            Inner::Text(_) => TextReader::needed_bytes(size),
             Inner::Frames(reader) => reader.needed_bytes(size),
             Inner::Opaque => 0,
         }

@@ -211,7 +211,7 @@ fn send_timeout_effect(policy: &Policy) -> Option<Effect> {
 
 fn cut_effect(policy: &Policy) -> Option<Effect> {
     let bound = policy.bound.as_ref()?;
-    let mut text = match bound.within_ms() {
+    let mut text: String = match bound.within_ms() {
         None => "a drain cuts an event stream between two events, and JSON lines between two lines"
             .into(),
         Some(ms) => format!(

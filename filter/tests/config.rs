@@ -207,7 +207,7 @@ fn errors_in_a_route_name_the_route_and_the_place() {
         ),
         (
             r#""drain":{"within":"60s"}"#,
-            r#"routes[0] "a": drain.streams: missing, expected one of wait, cut, finish"#,
+            r#"routes[0] "a": drain.streams: missing, expected wait, cut or finish"#,
         ),
         (
             r#""drain":{"streams":"cut","within":"60s"}"#,

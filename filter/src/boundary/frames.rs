@@ -154,10 +154,10 @@ fn websocket_header(header: &[u8], is_in_message: bool) -> Header {
         return Header::Invalid;
     }
     // The shortest form of a length is required.
-    let (payload, min) = match (short, *length) {
+    let (payload, min) = match (short, length) {
         (..=125, _) => (short.into(), 0),
-        (126, [a, b]) => (u16::from_be_bytes([a, b]).into(), 126),
-        (127, [a, b, c, d, e, f, g, h]) => (u64::from_be_bytes([a, b, c, d, e, f, g, h]), 1 << 16),
+        (126, [a, b]) => (u16::from_be_bytes([*a, *b]).into(), 126),
+        (127, &[a, b, c, d, e, f, g, h]) => (u64::from_be_bytes([a, b, c, d, e, f, g, h]), 1 << 16),
         _ => return Header::Incomplete,
     };
     match (min..1 << 63).contains(&payload) {

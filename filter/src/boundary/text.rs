@@ -1,7 +1,5 @@
 //! Boundaries of text: event streams and lines.
 
-use super::Framing;
-
 /// The number of bytes at the end of a chunk that show whether it ends at a boundary: CR LF CR LF.
 const TAIL: usize = 4;
 
@@ -24,12 +22,12 @@ enum Position {
 }
 
 impl TextReader {
-    pub(super) fn new(framing: Framing) -> Self {
-        let has_events = framing == Framing::Events;
+    /// A reader of events or, if not, of lines.
+    pub(super) fn new(has_events: bool) -> Self {
         Self { has_events, position: Position::Boundary, after_cr: false }
     }
 
-    pub(super) fn needed_bytes(&self, size: usize) -> usize {
+    pub(super) fn needed_bytes(size: usize) -> usize {
         size.min(TAIL)
     }
 

@@ -223,7 +223,7 @@ impl StreamDrainSpec {
     fn check_fields(&self, at: &Place<'_>) -> Result<(), ConfigError> {
         let at = |name| Place::Field(at, name);
         let Some(streams) = self.streams else {
-            return at("streams").refuse(Problem::Missing { expected: OnDrain::EXPECTED });
+            return at("streams").refuse(Problem::Missing { expected: "wait, cut or finish" });
         };
         let misplaced = |name, reason| at(name).refuse(Problem::Misplaced { reason });
         match streams {

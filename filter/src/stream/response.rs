@@ -60,7 +60,7 @@ impl Stream {
         self.is_tunnel = decision.tunnel;
         if let Some(open) = self.open {
             let is_grpc = self.error_context.is_grpc;
-            let kind = StreamKind::of_response(decision.cut, decision.tunnel, is_grpc);
+            let kind = StreamKind::of_response(decision.cut, self.requests_tunnel, is_grpc);
             vm.open_streams.set_kind(open, kind);
         }
         self.update_timer(vm, host, rules, &decision, end_of_stream);

@@ -659,7 +659,7 @@ fn downloads_and_other_responses_end_a_second_after_their_bound() {
         wait(&mut worker, &mut host, 1_000);
         assert_eq!(host.resets, [1], "{fields:?}");
         worker.end(&mut host, open, None);
-        worker.tick(&mut host);
+        worker.ticks(&mut host, 4);
         assert_eq!(host.metric_value("sluice.route.r.ended.drain_deadline"), Some(1));
     }
 }
@@ -690,7 +690,7 @@ fn a_websocket_gets_a_close_frame_and_broken_framing_is_counted() {
         let passed = worker.download(&mut host, &mut open, b"not a frame", false);
         assert_eq!(passed, (Action::Continue, b"not a frame".to_vec()));
     }
-    worker.tick(&mut host);
+    worker.ticks(&mut host, 4);
     assert_eq!(host.metric_value("sluice.drain.broken_framing"), Some(1));
 }
 

@@ -1,7 +1,7 @@
 //! A drain ends a stream only between two messages, however the stream is divided into chunks.
 
 use proptest::prelude::*;
-use sluice_filter::boundary::Framing;
+use sluice_filter::boundary::{BoundaryReader, Framing};
 use sluice_filter::config::Span;
 use sluice_filter::cut::{ChunkPart, Cut};
 use sluice_filter::drain::Bound;
@@ -412,5 +412,34 @@ proptest! {
         // A lone CR ends a line, so an event may end before the LF that belongs to its last CR.
         let is_end = |end: usize| got.len() == end || (!lines && got.len() + 1 == end && got.ends_with(b"\r"));
         prop_assert!(got.is_empty() || ends.any(is_end), "{:?} of {stream:?}", String::from_utf8_lossy(&got));
+    }
+}
+
+/// Reads the bytes in chunks of these sizes, only as far as the reader needs them.
+fn read_in_chunks(framing: Framing, bytes: &[u8], sizes: &[usize]) -> BoundaryReader {
+    let mut reader = BoundaryReader::new(framing);
+    let (mut rest, mut sizes) = (bytes, sizes.iter().cycle());
+    while let (false, Some(size)) = (rest.is_empty(), sizes.next()) {
+        let (chunk, others) = rest.split_at((*size).min(rest.len()));
+        let tail = &chunk[chunk.len() - reader.needed_bytes(chunk.len())..];
+        reader.read(tail, chunk.len());
+        rest = others;
+    }
+    reader
+}
+
+proptest! {
+    /// Any bytes of an upstream are read without a panic, and their division into chunks does not
+    /// matter.
+    #[test]
+    fn chunks_do_not_change_where_a_stream_may_end(
+        bytes in proptest::collection::vec(prop_oneof![0_u8..12, Just(b'\n'), Just(b'\r'), 0x80_u8..0x8b, any::<u8>()], 0..200),
+        sizes in proptest::collection::vec(1_usize..40, 1..20),
+        framing in prop_oneof![Just(Framing::Events), Just(Framing::Lines), Just(Framing::Grpc), Just(Framing::WebSocket)],
+    ) {
+        let state = |reader: BoundaryReader| (reader.is_at_boundary(), reader.is_broken(), reader.has_closed());
+        let one = read_in_chunks(framing, &bytes, &[1]);
+        prop_assert_eq!(state(read_in_chunks(framing, &bytes, &sizes)), state(one));
+        prop_assert_eq!(state(read_in_chunks(framing, &bytes, &[usize::MAX])), state(one));
     }
 }

@@ -109,7 +109,8 @@ fn a_line_becomes_an_exchange() {
                       "body": [{ "after": "2ms", "bytes": 2 }] },
         "expect": { "status": 200, "route": "api", "body_bytes": 2, "end": "complete",
                     "decision": { "phase": "response", "body": "stream", "timeout_ms": null, "per_try_ms": null,
-                                  "read_ms": null, "send_ms": null, "retry": null, "retry_status": null, "drain": null, "hold": null,
+                                  "read_ms": null, "send_ms": null, "retry": null, "retry_status": null, "drain": null,
+                                  "within_ms": null, "hold": null,
                                   "close": null, "accel": null, "epoch": null, "reason": null },
                     "upstream": { "attempts": 1 } }
     });

@@ -10,7 +10,8 @@ pub struct Cost {
     pub callbacks: u64,
     /// Host functions that the guest called.
     pub host_calls: u64,
-    /// Instructions of the guest. A host call counts as 100.
+    /// Instructions of the guest. A host call counts as 100. Always 0 with
+    /// [`Limits::callback_deadline`](crate::Limits::callback_deadline).
     pub instructions: u64,
 }
 

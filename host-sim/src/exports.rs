@@ -2,7 +2,7 @@
 //!
 //! The types are checked when the module is loaded, so that calling a callback costs no check.
 
-use wasmtime::{AsContextMut, Instance, TypedFunc, ValType};
+use wasmtime::{AsContextMut, Instance, ModuleExport, TypedFunc, ValType, WasmParams, WasmResults};
 
 use crate::error::ModuleError;
 
@@ -16,12 +16,27 @@ macro_rules! callbacks {
             $(pub(crate) $field: Option<TypedFunc<($($argument,)*), $result>>,)*
         }
 
+        /// Where the callbacks are in the instances of a module.
+        #[derive(Clone)]
+        pub(crate) struct ExportIndexes {
+            $($field: Option<ModuleExport>,)*
+        }
+
+        impl ExportIndexes {
+            /// Looks up the callbacks of a module. [`check`] must have accepted their types.
+            pub(crate) fn new(module: &wasmtime::Module) -> ExportIndexes {
+                ExportIndexes { $($field: module.get_export_index($name),)* }
+            }
+        }
+
         impl Exports {
-            /// Looks up the callbacks. [`check`] must have accepted their types.
-            pub(crate) fn new(instance: &Instance, mut store: impl AsContextMut) -> Exports {
-                Exports {
-                    $($field: instance.get_typed_func(&mut store, $name).ok(),)*
-                }
+            /// The callbacks of an instance.
+            pub(crate) fn new(
+                indexes: &ExportIndexes,
+                instance: &Instance,
+                mut store: impl AsContextMut,
+            ) -> Exports {
+                Exports { $($field: function(&indexes.$field, instance, &mut store),)* }
             }
         }
 
@@ -30,6 +45,15 @@ macro_rules! callbacks {
             $(($name, <[&str]>::len(&[$(stringify!($argument)),*]), size_of::<$result>() > 0),)*
         ];
     };
+}
+
+fn function<P: WasmParams, R: WasmResults>(
+    index: &Option<ModuleExport>,
+    instance: &Instance,
+    mut store: impl AsContextMut,
+) -> Option<TypedFunc<P, R>> {
+    let export = instance.get_module_export(&mut store, index.as_ref()?)?;
+    export.into_func()?.typed(&store).ok()
 }
 
 callbacks! {

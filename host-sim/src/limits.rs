@@ -26,6 +26,13 @@ pub struct Limits {
     /// Instructions that one callback may execute; a callback that exceeds it traps. A host call
     /// counts as 100 instructions, and as one more for each byte that it scans or copies beyond 1024.
     pub callback_budget: u64,
+    /// Epochs that one callback may last, instead of [`callback_budget`](Self::callback_budget). The
+    /// embedder calls [`Module::advance_epoch`](crate::Module::advance_epoch) at a regular interval;
+    /// a callback traps after this number of advances, and so lasts at least one interval less than
+    /// this number, and at most this number of intervals and one host call. Instructions are not
+    /// counted. This costs less than counting them, but where a callback ends depends on the
+    /// machine. The default, `None`, counts instructions.
+    pub callback_deadline: Option<u64>,
     /// Bytes of linear memory; `memory.grow` fails beyond it.
     pub memory_bytes: usize,
     /// Entries in all tables of the module; `table.grow` fails beyond it.
@@ -71,6 +78,7 @@ impl Default for Limits {
             function_locals: 5_000,
             function_complexity: 50_000_000,
             callback_budget: 1_000_000_000,
+            callback_deadline: None,
             memory_bytes: 256 * MIB,
             table_elements: 1_000_000,
             stack_bytes: MIB / 2,
@@ -97,6 +105,7 @@ setters!(Limits {
     with_function_locals(function_locals: usize),
     with_function_complexity(function_complexity: usize),
     with_callback_budget(callback_budget: u64),
+    with_callback_deadline(callback_deadline: impl Into<Option<u64>>),
     with_memory_bytes(memory_bytes: usize),
     with_table_elements(table_elements: usize),
     with_stack_bytes(stack_bytes: usize),

@@ -96,9 +96,7 @@ const CALL_FUEL: u64 = 100;
 /// Consumes fuel for a host call that reads this many bytes of the guest's memory.
 pub(crate) fn charge_call(guest: &mut Guest<'_>, bytes: usize) -> CallResult {
     guest.data_mut().cost.host_calls += 1;
-    let left = guest.get_fuel().map_err(CallError::Trap)?.checked_sub(CALL_FUEL);
-    let left = left.ok_or_else(|| CallError::Trap(Trap::OutOfFuel.into()))?;
-    guest.set_fuel(left).map_err(CallError::Trap)?;
+    take_fuel(guest, CALL_FUEL)?;
     charge_copy(guest, bytes)
 }
 
@@ -117,7 +115,16 @@ pub(crate) fn consume_fuel(guest: &mut Guest<'_>, bytes: usize) -> CallResult {
     if bytes <= FREE_COPY {
         return Ok(());
     }
-    let left = guest.get_fuel().map_err(CallError::Trap)?.checked_sub(bytes as u64);
+    take_fuel(guest, bytes as u64)
+}
+
+/// Consumes fuel, unless callbacks have a deadline instead. Then the guest traps after the host
+/// call.
+fn take_fuel(guest: &mut Guest<'_>, fuel: u64) -> CallResult {
+    if guest.data().limits.callback_deadline.is_some() {
+        return Ok(());
+    }
+    let left = guest.get_fuel().map_err(CallError::Trap)?.checked_sub(fuel);
     let left = left.ok_or_else(|| CallError::Trap(Trap::OutOfFuel.into()))?;
     guest.set_fuel(left).map_err(CallError::Trap)
 }

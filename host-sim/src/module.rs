@@ -6,6 +6,7 @@ use wasmtime::{Config, Engine, ExternType, InstancePre, Linker, UnknownImportErr
 
 use crate::abi::AbiVersion;
 use crate::error::ModuleError;
+use crate::exports::ExportIndexes;
 use crate::limits::Limits;
 use crate::module_cache::ModuleCache;
 use crate::state::State;
@@ -19,6 +20,7 @@ pub struct Module {
     tcp_only: bool,
     from_cache: bool,
     instance: InstancePre<State>,
+    exports: Arc<ExportIndexes>,
 }
 
 impl Module {
@@ -62,7 +64,9 @@ impl Module {
         host::link(&mut linker).map_err(invalid)?;
         check_imports(&module, abi)?;
         let instance = linker.instantiate_pre(&module).map_err(import_error)?;
-        Ok(Module { abi, limits: Arc::new(limits.clone()), tcp_only, from_cache, instance })
+        let exports = Arc::new(ExportIndexes::new(&module));
+        let limits = Arc::new(limits.clone());
+        Ok(Module { abi, limits, tcp_only, from_cache, instance, exports })
     }
 
     /// The version of the ABI that the module declares.
@@ -81,6 +85,14 @@ impl Module {
         self.from_cache
     }
 
+    /// Advances the epoch of [`Limits::callback_deadline`] for all VMs of the module. Any thread can
+    /// call this while callbacks run: usually one that sleeps for an interval, advances the epoch,
+    /// and repeats. The library starts no such thread. If nothing advances the epoch, no callback
+    /// exceeds its deadline.
+    pub fn advance_epoch(&self) {
+        self.instance.module().engine().increment_epoch();
+    }
+
     pub(crate) fn limits(&self) -> &Arc<Limits> {
         &self.limits
     }
@@ -88,14 +100,20 @@ impl Module {
     pub(crate) fn instance(&self) -> &InstancePre<State> {
         &self.instance
     }
+
+    pub(crate) fn exports(&self) -> &ExportIndexes {
+        &self.exports
+    }
 }
 
-/// The budget of a callback is a number of instructions, not a time. A callback that exceeds it
-/// traps at the same instruction on every machine.
+/// By default, the budget of a callback is a number of instructions, not a time. A callback that
+/// exceeds it traps at the same instruction on every machine.
 fn engine_config(limits: &Limits) -> Config {
     let mut config = Config::new();
+    let has_deadline = limits.callback_deadline.is_some();
     config
-        .consume_fuel(true)
+        .consume_fuel(!has_deadline)
+        .epoch_interruption(has_deadline)
         .max_wasm_stack(limits.stack_bytes)
         .wasm_backtrace_max_frames(None)
         .wasm_memory64(false)

@@ -112,7 +112,8 @@ impl Process {
 
     /// Sets the number of instructions that all VMs of the process may execute together; the default
     /// is `u64::MAX`. The callback that exceeds it traps, and so does every later one. A callback
-    /// counts as at least 500 instructions.
+    /// counts as at least 500 instructions. VMs with
+    /// [`Limits::callback_deadline`](crate::Limits::callback_deadline) do not count instructions.
     pub fn set_max_instructions(&self, instructions: u64) {
         self.0.max_instructions.store(instructions, Ordering::Relaxed);
     }

@@ -28,6 +28,12 @@ pub enum TrapReason {
         /// The budget, in instructions.
         budget: u64,
     },
+    /// The callback exceeded [`Limits::callback_deadline`](crate::Limits::callback_deadline).
+    #[error("exceeded its deadline of {epochs} epochs")]
+    Deadline {
+        /// The deadline, in epochs.
+        epochs: u64,
+    },
     /// The VMs of the process exceeded
     /// [`Process::set_max_instructions`](crate::Process::set_max_instructions).
     #[error("exceeded the budget of instructions of the whole process")]
@@ -77,6 +83,9 @@ impl TrapReason {
         match error.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::OutOfFuel) => {
                 TrapReason::Budget { budget: limits.callback_budget }
+            }
+            Some(wasmtime::Trap::Interrupt) => {
+                TrapReason::Deadline { epochs: limits.callback_deadline.unwrap_or_default() }
             }
             Some(wasmtime::Trap::StackOverflow) => TrapReason::Stack { bytes: limits.stack_bytes },
             Some(wasmtime::Trap::UnreachableCodeReached) => TrapReason::Unreachable,

@@ -2,7 +2,7 @@
 
 use wasmtime::{TypedFunc, WasmParams, WasmResults};
 
-use super::instance::{Vm, count_fuel, refuel};
+use super::instance::{Vm, begin_callback, end_callback};
 use crate::abi::StreamType;
 use crate::actions::Action;
 use crate::context::Kind;
@@ -35,9 +35,9 @@ impl Vm {
         }
         let Some(function) = callback(&self.exports) else { return Ok(None) };
         self.store.data_mut().effective = Some(slot);
-        refuel(&mut self.store);
+        begin_callback(&mut self.store);
         let result = function.call(&mut self.store, params);
-        count_fuel(&mut self.store);
+        end_callback(&mut self.store);
         let state = self.store.data_mut();
         state.cost.callbacks += 1;
         state.effective = None;

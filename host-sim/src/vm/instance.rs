@@ -38,14 +38,14 @@ impl Vm {
         let state = State::new(process, options, module.limits().clone());
         let mut store = Store::new(instance.module().engine(), state);
         store.limiter(|state| &mut state.store_limits);
-        refuel(&mut store);
+        begin_callback(&mut store);
         let instance = instance.instantiate(&mut store);
-        count_fuel(&mut store);
+        end_callback(&mut store);
         let instance = instance.map_err(|error| match error.downcast_ref::<wasmtime::Trap>() {
             Some(_) => VmError::Trap(trap_in("start", &error, &store)),
             None => VmError::Instantiate { reason: format!("{error:#}") },
         })?;
-        let exports = Exports::new(&instance, &mut store);
+        let exports = Exports::new(module.exports(), &instance, &mut store);
         let memory = instance.get_memory(&mut store, "memory");
         let state = store.data_mut();
         state.memory = memory;
@@ -110,16 +110,22 @@ impl Vm {
     }
 }
 
-/// Sets the fuel of the next callback to its full budget, or to what the process has left.
-pub(super) fn refuel(store: &mut Store<State>) {
+/// Gives the next callback its full budget, or what the process has left of it.
+pub(super) fn begin_callback(store: &mut Store<State>) {
     let state = store.data_mut();
+    if let Some(epochs) = state.limits.callback_deadline {
+        return store.set_epoch_deadline(epochs);
+    }
     let budget = state.limits.callback_budget.min(state.process.instructions_left());
     state.fuel = budget;
     store.set_fuel(budget).expect(CONSUMES_FUEL);
 }
 
-/// Counts the fuel of a callback that [`refuel`] preceded.
-pub(super) fn count_fuel(store: &mut Store<State>) {
+/// Counts the instructions of a callback that [`begin_callback`] preceded.
+pub(super) fn end_callback(store: &mut Store<State>) {
+    if store.data().limits.callback_deadline.is_some() {
+        return;
+    }
     let left = store.get_fuel().expect(CONSUMES_FUEL);
     let state = store.data_mut();
     let used = state.fuel.saturating_sub(left);
@@ -132,20 +138,20 @@ const CONSUMES_FUEL: &str = "the engine is configured to consume fuel";
 /// Calls the start functions of the module: `_initialize` and `main`, or `_start`.
 fn start(store: &mut Store<State>, exports: &Exports) -> Result<(), Box<Trap>> {
     if let Some(initialize) = &exports.initialize {
-        refuel(store);
+        begin_callback(store);
         let result = initialize.call(&mut *store, ());
-        count_fuel(store);
+        end_callback(store);
         result.map_err(|error| trap_in("_initialize", &error, store))?;
         if let Some(main) = &exports.main {
-            refuel(store);
+            begin_callback(store);
             let result = main.call(&mut *store, (0, 0));
-            count_fuel(store);
+            end_callback(store);
             result.map_err(|error| trap_in("main", &error, store))?;
         }
     } else if let Some(command) = &exports.start {
-        refuel(store);
+        begin_callback(store);
         let result = command.call(&mut *store, ());
-        count_fuel(store);
+        end_callback(store);
         match result {
             Ok(()) => {}
             Err(error) if is_exit_with_success(&error) => {}

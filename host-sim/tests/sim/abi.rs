@@ -4,6 +4,7 @@
 
 mod buffers;
 mod calls;
+mod deadlines;
 mod exchange;
 mod headers;
 mod hostile;

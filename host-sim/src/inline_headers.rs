@@ -92,7 +92,7 @@ impl MapRules {
     /// Whether nothing has to change. May return false for a map in which nothing has to change.
     fn is_normal(&self, map: &HeaderMap) -> bool {
         let (mut seen, mut regular) = (0_u128, false);
-        for (name, _) in map.iter() {
+        for (index, (name, _)) in map.iter().enumerate() {
             let (Some(first), Some(last)) = (name.first(), name.last()) else { return false };
             let pseudo = *first == b':';
             if (pseudo && regular) || (self.host_is_authority && name == b"host") {
@@ -101,7 +101,7 @@ impl MapRules {
             regular |= !pseudo;
             let hash = name.len() * 31 + usize::from(*first) * 7 + usize::from(*last) * 3;
             let bit = 1 << (hash % 128);
-            if seen & bit != 0 {
+            if seen & bit != 0 && (index >= COMPARED || has_name(map, index, name)) {
                 return false;
             }
             seen |= bit;
@@ -116,6 +116,15 @@ impl MapRules {
         lower.make_ascii_lowercase();
         self.inline.binary_search_by(|known| known.as_bytes().cmp(lower)).is_ok()
     }
+}
+
+/// The headers of a map that are compared with each other. Longer maps are always normalized, because
+/// comparing each with each would take too long.
+const COMPARED: usize = 64;
+
+/// Whether one of the first `count` headers has this name.
+fn has_name(map: &HeaderMap, count: usize, name: &[u8]) -> bool {
+    map.iter().take(count).any(|(known, _)| known.eq_ignore_ascii_case(name))
 }
 
 /// Measured on Envoy 1.40: every name that it knows, sent and added twice.

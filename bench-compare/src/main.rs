@@ -1,10 +1,14 @@
 //! Compares the speed of two hosts with the same filters. See README.md.
 
+#[path = "../../host-sim/benches/inputs.rs"]
 mod inputs;
+#[path = "../../host-sim/benches/lending.rs"]
 mod ours;
 mod theirs;
 
 use std::time::Instant;
+
+use sluice_sim::Limits;
 
 const FILTERS: [(&str, &str); 2] = [
     ("empty", include_str!("../../host-sim/benches/empty.wat")),
@@ -20,7 +24,7 @@ const EXCHANGES: usize = 50_000;
 fn main() {
     for (name, text) in FILTERS {
         let wasm = wat::parse_str(text).expect("the module is valid");
-        let mut ours = ours::Worker::new(&wasm);
+        let mut ours = ours::Worker::with_limits(&wasm, &Limits::default());
         let mut theirs = theirs::Worker::new(&wasm);
         ours.exchange();
         theirs.exchange();

@@ -78,12 +78,26 @@ impl Worker {
     /// Runs a whole exchange: request headers, response headers, a response body in one chunk, the
     /// end.
     pub(crate) fn exchange(&mut self, request: &HeaderMap) {
+        self.exchange_in_steps(request, |_, _| {});
+    }
+
+    /// As [`exchange`](Self::exchange); calls `after` with the name of each event that has happened.
+    pub(crate) fn exchange_in_steps(
+        &mut self,
+        request: &HeaderMap,
+        mut after: impl FnMut(&'static str, &Vm),
+    ) {
         self.effects.clear();
         let stream = self.open();
+        after("open", &self.vm);
         self.vm.request_headers(stream, request.clone(), true);
+        after("request-headers", &self.vm);
         self.vm.response_headers(stream, self.response.clone(), false);
+        after("response-headers", &self.vm);
         self.vm.response_body(stream, &[b'x'; 512], true);
+        after("response-body", &self.vm);
         self.vm.close_http(stream);
+        after("end", &self.vm);
         self.vm.drain_effects(&mut self.effects);
     }
 

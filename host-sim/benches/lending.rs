@@ -1,4 +1,5 @@
-//! The exchange in `sluice-sim`.
+//! A worker of `sluice-sim` that lends the same headers to each exchange. The comparisons with
+//! wasmtime alone and with another host use it.
 
 use std::sync::Arc;
 
@@ -20,8 +21,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(wasm: &[u8]) -> Worker {
-        let module = Module::new(wasm, &Limits::default()).expect("the module is valid");
+    pub(crate) fn with_limits(wasm: &[u8], limits: &Limits) -> Worker {
+        let module = Module::new(wasm, limits).expect("the module is valid");
         let process = Process::new(Profile::Envoy, 0);
         let mut vm = Vm::new(&module, &process, VmOptions::default())
             .expect("the module can be instantiated");

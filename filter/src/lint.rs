@@ -106,8 +106,8 @@ pub enum Lint {
     },
 }
 
-/// How long load balancers usually wait for the requests of an instance that they remove: the
-/// default deregistration delay of AWS, and the default of Google Cloud and Envoy Gateway is less.
+/// How long a load balancer is likely to wait for the requests of an instance that it removes: the
+/// default deregistration delay of AWS target groups. The configuration does not state it.
 const PATIENCE: Span = Span::from_millis(300_000);
 
 /// Envoy's default buffer limit, in bytes.

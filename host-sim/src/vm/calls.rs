@@ -54,7 +54,7 @@ impl Vm {
         let name = "proxy_on_grpc_receive_initial_metadata";
         let params = (id, call.0, count);
         let _ = self.call_guest(slot, name, |exports| &exports.on_grpc_initial_metadata, params);
-        self.end_call_event();
+        self.end_grpc_event();
     }
 
     /// Delivers a message of a gRPC call. A unary call ends with it.
@@ -67,7 +67,7 @@ impl Vm {
         if kind == CallKind::GrpcUnary {
             self.state().calls.remove(call.0);
         }
-        self.end_call_event();
+        self.end_grpc_event();
     }
 
     /// Delivers the trailing metadata of a gRPC call.
@@ -78,7 +78,7 @@ impl Vm {
         let name = "proxy_on_grpc_receive_trailing_metadata";
         let params = (id, call.0, count);
         let _ = self.call_guest(slot, name, |exports| &exports.on_grpc_trailing_metadata, params);
-        self.end_call_event();
+        self.end_grpc_event();
     }
 
     /// Ends a gRPC call with a status: 0 for success, 14 (`UNAVAILABLE`) if it could not be sent or
@@ -140,7 +140,9 @@ impl Vm {
         let params = (id, call.0, headers, body, trailers);
         let name = "proxy_on_http_call_response";
         let _ = self.call_guest(slot, name, |exports| &exports.on_http_call_response, params);
-        self.end_call_event();
+        // Envoy forgets the response before it applies the guest's actions.
+        self.end_subject();
+        self.apply_actions();
     }
 
     /// Makes `subject` readable for the guest. Returns slot and context id of the plugin that
@@ -170,8 +172,8 @@ impl Vm {
         Some((open.plugin, id, open.kind))
     }
 
-    /// Applies the guest's actions while the data of the call still exists, as in Envoy.
-    fn end_call_event(&mut self) {
+    /// Applies the guest's actions while the data of the event still exists, as in Envoy.
+    fn end_grpc_event(&mut self) {
         self.apply_first_actions(usize::MAX);
         self.end_subject();
         self.apply_actions();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::message::{Framing, Headers};
 use super::reader::{Body, Reader};
-use crate::TEST_TIMEOUT;
+use crate::{TEST_TIMEOUT, eventually};
 
 /// A connection.
 #[derive(Debug)]
@@ -91,6 +91,17 @@ impl Client {
     /// Sends a GET request on a new connection and reads the response.
     pub fn get_once(port: u16, path: &str) -> Response {
         Self::connect(port).get(path)
+    }
+
+    /// Waits until every worker of a proxy responds to `path` with `status`. The kernel gives each new
+    /// connection to any of them, so that fewer connections would often miss one.
+    ///
+    /// # Panics
+    /// If a worker responds with another status for too long.
+    pub fn await_status(port: u16, path: &str, status: u16) {
+        eventually(&format!("every worker to respond to {path} with {status}"), || {
+            (0..64).all(|_| Self::get_once(port, path).status == status).then_some(())
+        });
     }
 
     /// Sends a GET request and reads the response.

@@ -322,9 +322,7 @@ fn the_admin_path_reads_and_changes_the_drain_with_the_token_only() {
     let (status, body) = post(drain, r#"{"mode":"terminate"}"#, &[token]);
     let state: Value = serde_json::from_str(&body).expect("the state is JSON");
     assert_eq!((status, &state["epoch"], &state["status"]), (200, &json!(1), &json!("draining")));
-    eventually("the health check to fail in every worker", || {
-        (0..8).all(|_| Client::get_once(proxy.port, "/health").status == 503).then_some(())
-    });
+    Client::await_status(proxy.port, "/health", 503);
     assert!(Client::get_once(proxy.port, "/").closes());
     eventually("the close to be counted, even on another worker", || {
         let state = admin_state(&mut Client::connect(proxy.port));

@@ -129,9 +129,7 @@ fn terminate_waits_until_the_last_request_is_complete() {
 
     let wait = Wait::begin(&[&start[..], &["--wait", "19s"]].concat());
     wait.await_progress("1 request in flight, 0 connections closed");
-    eventually("the health check to fail in every worker", || {
-        (0..8).all(|_| Client::get_once(proxy.port, "/health").status == 503).then_some(())
-    });
+    Client::await_status(proxy.port, "/health", 503);
     assert!(idle.get("/").closes());
     released.store(true, Ordering::Relaxed);
     let response = slow.receive();
@@ -147,9 +145,7 @@ fn terminate_waits_until_the_last_request_is_complete() {
         (run.status, &state["outcome"], &state["mode"]),
         (0, &json!("ended"), &json!("off"))
     );
-    eventually("the upstream to answer the health check", || {
-        (0..8).all(|_| Client::get_once(proxy.port, "/health").status == 200).then_some(())
-    });
+    Client::await_status(proxy.port, "/health", 200);
     // Each worker learns the end of the drain within a refresh.
     eventually("the status to report the end of the drain", || {
         let run = drain(&["status", "--url", &url]);

@@ -1,6 +1,7 @@
 //! Callbacks with a deadline in epochs, instead of a budget of instructions.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sluice_sim::{Limits, Module, PluginOptions, Process, Profile, TrapReason, Vm, VmOptions};
 
@@ -84,6 +85,26 @@ fn each_callback_has_the_whole_deadline() {
     }
     assert_eq!(run.vm.trap(), None);
     assert_eq!(run.logged(), ["7", "7", "7"]);
+}
+
+/// The guest advances the epoch itself, through a foreign function.
+#[test]
+fn a_callback_ends_after_as_many_epochs_as_its_deadline_has() {
+    let module = with_deadline(&text(&on(
+        "tick",
+        r#"(loop $l (drop (call $call_foreign_function @"advance" @"" @p @n)) (br $l))"#,
+    )));
+    let mut run = run(&module);
+    let advances = Arc::new(AtomicU32::new(0));
+    let (counted, advanced) = (advances.clone(), module.clone());
+    run.process.register_foreign_function("advance", move |_, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        advanced.advance_epoch();
+        Ok(Vec::new())
+    });
+    run.vm.tick(run.plugin);
+    assert!(run.vm.trap().is_some());
+    assert_eq!(advances.load(Ordering::Relaxed), 2);
 }
 
 #[test]

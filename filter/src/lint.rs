@@ -92,7 +92,7 @@ pub enum Lint {
     },
     /// A stream may last longer in a drain than others wait for it.
     #[error(
-        "a stream may last {total} after a drain starts ({within} after the window of {window}), but load balancers \
+        "a stream may last {total} after a drain starts ({within} after the window of {window}), but AWS target groups \
          wait for {PATIENCE} by default; lower within or the window, or raise their limit (deregistration delay, \
          termination grace period)"
     )]

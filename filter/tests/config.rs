@@ -491,7 +491,7 @@ fn lint_warns_about_streams_that_outlast_the_load_balancer() {
     };
     let state = r#""state":{"epoch":1,"mode":"terminate","window":"2m"}"#;
     assert_eq!(warnings("3m", state), [""; 0]);
-    let expected = "defaults.drain.within: a stream may last 5m1s after a drain starts (3m1s after the window of 2m), but load balancers wait for 5m by default; lower within or the window, or raise their limit (deregistration delay, termination grace period)";
+    let expected = "defaults.drain.within: a stream may last 5m1s after a drain starts (3m1s after the window of 2m), but AWS target groups wait for 5m by default; lower within or the window, or raise their limit (deregistration delay, termination grace period)";
     assert_eq!(warnings("3m1s", state), [expected]);
     assert_eq!(warnings("4m30s", ""), [""; 0], "the default window is 30 s");
     assert_eq!(warnings("4m31s", "").len(), 1);

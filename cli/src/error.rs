@@ -30,6 +30,17 @@ pub(crate) enum CliError {
          --report-only to print the report and no more"
     )]
     NothingChecked,
+    #[error(
+        "{config}: a second configuration: OLD and NEW are configurations already; remove --config, \
+         or pass two modules to compare",
+        config = config.display()
+    )]
+    SecondConfiguration { config: PathBuf },
+    #[error(
+        "{module} is a module and {other} is not; expected two configurations or two modules",
+        module = module.display(), other = other.display()
+    )]
+    DifferentKinds { module: PathBuf, other: PathBuf },
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]

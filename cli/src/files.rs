@@ -1,10 +1,9 @@
 //! Files and standard output, with errors that name the file.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, IntoInnerError, IsTerminal, Read as _, StdoutLock, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use tempfile::NamedTempFile;
 use thiserror::Error;
@@ -22,16 +21,14 @@ pub(crate) enum FileError {
     Write { path: PathBuf, source: io::Error },
     #[error("{path}: this command reads the file; expected another file for -o", path = path.display())]
     OutputOverInput { path: PathBuf },
-    #[error("{path}: not a file that can be read twice; remove --check-first", path = path.display())]
-    ReadOnce { path: PathBuf },
+    #[error("{path}: not a file that can be read twice; {fix}", path = path.display())]
+    ReadOnce { path: PathBuf, fix: &'static str },
     #[error(
-        "found no target/{FILTER} in this folder or above; build it with `cargo xtask build`, or name a module with --wasm"
+        "found no target/{name} in this folder or above, and this program was built without one; build it with \
+         `cargo xtask build`, or name a module with --wasm"
     )]
-    NoFilter,
+    NoFilter { name: &'static str },
 }
-
-/// The module that `cargo xtask build` writes to `target`.
-const FILTER: &str = "sluice_filter.wasm";
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(|source| FileError::Read { path: path.to_owned(), source })
@@ -55,20 +52,6 @@ pub(crate) fn read_text(path: &Path) -> Result<String, FileError> {
         path: path.to_owned(),
         at: error.utf8_error().valid_up_to(),
     })
-}
-
-/// Finds the built filter in a `target` folder: of the current folder or one above it, or the one
-/// in which cargo built this program.
-pub(crate) fn built_filter() -> Result<PathBuf, FileError> {
-    let here = env::current_dir().ok();
-    let program = env::current_exe().ok();
-    let above_here = here.iter().flat_map(|path| path.ancestors()).map(|dir| dir.join("target"));
-    let above_program = program.iter().flat_map(|path| path.ancestors()).skip(1).take(3);
-    above_here
-        .chain(above_program.map(Path::to_owned))
-        .map(|dir| dir.join(FILTER))
-        .find(|path| path.is_file())
-        .ok_or(FileError::NoFilter)
 }
 
 /// Fails if `output` is one of the `inputs`, even under another name. Commands call it before they

@@ -10,12 +10,14 @@
 mod check;
 mod configuration;
 mod decision;
+mod diff;
 #[doc(hidden)]
 pub mod drain;
 mod effects;
 mod error;
 mod explain;
 mod files;
+mod filter_module;
 #[doc(hidden)]
 pub mod import;
 mod module_cache;
@@ -26,6 +28,7 @@ mod report;
 mod request;
 mod request_url;
 mod schema;
+mod simulation;
 mod sorter;
 mod style;
 mod text;
@@ -58,6 +61,8 @@ struct Arguments {
 enum Command {
     /// Replay traces through the filter and compare the results with the traces' expectations
     Replay(replay::Arguments),
+    /// Replay traces with two configurations or modules, and list what clients see differently
+    Diff(diff::Arguments),
     /// Check whether the filter accepts a configuration, and list what each route does
     Check(check::Arguments),
     /// Show which route a request takes, and why
@@ -86,6 +91,7 @@ pub fn main() -> ExitCode {
 fn run(command: &Command) -> Result<Verdict, CliError> {
     Ok(match command {
         Command::Replay(arguments) => replay::run(arguments)?,
+        Command::Diff(arguments) => diff::run(arguments)?,
         Command::Check(arguments) => check::run(arguments)?,
         Command::Explain(arguments) => explain::run(arguments)?,
         Command::Import(arguments) => import::run(arguments)?,

@@ -1,24 +1,20 @@
 //! `sluice replay`: runs traces through the filter, or without it, and compares the results with
 //! what the traces expect.
 
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
 
 use clap::ValueEnum;
-use sluice_sim::proxy::Setup;
 use sluice_sim::replay::{Options, Summary, Warning, check, replay_ahead, replay_to};
-use sluice_sim::trace::{TraceReader, parse_time};
-use sluice_sim::{Limits, LogLevel, Module, Profile, Properties};
+use sluice_sim::trace::TraceReader;
+use sluice_sim::{LogLevel, Module};
 
 use crate::error::CliError;
 use crate::files::{self, Output};
-use crate::module_cache::CacheArguments;
 use crate::progress::ProgressBar;
-use crate::replay_limits::LimitArguments;
 use crate::report::table::TableReport;
 use crate::report::{self, Observed};
+use crate::simulation;
 use crate::style::Palette;
 use crate::trace_input::Input;
 use crate::verdict::Verdict;
@@ -31,32 +27,9 @@ pub(crate) struct Arguments {
     /// Plugin configuration at the start of each trace (JSON)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Module of the filter [default: target/sluice_filter.wasm in this folder or above]
-    #[arg(long, value_name = "FILE", conflicts_with = "without_filter")]
-    wasm: Option<PathBuf>,
     /// Replay without a filter, for comparison
-    #[arg(long)]
+    #[arg(long, conflicts_with = "wasm")]
     without_filter: bool,
-    /// Proxy to simulate
-    #[arg(long, value_enum, default_value_t = ProfileName::Envoy)]
-    profile: ProfileName,
-    /// Proxy, plugin and clusters to simulate (JSON); replaces what a trace describes
-    #[arg(long, value_name = "FILE")]
-    proxy: Option<PathBuf>,
-    /// Simulate Envoy's plugin option of the same name; the admin path needs it to read a request
-    /// body
-    #[arg(long)]
-    allow_on_headers_stop_iteration: bool,
-    /// Number of worker threads of the simulated proxy; each runs its own VM
-    #[arg(long, value_name = "N", default_value = "2")]
-    workers: NonZeroU32,
-    /// Seed for random choices, such as the worker of a new connection
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Time of the simulated proxy's clock at the start of each trace [default:
-    /// 2026-01-01T00:00:00Z]
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    start_time: Option<Duration>,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -76,17 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Level::Warn)]
     log: Level,
     #[command(flatten)]
-    cache: CacheArguments,
-    #[command(flatten)]
-    limits: LimitArguments,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ProfileName {
-    /// Envoy with the drain bridge
-    Envoy,
-    /// A proxy that follows the proxy-wasm ABI and nothing else
-    Generic,
+    simulation: simulation::Arguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -108,17 +71,26 @@ enum Level {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
-    let inputs = arguments.traces.iter().chain(&arguments.config).chain(&arguments.wasm);
-    let inputs = inputs.chain(&arguments.proxy);
-    files::reject_output_over_input(arguments.output.as_deref(), inputs.map(PathBuf::as_path))?;
-    let interrupt = arguments.limits.start_timer();
-    let options = options(arguments)?.with_interrupt(interrupt.clone().unwrap_or_default());
-    let module = module(arguments, &options.limits)?;
+    let simulation = &arguments.simulation;
+    let inputs = arguments.traces.iter().chain(&arguments.config).map(PathBuf::as_path);
+    let inputs = inputs.chain(simulation.files());
+    files::reject_output_over_input(arguments.output.as_deref(), inputs)?;
+    let interrupt = simulation.start_timer();
+    let mut options = simulation
+        .options()?
+        .with_interrupt(interrupt.clone().unwrap_or_default())
+        .with_log_level(arguments.log.into())
+        .with_hash_bodies(arguments.format == Format::Json);
+    options.configuration = arguments.config.as_deref().map(files::read).transpose()?;
+    let module = match arguments.without_filter {
+        true => None,
+        false => Some(simulation.module()?),
+    };
     let inputs = arguments.traces.iter().map(|path| Input::find(path, interrupt.clone()));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     if arguments.check_first {
         for input in &inputs {
-            let input = input.open_first()?;
+            let input = input.open_first("remove --check-first")?;
             let reader = TraceReader::new(input.name, input.reader)?;
             check(module.as_ref(), reader, &options)?;
         }
@@ -193,60 +165,6 @@ fn place(summary: &Summary, warning: &Warning) -> String {
         None => summary.trace.clone(),
         Some(line) => format!("{}:{line}", summary.trace),
     }
-}
-
-fn options(arguments: &Arguments) -> Result<Options, CliError> {
-    let profile = match arguments.profile {
-        ProfileName::Envoy => Profile::Envoy,
-        ProfileName::Generic => Profile::Generic,
-    };
-    // The filter recognizes Envoy by the first property, and its health response names the second.
-    let properties = match profile.rules().user_agent_name {
-        Some(name) => Properties::new()
-            .with(&["xds", "node", "user_agent_name"], name)
-            .with(&["xds", "node", "id"], "simulator"),
-        None => Properties::new(),
-    };
-    let mut setup = arguments.proxy.as_deref().map(setup).transpose()?.unwrap_or_default();
-    setup.start_time = arguments.start_time.or(setup.start_time);
-    let mut options = Options::new(profile)
-        .with_setup(setup)
-        .with_workers(arguments.workers)
-        .with_seed(arguments.seed)
-        .with_plugin_name("sluice")
-        .with_vm_id("sluice")
-        .with_allow_on_headers_stop_iteration(arguments.allow_on_headers_stop_iteration)
-        .with_properties(properties)
-        .with_log_level(arguments.log.into())
-        .with_drain_bridge(sluice_filter::reserved_headers::MARKER, "close")
-        .with_decision_function(sluice_filter::decision::FUNCTION)
-        .with_hash_bodies(arguments.format == Format::Json)
-        .with_limits(arguments.limits.limits())
-        .with_max_instructions(arguments.limits.max_instructions);
-    options.configuration = arguments.config.as_deref().map(files::read).transpose()?;
-    Ok(options)
-}
-
-/// Reads the file of `--proxy`.
-fn setup(path: &Path) -> Result<Setup, CliError> {
-    let text = files::read_text(path)?;
-    Setup::parse(&text).map_err(|source| CliError::Setup { file: path.to_owned(), source })
-}
-
-fn module(arguments: &Arguments, limits: &Limits) -> Result<Option<Module>, CliError> {
-    if arguments.without_filter {
-        return Ok(None);
-    }
-    let file = match &arguments.wasm {
-        Some(path) => path.clone(),
-        None => files::built_filter()?,
-    };
-    let wasm = files::read(&file)?;
-    let module = match arguments.cache.cache() {
-        Some(cache) => Module::with_cache(&wasm, limits, &cache),
-        None => Module::new(&wasm, limits),
-    };
-    module.map(Some).map_err(|source| CliError::Module { file, source })
 }
 
 impl From<Level> for LogLevel {

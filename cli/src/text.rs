@@ -48,6 +48,14 @@ pub(crate) fn printable(text: &str) -> String {
     printable
 }
 
+/// At most `width` characters; `…` stands for the rest.
+pub(crate) fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// A number with its noun: `1 request`, `2 requests`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -74,6 +82,14 @@ mod tests {
             (600_000_000_000, "10m"),
         ] {
             assert_eq!(ShortDuration(Duration::from_nanos(nanoseconds)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn long_text_is_shortened() {
+        let cases = [(4, "äöüß"), (3, "äö…"), (1, "…"), (0, "…")];
+        for (width, expected) in cases {
+            assert_eq!(shortened("äöüß", width), expected);
         }
     }
 

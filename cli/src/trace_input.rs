@@ -46,12 +46,16 @@ impl Input {
         }
     }
 
-    pub(crate) fn open(&self) -> Result<OpenInput, FileError> {
-        let path = self.path.clone();
-        let name = match path.as_os_str() == "-" {
+    /// The name in reports and errors.
+    pub(crate) fn name(&self) -> String {
+        match self.path.as_os_str() == "-" {
             true => "standard input".to_owned(),
-            false => path.display().to_string(),
-        };
+            false => self.path.display().to_string(),
+        }
+    }
+
+    pub(crate) fn open(&self) -> Result<OpenInput, FileError> {
+        let (path, name) = (self.path.clone(), self.name());
         let input: Box<dyn Read + Send> = match (&self.interrupt, self.bytes) {
             (Some(interrupt), None) => {
                 Box::new(WaitingInput::start(move || open(&path), interrupt.clone()))
@@ -64,11 +68,12 @@ impl Input {
         Ok(OpenInput { name, reader, bytes: self.bytes, read })
     }
 
-    /// Opens the trace, which is opened once more later.
-    pub(crate) fn open_first(&self) -> Result<OpenInput, FileError> {
+    /// Opens the trace, which is opened once more later. `fix` completes the error of a trace that
+    /// can be read only once.
+    pub(crate) fn open_first(&self, fix: &'static str) -> Result<OpenInput, FileError> {
         match self.bytes {
             Some(_) => self.open(),
-            None => Err(FileError::ReadOnce { path: self.path.clone() }),
+            None => Err(FileError::ReadOnce { path: self.path.clone(), fix }),
         }
     }
 }

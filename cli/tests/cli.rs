@@ -6,6 +6,7 @@
 
 mod cli {
     mod check;
+    mod diff;
     mod drain;
     mod explain;
     mod false_green;

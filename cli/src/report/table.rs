@@ -18,7 +18,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::decision;
 use crate::sorter::Sorter;
 use crate::style::Palette;
-use crate::text::{ShortDuration, count, count_items, printable};
+use crate::text::{ShortDuration, count, count_items, printable, shortened};
 
 /// Without `--all`, later rows are printed only if they have a failure.
 const MAX_ROWS: u64 = 100;
@@ -358,7 +358,7 @@ fn cells(exchange: &ExchangeReport<'_>) -> ([String; TITLES.len()], Met) {
     let cells = [
         seconds(exchange.sent),
         format!("{}{opening}", printable(&exchange.connection_name)),
-        shortened(&format!("{} {}", exchange.method, exchange.path)),
+        shortened(&printable(&format!("{} {}", exchange.method, exchange.path)), MAX_REQUEST),
         printable(exchange.route.as_deref().unwrap_or("-")),
         printable(&decision::words(&exchange.decisions)),
         status(exchange),
@@ -396,14 +396,6 @@ fn expectations(exchange: &ExchangeReport<'_>) -> (String, Met) {
 /// The trace's own time in seconds.
 fn seconds(at: Duration) -> String {
     format!("{}.{:03}", at.as_secs(), at.subsec_millis())
-}
-
-fn shortened(text: &str) -> String {
-    let text = &printable(text);
-    if text.chars().count() <= MAX_REQUEST {
-        return text.to_owned();
-    }
-    text.chars().take(MAX_REQUEST - 1).chain(['…']).collect()
 }
 
 fn status(exchange: &ExchangeReport<'_>) -> String {

@@ -13,7 +13,7 @@ const TRACE: &str = "tests/traces/tour.jsonl";
 fn help_names_every_command_and_option() {
     let text = run(["--help"]);
     assert_eq!((text.status, text.stderr.as_str()), (0, ""));
-    for command in ["replay", "check", "explain", "import", "schema"] {
+    for command in ["replay", "diff", "check", "explain", "import", "schema"] {
         assert!(text.stdout.contains(&format!("\n  {command} ")), "{}", text.stdout);
     }
     let text = run(["replay", "--help"]).stdout;

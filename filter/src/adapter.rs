@@ -10,7 +10,9 @@ mod callbacks;
 mod result;
 
 use crate::headers::Headers;
-use crate::host::{Buffer, Call, HeaderMap, Host, HostError, LogLevel, MetricKind, SharedValue};
+use crate::host::{
+    Buffer, Call, Direction, HeaderMap, Host, HostError, LogLevel, MetricKind, SharedValue,
+};
 
 /// The host of the module. It keeps the memory of what it lends.
 #[derive(Default)]
@@ -129,6 +131,14 @@ impl Host for HostCalls {
     fn reset(&mut self, context: u32) -> Result<(), HostError> {
         set_current_stream(context)?;
         abi::close_response()
+    }
+
+    fn continue_stream(&mut self, context: u32, direction: Direction) -> Result<(), HostError> {
+        set_current_stream(context)?;
+        abi::continue_stream(match direction {
+            Direction::Request => abi::REQUEST_STREAM,
+            Direction::Response => abi::RESPONSE_STREAM,
+        })
     }
 
     fn call(&mut self, call: &Call<'_>) -> Result<(), HostError> {

@@ -37,9 +37,9 @@ pub use read::OneOrMore;
 pub(crate) use read::{Fields, Place, Read, text};
 pub(crate) use scalar::is_host_name;
 pub use scalar::{
-    Attempts, CloseCode, DrainStatus, Epoch, ForeignName, HeaderName, HeaderText, HostName,
-    HostPattern, LastEvent, MaxBytes, MediaType, Method, NO_ROUTE, PageText, PathText, Pattern,
-    Percent, RetriedStatus, RouteName, StoreKey, TokenHash, UnixMs, Version, WindowMs,
+    Attempts, CloseCode, DrainStatus, Epoch, EventName, ForeignName, HeaderName, HeaderText,
+    HostName, HostPattern, LastEvent, MaxBytes, MediaType, Method, NO_ROUTE, PageText, PathText,
+    Pattern, Percent, RetriedStatus, RouteName, StoreKey, TokenHash, UnixMs, Version, WindowMs,
     is_store_key,
 };
 #[cfg(feature = "schema")]

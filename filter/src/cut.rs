@@ -58,6 +58,11 @@ impl Cut {
         self.reader = Some(BoundaryReader::new(framing));
     }
 
+    /// Whether the response has begun.
+    pub fn has_response(&self) -> bool {
+        self.reader.is_some()
+    }
+
     /// The number of bytes at the end of a chunk of `size` bytes that [`chunk`](Self::chunk) has to
     /// read.
     pub fn needed_bytes(&self, size: usize) -> usize {

@@ -20,12 +20,15 @@ pub const PROPERTY: &str = "sluice.decision";
 pub const HEADER: &str = "x-sluice-decision";
 
 /// The fields that a decision leaves out if they do not apply: no timeout, no retry, and the like.
-pub const OPTIONAL: [&str; 14] = [
+pub const OPTIONAL: [&str; 17] = [
     "route",
     "timeout_ms",
     "per_try_ms",
     "read_ms",
     "send_ms",
+    "first_event_ms",
+    "event_gap_ms",
+    "holds_headers",
     "retry",
     "retry_status",
     "drain",
@@ -52,6 +55,10 @@ pub struct ResponseDecision {
     pub tunnel: bool,
     /// A drain may end the response, at these boundaries.
     pub cut: Option<Framing>,
+    /// Timeouts count the events of the response, which is divided like this.
+    pub events: Option<Framing>,
+    /// The headers wait for the first event.
+    pub holds_headers: bool,
 }
 
 /// The decision of the filter on a request, on its response, or on both.
@@ -64,6 +71,8 @@ pub struct Decision<'a> {
     body: Option<&'static str>,
     #[serde(skip_serializing_if = "is_false")]
     close: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    holds_headers: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     accel: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +85,10 @@ pub struct Decision<'a> {
     read_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     send_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_event_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_gap_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +119,7 @@ impl<'a> Decision<'a> {
             phase: Some("response"),
             body: Some(if response.buffer { "hold" } else { "stream" }),
             close: response.close,
+            holds_headers: response.holds_headers,
             accel: (response.disable_buffering && !response.buffer).then_some("no"),
             ..self
         }
@@ -172,6 +186,8 @@ impl Decisions {
             per_try_ms: policy.per_try_timeout.map(|timeout| timeout.as_millis()),
             read_ms: policy.idle_timeouts.read.map(|timeout| timeout.as_millis()),
             send_ms: policy.idle_timeouts.send.map(|timeout| timeout.as_millis()),
+            first_event_ms: policy.event_timeouts.first.map(|timeout| timeout.as_millis()),
+            event_gap_ms: policy.event_timeouts.gap.map(|timeout| timeout.as_millis()),
             retry: retries.and_then(|retries| retries.on.as_deref()),
             retry_status: retries.and_then(|retries| retries.statuses.as_deref()),
             attempts: policy.retry.as_ref().map(Retry::attempts),

@@ -1,8 +1,8 @@
 //! Ends streams in a tick, outside of their own callbacks: with a reply if the response has not
-//! begun, and otherwise with a reset.
+//! begun, and otherwise with a reset. A tick can also continue a stream whose headers were held.
 
 use crate::config::Span;
-use crate::host::{Host, HostError, log_refusal};
+use crate::host::{Direction, Host, HostError, log_refusal};
 use crate::idle_timers::Expired;
 use crate::reason::Reason;
 use crate::reply::LocalReply;
@@ -12,28 +12,43 @@ use crate::vm::{PluginId, StreamOwner, Vm};
 /// callback, each nested in the one before. A few hundred of them exhaust its stack and end the VM.
 pub(crate) const MAX_ENDINGS: usize = 32;
 
-/// The end of a stream that a tick has decided.
+/// The end of a stream, or its continuation, that a tick has decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
     context: u32,
-    /// `None`: the stream is reset, because its response has begun or the filter cannot reply.
-    reply: Option<LocalReply>,
+    effect: Effect,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Effect {
+    Reply(LocalReply),
+    /// The response has begun, or the filter cannot reply.
+    Reset,
+    /// The headers of this direction are forwarded, and the stream goes on.
+    Continue(Direction),
 }
 
 impl Ending {
     pub(crate) fn reply(context: u32, reply: LocalReply) -> Self {
-        Self { context, reply: Some(reply) }
+        Self { context, effect: Effect::Reply(reply) }
     }
 
     pub(crate) fn reset(context: u32) -> Self {
-        Self { context, reply: None }
+        Self { context, effect: Effect::Reset }
     }
 
-    /// Replies or resets. The host may call back into the stream before this method returns.
+    pub(crate) fn continuation(context: u32, direction: Direction) -> Self {
+        Self { context, effect: Effect::Continue(direction) }
+    }
+
+    /// Replies, resets or continues. The host may call back into the stream before this method returns.
     pub fn carry_out(&self, host: &mut impl Host) {
-        let (result, what) = match &self.reply {
-            Some(reply) => (reply.send_to(host, self.context), "local reply"),
-            None => (host.reset(self.context), "reset"),
+        let (result, what) = match &self.effect {
+            Effect::Reply(reply) => (reply.send_to(host, self.context), "local reply"),
+            Effect::Reset => (host.reset(self.context), "reset"),
+            Effect::Continue(direction) => {
+                (host.continue_stream(self.context, *direction), "continuation of a stream")
+            }
         };
         // Only the host knows whether the stream still exists.
         if result != Err(HostError::NoStream) {
@@ -76,9 +91,15 @@ fn ending(expired: Expired<StreamOwner>) -> Ending {
         let timeout = timeout.map_or_else(String::new, |timeout| timeout.to_string());
         (504, format!("no data {direction} the upstream for {timeout}"))
     };
+    let event = |kind, timeout: Option<Span>| {
+        let timeout = timeout.map_or_else(String::new, |timeout| timeout.to_string());
+        (504, format!("no {kind} event from the upstream for {timeout}"))
+    };
     let (status, what) = match reason {
         Reason::DrainDeadline => (503, "no response before the proxy stops".to_owned()),
         Reason::SendTimeout => idle("to", policy.idle_timeouts.send),
+        Reason::FirstEventTimeout => event("first", policy.event_timeouts.first),
+        Reason::EventGapTimeout => event("further", policy.event_timeouts.gap),
         _ => idle("from", policy.idle_timeouts.read),
     };
     let plain = || format!("{}: {what}\n", reason.word());

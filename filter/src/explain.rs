@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::buffering::ACCEL;
 use crate::config::{
-    BufferingMode, DrainMode, DrainStateSpec, MatchSpec, NO_ROUTE, RetryOn, RouteName, Signal, Span,
+    BufferingMode, DrainMode, DrainStateSpec, EventName, MatchSpec, NO_ROUTE, RetryOn, RouteName,
+    Signal, Span,
 };
 use crate::decision::{HEADER, PROPERTY};
 use crate::drain::{Command, Record};
@@ -139,6 +140,9 @@ fn policy_effects(policy: &Policy) -> Vec<Effect> {
         per_try_timeout_effect(policy),
         read_timeout_effect(policy),
         send_timeout_effect(policy),
+        first_event_effect(policy),
+        event_gap_effect(policy),
+        hold_headers_effect(policy),
         cut_effect(policy),
         retry_effect(policy),
     ];
@@ -207,6 +211,51 @@ fn send_timeout_effect(policy: &Policy) -> Option<Effect> {
         "504 if no chunk of an incomplete request reaches the upstream for {timeout}; cut if the response has started"
     );
     Some(effect("timeouts.send", text))
+}
+
+fn first_event_effect(policy: &Policy) -> Option<Effect> {
+    let timeout = policy.event_timeouts.first?;
+    let after = match policy.holds_headers() {
+        true => "",
+        false => "; cut if the response has started",
+    };
+    let text = format!(
+        "504 if no event arrives within {timeout} after the request{after}{}",
+        counted_events(policy)
+    );
+    Some(effect("timeouts.first_event", text))
+}
+
+fn event_gap_effect(policy: &Policy) -> Option<Effect> {
+    let timeout = policy.event_timeouts.gap?;
+    let counted = match policy.event_timeouts.first {
+        None => counted_events(policy),
+        Some(_) => String::new(),
+    };
+    let text = format!(
+        "cut if no further event arrives for {timeout}; of a response with a declared length, the first {} bytes are \
+         watched{counted}",
+        policy.max_bytes
+    );
+    Some(effect("timeouts.event_gap", text))
+}
+
+fn counted_events(policy: &Policy) -> String {
+    let names: Vec<&str> = policy.ignored_events.iter().map(EventName::as_str).collect();
+    let ignored =
+        if names.is_empty() { String::new() } else { format!(" other than {}", names.join(", ")) };
+    format!(
+        "; counts events with data{ignored} and lines that are not blank, and otherwise all bytes"
+    )
+}
+
+fn hold_headers_effect(policy: &Policy) -> Option<Effect> {
+    let text = format!(
+        "the response headers wait for the first event, or for {} bytes; in Envoy, requires \
+         allow_on_headers_stop_iteration: true",
+        policy.max_bytes
+    );
+    policy.holds_headers().then(|| effect("buffering.hold_headers", text))
 }
 
 fn cut_effect(policy: &Policy) -> Option<Effect> {

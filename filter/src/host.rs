@@ -44,6 +44,15 @@ pub enum Buffer {
     PluginConfiguration,
 }
 
+/// One half of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the upstream.
+    Request,
+    /// From the upstream to the client.
+    Response,
+}
+
 /// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
@@ -93,7 +102,7 @@ pub struct Call<'a> {
 /// allocate memory.
 ///
 /// Methods without a context act on the stream whose callback runs. The methods with a context end
-/// another stream. A host may call back into that stream before they return, so the caller must
+/// or continue another stream. A host may call back into that stream before they return, so the caller must
 /// not borrow the state of the VM then.
 pub trait Host {
     /// Writes a log line. There is no error, because a host that cannot log cannot report one.
@@ -156,6 +165,12 @@ pub trait Host {
     /// # Errors
     /// [`HostError::NoStream`] if the stream has ended.
     fn reset(&mut self, context: u32) -> Result<(), HostError>;
+
+    /// Continues a paused direction of the stream `context`, which is not the current one.
+    ///
+    /// # Errors
+    /// [`HostError::NoStream`] if the stream has ended.
+    fn continue_stream(&mut self, context: u32, direction: Direction) -> Result<(), HostError>;
 
     /// Starts a call. The response arrives at the plugin that made it.
     fn call(&mut self, call: &Call<'_>) -> Result<(), HostError>;

@@ -1,4 +1,4 @@
-//! The idle timeouts of streams, and the streams that a drain may end: everything that a tick has
+//! The idle timeouts of streams, the timeouts of their events, and the streams that a drain may end: everything that a tick has
 //! to check.
 //!
 //! A VM may have 100,000 such streams, so a chunk must cost next to nothing. A chunk is one
@@ -14,7 +14,7 @@ use slab::Slab;
 
 use crate::config::Span;
 use crate::cut::{Cut, CutTime};
-use crate::policy::IdleTimeouts;
+use crate::policy::{EventTimeouts, IdleTimeouts};
 use crate::reason::Reason;
 use crate::rules::TICKS_PER_REFRESH;
 
@@ -56,7 +56,7 @@ pub struct Expired<T> {
     pub context: u32,
     /// Why it ends.
     pub reason: Reason,
-    /// Whether its response has begun, so that it can only be reset.
+    /// Whether its response headers have been forwarded, so that it can only be reset.
     pub has_response: bool,
     /// The value that was stored with the stream when it started.
     pub owner: T,
@@ -82,6 +82,7 @@ struct Entry<T> {
     timeouts: IdleTimeouts,
     read_due: u64,
     send_due: u64,
+    event_due: u64,
     phase: Phase,
     /// The filter buffers the upload, so the upstream is not late.
     is_buffering: bool,
@@ -89,14 +90,34 @@ struct Entry<T> {
     watched: Option<u64>,
     /// Why the filter ended the stream, if it did.
     end_reason: Option<Reason>,
+    events: Option<Box<EventTimer>>,
     cut: Option<Box<Cut>>,
     owner: T,
 }
 
+/// The timeouts of a response's events.
+#[derive(Debug)]
+struct EventTimer {
+    timeouts: EventTimeouts,
+    is_request_complete: bool,
+    has_event: bool,
+    /// The filter holds the response headers, so that it can still reply.
+    holds_headers: bool,
+}
+
 impl<T> Entry<T> {
-    /// The reason of the timer that expires first. If both expire at once, a chunk of the upload
-    /// was the last one to arrive, and the next one is late.
+    /// The reason of the timer that expires first. If both idle timers expire at once, a chunk of the
+    /// upload was the last one to arrive, and the next one is late.
     fn first_due(&self) -> Reason {
+        if let Some(events) = &self.events
+            && self.event_due == self.due()
+        {
+            return if events.has_event {
+                Reason::EventGapTimeout
+            } else {
+                Reason::FirstEventTimeout
+            };
+        }
         match self.send_due.cmp(&self.read_due) {
             Ordering::Less => Reason::SendTimeout,
             Ordering::Equal if self.phase != Phase::Tunnel => Reason::SendTimeout,
@@ -110,8 +131,22 @@ impl<T> Entry<T> {
         clock.due(self.timeouts.read.filter(|_| is_watched))
     }
 
+    /// When the next event will be late.
+    fn next_event_due(&self, clock: &Clock) -> u64 {
+        let Some(events) = &self.events else { return NEVER };
+        let timeout = match events.has_event {
+            true => events.timeouts.gap,
+            false => events.timeouts.first.filter(|_| events.is_request_complete),
+        };
+        clock.due(timeout.filter(|_| self.watched != Some(0)))
+    }
+
+    fn holds_headers(&self) -> bool {
+        self.events.as_ref().is_some_and(|events| events.holds_headers)
+    }
+
     fn due(&self) -> u64 {
-        self.read_due.min(self.send_due)
+        self.read_due.min(self.send_due).min(self.event_due)
     }
 }
 
@@ -186,10 +221,12 @@ impl<T: Clone> IdleTimers<T> {
             timeouts,
             read_due: NEVER,
             send_due: NEVER,
+            event_due: NEVER,
             phase: Phase::Request,
             is_buffering: waits_for == WaitsFor::Buffering,
             watched: None,
             end_reason: None,
+            events: None,
             cut: None,
             owner,
         });
@@ -207,6 +244,40 @@ impl<T: Clone> IdleTimers<T> {
         id
     }
 
+    /// Limits the time without events of a stream that has just started.
+    pub fn watch_events(&mut self, id: TimerId, timeouts: EventTimeouts, waits_for: WaitsFor) {
+        let is_request_complete = waits_for == WaitsFor::Response;
+        let timer =
+            EventTimer { timeouts, is_request_complete, has_event: false, holds_headers: false };
+        self.update(id, |entry, clock| {
+            entry.events = Some(Box::new(timer));
+            entry.event_due = entry.next_event_due(clock);
+        });
+    }
+
+    /// An event of the response arrived.
+    pub fn event_arrived(&mut self, id: TimerId) {
+        self.update(id, |entry, clock| {
+            if let Some(events) = &mut entry.events {
+                events.has_event = true;
+            }
+            entry.event_due = entry.next_event_due(clock);
+        });
+    }
+
+    /// The filter begins or ends to hold the response headers. While it holds them, it can still
+    /// reply.
+    pub fn hold_headers(&mut self, id: TimerId, holds_headers: bool) {
+        if let Some(events) = &mut self.entries[id.0].events {
+            events.holds_headers = holds_headers;
+        }
+    }
+
+    /// Whether the filter holds the response headers.
+    pub fn holds_headers(&self, id: TimerId) -> bool {
+        self.entries[id.0].holds_headers()
+    }
+
     /// A chunk of the upload passed. A response that has begun may have waited for it.
     pub fn upload_chunk(&mut self, id: TimerId) {
         self.update(id, |entry, clock| {
@@ -214,6 +285,9 @@ impl<T: Clone> IdleTimers<T> {
             entry.send_due = clock.due(entry.timeouts.send);
             if entry.phase != Phase::Request {
                 entry.read_due = entry.next_read_due(clock);
+            }
+            if entry.events.as_ref().is_some_and(|events| events.has_event) {
+                entry.event_due = entry.next_event_due(clock);
             }
         });
     }
@@ -225,6 +299,10 @@ impl<T: Clone> IdleTimers<T> {
             entry.timeouts.send = None;
             entry.send_due = NEVER;
             entry.read_due = entry.next_read_due(clock);
+            if let Some(events) = &mut entry.events {
+                events.is_request_complete = true;
+                entry.event_due = entry.next_event_due(clock);
+            }
         });
     }
 
@@ -239,6 +317,9 @@ impl<T: Clone> IdleTimers<T> {
             ResponseKind::Sized(bytes) => Some(bytes),
             ResponseKind::Unbounded | ResponseKind::Tunnel => None,
         };
+        if kind == ResponseKind::Tunnel {
+            (entry.events, entry.event_due) = (None, NEVER);
+        }
         self.response_chunk(id, 0);
     }
 
@@ -250,6 +331,9 @@ impl<T: Clone> IdleTimers<T> {
             if entry.phase == Phase::Tunnel {
                 entry.send_due = clock.due(entry.timeouts.send);
             }
+            if entry.watched == Some(0) {
+                entry.event_due = NEVER;
+            }
         });
     }
 
@@ -257,7 +341,8 @@ impl<T: Clone> IdleTimers<T> {
     pub fn response_complete(&mut self, id: TimerId) {
         self.update(id, |entry, _| {
             entry.timeouts = IdleTimeouts::default();
-            (entry.read_due, entry.send_due) = (NEVER, NEVER);
+            (entry.read_due, entry.send_due, entry.event_due) = (NEVER, NEVER, NEVER);
+            entry.events = None;
         });
         self.forbid_cut(id);
     }
@@ -338,10 +423,10 @@ impl<T: Clone> IdleTimers<T> {
     fn end(&mut self, index: usize, reason: Reason) -> Expired<T> {
         let entry = &mut self.entries[index];
         entry.end_reason = Some(reason);
-        (entry.read_due, entry.send_due) = (NEVER, NEVER);
+        (entry.read_due, entry.send_due, entry.event_due) = (NEVER, NEVER, NEVER);
         self.due[index] = NEVER;
         let (context, owner) = (entry.context, entry.owner.clone());
-        let has_response = entry.phase != Phase::Request;
+        let has_response = entry.phase != Phase::Request && !entry.holds_headers();
         self.forbid_cut(TimerId(index));
         Expired { context, reason, has_response, owner }
     }

@@ -61,6 +61,20 @@ pub enum Lint {
         /// The refresh interval.
         refresh: Span,
     },
+    /// The proxy ends the request before the first event is late.
+    #[error("{first_event} never takes effect, because the request timeout is {request}; lower it")]
+    FirstEventTooLong {
+        /// The timeout of the first event.
+        first_event: Span,
+        /// The timeout of the request.
+        request: Span,
+    },
+    /// A field has an effect only together with another one.
+    #[error("has no effect without {needed}; add it")]
+    Needs {
+        /// The other field.
+        needed: &'static str,
+    },
     /// The proxy's default buffer limit is smaller.
     #[error(
         "{bytes} exceeds Envoy's default buffer limit of {ENVOY_BUFFER_LIMIT} bytes, at which it cuts a body; \
@@ -186,15 +200,36 @@ fn policy_lints(rules: &Rules, policy: &Policy) -> Vec<(&'static str, Lint)> {
         found.push(("timeouts.per_try", Lint::PerTryTooLong { per_try, request }));
     }
     let refresh = rules.refresh();
-    let idle = policy.idle_timeouts;
-    for (field, timeout) in [("timeouts.read", idle.read), ("timeouts.send", idle.send)] {
+    let (idle, events) = (policy.idle_timeouts, policy.event_timeouts);
+    if let (Some(first_event), Some(request)) = (events.first, policy.request_timeout)
+        && !request.is_zero()
+        && first_event >= request
+    {
+        found.push(("timeouts.first_event", Lint::FirstEventTooLong { first_event, request }));
+    }
+    let timeouts = [
+        ("timeouts.read", idle.read),
+        ("timeouts.send", idle.send),
+        ("timeouts.first_event", events.first),
+        ("timeouts.event_gap", events.gap),
+    ];
+    for (field, timeout) in timeouts {
         if let Some(timeout) = timeout.filter(|timeout| *timeout < refresh) {
             found.push((field, Lint::BelowRefresh { timeout, refresh }));
         }
     }
     let buffers = policy.buffer_request
         || matches!(policy.response_buffering, Some(BufferingMode::On | BufferingMode::Auto));
-    if (buffers || idle.read.is_some()) && policy.max_bytes > ENVOY_BUFFER_LIMIT {
+    if !policy.ignored_events.is_empty() && !events.any() {
+        let needed = "timeouts.first_event or timeouts.event_gap";
+        found.push(("timeouts.ignore_events", Lint::Needs { needed }));
+    }
+    if policy.hold_headers && !policy.holds_headers() {
+        let needed = "timeouts.first_event";
+        found.push(("buffering.hold_headers", Lint::Needs { needed }));
+    }
+    let holds = buffers || policy.holds_headers();
+    if (holds || idle.read.is_some()) && policy.max_bytes > ENVOY_BUFFER_LIMIT {
         found.push(("buffering.max_bytes", Lint::ManyBytes { bytes: policy.max_bytes }));
     }
     if let Some(bound) = &policy.bound {

@@ -114,6 +114,7 @@ impl Plugin {
             }
             _ => vm.metrics.flush(host),
         }
+        endings.extend(self.continue_held(vm, host));
         let (ended, is_hurried) = end_streams(vm, self.id, now);
         endings.extend(ended);
         if std::mem::replace(&mut self.is_hurried, is_hurried) != is_hurried
@@ -123,6 +124,17 @@ impl Plugin {
             set_tick_period(host, if is_hurried { HURRIED_TICK_MS } else { period });
         }
         endings
+    }
+
+    /// Continues the stream whose headers are held to learn about the host, if its time is over.
+    fn continue_held(&self, vm: &mut Vm, host: &mut impl Host) -> Option<Ending> {
+        let holding = vm.timers.holding_mut(self.id);
+        if !holding.is_trying() {
+            return None;
+        }
+        let (context, direction, timer) = holding.tick(host.now_ns().ok())?;
+        vm.timers.of_mut(self.id).hold_headers(timer, false);
+        Some(Ending::continuation(context, direction))
     }
 
     /// Makes the exchanges with the other VMs and the host that are due, and polls the store.

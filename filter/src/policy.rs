@@ -2,7 +2,8 @@
 //! a value was written.
 
 use crate::config::{
-    BufferingMode, PolicySpec, RequestBuffering, RetriesSpec, RetryOff, RetryOn, RetrySpec, Span,
+    BufferingMode, EventName, PolicySpec, RequestBuffering, RetriesSpec, RetryOff, RetryOn,
+    RetrySpec, Span,
 };
 use crate::drain::Bound;
 
@@ -26,6 +27,12 @@ pub struct Policy {
     pub per_try_timeout: Option<Span>,
     /// The idle timeouts.
     pub idle_timeouts: IdleTimeouts,
+    /// The timeouts of events.
+    pub event_timeouts: EventTimeouts,
+    /// The names of events that do not count as events.
+    pub ignored_events: Vec<EventName>,
+    /// Whether `buffering.hold_headers` is set.
+    pub hold_headers: bool,
     /// When a failed attempt is retried; `None` leaves the proxy's own policy in force.
     pub retry: Option<Retry>,
     /// How long streams may last in a drain; `None` if a drain ends none of them.
@@ -48,6 +55,22 @@ impl IdleTimeouts {
     /// Whether there is a timeout.
     pub fn any(self) -> bool {
         self.read.or(self.send).is_some()
+    }
+}
+
+/// The longest that a response can be without an event; `None` is no timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventTimeouts {
+    /// From the end of the request to the first event.
+    pub first: Option<Span>,
+    /// Between two events.
+    pub gap: Option<Span>,
+}
+
+impl EventTimeouts {
+    /// Whether there is a timeout.
+    pub fn any(self) -> bool {
+        self.first.or(self.gap).is_some()
     }
 }
 
@@ -81,6 +104,16 @@ impl Policy {
                 read: unless_zero(own_timeouts.read.or(inherited_timeouts.read)),
                 send: unless_zero(own_timeouts.send.or(inherited_timeouts.send)),
             },
+            event_timeouts: EventTimeouts {
+                first: unless_zero(own_timeouts.first_event.or(inherited_timeouts.first_event)),
+                gap: unless_zero(own_timeouts.event_gap.or(inherited_timeouts.event_gap)),
+            },
+            ignored_events: own_timeouts
+                .ignore_events
+                .or(inherited_timeouts.ignore_events)
+                .map_or_else(Vec::new, |names| names.to_vec()),
+            hold_headers: own_buffering.hold_headers.or(inherited_buffering.hold_headers)
+                == Some(true),
             retry: own.retry.as_ref().or(defaults.retry.as_ref()).map(Retry::new),
             bound: own.drain.as_ref().or(defaults.drain.as_ref()).and_then(Bound::new),
             headers: Vec::new(),
@@ -91,7 +124,18 @@ impl Policy {
 
     /// Whether a tick has to watch streams of this policy.
     pub fn watches_streams(&self) -> bool {
-        self.bound.is_some() || self.idle_timeouts.any()
+        self.bound.is_some() || self.idle_timeouts.any() || self.event_timeouts.any()
+    }
+
+    /// Whether response headers wait for the first event. Without a timeout, nothing would be
+    /// gained.
+    pub fn holds_headers(&self) -> bool {
+        self.hold_headers && self.event_timeouts.first.is_some()
+    }
+
+    /// Whether an event of this name does not count.
+    pub fn ignores_event(&self, name: &[u8]) -> bool {
+        self.ignored_events.iter().any(|ignored| ignored.as_str().as_bytes() == name)
     }
 
     /// The request headers to set. Each replaces a header of that name from the client.

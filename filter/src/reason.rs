@@ -47,6 +47,10 @@ reasons! {
         "No chunk arrived from the upstream for `timeouts.read`.";
     SendTimeout = "send_timeout", grpc 4, envoy [],
         "No chunk of an incomplete request was sent to the upstream for `timeouts.send`.";
+    FirstEventTimeout = "first_event_timeout", grpc 4, envoy [],
+        "No event of the response arrived from the upstream within `timeouts.first_event`.";
+    EventGapTimeout = "event_gap_timeout", grpc 4, envoy [],
+        "No further event of the response arrived from the upstream for `timeouts.event_gap`.";
     RequestTimeout = "request_timeout", grpc 4, envoy ["response_timeout", "upstream_response_timeout", "request_overall_timeout"],
         "The response was not complete within `timeouts.request` or the timeout of the proxy's route, or the request was not complete within Envoy's `request_timeout`.";
     PerTryTimeout = "per_try_timeout", grpc 4, envoy ["upstream_per_try_timeout", "upstream_per_try_idle_timeout"],

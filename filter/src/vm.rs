@@ -48,6 +48,7 @@ pub struct Vm {
     is_bridge_reported: bool,
     is_bypass_reported: bool,
     is_grpc_bridge_reported: bool,
+    is_holding_reported: bool,
 }
 
 impl Vm {
@@ -89,6 +90,16 @@ impl Vm {
         if !std::mem::replace(&mut self.is_grpc_bridge_reported, true) {
             let message = "no gRPC bridge added a body to the reply to a gRPC health check, so its client \
                            takes the proxy for unhealthy: put the gRPC bridge behind this filter";
+            host.log(LogLevel::Error, message);
+        }
+    }
+
+    /// Reports that the host keeps bodies back while the filter holds their headers.
+    pub(crate) fn report_impossible_holding(&mut self, host: &mut impl Host) {
+        if !std::mem::replace(&mut self.is_holding_reported, true) {
+            let message = "buffering.hold_headers has no effect, because the host keeps the body back while \
+                           the filter holds the headers: set allow_on_headers_stop_iteration: true in \
+                           Envoy's plugin configuration";
             host.log(LogLevel::Error, message);
         }
     }

@@ -134,7 +134,7 @@ fn errors_in_a_route_name_the_route_and_the_place() {
         ),
         (
             r#""timeouts":{"idle":"1s"}"#,
-            r#"routes[0] "a": timeouts.idle: unknown field, expected one of request, per_try, read, send"#,
+            r#"routes[0] "a": timeouts.idle: unknown field, expected one of request, per_try, read, send, first_event, event_gap, ignore_events"#,
         ),
         (
             r#""timeouts":{"request":"1s","request":"2s"}"#,
@@ -297,6 +297,26 @@ fn errors_in_a_route_name_the_route_and_the_place() {
         (
             r#""match":{"path":{"exact":"/a?b"}}"#,
             r#"routes[0] "a": match.path.exact: found "/a?b", expected a path that starts with / and has no query, fragment, space or control character"#,
+        ),
+        (
+            r#""timeouts":{"first_event":5}"#,
+            r#"routes[0] "a": timeouts.first_event: found 5, expected a duration with a unit, such as "10s" or "250ms"; write "5s""#,
+        ),
+        (
+            r#""timeouts":{"ignore_events":"ping"}"#,
+            r#"routes[0] "a": timeouts.ignore_events: found "ping", expected an array with at least one item; write ["ping"]"#,
+        ),
+        (
+            r#""timeouts":{"ignore_events":[""]}"#,
+            r#"routes[0] "a": timeouts.ignore_events[0]: found "", expected the name of an event: 1 to 64 bytes without line breaks"#,
+        ),
+        (
+            r#""timeouts":{"ignore_events":["a\n"]}"#,
+            r#"routes[0] "a": timeouts.ignore_events[0]: found "a\n", expected the name of an event: 1 to 64 bytes without line breaks"#,
+        ),
+        (
+            r#""buffering":{"hold_headers":"yes"}"#,
+            r#"routes[0] "a": buffering.hold_headers: found "yes", expected true or false"#,
         ),
         (
             r#""match":{"path":{"regex":"(a"}}"#,
@@ -632,6 +652,61 @@ fn lint_warns_about_an_attempt_timeout_above_the_request_timeout() {
     let message = r#"routes[0] "a": timeouts.per_try: 5s never takes effect, because the request timeout is 5s; lower it"#;
     assert_eq!(accepted(&document), [message]);
     assert!(accepted(&route(r#""timeouts":{"request":"0s","per_try":"5s"}"#)).is_empty());
+}
+
+#[test]
+fn lint_warns_about_a_first_event_that_the_request_timeout_precedes() {
+    let document = route(r#""timeouts":{"request":"5s","first_event":"5s"}"#);
+    let message = r#"routes[0] "a": timeouts.first_event: 5s never takes effect, because the request timeout is 5s; lower it"#;
+    assert_eq!(accepted(&document), [message]);
+    for timeouts in [
+        r#""timeouts":{"request":"5s","first_event":"4s"}"#,
+        r#""timeouts":{"request":"0s","first_event":"5s"}"#,
+        r#""timeouts":{"first_event":"5s"}"#,
+    ] {
+        assert!(accepted(&route(timeouts)).is_empty(), "{timeouts}");
+    }
+}
+
+#[test]
+fn lint_warns_about_fields_that_need_a_timeout_of_events() {
+    let hold = r#"routes[0] "a": buffering.hold_headers: has no effect without timeouts.first_event; add it"#;
+    let ignore = r#"routes[0] "a": timeouts.ignore_events: has no effect without timeouts.first_event or timeouts.event_gap; add it"#;
+    for (fields, message) in [
+        (r#""buffering":{"hold_headers":true}"#, hold),
+        (r#""buffering":{"hold_headers":true},"timeouts":{"event_gap":"5s"}"#, hold),
+        (r#""buffering":{"hold_headers":true},"timeouts":{"first_event":"0s"}"#, hold),
+        (r#""timeouts":{"ignore_events":["ping"]}"#, ignore),
+        (r#""timeouts":{"ignore_events":["ping"],"event_gap":"0s"}"#, ignore),
+    ] {
+        assert_eq!(accepted(&route(fields)), [message], "{fields}");
+    }
+    for fields in [
+        r#""buffering":{"hold_headers":true},"timeouts":{"first_event":"5s"}"#,
+        r#""buffering":{"hold_headers":false}"#,
+        r#""timeouts":{"ignore_events":["ping"],"event_gap":"5s"}"#,
+        r#""timeouts":{"ignore_events":["ping"],"first_event":"5s"}"#,
+    ] {
+        assert!(accepted(&route(fields)).is_empty(), "{fields}");
+    }
+    let inherited = r#"{"version":1,"defaults":{"timeouts":{"first_event":"5s"}},
+        "routes":[{"name":"a","buffering":{"hold_headers":true}}]}"#;
+    assert!(accepted(inherited).is_empty());
+}
+
+#[test]
+fn lint_warns_about_late_timeouts_of_events_and_large_held_bodies() {
+    let late = |field| {
+        format!(
+            r#"routes[0] "a": timeouts.{field}: 249ms can expire up to 250ms late; lower drain.refresh, which is 250ms"#
+        )
+    };
+    let document = route(r#""timeouts":{"first_event":"249ms","event_gap":"249ms"}"#);
+    assert_eq!(accepted(&document), ["first_event", "event_gap"].map(late));
+    let large =
+        r#""buffering":{"hold_headers":true,"max_bytes":1048577},"timeouts":{"first_event":"5s"}"#;
+    assert_eq!(accepted(&route(large)).len(), 1);
+    assert!(accepted(&route(&large.replace("577", "576"))).is_empty());
 }
 
 #[test]

@@ -27,7 +27,7 @@ mod simulator {
 }
 
 /// All scenarios.
-const SCENARIOS: [&str; 7] = [
+const SCENARIOS: [&str; 8] = [
     "tour",
     "kapacitor-logs",
     "blue-green",
@@ -35,6 +35,7 @@ const SCENARIOS: [&str; 7] = [
     "slow-pages",
     "autoscaling-termination",
     "endings",
+    "silent-model",
 ];
 
 /// The path of a scenario's trace, relative to the repository's root.

@@ -112,7 +112,7 @@ pub(crate) fn all() -> Vec<Invalid> {
         ),
         (
             route(r#""timeouts":{"idle":"1s"}"#),
-            r#"routes[0] "api": timeouts.idle: unknown field, expected one of request, per_try, read, send"#,
+            r#"routes[0] "api": timeouts.idle: unknown field, expected one of request, per_try, read, send, first_event, event_gap, ignore_events"#,
         ),
         (
             route(r#""timeouts":{"connect":"1s"}"#),

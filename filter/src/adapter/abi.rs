@@ -70,6 +70,7 @@ mod imports {
             headers_size: usize,
             grpc_status: i32,
         ) -> u32;
+        pub(super) fn proxy_continue_stream(stream: u32) -> u32;
         pub(super) fn proxy_close_stream(stream: u32) -> u32;
         pub(super) fn proxy_set_effective_context(context: u32) -> u32;
         pub(super) fn proxy_done() -> u32;
@@ -119,8 +120,9 @@ mod imports {
     }
 }
 
-/// The streams of [`close_response`].
-const RESPONSE_STREAM: u32 = 1;
+/// The directions of a stream.
+pub(super) const REQUEST_STREAM: u32 = 0;
+pub(super) const RESPONSE_STREAM: u32 = 1;
 
 /// A local reply without a gRPC status.
 const NO_GRPC_STATUS: i32 = -1;
@@ -226,6 +228,11 @@ pub(super) fn send_local_response(
 /// Resets the response of the current stream.
 pub(super) fn close_response() -> Result<(), HostError> {
     check(unsafe { imports::proxy_close_stream(RESPONSE_STREAM) })
+}
+
+/// Continues a paused direction of the current stream.
+pub(super) fn continue_stream(direction: u32) -> Result<(), HostError> {
+    check(unsafe { imports::proxy_continue_stream(direction) })
 }
 
 pub(super) fn set_effective_context(context: u32) -> Result<(), HostError> {

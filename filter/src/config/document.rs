@@ -6,8 +6,8 @@ use super::json::{Node, parse_json};
 use super::matching::MatchSpec;
 use super::read::{OneOrMore, Place, Read, record, words};
 use super::scalar::{
-    Attempts, CloseCode, LastEvent, MaxBytes, MediaType, PageText, RetriedStatus, RouteName,
-    Version,
+    Attempts, CloseCode, EventName, LastEvent, MaxBytes, MediaType, PageText, RetriedStatus,
+    RouteName, Version,
 };
 use super::span::Span;
 
@@ -163,6 +163,9 @@ record! {
             request: RequestBuffering,
             /// The longest body that is buffered, in bytes.
             max_bytes: MaxBytes,
+            /// Whether response headers wait for the first event, so that timeouts.first_event can
+            /// still reply; false if absent.
+            hold_headers: bool,
         }
     }
     word response
@@ -190,6 +193,12 @@ record! {
             read: Span,
             /// The longest wait for a chunk of the request body.
             send: Span,
+            /// From the end of the request to the first event of the response.
+            first_event: Span,
+            /// The longest wait between two events of the response.
+            event_gap: Span,
+            /// The names of events that do not count as events, such as ping.
+            ignore_events: OneOrMore<EventName>,
         }
         misplaced {
             connect: "found a connect timeout, which a filter cannot enforce; set connect_timeout on the cluster",

@@ -145,6 +145,18 @@ text_type!(
     is_whole_event
 );
 
+text_type!(
+    /// The name of an event in an event stream.
+    pub struct EventName,
+    "the name of an event: 1 to 64 bytes without line breaks",
+    |text| (1..=EventName::MAX_BYTES).contains(&text.len()) && !text.contains(['\r', '\n'])
+);
+
+impl EventName {
+    /// The length of the longest name, in bytes.
+    pub const MAX_BYTES: usize = 64;
+}
+
 /// Whether the text is one event that clients dispatch (WHATWG HTML, 9.2.6): at least one `data`
 /// line, no empty line before the end, and an empty line at the end.
 fn is_whole_event(text: &str) -> bool {

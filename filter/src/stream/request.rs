@@ -11,7 +11,7 @@ use crate::error_pages::ErrorContext;
 use crate::grpc_health::{self, Method};
 use crate::headers::Headers;
 use crate::health::{self, HealthCheck};
-use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, property};
+use crate::host::{Buffer, Direction, HeaderMap, Host, log_refusal, now_ms, property};
 use crate::idle_timers::{IdleTimers, WaitsFor};
 use crate::metrics::{General, PerRoute};
 use crate::plugin_config::PluginConfig;
@@ -154,7 +154,18 @@ impl Stream {
             let set = host.set_header(HeaderMap::Request, name, value);
             log_refusal(host, set, name);
         }
+        if self.may_learn_from_upload(rules, end_of_stream)
+            && self.begins_to_hold(vm, Direction::Request)
+        {
+            return Action::Pause;
+        }
         Action::Continue
+    }
+
+    /// Whether the upload can show if the host lets the filter hold headers.
+    fn may_learn_from_upload(&self, rules: &Rules, end_of_stream: bool) -> bool {
+        let is_streamed = !end_of_stream && !self.requests_tunnel && !self.buffers_request;
+        is_streamed && self.policy(rules).holds_headers()
     }
 
     fn count_request(&mut self, vm: &mut Vm, config: &PluginConfig) {
@@ -195,6 +206,9 @@ impl Stream {
         let timers = vm.timers.of_mut(self.plugin);
         let timer = timers.start(self.context, policy.idle_timeouts, waits_for, owner);
         self.timer = Some(timer);
+        if policy.event_timeouts.any() {
+            timers.watch_events(timer, policy.event_timeouts, waits_for);
+        }
         if let Some(connection) = self.connection
             && policy.bound.as_ref().is_some_and(Bound::is_firm)
         {
@@ -255,6 +269,7 @@ impl Stream {
             self.on_command_body(vm, host, &config, buffered, end_of_stream);
             return Action::Pause;
         }
+        self.learn_about_holding(vm, host, Direction::Request);
         let max_bytes = self.policy(&config.rules).max_bytes;
         let action = self.request_body.chunk(max_bytes, buffered, end_of_stream);
         // Envoy begins the body of an upgrade with an empty chunk, long before its client may send
@@ -275,6 +290,7 @@ impl Stream {
             self.on_command_body(vm, host, &config, MAX_BODY, true);
             return Action::Pause;
         }
+        self.learn_about_holding(vm, host, Direction::Request);
         self.with_timer(vm, IdleTimers::upload_complete);
         Action::Continue
     }

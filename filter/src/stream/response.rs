@@ -9,19 +9,21 @@ use crate::decision::ResponseDecision;
 use crate::drain::Bound;
 use crate::error_pages::Failure;
 use crate::grpc_health::ServingStatus;
-use crate::host::{Buffer, HeaderMap, Host, log_refusal, now_ms, parse_status, property};
-use crate::idle_timers::{IdleTimers, ResponseKind};
+use crate::host::{
+    Buffer, Direction, HeaderMap, Host, log_refusal, now_ms, parse_status, property,
+};
+use crate::idle_timers::{IdleTimers, ResponseKind, TimerId};
 use crate::metrics::{General, PerRoute};
 use crate::plugin_config::PluginConfig;
 use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::reserved_headers::{GRPC_MARKER, MARKER};
 use crate::rules::Rules;
-use crate::vm::Vm;
+use crate::vm::{StreamOwner, Vm};
 use crate::waiting::StreamKind;
 
 use super::request::send;
-use super::state::{Action, BodyState, Stream};
+use super::state::{Action, BodyState, Events, Stream};
 
 impl Stream {
     /// The response headers arrived. `end_of_stream`: the response has no body.
@@ -43,31 +45,36 @@ impl Stream {
             vm.drain.closes(connection, route, || now_ms(host))
         });
         let closes = is_due && (config.uses_marker || is_http_1(host));
-        let decision = if self.needs_response_headers(rules, closes) {
+        let (decision, has_length) = if self.needs_response_headers(rules, closes) {
             let headers = vm.read_headers(host, HeaderMap::Response);
             let view = ResponseView::new(&headers);
             let decision = (!view.is_interim())
                 .then(|| self.decide_response(rules, Some(&view), end_of_stream, closes));
+            let has_length = view.has_content_length;
             vm.keep_headers(headers);
-            decision
+            (decision, Some(has_length))
         } else {
-            Some(self.decide_response(rules, None, end_of_stream, closes))
+            (Some(self.decide_response(rules, None, end_of_stream, closes)), None)
         };
-        let Some(decision) = decision else { return Action::Continue };
+        let Some(mut decision) = decision else { return Action::Continue };
+        decision.holds_headers =
+            decision.holds_headers && self.begins_to_hold(vm, Direction::Response);
         self.response_body =
             if decision.buffer { BodyState::Buffering } else { BodyState::Streaming };
         self.is_complete = end_of_stream;
         self.is_tunnel = decision.tunnel;
+        self.events = decision.events.map(|framing| Box::new(Events::new(framing)));
         if let Some(open) = self.open {
             let is_grpc = self.error_context.is_grpc;
             let kind = StreamKind::of_response(decision.cut, self.requests_tunnel, is_grpc);
             vm.open_streams.set_kind(open, kind);
         }
-        self.update_timer(vm, host, rules, &decision, end_of_stream);
+        let has_length = || has_length.unwrap_or_else(|| has_content_length(host));
+        self.update_timer(vm, has_length, rules, &decision, end_of_stream);
         self.change_headers(host, &config, &decision);
         self.count_response(vm, &config, &decision);
         self.report_response(vm, host, &config, decision);
-        Action::Continue
+        if decision.holds_headers { Action::Pause } else { Action::Continue }
     }
 
     /// Replaces the reply to a gRPC health check with its message, if the gRPC bridge has added a
@@ -98,7 +105,9 @@ impl Stream {
         let may_be_tunnel =
             self.requests_tunnel && (policy.idle_timeouts.any() || rules.wants_failure_reason());
         let may_be_cut = self.bound(rules).is_some();
-        closes || (!self.is_local_reply && (may_buffer || may_be_tunnel || may_be_cut))
+        let has_events = policy.event_timeouts.any();
+        closes
+            || (!self.is_local_reply && (may_buffer || may_be_tunnel || may_be_cut || has_events))
     }
 
     /// How long the stream may last in a drain. If the host has no connection ids, a drain ends no
@@ -134,16 +143,23 @@ impl Stream {
         let completes = view.is_some_and(|view| view.status >= 200) && !tunnel;
         let upstream = view.filter(|_| !self.is_local_reply);
         let has_no_body = self.is_head || self.is_connect || end_of_stream;
+        let buffer =
+            upstream.is_some_and(|view| buffering::buffers_response(policy, view, has_no_body));
+        let has_events = policy.event_timeouts.any() && !has_no_body && !tunnel;
+        // A body that arrives as a whole is not divided.
+        let framing = |view| if buffer { Framing::Opaque } else { buffering::framing(view) };
+        let events = upstream.filter(|_| has_events).map(framing);
         ResponseDecision {
             disable_buffering: !self.is_local_reply
                 && policy.response_buffering == Some(BufferingMode::Off),
             // If the headers were not read, removing a missing marker costs less than reading.
             remove_marker: rules.drain.is_some() && view.is_none_or(|view| view.has_drain_marker),
             close: closes && completes,
-            buffer: upstream
-                .is_some_and(|view| buffering::buffers_response(policy, view, has_no_body)),
+            buffer,
             tunnel,
             cut: self.cut_framing(rules, upstream, end_of_stream),
+            events,
+            holds_headers: policy.holds_headers() && events.is_some(),
         }
     }
 
@@ -205,7 +221,7 @@ impl Stream {
     fn update_timer(
         &self,
         vm: &mut Vm,
-        host: &mut impl Host,
+        has_length: impl FnOnce() -> bool,
         rules: &Rules,
         decision: &ResponseDecision,
         end_of_stream: bool,
@@ -216,20 +232,17 @@ impl Stream {
         // While the filter buffers the body, the upstream does not wait for the client.
         let kind = if decision.tunnel {
             ResponseKind::Tunnel
-        } else if !end_of_stream && !decision.buffer && has_content_length(host) {
+        } else if !end_of_stream && !decision.buffer && has_length() {
             ResponseKind::Sized(self.policy(rules).max_bytes)
         } else {
             ResponseKind::Unbounded
         };
         self.with_timer(vm, |timers, timer| {
             timers.response_started(timer, kind);
-            if let Some((framing, connection)) = decision.cut.zip(self.connection) {
-                if timers.cut_mut(timer).is_none() {
-                    timers.allow_cut(timer, Cut::new(connection, timers.next_tick_ms()));
-                }
-                if let Some(cut) = timers.cut_mut(timer) {
-                    cut.response_started(framing);
-                }
+            timers.hold_headers(timer, decision.holds_headers);
+            // While the headers are held, a drain treats the response as not begun.
+            if !decision.holds_headers {
+                self.start_cut(timers, timer, decision.cut);
             }
             if end_of_stream {
                 timers.response_complete(timer);
@@ -288,6 +301,13 @@ impl Stream {
             let added = host.set_header(HeaderMap::ResponseTrailers, "grpc-status", "0");
             log_refusal(host, added, "response trailers");
         }
+        self.learn_about_holding(vm, host, Direction::Response);
+        self.read_events(vm, host, &config, buffered);
+        if self.keeps_headers(vm, &config, buffered, end_of_stream) {
+            self.with_timer(vm, |timers, timer| timers.response_chunk(timer, 0));
+            return Action::Pause;
+        }
+        self.forward_headers(vm);
         if self.cut_chunk(vm, host, &config, buffered, end_of_stream) == Action::Pause {
             return Action::Pause;
         }
@@ -297,7 +317,83 @@ impl Stream {
             false => timers.response_chunk(timer, buffered),
         });
         let max_bytes = self.policy(&config.rules).max_bytes;
-        self.response_body.chunk(max_bytes, buffered, end_of_stream)
+        let action = self.response_body.chunk(max_bytes, buffered, end_of_stream);
+        if let Some(events) = &mut self.events {
+            events.kept_bytes = if action == Action::Pause { buffered } else { 0 };
+        }
+        action
+    }
+
+    /// Reads the events in a chunk, if timeouts count them. `buffered` includes the bytes of earlier
+    /// chunks that the host keeps.
+    fn read_events(
+        &mut self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        config: &PluginConfig,
+        buffered: usize,
+    ) {
+        let policy = config.rules.policy(self.route);
+        let Some(events) = &mut self.events else { return };
+        let start = std::mem::replace(&mut events.kept_bytes, buffered);
+        let size = buffered.saturating_sub(start);
+        let has_event = match events.reader.needs_bytes() && size > 0 {
+            false => size > 0,
+            true => match host.buffer(Buffer::ResponseBody, start, size) {
+                Ok(chunk) => events.reader.read(chunk, |name| policy.ignores_event(name)),
+                Err(_) => true,
+            },
+        };
+        if has_event {
+            events.has_event = true;
+            self.with_timer(vm, IdleTimers::event_arrived);
+        }
+    }
+
+    /// Whether the headers stay held: no event has arrived, or the filter buffers the body. A body
+    /// that exceeds `max_bytes` is not held, because the host could lose it.
+    fn keeps_headers(
+        &self,
+        vm: &mut Vm,
+        config: &PluginConfig,
+        buffered: usize,
+        end_of_stream: bool,
+    ) -> bool {
+        let Some(events) = &self.events else { return false };
+        let max_bytes = self.policy(&config.rules).max_bytes;
+        let waits = !events.has_event || self.response_body == BodyState::Buffering;
+        waits
+            && !end_of_stream
+            && u64::try_from(buffered).is_ok_and(|buffered| buffered <= max_bytes)
+            && self.with_timer(vm, |timers, timer| timers.holds_headers(timer)) == Some(true)
+    }
+
+    /// The headers are forwarded, if they were held.
+    fn forward_headers(&self, vm: &mut Vm) {
+        if self.response.is_none_or(|response| !response.holds_headers) {
+            return;
+        }
+        let framing = self.response.and_then(|response| response.cut);
+        self.with_timer(vm, |timers, timer| {
+            timers.hold_headers(timer, false);
+            self.start_cut(timers, timer, framing);
+        });
+    }
+
+    /// Lets a drain end the response, once its headers are forwarded.
+    fn start_cut(
+        &self,
+        timers: &mut IdleTimers<StreamOwner>,
+        timer: TimerId,
+        framing: Option<Framing>,
+    ) {
+        let Some((framing, connection)) = framing.zip(self.connection) else { return };
+        if timers.cut_mut(timer).is_none() {
+            timers.allow_cut(timer, Cut::new(connection, timers.next_tick_ms()));
+        }
+        if let Some(cut) = timers.cut_mut(timer).filter(|cut| !cut.has_response()) {
+            cut.response_started(framing);
+        }
     }
 
     /// Forwards only a part of a chunk if a drain cuts the stream in it. Returns `Pause` only for

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::boundary::Framing;
 use crate::decision::ResponseDecision;
 use crate::error_pages::ErrorContext;
+use crate::events::EventReader;
 use crate::grpc_health::ServingStatus;
-use crate::host::{Host, property};
+use crate::holding::Finding;
+use crate::host::{Direction, Host, property};
 use crate::idle_timers::{IdleTimers, TimerId};
 use crate::plugin_config::PluginConfig;
 use crate::policy::Policy;
@@ -68,6 +71,10 @@ pub struct Stream {
     /// to that reply.
     pub(super) is_local_reply: bool,
     pub(super) response: Option<ResponseDecision>,
+    /// Its events, if timeouts count them.
+    pub(super) events: Option<Box<Events>>,
+    /// The direction whose headers were held to learn about the host.
+    pub(super) trial: Option<Direction>,
     pub(super) response_body: BodyState,
     /// The error page or the gRPC message that replaces the body. Empty when it has been sent.
     pub(super) page: Option<String>,
@@ -79,6 +86,21 @@ pub struct Stream {
     pub(super) is_complete: bool,
     /// Why it failed, as far as that is known.
     pub(super) reason: Option<Reason>,
+}
+
+/// The events of a response.
+#[derive(Debug)]
+pub(super) struct Events {
+    pub(super) reader: EventReader,
+    pub(super) has_event: bool,
+    /// The bytes in the host's buffer that the reader has read: those of a buffered body.
+    pub(super) kept_bytes: usize,
+}
+
+impl Events {
+    pub(super) fn new(framing: Framing) -> Self {
+        Self { reader: EventReader::new(framing), has_event: false, kept_bytes: 0 }
+    }
 }
 
 /// Whether the chunks of a body are forwarded or buffered.
@@ -126,6 +148,8 @@ impl Stream {
             timer: None,
             is_local_reply: false,
             response: None,
+            events: None,
+            trial: None,
             response_body: BodyState::Streaming,
             page: None,
             adds_grpc_trailers: false,
@@ -148,6 +172,9 @@ impl Stream {
             vm.health_watches.remove(self.context);
         }
         self.stop_waiting(vm);
+        if self.trial.is_some() {
+            vm.timers.holding_mut(self.plugin).stream_ended(self.context);
+        }
         self.with_timer(vm, IdleTimers::remove);
         vm.timers.release(self.plugin);
     }
@@ -164,6 +191,36 @@ impl Stream {
     ) -> Option<T> {
         let timer = self.timer?;
         Some(update(vm.timers.of_mut(self.plugin), timer))
+    }
+
+    /// Whether to hold the headers of a message whose policy asks for it. The host may not be able
+    /// to, or nothing is known about it and another message is tried.
+    pub(super) fn begins_to_hold(&mut self, vm: &mut Vm, direction: Direction) -> bool {
+        let Some(timer) = self.timer else { return false };
+        let holding = vm.timers.holding_mut(self.plugin);
+        let holds = holding.begin(self.context, direction, timer);
+        if holds && holding.is_trying() {
+            self.trial = Some(direction);
+        }
+        holds
+    }
+
+    /// A part of a body arrived. Learns about the host if the headers were held for that.
+    pub(super) fn learn_about_holding(
+        &mut self,
+        vm: &mut Vm,
+        host: &mut impl Host,
+        direction: Direction,
+    ) {
+        if self.trial != Some(direction) {
+            return;
+        }
+        self.trial = None;
+        let holding = vm.timers.holding_mut(self.plugin);
+        let finding = holding.body_arrived(self.context, || host.now_ns().ok());
+        if finding == Finding::Impossible {
+            vm.report_impossible_holding(host);
+        }
     }
 
     /// Why a tick ended the stream, if it did.

@@ -1,11 +1,12 @@
-//! The idle timers of every plugin in a VM. A plugin's timers last until the plugin and all of its
-//! streams have ended.
+//! The idle timers of every plugin in a VM, and what its streams have learned about the host. Both
+//! last until the plugin and all of its streams have ended.
 
 use std::sync::Arc;
 
 use slab::Slab;
 
 use crate::error_pages::ErrorContext;
+use crate::holding::Holding;
 use crate::idle_timers::IdleTimers;
 use crate::plugin_config::PluginConfig;
 
@@ -27,6 +28,7 @@ pub(crate) struct PluginTimers(Slab<Entry>);
 #[derive(Debug, Default)]
 struct Entry {
     timers: IdleTimers<StreamOwner>,
+    holding: Holding,
     /// The plugin, if it has not ended, and its streams.
     users: usize,
 }
@@ -51,6 +53,11 @@ impl PluginTimers {
 
     pub(crate) fn of(&self, plugin: PluginId) -> &IdleTimers<StreamOwner> {
         &self.0[plugin.0].timers
+    }
+
+    /// Whether streams of this plugin can hold headers. In Envoy, each plugin has its own option.
+    pub(crate) fn holding_mut(&mut self, plugin: PluginId) -> &mut Holding {
+        &mut self.0[plugin.0].holding
     }
 
     pub(crate) fn of_mut(&mut self, plugin: PluginId) -> &mut IdleTimers<StreamOwner> {

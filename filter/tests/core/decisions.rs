@@ -524,7 +524,8 @@ fn an_access_log_gets_both_decisions_in_one_object() {
 fn the_optional_fields_of_a_decision_are_complete() {
     let every = json!({
         "buffering": { "response": "off", "request": "on" },
-        "timeouts": { "request": "60s", "per_try": "10s", "read": "5s", "send": "5s" },
+        "timeouts": { "request": "60s", "per_try": "10s", "read": "5s", "send": "5s",
+                      "first_event": "5s", "event_gap": "5s" },
         "retry": { "on": ["retriable-status-codes"], "status": [429], "attempts": 2 },
         "drain": { "streams": "finish", "within": "60s" },
     });
@@ -535,8 +536,12 @@ fn the_optional_fields_of_a_decision_are_complete() {
         let reason = is_full.then_some(Reason::ReadTimeout);
         parsed(&decision.with_epoch(is_full.then_some(7)).with_reason(reason).to_json())
     };
-    let all =
-        ResponseDecision { close: true, disable_buffering: true, ..ResponseDecision::default() };
+    let all = ResponseDecision {
+        close: true,
+        disable_buffering: true,
+        holds_headers: true,
+        ..ResponseDecision::default()
+    };
     let most = decision(&route(every), Some(0), true, &all);
     let least = decision(&json!({ "version": 1 }), None, false, &ResponseDecision::default());
     let (most, least) = (most.as_object().expect("an object"), least.as_object().expect("one"));

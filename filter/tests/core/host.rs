@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use sluice_filter::Headers;
 use sluice_filter::host::{
-    Buffer, Call, HeaderMap, Host, HostError, LogLevel, MetricKind, SharedValue,
+    Buffer, Call, Direction, HeaderMap, Host, HostError, LogLevel, MetricKind, SharedValue,
 };
 use sluice_filter::plugin::Plugin;
 use sluice_filter::stream::{Action, Stream};
@@ -60,6 +60,8 @@ pub(crate) struct MemoryHost {
     pub(crate) log: Vec<(LogLevel, String)>,
     pub(crate) replies: Vec<Reply>,
     pub(crate) resets: Vec<u32>,
+    /// The streams that the filter continued.
+    pub(crate) continued: Vec<(u32, Direction)>,
     pub(crate) calls: Vec<Received>,
     pub(crate) tick_ms: Option<u64>,
     /// The arguments of the foreign function; `None`: the host does not have the function.
@@ -266,6 +268,15 @@ impl Host for MemoryHost {
             return Err(HostError::NoStream);
         }
         self.resets.push(context);
+        Ok(())
+    }
+
+    fn continue_stream(&mut self, context: u32, direction: Direction) -> Result<(), HostError> {
+        self.enter("continue_stream")?;
+        if self.gone.contains(&context) {
+            return Err(HostError::NoStream);
+        }
+        self.continued.push((context, direction));
         Ok(())
     }
 

@@ -7,17 +7,18 @@ use sluice_filter::stream::Action;
 use crate::decisions::route;
 use crate::host::{MemoryHost, Open, Worker, field_list};
 
-fn proxy(configuration: &Value) -> (MemoryHost, Worker) {
+pub(crate) fn proxy(configuration: &Value) -> (MemoryHost, Worker) {
     let mut host = MemoryHost::new();
     let worker = Worker::new(&mut host, configuration);
     (host, worker)
 }
 
-const OK: [(&str, &str); 1] = [(":status", "200")];
-const EVENTS: [(&str, &str); 2] = [(":status", "200"), ("content-type", "text/event-stream")];
+pub(crate) const OK: [(&str, &str); 1] = [(":status", "200")];
+pub(crate) const EVENTS: [(&str, &str); 2] =
+    [(":status", "200"), ("content-type", "text/event-stream")];
 
 /// Ticks for this long.
-fn wait(worker: &mut Worker, host: &mut MemoryHost, ms: u64) {
+pub(crate) fn wait(worker: &mut Worker, host: &mut MemoryHost, ms: u64) {
     let until = host.now() + ms;
     while host.now() < until {
         worker.tick(host);
@@ -25,7 +26,7 @@ fn wait(worker: &mut Worker, host: &mut MemoryHost, ms: u64) {
 }
 
 /// The text of a local reply, and its status.
-fn reply(host: &MemoryHost) -> (Option<u32>, u16, &str) {
+pub(crate) fn reply(host: &MemoryHost) -> (Option<u32>, u16, &str) {
     let reply = host.replies.last().expect("a reply");
     (reply.context, reply.status, &reply.body)
 }

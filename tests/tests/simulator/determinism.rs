@@ -85,7 +85,9 @@ fn independent_of_seed(name: &str, report: &str) -> Value {
 }
 
 fn ended_on_a_tick(exchange: &Value) -> bool {
-    ["read_timeout", "send_timeout", "drain_cut"].iter().any(|reason| exchange["reason"] == *reason)
+    let ticked =
+        ["read_timeout", "send_timeout", "first_event_timeout", "event_gap_timeout", "drain_cut"];
+    ticked.iter().any(|reason| exchange["reason"] == *reason)
 }
 
 /// Whether the request is within the window of the drain, from 30 s to 60 s.

@@ -85,6 +85,14 @@ fn budgets() -> Vec<Row> {
             routed(json!({ "timeouts": { "request": "15s", "read": "10s" } }), none()),
             [2, 1, 0, 0],
         ),
+        row(
+            "… and `timeouts.first_event`, `timeouts.event_gap`",
+            routed(
+                json!({ "timeouts": { "request": "15s", "first_event": "10s", "event_gap": "10s" } }),
+                none(),
+            ),
+            [2, 1, 0, 0],
+        ),
         row("… and `drain`, idle", routed(timeout(), json!({ "drain": {} })), [3, 1, 0, 0]),
         row(
             "… and `drain`, idle, with `\"buffering\": \"auto\"`",

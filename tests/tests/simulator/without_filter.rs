@@ -7,7 +7,7 @@ use crate::program::{Run, replay, run};
 use crate::{SCENARIOS, configuration, trace};
 
 /// Expectations of each scenario that only the filter fulfills: exchange and field.
-const REASONS: [(&str, &[(&str, &str)]); 7] = [
+const REASONS: [(&str, &[(&str, &str)]); 8] = [
     (
         "tour",
         &[
@@ -75,6 +75,18 @@ const REASONS: [(&str, &[(&str, &str)]); 7] = [
             ("feed", "body_bytes"),
             ("lines", "ended_by"),
             ("metrics", "sluice.route.events.ended.drain_cut"),
+        ],
+    ),
+    (
+        "silent-model",
+        &[
+            ("waits in the queue", "end"),
+            ("only comments", "status"),
+            ("only pings", "status"),
+            ("no response", "reason"),
+            ("stalls behind comments", "last_byte"),
+            ("blank lines", "reason"),
+            ("metrics", "sluice.route.completions.ended.first_event_timeout"),
         ],
     ),
 ];

@@ -18,6 +18,7 @@ mod envoy {
     mod drains;
     mod errors;
     mod event_streams;
+    mod event_timeouts;
     mod events;
     mod examples;
     mod filter_order;

@@ -39,6 +39,7 @@ mod envoy {
     mod schemas;
     mod soak;
     mod stream_bounds;
+    mod streaming_ai;
     mod timeouts;
     mod walkthroughs;
     mod wasi;

@@ -85,6 +85,7 @@ fn a_load_balancer_can_probe_each_health_path_over_http_1_0_without_a_host() {
         ("drain-bridge", Bootstrap::example("drain-bridge", upstream.port)),
         ("fleet", Bootstrap::example("fleet", upstream.port)),
         ("grpc-health", Bootstrap::example("grpc-health", upstream.port)),
+        ("streaming-ai", Bootstrap::example("streaming-ai", upstream.port)),
         ("kubernetes", pod(upstream.port, sluice_tests::unused_port())),
     ];
     for (name, example) in examples {

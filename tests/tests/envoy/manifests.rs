@@ -20,13 +20,17 @@ pub(super) fn manifests(file: &str) -> Vec<Value> {
     envoy::manifests(&root().join("envoy-examples").join(file))
 }
 
+/// The examples of Envoy with the drain bridge.
+const BRIDGED: [&str; 6] =
+    ["drain-bridge", "dynamic", "fleet", "grpc-health", "kubernetes", "streaming-ai"];
+
 fn fragment() -> Value {
     yaml(&root().join("envoy-examples/drain-bridge/bridge.yaml"))
 }
 
 #[test]
 fn every_example_has_the_same_bridge_directly_before_the_filter() {
-    for example in ["drain-bridge", "dynamic", "fleet", "grpc-health", "kubernetes"] {
+    for example in BRIDGED {
         let mut bridges: Vec<Value> = Vec::new();
         let _ = Bootstrap::example(example, 1).changed("http_filters", |filters| {
             let filters = filters.as_array().expect("a list of filters");
@@ -44,7 +48,7 @@ fn every_example_has_the_same_bridge_directly_before_the_filter() {
 /// Behind a filter that replies, drains do not close connections.
 #[test]
 fn in_every_example_only_the_bridge_stands_before_the_filter() {
-    for example in ["drain-bridge", "dynamic", "fleet", "grpc-health", "kubernetes", "static"] {
+    for example in BRIDGED.into_iter().chain(["static"]) {
         let mut found = 0;
         let _ = Bootstrap::example(example, 1).changed("http_filters", |filters| {
             let filters = filters.as_array().expect("a list of filters");

@@ -91,6 +91,26 @@ pub(super) fn streams() -> impl Strategy<Value = Attempt> {
     )
 }
 
+/// An attempt that responds with a stream which may wait.
+pub(super) fn waits() -> impl Strategy<Value = Attempt> {
+    let kind =
+        prop::sample::select(vec!["text/event-stream", "application/x-ndjson", "text/plain"]);
+    (kind, prop::option::of(chunk::texts()), chunk::waiting()).prop_map(
+        |(kind, chunks, waiting)| Attempt {
+            after: 5,
+            status: 200,
+            kind,
+            chunks: [chunks.unwrap_or_default(), waiting].concat(),
+            gap: usize::MAX,
+            has_length: false,
+            trailers: false,
+            end: "complete",
+            accel_buffering: None,
+            compressed: false,
+        },
+    )
+}
+
 /// The headers of an upgrade, in both directions.
 pub(super) const UPGRADE: [(&str, &str); 2] = [("upgrade", "websocket"), ("connection", "upgrade")];
 

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::configuration::LONG_PAUSE;
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunk {
     /// The pause before the chunk, in milliseconds.
@@ -15,6 +17,11 @@ enum Content {
     Bytes(usize),
     Text(&'static str),
 }
+
+/// Milliseconds between the chunks of the side that sends steadily, and their number. Together they
+/// last longer than the other side's pause.
+pub(super) const STEADY_PAUSE: u64 = 100;
+pub(super) const STEADY_CHUNKS: usize = 14;
 
 /// Chunks of streams: complete and torn events and lines, with all kinds of line ends.
 const TEXTS: [&str; 10] = [
@@ -58,6 +65,18 @@ pub(super) fn texts() -> impl Strategy<Value = Vec<Chunk>> {
     let chunk = (prop::sample::select(vec![0, 5]), prop::sample::select(TEXTS.to_vec()))
         .prop_map(|(pause, text)| Chunk { pause, content: Content::Text(text) });
     prop::collection::vec(chunk, 1..4)
+}
+
+/// Chunks that a stream sends while it waits, or one after a long pause, or none.
+pub(super) fn waiting() -> impl Strategy<Value = Vec<Chunk>> {
+    let texts = vec![": wait\n\n", "event: ping\ndata\n\n", "\n", "data: a\n\n", "{}\n"];
+    prop_oneof![
+        3 => prop::sample::select(texts).prop_map(|text| {
+            vec![Chunk { pause: STEADY_PAUSE, content: Content::Text(text) }; STEADY_CHUNKS]
+        }),
+        1 => Just(vec![Chunk { pause: LONG_PAUSE, content: Content::Text("data: late\n\n") }]),
+        1 => Just(Vec::new()),
+    ]
 }
 
 /// The sum of the pauses in milliseconds, each limited to `most`.

@@ -83,6 +83,8 @@ fn with(buffering: &str, drain: Option<Value>, errors: Option<Value>, header: bo
               "timeouts": { "read": "400ms", "send": "400ms" } },
             { "name": "chat", "match": { "path": { "exact": "/chat" } },
               "timeouts": { "read": "400ms", "send": "400ms" } },
+            { "name": "events", "match": { "path": { "exact": "/events" } }, "buffering": "off",
+              "timeouts": { "first_event": "400ms", "event_gap": "400ms", "ignore_events": ["ping"] } },
             { "name": "held", "match": { "path": { "prefix": "/held" } },
               "buffering": { "response": "on", "request": "on", "max_bytes": BUFFER_LIMIT },
               "timeouts": { "read": "400ms", "send": "400ms" } },

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::attempt::{self, Attempt, UPGRADE, UpstreamKind};
-use super::chunk::{self, Chunk, body, length, pauses};
+use super::chunk::{self, Chunk, STEADY_CHUNKS, STEADY_PAUSE, body, length, pauses};
 use super::configuration::LONG_PAUSE;
 
 /// The longest sum of the pauses between three attempts, in milliseconds.
@@ -17,10 +17,8 @@ const APART: u64 = 200;
 /// The path of upgrades.
 const CHAT: &str = "/chat";
 
-/// Milliseconds between the chunks of the side that sends steadily, and their number. Together they
-/// last longer than the other side's pause.
-const STEADY_PAUSE: u64 = 100;
-const STEADY_CHUNKS: usize = 14;
+/// The path of streams with timeouts of events.
+const EVENTS: &str = "/events";
 
 /// An exchange without time and connection.
 #[derive(Debug, Clone)]
@@ -50,7 +48,7 @@ enum Overlap {
 
 /// All kinds of exchanges.
 pub(super) fn exchanges() -> impl Strategy<Value = GeneratedExchange> {
-    prop_oneof![6 => ordinary(), 2 => streams(), 1 => tunnels()]
+    prop_oneof![6 => ordinary(), 2 => streams(), 1 => tunnels(), 1 => waits()]
 }
 
 /// The side that sends while the other pauses longer than the timeout.
@@ -121,6 +119,22 @@ fn streams() -> impl Strategy<Value = GeneratedExchange> {
             attempts: vec![stream.adapted_to(upstream, path)],
         },
     )
+}
+
+/// A stream that may wait for longer than the timeouts of events, with or without bytes.
+fn waits() -> impl Strategy<Value = GeneratedExchange> {
+    let upstream = prop::sample::select(vec![UpstreamKind::Http1, UpstreamKind::Http2]);
+    (upstream, attempt::waits()).prop_map(|(upstream, stream)| GeneratedExchange {
+        path: EVENTS,
+        method: "GET",
+        headers: Vec::new(),
+        upload: Vec::new(),
+        upload_has_length: false,
+        trailers: false,
+        refusals: 0,
+        overlap: Overlap::No,
+        attempts: vec![stream.adapted_to(upstream, EVENTS)],
+    })
 }
 
 fn ordinary() -> impl Strategy<Value = GeneratedExchange> {
@@ -260,6 +274,7 @@ impl GeneratedExchange {
     /// Whether the response may be cut after it has begun.
     pub(super) fn may_be_cut(&self) -> bool {
         has_idle_timeout(self.path)
+            || self.path == EVENTS
             || matches!(self.overlap, Overlap::Stream(_))
             || self.attempts.iter().any(Attempt::is_incomplete)
     }

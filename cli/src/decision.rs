@@ -12,7 +12,15 @@ use crate::text::ShortDuration;
 struct Decision {
     timeout_ms: Option<u64>,
     per_try_ms: Option<u64>,
+    read_ms: Option<u64>,
+    send_ms: Option<u64>,
+    first_event_ms: Option<u64>,
+    event_gap_ms: Option<u64>,
+    #[serde(default)]
+    holds_headers: bool,
     attempts: Option<u32>,
+    drain: Option<String>,
+    within_ms: Option<u64>,
     #[serde(default)]
     hold: bool,
     body: Option<String>,
@@ -35,10 +43,21 @@ pub(crate) fn words(objects: &[Arc<str>]) -> String {
         if let Some(ms) = decision.per_try_ms {
             words.push(format!("{} per attempt", duration(ms)));
         }
+        words.extend(decision.read_ms.map(|ms| format!("read {}", duration(ms))));
+        words.extend(decision.send_ms.map(|ms| format!("send {}", duration(ms))));
+        words.extend(decision.first_event_ms.map(|ms| format!("first event {}", duration(ms))));
+        words.extend(decision.event_gap_ms.map(|ms| format!("event gap {}", duration(ms))));
+        if decision.holds_headers {
+            words.push("hold headers".to_owned());
+        }
         match decision.attempts {
             Some(1) => words.push("1 attempt".to_owned()),
             Some(attempts) => words.push(format!("{attempts} attempts")),
             None => {}
+        }
+        if let Some(streams) = decision.drain {
+            let within = decision.within_ms.map(|ms| format!(" within {}", duration(ms)));
+            words.push(format!("drain {streams}{}", within.unwrap_or_default()));
         }
         words.extend(decision.body.map(|body| match body.as_str() {
             "hold" => "buffer".to_owned(),
@@ -69,6 +88,14 @@ mod tests {
                 "timeout 10m, 5m per attempt, 3 attempts",
             ),
             (&[r#"{"attempts":1}"#], "1 attempt"),
+            (
+                &[r#"{"first_event_ms":2000,"event_gap_ms":500,"holds_headers":true}"#],
+                "first event 2s, event gap 500ms, hold headers",
+            ),
+            (
+                &[r#"{"read_ms":50000,"send_ms":500,"drain":"finish","within_ms":60000}"#],
+                "read 50s, send 500ms, drain finish within 1m",
+            ),
             (&["[]", "not JSON", r#"{"other":7}"#], ""),
         ] {
             assert_eq!(of(objects), expected, "{objects:?}");

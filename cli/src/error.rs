@@ -48,6 +48,9 @@ pub(crate) enum CliError {
     /// A mistake in a later line of a trace. The report has what happened before.
     #[error("{mistake}; the report has what happened before this line")]
     Stopped { mistake: String },
+    /// The plugin rejected the empty configuration of a command without `--config`.
+    #[error("{source}; pass one with --config FILE")]
+    NoConfiguration { source: ReplayError },
     #[error(transparent)]
     Replay(#[from] ReplayError),
     #[error(transparent)]

@@ -4,6 +4,7 @@
 //! ```text
 //! envoy_log, har   a recording → records, each on its own
 //! record           one exchange, whatever recorded it
+//! secrets          replaces the secrets of a record
 //! trace_writer     records → sorted by time, on disk if they are many → the lines of a trace
 //! ```
 
@@ -13,15 +14,19 @@ mod har;
 mod imported;
 mod json_error;
 mod record;
+mod secrets;
 mod trace_writer;
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
 use self::error::ImportError;
-use self::imported::Imported;
+use self::imported::{Imported, LeftOut};
+use self::secrets::Secrets;
 use crate::files::{self, Output};
+use crate::gzip::Decompressed;
 use crate::text::count_items;
 use crate::verdict::Verdict;
 
@@ -48,6 +53,10 @@ struct Recording {
     /// the results
     #[arg(long)]
     no_expect: bool,
+    /// Also replace the values of this header or parameter of a query; can be repeated. Cookies,
+    /// tokens, keys and passwords are always replaced
+    #[arg(long, value_name = "NAME")]
+    redact: Vec<String>,
     /// Write to a file instead of standard output
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     output: Option<PathBuf>,
@@ -63,23 +72,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, ImportError> {
     files::reject_output_over_input(output, [&*recording.file])?;
     let input =
         open(&recording.file).map_err(|source| ImportError::Read { name: name.clone(), source })?;
-    let mut imported = Imported::new(recording.no_expect);
+    let mut imported = Imported::new(recording.no_expect, Secrets::new(&recording.redact));
     match &arguments.source {
         Source::EnvoyLog(_) => envoy_log::read(&name, input, &mut imported)?,
         Source::Har(_) => har::read(&name, input, &mut imported)?,
     }
     let Imported { trace, records, left_out, .. } = imported;
+    if records == 0 {
+        return Err(match left_out.is_empty() {
+            true => ImportError::Empty { name },
+            false => ImportError::NothingImported { name, left_out: left_out_words(&left_out) },
+        });
+    }
     let trace_name = output.map_or_else(|| "trace".to_owned(), |path| path.display().to_string());
     let mut out = Output::create(output)?;
     trace.write(&name, &trace_name, |text| Ok(out.write(|out| out.write_all(text.as_bytes()))?))?;
     out.commit()?;
     if !left_out.is_empty() {
-        let left_out: Vec<String> =
-            left_out.iter().map(|(why, count)| format!("{count} {why}")).collect();
         let imported = count_items(records, "request");
-        eprintln!("{name}: {imported} imported; left out: {}", left_out.join(", "));
+        eprintln!("{name}: {imported} imported; left out: {}", left_out_words(&left_out));
     }
     Ok(Verdict::Passed)
+}
+
+/// The entries that are not in the trace, counted by their reason.
+fn left_out_words(left_out: &BTreeMap<LeftOut, usize>) -> String {
+    let words = left_out.iter().map(|(why, count)| format!("{count} {why}"));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// Converts a recording to a trace, for the fuzz targets; `None` if it is invalid.
@@ -96,7 +115,7 @@ pub fn converted(is_har: bool, recording: &[u8]) -> Option<String> {
 
 fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     Ok(match path.as_os_str() == "-" {
-        true => Box::new(io::stdin().lock()),
-        false => Box::new(BufReader::new(File::open(path)?)),
+        true => Box::new(Decompressed::new(io::stdin().lock())?.buffered()),
+        false => Box::new(Decompressed::new(File::open(path)?)?.buffered()),
     })
 }

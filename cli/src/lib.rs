@@ -18,6 +18,7 @@ mod error;
 mod explain;
 mod files;
 mod filter_module;
+mod gzip;
 #[doc(hidden)]
 pub mod import;
 mod module_cache;

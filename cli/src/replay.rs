@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::thread;
 
 use clap::ValueEnum;
-use sluice_sim::replay::{Options, Summary, Warning, check, replay_ahead, replay_to};
+use sluice_sim::replay::{Options, ReplayError, Summary, Warning, check, replay_ahead, replay_to};
 use sluice_sim::trace::TraceReader;
 use sluice_sim::{LogLevel, Module};
 
 use crate::error::CliError;
 use crate::files::{self, Output};
 use crate::progress::ProgressBar;
-use crate::report::table::TableReport;
+use crate::report::table::{Detail, TableReport};
 use crate::report::{self, Observed};
 use crate::simulation;
 use crate::style::Palette;
@@ -39,9 +39,12 @@ pub(crate) struct Arguments {
     /// Exit with status 0 if the traces have no expectations and the filter does not crash
     #[arg(long)]
     report_only: bool,
-    /// Print every row of the table; by default, rows without a failure end after the first 100
-    #[arg(long)]
+    /// Print every exchange and event; by default, the first 20 that failed
+    #[arg(long, conflicts_with = "quiet")]
     all: bool,
+    /// Print one line for each trace
+    #[arg(short, long)]
+    quiet: bool,
     /// Read each trace to its end and check it before the first replay begins
     #[arg(long)]
     check_first: bool,
@@ -54,7 +57,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// One row for each exchange
+    /// A summary and the exchanges that failed
     Table,
     /// The whole result as one JSON document
     Json,
@@ -100,7 +103,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
         Format::Json => report::Format::Json(Default::default()),
         Format::Table => {
             let palette = Palette::new(output.is_terminal());
-            report::Format::Table(TableReport::new(palette, arguments.all))
+            let detail = match (arguments.all, arguments.quiet) {
+                (true, _) => Detail::All,
+                (_, true) => Detail::Quiet,
+                _ => Detail::Failures,
+            };
+            // Other modules may need no configuration.
+            let configured = arguments.config.is_some() || simulation.has_other_module();
+            report::Format::Table(TableReport::new(palette, detail, configured))
         }
     };
     let (mut failed, mut expected, mut ended) = (0, 0, 0);
@@ -108,6 +118,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
     for input in &inputs {
         let summary = match replay(input, module.as_ref(), &options, &mut format) {
             Ok(summary) => summary,
+            Err(CliError::Replay(source @ ReplayError::Rejected(_)))
+                if arguments.config.is_none() =>
+            {
+                stopped = Some(CliError::NoConfiguration { source });
+                break;
+            }
             Err(error) => {
                 stopped = Some(error);
                 break;

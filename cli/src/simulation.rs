@@ -63,6 +63,11 @@ impl Arguments {
         self.wasm.iter().chain(&self.proxy).map(PathBuf::as_path)
     }
 
+    /// Whether the module is not the filter, as far as the arguments tell.
+    pub(crate) fn has_other_module(&self) -> bool {
+        self.wasm.is_some()
+    }
+
     /// Starts the time of `--max-time`, if there is one.
     pub(crate) fn start_timer(&self) -> Option<Interrupt> {
         self.limits.start_timer()

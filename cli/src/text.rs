@@ -56,6 +56,24 @@ pub(crate) fn shortened(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// The lines of a text, of at most `width` characters. Lines break at spaces, and in words that are
+/// longer than a line.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some((limit, next)) = rest.char_indices().nth(width.max(1)) {
+        let space = match next {
+            ' ' => Some(limit),
+            _ => rest[..limit].rfind(' ').filter(|at| *at > 0),
+        };
+        let (end, start) = space.map_or((limit, limit), |at| (at, at + 1));
+        lines.push(&rest[..end]);
+        rest = &rest[start..];
+    }
+    lines.push(rest);
+    lines
+}
+
 /// A number with its noun: `1 request`, `2 requests`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -91,6 +109,21 @@ mod tests {
         for (width, expected) in cases {
             assert_eq!(shortened("äöüß", width), expected);
         }
+    }
+
+    #[test]
+    fn text_is_wrapped_at_spaces() {
+        for (width, expected) in [
+            (100, &["ein größerer Satz"][..]),
+            (12, &["ein größerer", "Satz"]),
+            (11, &["ein", "größerer", "Satz"]),
+            (4, &["ein", "größ", "erer", "Satz"]),
+        ] {
+            assert_eq!(wrapped("ein größerer Satz", width), expected, "{width}");
+        }
+        assert_eq!(wrapped("", 5), [""]);
+        assert_eq!(wrapped(" äb", 2), [" ä", "b"]);
+        assert_eq!(wrapped("äb", 0), ["ä", "b"]);
     }
 
     #[test]

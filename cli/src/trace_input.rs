@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sluice_sim::replay::Interrupt;
 
 use crate::files::FileError;
+use crate::gzip::Decompressed;
 use crate::waiting_input::WaitingInput;
 
 /// The bytes that are read at once.
@@ -26,7 +27,7 @@ pub(crate) struct Input {
 /// A trace that is read.
 pub(crate) struct OpenInput {
     pub(crate) name: String,
-    pub(crate) reader: BufReader<Counted<Box<dyn Read + Send>>>,
+    pub(crate) reader: BufReader<Decompressed<Counted<Box<dyn Read + Send>>>>,
     /// The bytes of the whole trace, if they are known.
     pub(crate) bytes: Option<u64>,
     /// The bytes so far.
@@ -64,7 +65,9 @@ impl Input {
         };
         let read = Arc::default();
         let counted = Counted { input, read: Arc::clone(&read) };
-        let reader = BufReader::with_capacity(READ, counted);
+        let decompressed = Decompressed::new(counted)
+            .map_err(|source| FileError::Read { path: name.clone().into(), source })?;
+        let reader = BufReader::with_capacity(READ, decompressed);
         Ok(OpenInput { name, reader, bytes: self.bytes, read })
     }
 

@@ -21,8 +21,8 @@ pub(crate) fn replay_tour() -> Result<()> {
     let program = build_program();
     module.join().expect("building the module does not panic")?;
     program?;
-    announce(&format!("sluice replay --config {CONFIGURATION} {TRACE}"));
-    let replay = ["--quiet", "--", "replay", "--config", CONFIGURATION, TRACE];
+    announce(&format!("sluice replay --all --config {CONFIGURATION} {TRACE}"));
+    let replay = ["--quiet", "--", "replay", "--all", "--config", CONFIGURATION, TRACE];
     run(cargo("run", PROGRAM.into_iter().chain(replay))).context("the demo failed")?;
     println!("The demo passed. Change {CONFIGURATION} and run `cargo xtask demo` again.");
     Ok(())

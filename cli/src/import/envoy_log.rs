@@ -68,10 +68,16 @@ pub(super) fn read(
         // Clients can put any byte into a header. No route matches on bytes that are not UTF-8.
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_start_matches('\u{feff}').trim();
-        if !text.is_empty() {
-            let record = record(format!("{file_name}:{line}"), text).map_err(error)?;
-            imported.add(record).map_err(ImportError::Sort)?;
+        if text.is_empty() {
+            continue;
         }
+        // Envoy's messages can be on the same stream, such as standard output.
+        let record = if text.starts_with('{') {
+            record(format!("{file_name}:{line}"), text).map_err(error)?
+        } else {
+            Err(LeftOut::OtherText)
+        };
+        imported.add(record).map_err(ImportError::Sort)?;
     }
     Ok(())
 }

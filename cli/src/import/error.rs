@@ -25,6 +25,10 @@ pub(crate) enum ImportError {
     /// covers.
     #[error("{name}: cannot be written as a trace: {source}")]
     Trace { name: String, source: TraceError },
+    #[error("{name}: has no entries, so there is nothing to import; is it the right file?")]
+    Empty { name: String },
+    #[error("{name}: found no request to import; left out: {left_out}")]
+    NothingImported { name: String, left_out: String },
     #[error("the requests cannot be sorted: {0}")]
     Sort(#[source] io::Error),
 }

@@ -26,10 +26,8 @@ use crate::request_url::RequestUrl;
 /// The response headers that can change a decision of the filter.
 const RESPONSE_HEADERS: [&str; 3] = ["content-length", "content-type", "x-accel-buffering"];
 
-/// Request headers that are not imported: each hop chooses the framing, and secrets stay in the HAR
-/// file.
-const OMITTED_REQUEST_HEADERS: [&str; 6] =
-    ["connection", "host", "transfer-encoding", "cookie", "authorization", "proxy-authorization"];
+/// Request headers that are not imported, because each hop chooses the framing.
+const OMITTED_REQUEST_HEADERS: [&str; 3] = ["connection", "host", "transfer-encoding"];
 
 /// The longest duration, in milliseconds; the same as in a trace.
 const MAX_MILLIS: f64 = 1e12;
@@ -58,9 +56,15 @@ struct Entry {
     /// Chromium: the response came from the cache.
     #[serde(rename = "_fromCache")]
     from_cache: Option<Value>,
-    /// Chromium: the response came from a service worker.
-    #[serde(rename = "_fetchedViaServiceWorker", default)]
-    from_worker: Option<Value>,
+    #[serde(default)]
+    cache: Cache,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Cache {
+    /// Firefox: the response came from this entry of the cache. Other browsers have no entries.
+    after_request: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,6 +100,9 @@ struct HarResponse {
     content: Content,
     #[serde(default)]
     body_size: Option<f64>,
+    /// Chromium: the response came from a service worker.
+    #[serde(rename = "_fetchedViaServiceWorker", default)]
+    from_worker: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -194,7 +201,9 @@ impl Entry {
         let is_set = |value: &Option<Value>| {
             value.as_ref().is_some_and(|value| !value.is_null() && value != false)
         };
-        if is_set(&self.from_cache) || is_set(&self.from_worker) {
+        let from_browser =
+            [&self.from_cache, &self.response.from_worker, &self.cache.after_request];
+        if from_browser.into_iter().any(is_set) {
             return Err(LeftOut::Cached);
         }
         let url = http_url(&self.request.url).ok_or(LeftOut::NotHttp)?;

@@ -6,11 +6,14 @@ use std::fmt;
 use std::io;
 
 use super::record::Record;
+use super::secrets::Secrets;
 use super::trace_writer::TraceWriter;
 
 /// Why an entry of a recording is not in the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum LeftOut {
+    /// A line that is not from the access log, such as a message of the proxy.
+    OtherText,
     NoRequest,
     Tunnel,
     Status,
@@ -22,6 +25,7 @@ pub(super) enum LeftOut {
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::OtherText => "not a JSON object",
             Self::NoRequest => "without a valid request",
             Self::Tunnel => "with CONNECT, which traces do not support",
             Self::Status => "with a status that traces do not support",
@@ -40,11 +44,12 @@ pub(super) struct Imported {
     pub(super) left_out: BTreeMap<LeftOut, usize>,
     /// Whether to drop the expectations of records.
     no_expect: bool,
+    secrets: Secrets,
 }
 
 impl Imported {
-    pub(super) fn new(no_expect: bool) -> Self {
-        Self { no_expect, ..Self::default() }
+    pub(super) fn new(no_expect: bool, secrets: Secrets) -> Self {
+        Self { no_expect, secrets, ..Self::default() }
     }
 
     pub(super) fn add(&mut self, entry: Result<Record, LeftOut>) -> io::Result<()> {
@@ -53,6 +58,7 @@ impl Imported {
                 if self.no_expect {
                     record.exchange.expect = None;
                 }
+                self.secrets.redact(&mut record);
                 self.records += 1;
                 self.trace.add(&record)?;
             }

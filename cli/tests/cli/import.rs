@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
 
@@ -35,8 +36,8 @@ fn the_trace_of_a_log_meets_its_expectations() {
     assert_eq!(run(["import", "envoy-log", "-o", trace, &log]), silent());
     let replayed = replay(["--config", "tests/traces/tour.config.json", trace]);
     assert_eq!(replayed.status, 0, "{}", replayed.stdout);
-    let last = replayed.stdout.lines().last().expect("a last line");
-    assert_eq!(last, "2 exchanges, 1 connection, 0 closed by the proxy: all 8 expectations met");
+    let total = "\n2 exchanges, 1 connection, 0 closed by the proxy: all 8 expectations met\n";
+    assert!(replayed.stdout.contains(total), "{}", replayed.stdout);
 
     let printed = run(["import", "envoy-log", &log]);
     assert_eq!(printed.stdout, fs::read_to_string(trace).expect("the trace"));
@@ -49,6 +50,81 @@ fn the_trace_of_a_log_meets_its_expectations() {
 
 fn silent() -> Run {
     Run { status: 0, stdout: String::new(), stderr: String::new() }
+}
+
+#[test]
+fn a_recording_without_a_request_is_not_imported() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("out.jsonl");
+    let output = output.to_str().expect("UTF-8");
+    for (kind, recording, expected) in [
+        ("envoy-log", "", "has no entries, so there is nothing to import; is it the right file?"),
+        (
+            "envoy-log",
+            "[info] starting\nready\n",
+            "found no request to import; left out: 2 not a JSON object",
+        ),
+        ("har", r#"{"log":{"entries":[]}}"#, "has no entries"),
+    ] {
+        let file = written(folder.path(), "recording", recording);
+        let run = run(["import", kind, "-o", output, &file]);
+        assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{kind}");
+        assert!(run.stderr.starts_with(&format!("sluice: {file}: {expected}")), "{}", run.stderr);
+        assert!(!Path::new(output).exists(), "nothing is written");
+    }
+}
+
+#[test]
+fn lines_of_other_kinds_are_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!("[2026-11-28][1][info] starting\n{}\n", line(200));
+    let log = written(folder.path(), "access.log", &text);
+    let run = run(["import", "envoy-log", &log]);
+    assert_eq!(run.status, 0);
+    let expected = format!("{log}: 1 request imported; left out: 1 not a JSON object\n");
+    assert_eq!(run.stderr, expected);
+}
+
+#[test]
+fn compressed_logs_and_traces_read_as_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = written(folder.path(), "access.log", &line(200));
+    let plain = run(["import", "envoy-log", &log]).stdout;
+    let gzip = |file: &str| {
+        let status = Command::new("gzip").arg(file).status().expect("gzip is installed");
+        assert!(status.success());
+        format!("{file}.gz")
+    };
+    let trace = written(folder.path(), "day.jsonl", &plain);
+    let compressed = gzip(&log);
+    let imported = run(["import", "envoy-log", &compressed]).stdout;
+    assert_eq!(imported, plain.replace("access.log", "access.log.gz"));
+
+    let options = ["--config", "tests/traces/tour.config.json"];
+    let whole = replay(options.into_iter().chain([trace.as_str()]));
+    let compressed = gzip(&trace);
+    let from_gzip = replay(options.into_iter().chain([compressed.as_str()]));
+    assert_eq!((whole.status, from_gzip.status), (0, 0), "{}", from_gzip.stderr);
+    assert_eq!(from_gzip.stdout, whole.stdout.replace("day.jsonl", "day.jsonl.gz"));
+
+    let bytes = fs::read(&compressed).expect("the file");
+    fs::write(&compressed, &bytes[..bytes.len() / 2]).expect("a file");
+    let cut = replay(options.into_iter().chain([compressed.as_str()]));
+    assert_eq!(cut.status, 2);
+    assert!(cut.stderr.contains("the gzip data ends too early"), "{}", cut.stderr);
+}
+
+#[test]
+fn secrets_do_not_reach_the_trace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = line(200).replace("/items", "/?access_token=hunter2&tenant=hunter2&page=7");
+    let log = written(folder.path(), "access.log", &log);
+    let first = run(["import", "envoy-log", "--redact", "tenant", &log]).stdout;
+    assert!(!first.contains("hunter2"), "{first}");
+    assert!(first.contains("?access_token=redacted&tenant=redacted&page=7"), "{first}");
+    let har = run(["import", "har", PAGE]).stdout;
+    assert!(!har.contains("4711") && !har.contains("Bearer secret"), "{har}");
+    assert!(har.contains("session=redacted") && har.contains("Bearer redacted"), "{har}");
 }
 
 #[test]

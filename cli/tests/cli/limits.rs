@@ -51,8 +51,7 @@ fn endless_ticks_end_with_the_total_budget() {
     for (iterations, instructions) in [(1, "1000000"), (1_000_000, "20000000")] {
         let run = replayed(&ticks(iterations), YEARS, &["--max-instructions", instructions]);
         assert_eq!((run.status, run.stderr.as_str()), (1, ""), "{}", run.stdout);
-        let line = run.stdout.lines().find(|line| line.contains("the replay stopped"));
-        let line = line.unwrap_or_else(|| panic!("{}", run.stdout));
+        let line = run.words();
         assert!(line.contains("day.jsonl:2: the replay stopped before this event"), "{line}");
         assert!(line.contains("(--max-instructions)"), "{line}");
     }
@@ -67,7 +66,7 @@ fn the_time_of_a_command_is_limited() {
     let run = replayed(&ticks(1000), YEARS, &["--max-time", "300ms"]);
     assert_eq!((run.status, run.stderr.as_str()), (1, ""), "{}", run.stdout);
     assert!(
-        run.stdout.contains("the command has run for 300ms; raise --max-time"),
+        run.words().contains("the command has run for 300ms; raise --max-time"),
         "{}",
         run.stdout
     );
@@ -101,7 +100,7 @@ fn a_pipe_that_stalls_does_not_exceed_the_time() {
         let run = replayed_from_open_pipe(&[event, rest].concat());
         assert_eq!((run.status, run.stderr.as_str()), (1, ""), "{}", run.stdout);
         assert!(
-            run.stdout.contains("the command has run for 1s; raise --max-time"),
+            run.words().contains("the command has run for 1s; raise --max-time"),
             "{}",
             run.stdout
         );

@@ -178,3 +178,113 @@ fn json_is_one_document_for_all_traces() {
     assert!(result["expected"].as_u64() > Some(100), "{}", result["expected"]);
     assert!(run.stdout.ends_with('\n'));
 }
+
+/// 100 requests, each with two expectations that fail, and long texts everywhere.
+fn failing_trace(folder: &std::path::Path) -> String {
+    let line = |number: usize| {
+        format!(
+            "{{\"at\":\"{}s\",\"id\":\"r{number}\",\"connection\":\"a-connection-with-a-long-name\",\
+             \"request\":{{\"path\":\"/{}\"}},\"upstream\":{{\"body\":[{{\"bytes\":7}}]}},\
+             \"expect\":{{\"status\":404,\"headers.x\":\"{}\",\"body_bytes\":7}}}}\n",
+            number * 10,
+            "a".repeat(100),
+            "word ".repeat(40)
+        )
+        .replace("\"headers.x\":", "\"headers\":{\"x\":")
+        .replace(",\"body_bytes\"", "},\"body_bytes\"")
+    };
+    let text: String = (0..100).map(line).collect();
+    let file = folder.join("day.jsonl");
+    fs::write(&file, text).expect("a file");
+    file.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn a_report_begins_with_a_summary_and_fits_80_columns() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = failing_trace(folder.path());
+    let report = run(["replay", "--without-filter", &trace]);
+    assert_eq!(report.status, 1, "{}", report.stderr);
+    let lines: Vec<&str> = report.stdout.lines().collect();
+    assert_eq!(
+        lines[1],
+        "100 exchanges, 1 connection, 0 closed by the proxy: 200 of 300 expectations failed"
+    );
+    assert_eq!(lines[2..4], ["    100  -  headers.x", "    100  -  status"]);
+    // The names of files are as long as they are, and stand on a line of their own.
+    assert!(lines[2..].iter().all(|line| line.chars().count() <= 80), "{}", report.stdout);
+    let failed = lines.iter().filter(|line| line.ends_with("✗ 2 of 3 failed")).count();
+    assert_eq!(failed, 20, "{}", report.stdout);
+    assert_eq!(lines.last(), Some(&"… 80 more failed events; --all prints them"));
+
+    let all = run(["replay", "--without-filter", "--all", &trace]).stdout;
+    assert_eq!(all.matches("✗ 2 of 3 failed").count(), 100, "{all}");
+
+    let quiet = run(["replay", "--without-filter", "-q", &trace]);
+    assert_eq!(quiet.status, 1);
+    assert_eq!(quiet.stdout, format!("{trace}: {}\n", lines[1]));
+}
+
+#[test]
+fn events_without_a_failure_are_only_printed_with_all() {
+    let report = replay(["--config", CONFIGURATION, TRACE]);
+    assert_eq!((report.status, report.stdout.lines().count()), (0, 2), "{}", report.stdout);
+    let all = replay(["--config", CONFIGURATION, "--all", TRACE]).stdout;
+    assert!(all.contains("configuration rejected") && all.contains("shared data"), "{all}");
+    assert!(all.lines().all(|line| line.chars().count() <= 80), "{all}");
+}
+
+#[test]
+fn a_filter_without_a_configuration_is_pointed_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("day.jsonl");
+    fs::write(&trace, r#"{"at":"0s","request":{},"expect":{"status":200}}"#).expect("a file");
+    let trace = trace.to_str().expect("UTF-8");
+    let refused = run(["replay", trace]);
+    assert_eq!(refused.status, 2, "{}", refused.stdout);
+    assert!(refused.stderr.ends_with("; pass one with --config FILE\n"), "{}", refused.stderr);
+
+    // The only configuration of this trace is one that the filter rejects.
+    let hint = "the filter ran without a configuration; --config FILE passes it one\n";
+    let report = run(["replay", TRACE]);
+    assert!(report.status == 1 && report.stdout.ends_with(hint), "{}", report.stdout);
+    for arguments in [
+        &["replay", "--config", CONFIGURATION, trace][..],
+        &["replay", "--without-filter", trace],
+        &["replay", "docs/first-trace.jsonl"],
+    ] {
+        let report = run(arguments);
+        assert_eq!(report.status, 0, "{arguments:?}: {}", report.stderr);
+        assert!(!report.stdout.contains(hint), "{arguments:?}: {}", report.stdout);
+    }
+}
+
+#[test]
+fn the_module_of_the_environment_is_used() {
+    let mut command = sluice(["replay", TRACE]);
+    command.env("SLUICE_WASM", "no/such/module.wasm");
+    let run = sluice_test_kit::program::finish(command);
+    assert_eq!(run.status, 2);
+    assert!(
+        run.stderr.starts_with("sluice: no/such/module.wasm: cannot be read"),
+        "{}",
+        run.stderr
+    );
+}
+
+/// Outside of a clone, far from any `target` folder.
+#[test]
+fn the_program_contains_the_filter() {
+    sluice_test_kit::program::module();
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("sluice");
+    fs::copy(sluice([""; 0]).get_program(), &program).expect("a copy of the program");
+    let trace = failing_trace(folder.path());
+    fs::write(folder.path().join("config.json"), r#"{"version":1}"#).expect("a file");
+    let output = Command::new(&program)
+        .current_dir(folder.path())
+        .args(["replay", "--no-module-cache", "--config", "config.json", &trace])
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -20,14 +20,14 @@ fn seventh(line: &str) -> String {
     lines.join("\n")
 }
 
-fn replayed(folder: &Path, traces: &[(&str, &str)]) -> Run {
+fn replayed(folder: &Path, options: &[&str], traces: &[(&str, &str)]) -> Run {
     let files = traces.iter().map(|(name, text)| {
         let file = folder.join(name);
         fs::write(&file, text).expect("a file");
         file.to_str().expect("UTF-8").to_owned()
     });
     let files: Vec<String> = files.collect();
-    replay(files.iter().map(String::as_str))
+    replay(options.iter().copied().chain(files.iter().map(String::as_str)))
 }
 
 /// As [`replayed`], with `--check-first` and a configuration.
@@ -73,9 +73,9 @@ fn an_invalid_line_is_named_and_the_lines_before_it_are_replayed() {
         assert_eq!(run.status, 2, "{line}");
         assert!(run.stderr.starts_with(&begin), "expected {begin}\ngot {}", run.stderr);
         assert_eq!(run.stderr.lines().count(), 1, "one sentence: {}", run.stderr);
-        assert!(run.stdout.contains(&format!("the replay stopped at {file}:7: {mistake}")));
-        let last = run.stdout.lines().last().unwrap_or_default();
-        assert!(last.starts_with("6 exchanges, 1 connection"), "{}", run.stdout);
+        let sentence = format!("the replay stopped at {file}:7: {mistake}");
+        assert!(run.words().contains(&sentence), "{}", run.stdout);
+        assert!(run.stdout.contains("\n6 exchanges, 1 connection"), "{}", run.stdout);
     }
 }
 
@@ -206,7 +206,7 @@ fn the_reference_names_every_field() {
         r#"{"at":"0s","shared_data":{"unknown":0}}"#,
         r#"{"at":"0s","cluster":"c","respond":{"unknown":0}}"#,
     ] {
-        let run = replayed(folder.path(), &[("day.jsonl", object)]);
+        let run = replayed(folder.path(), &[], &[("day.jsonl", object)]);
         let (_, known) = run.stderr.split_once("; expected ").expect("the known fields");
         let names: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
         assert!(!names.is_empty(), "{known}");
@@ -289,7 +289,7 @@ fn a_connection_with_an_id_closes_at_the_time_of_that_id() {
                 fifth * 200
             );
         }
-        let run = replayed(folder.path(), &[("day.jsonl", &text)]);
+        let run = replayed(folder.path(), &["--all"], &[("day.jsonl", &text)]);
         assert_eq!(run.stderr, "");
         let row = run.stdout.lines().find(|row| row.contains(" c ") && row.contains("close"));
         row.and_then(|row| row.split_whitespace().next()).map(str::to_owned)

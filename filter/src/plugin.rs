@@ -114,7 +114,6 @@ impl Plugin {
             }
             _ => vm.metrics.flush(host),
         }
-        endings.extend(self.continue_held(vm, host));
         let (ended, is_hurried) = end_streams(vm, self.id, now);
         endings.extend(ended);
         if std::mem::replace(&mut self.is_hurried, is_hurried) != is_hurried
@@ -123,6 +122,8 @@ impl Plugin {
             let period = config.rules.tick_period().as_millis();
             set_tick_period(host, if is_hurried { HURRIED_TICK_MS } else { period });
         }
+        // It is decided last and carried out first, so that little time passes in between.
+        endings.splice(..0, self.continue_held(vm, host));
         endings
     }
 
@@ -133,8 +134,11 @@ impl Plugin {
             return None;
         }
         let (context, direction, timer) = holding.tick(host.now_ns().ok())?;
-        vm.timers.of_mut(self.id).hold_headers(timer, false);
-        Some(Ending::continuation(context, direction))
+        let timers = vm.timers.of_mut(self.id);
+        timers.hold_headers(timer, false);
+        // A stream that the same tick ends gets its reply.
+        let is_ended = timers.end_reason(timer).is_some();
+        (!is_ended).then(|| Ending::continuation(context, direction))
     }
 
     /// Makes the exchanges with the other VMs and the host that are due, and polls the store.

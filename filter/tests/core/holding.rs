@@ -248,3 +248,15 @@ fn a_missing_option_is_logged_once_in_a_vm() {
         assert!(worker.configure(&mut host, &configuration().to_string()));
     }
 }
+
+/// The timeout is shorter than the time for which the response is held.
+#[test]
+fn a_tried_response_that_is_late_gets_504() {
+    let (mut host, mut worker) = proxy(&route(json!({
+        "buffering": { "hold_headers": true }, "timeouts": { "first_event": "1ms" },
+    })));
+    let mut open = worker.get(&mut host, "/x");
+    assert_eq!(worker.respond(&mut host, &mut open, &EVENTS, false), Action::Pause);
+    wait(&mut worker, &mut host, 1_000);
+    assert_eq!((reply(&host).1, host.continued.len()), (504, 0));
+}

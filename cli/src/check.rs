@@ -1,52 +1,170 @@
-//! `sluice check`: checks whether the filter accepts a configuration, and prints what each route
-//! does.
+//! `sluice check`: checks whether the filter accepts a configuration, prints what each route does,
+//! and in the file of a proxy also what surrounds the filter.
 
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+mod document;
+mod surroundings;
 
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use sluice_filter::Loaded;
 use sluice_filter::explain::summarize;
+use sluice_filter::proxy_timeouts::{ProxyTimeouts, proxy_warnings};
 
+use crate::configuration::{self, ConfigurationFile};
+use crate::effects;
 use crate::error::CliError;
 use crate::files;
 use crate::style::Palette;
 use crate::text::count_items;
 use crate::verdict::Verdict;
-use crate::{configuration, effects};
+use crate::yaml::Tree;
+
+/// A note about a configuration that is not JSON.
+const YAML_NOTE: &str =
+    "the filter reads JSON: pass the proxy what `sluice check --to-json` prints";
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 if the filter accepts every configuration, 1 with --strict and a \
+                        warning, 2 if it rejects one or a file cannot be read."
+)]
 pub(crate) struct Arguments {
-    /// Plugin configuration (JSON)
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// Configurations (JSON or YAML), or files of Envoy, Istio or Envoy Gateway with one; - is
+    /// standard input
+    #[arg(value_name = "FILE", required_unless_present = "config")]
+    files: Vec<PathBuf>,
+    /// The same as FILE
+    #[arg(long, value_name = "FILE", hide = true)]
+    config: Option<PathBuf>,
+    /// Exit with status 1 if there is a warning
+    #[arg(long)]
+    strict: bool,
+    /// Print the configuration as JSON, as the filter reads it, and nothing else
+    #[arg(long)]
+    to_json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
-    let loaded = configuration::load(&arguments.config)?;
+    let mut warnings = 0;
+    let mut rejected = None;
+    for file in arguments.files.iter().chain(&arguments.config) {
+        match check(file, arguments.to_json) {
+            Ok(found) => warnings += found,
+            // Every mistake is printed; the last one ends the command.
+            Err(error) => {
+                if let Some(error) = rejected.replace(error) {
+                    eprintln!("sluice: {error}");
+                }
+            }
+        }
+    }
+    match rejected {
+        Some(error) => Err(error),
+        None => Ok(Verdict::from_failures(if arguments.strict { warnings } else { 0 })),
+    }
+}
+
+/// Checks a file, and returns the number of warnings.
+fn check(file: &Path, to_json: bool) -> Result<usize, CliError> {
     let palette = Palette::new(io::stdout().is_terminal());
-    let summary = summarize(&loaded.rules);
+    let (text, note) = match configuration::read(file)? {
+        ConfigurationFile::Other(trees) => return check_proxy(file, &trees, to_json, palette),
+        ConfigurationFile::Json(text) => (text, None),
+        ConfigurationFile::Yaml(text) => (text, Some(YAML_NOTE)),
+    };
+    let loaded = configuration::parse(file, &text)?;
+    if to_json {
+        files::print(|out| out.write_all(&text).and_then(|()| writeln!(out)))?;
+        return Ok(0);
+    }
+    let proxy = proxy_warnings(&loaded.rules, &ProxyTimeouts::default());
+    let warnings: Vec<String> =
+        loaded.warnings.iter().chain(&proxy).map(ToString::to_string).collect();
     files::print(|out| {
-        for row in &summary.routes {
-            writeln!(out, "{}", palette.strong(&row.name))?;
-            writeln!(out, "    {}", palette.dim(&row.conditions))?;
-            effects::write(out, &row.effects)?;
-        }
-        if !summary.general.is_empty() {
-            writeln!(out, "{}", palette.strong("all routes"))?;
-            effects::write(out, &summary.general)?;
-        }
-        for warning in &loaded.warnings {
-            writeln!(out, "{} {warning}", palette.bad("warning:"))?;
-        }
-        // The last row describes requests that match no route.
-        let routes = summary.routes.len() - 1;
-        writeln!(
-            out,
-            "{}: {}, {}, {}",
-            arguments.config.display(),
-            palette.good("accepted"),
-            count_items(routes, "route"),
-            count_items(loaded.warnings.len(), "warning"),
-        )
+        write_rules(&loaded, palette, out)?;
+        write_warnings(&warnings, palette, out)?;
+        note.map_or(Ok(()), |note| writeln!(out, "{}", palette.dim(note)))?;
+        write_verdict(file, &loaded, warnings.len(), palette, out)
     })?;
-    Ok(Verdict::Passed)
+    Ok(warnings.len())
+}
+
+/// Checks each configuration of the filter in the file of a proxy.
+fn check_proxy(
+    file: &Path,
+    trees: &[Tree],
+    to_json: bool,
+    palette: Palette,
+) -> Result<usize, CliError> {
+    let plugins = document::plugins(trees);
+    if plugins.is_empty() {
+        return Err(CliError::NoConfigurationFound { file: file.to_owned() });
+    }
+    let mut count = 0;
+    for plugin in &plugins {
+        let place = PathBuf::from(format!("{}:{}", configuration::name(file), plugin.line));
+        let loaded = configuration::parse(&place, plugin.configuration.as_bytes())?;
+        if to_json {
+            files::print(|out| writeln!(out, "{}", plugin.configuration.trim_end()))?;
+            continue;
+        }
+        count += print_plugin(file, plugin, trees, &loaded, palette)?;
+    }
+    Ok(count)
+}
+
+fn print_plugin(
+    file: &Path,
+    plugin: &document::Plugin<'_>,
+    trees: &[Tree],
+    loaded: &Loaded,
+    palette: Palette,
+) -> Result<usize, CliError> {
+    let name = configuration::name(file);
+    let place = PathBuf::from(format!("{name}:{}", plugin.line));
+    let mut warnings = surroundings::warnings(plugin, loaded);
+    let around = surroundings::findings(plugin, trees, loaded);
+    warnings.extend(around.iter().map(|found| format!("{name}:{}: {}", found.line, found.text)));
+    files::print(|out| {
+        write_rules(loaded, palette, out)?;
+        write_warnings(&warnings, palette, out)?;
+        write_verdict(&place, loaded, warnings.len(), palette, out)
+    })?;
+    Ok(warnings.len())
+}
+
+fn write_rules(loaded: &Loaded, palette: Palette, out: &mut dyn Write) -> io::Result<()> {
+    let summary = summarize(&loaded.rules);
+    for row in &summary.routes {
+        writeln!(out, "{}", palette.strong(&row.name))?;
+        writeln!(out, "    {}", palette.dim(&row.conditions))?;
+        effects::write(out, &row.effects)?;
+    }
+    if !summary.general.is_empty() {
+        writeln!(out, "{}", palette.strong("all routes"))?;
+        effects::write(out, &summary.general)?;
+    }
+    Ok(())
+}
+
+fn write_warnings(warnings: &[String], palette: Palette, out: &mut dyn Write) -> io::Result<()> {
+    warnings.iter().try_for_each(|warning| writeln!(out, "{} {warning}", palette.bad("warning:")))
+}
+
+fn write_verdict(
+    place: &Path,
+    loaded: &Loaded,
+    warnings: usize,
+    palette: Palette,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(
+        out,
+        "{}: {}, {}, {}",
+        configuration::name(place),
+        palette.good("accepted"),
+        count_items(loaded.rules.routes.len(), "route"),
+        count_items(warnings, "warning"),
+    )
 }

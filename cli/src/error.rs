@@ -13,6 +13,7 @@ use crate::drain::error::DrainError;
 use crate::files::FileError;
 use crate::import::error::ImportError;
 use crate::request::RequestError;
+use crate::yaml::YamlError;
 
 /// Why a command could not run. Each cause keeps its own error.
 #[derive(Debug, Error)]
@@ -21,6 +22,20 @@ pub(crate) enum CliError {
     File(#[from] FileError),
     #[error("{file}: {source}", file = file.display())]
     Configuration { file: PathBuf, source: ConfigError },
+    #[error("{file}: {source}", file = file.display())]
+    Yaml { file: PathBuf, source: YamlError },
+    #[error(
+        "{file}: found no configuration of the filter; expected an object with \"version\": 1, or a file of Envoy, \
+         Istio or Envoy Gateway with one",
+        file = file.display()
+    )]
+    NoConfigurationFound { file: PathBuf },
+    #[error(
+        "{file}: found the file of a proxy, expected a configuration of the filter; `sluice check --to-json` prints \
+         the one in the file",
+        file = file.display()
+    )]
+    NotAConfiguration { file: PathBuf },
     #[error("{file}: {source}", file = file.display())]
     Module { file: PathBuf, source: ModuleError },
     #[error("{file}: {source}", file = file.display())]

@@ -36,6 +36,7 @@ mod text;
 mod trace_input;
 mod verdict;
 mod waiting_input;
+mod yaml;
 
 use std::process::ExitCode;
 

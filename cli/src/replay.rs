@@ -9,6 +9,7 @@ use sluice_sim::replay::{Options, ReplayError, Summary, Warning, check, replay_a
 use sluice_sim::trace::TraceReader;
 use sluice_sim::{LogLevel, Module};
 
+use crate::configuration;
 use crate::error::CliError;
 use crate::files::{self, Output};
 use crate::progress::ProgressBar;
@@ -84,7 +85,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
         .with_interrupt(interrupt.clone().unwrap_or_default())
         .with_log_level(arguments.log.into())
         .with_hash_bodies(arguments.format == Format::Json);
-    options.configuration = arguments.config.as_deref().map(files::read).transpose()?;
+    options.configuration =
+        arguments.config.as_deref().map(configuration::read_json).transpose()?;
     let module = match arguments.without_filter {
         true => None,
         false => Some(simulation.module()?),

@@ -6,6 +6,7 @@
 
 mod cli {
     mod check;
+    mod check_proxy;
     mod diff;
     mod drain;
     mod explain;

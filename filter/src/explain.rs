@@ -178,10 +178,13 @@ fn request_buffering_effect(policy: &Policy) -> Option<Effect> {
 }
 
 fn request_timeout_effect(policy: &Policy) -> Option<Effect> {
-    let timeout = policy.request_timeout?;
-    let text = match timeout.is_zero() {
-        true => "no timeout for the whole request".into(),
-        false => format!("504 if the response is not complete after {timeout}"),
+    let text = match policy.request_timeout {
+        None => {
+            "not set, so the timeout of the proxy's own route applies (15s in Envoy by default)"
+                .into()
+        }
+        Some(timeout) if timeout.is_zero() => "no timeout for the whole request".into(),
+        Some(timeout) => format!("504 if the response is not complete after {timeout}"),
     };
     Some(effect("timeouts.request", text))
 }

@@ -38,6 +38,7 @@ pub mod metrics;
 pub mod plugin;
 mod plugin_config;
 pub mod policy;
+pub mod proxy_timeouts;
 pub mod reason;
 pub mod reply;
 pub mod request;

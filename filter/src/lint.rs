@@ -6,7 +6,7 @@ mod cover;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::config::{BufferingMode, OnDrain, PathCondition, Span, quoted, write_place};
+use crate::config::{BufferingMode, MatchSpec, OnDrain, PathCondition, Span, quoted, write_place};
 use crate::drain::{Bound, Command, DEFAULT_WINDOW_MS, Record};
 use crate::error_pages::ErrorPages;
 use crate::matching::literal_prefix;
@@ -68,6 +68,40 @@ pub enum Lint {
         first_event: Span,
         /// The timeout of the request.
         request: Span,
+    },
+    /// The proxy's own route ends the response first. Only `proxy_timeouts` finds this.
+    #[error(
+        "{timeout} never takes effect, because the proxy's own route ends a response after {route} ({origin}) and \
+         timeouts.request is not set; set timeouts.request, to \"0s\" for no limit"
+    )]
+    RouteTimeout {
+        /// The timeout of the configuration.
+        timeout: Span,
+        /// The timeout of the route.
+        route: Span,
+        /// Where the timeout of the route comes from.
+        origin: &'static str,
+    },
+    /// The proxy ends a silent stream first. Only `proxy_timeouts` finds this.
+    #[error(
+        "the proxy ends a stream that is silent for {idle} ({origin}), so {timeout} does not take effect for such a \
+         stream; raise stream_idle_timeout in the connection manager, or idle_timeout in the proxy's route"
+    )]
+    StreamIdle {
+        /// The timeout of the configuration.
+        timeout: Span,
+        /// The proxy's idle timeout.
+        idle: Span,
+        /// Where the idle timeout comes from.
+        origin: &'static str,
+    },
+    /// A path is compared as it is, and `*` has no meaning.
+    #[error(
+        "matches only paths with a literal \"*\"; for all paths below it, write {{\"prefix\": {prefix:?}}}"
+    )]
+    LiteralStar {
+        /// The text before the `*`.
+        prefix: String,
     },
     /// A field has an effect only together with another one.
     #[error("has no effect without {needed}; add it")]
@@ -144,6 +178,7 @@ pub(crate) fn warnings(rules: &Rules) -> Vec<Warning> {
                 lint: Lint::Unreachable { by, by_name },
             });
         }
+        warnings.extend(literal_star(&route.conditions).map(|found| warning(&place, name, found)));
         // A finding that the route inherits is reported once, at the defaults.
         let found = policy_lints(rules, &route.policy).into_iter();
         let found = found.filter(|found| !defaults.contains(found));
@@ -159,6 +194,16 @@ pub(crate) fn warnings(rules: &Rules) -> Vec<Warning> {
         warning(&place, None, ("body", Lint::InvalidJson))
     }));
     warnings
+}
+
+/// A path that is probably meant as a pattern.
+fn literal_star(conditions: &MatchSpec) -> Option<(&'static str, Lint)> {
+    let (PathCondition::Exact(path) | PathCondition::Prefix(path)) = conditions.path.as_ref()?
+    else {
+        return None;
+    };
+    let (prefix, _) = path.as_str().split_once('*')?;
+    Some(("match.path", Lint::LiteralStar { prefix: prefix.to_owned() }))
 }
 
 /// The most regular expressions with the same literal start that cause no warning. Each takes up to
@@ -185,7 +230,7 @@ fn many_expressions(rules: &Rules) -> Vec<Warning> {
     lints.collect()
 }
 
-fn warning(place: &str, route: Option<&str>, (field, lint): (&str, Lint)) -> Warning {
+pub(crate) fn warning(place: &str, route: Option<&str>, (field, lint): (&str, Lint)) -> Warning {
     let route = route.map(quoted).map(Into::into);
     Warning { place: format!("{place}.{field}"), route, lint }
 }

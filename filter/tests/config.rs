@@ -3,6 +3,7 @@
 use serde_json::json;
 use sluice_filter::config::MAX_DOCUMENT;
 use sluice_filter::load;
+use sluice_filter::proxy_timeouts::{ProxyTimeout, ProxyTimeouts, proxy_warnings};
 
 /// The error for `document`.
 fn refusal(document: &[u8]) -> String {
@@ -652,6 +653,55 @@ fn lint_warns_about_an_attempt_timeout_above_the_request_timeout() {
     let message = r#"routes[0] "a": timeouts.per_try: 5s never takes effect, because the request timeout is 5s; lower it"#;
     assert_eq!(accepted(&document), [message]);
     assert!(accepted(&route(r#""timeouts":{"request":"0s","per_try":"5s"}"#)).is_empty());
+}
+
+#[test]
+fn lint_warns_about_a_path_that_looks_like_a_pattern() {
+    let path = |path: &str| accepted(&route(&format!(r#""match":{{"path":{path}}}"#)));
+    let expected = r#"routes[0] "a": match.path: matches only paths with a literal "*"; for all paths below it, write {"prefix": "/api/"}"#;
+    assert_eq!(path(r#"{"exact":"/api/*"}"#), [expected]);
+    assert_eq!(path(r#"{"prefix":"/api/*"}"#), [expected]);
+    assert_eq!(path(r#"{"prefix":"/api/"}"#), [""; 0]);
+    assert_eq!(path(r#"{"regex":"/api/.*"}"#), [""; 0]);
+}
+
+#[test]
+fn timeouts_that_the_proxy_precedes_are_found() {
+    let warnings = |timeouts: &str, proxy: &ProxyTimeouts| -> Vec<String> {
+        let document = format!(r#"{{"version":1,"defaults":{{"timeouts":{timeouts}}}}}"#);
+        let rules = load(document.as_bytes()).expect("valid").rules;
+        proxy_warnings(&rules, proxy).iter().map(ToString::to_string).collect()
+    };
+    let envoy = ProxyTimeouts::default();
+    let found = warnings(r#"{"read":"600s"}"#, &envoy);
+    assert_eq!(
+        found,
+        [
+            "defaults.timeouts.read: 10m never takes effect, because the proxy's own route ends a response after \
+             15s (Envoy's default) and timeouts.request is not set; set timeouts.request, to \"0s\" for no limit",
+            "defaults.timeouts.read: the proxy ends a stream that is silent for 5m (Envoy's default), so 10m does \
+             not take effect for such a stream; raise stream_idle_timeout in the connection manager, or \
+             idle_timeout in the proxy's route",
+        ]
+    );
+    for (timeouts, count) in [
+        (r#"{"read":"14s"}"#, 0),
+        (r#"{"read":"15s"}"#, 1),
+        (r#"{"read":"5m","request":"0s"}"#, 0),
+        (r#"{"read":"301s","request":"0s"}"#, 1),
+        (r#"{"request":"301s"}"#, 1),
+        (r#"{"request":"5m"}"#, 0),
+        (r#"{"first_event":"15s","event_gap":"16s"}"#, 2),
+        (r#"{"request":"10m","per_try":"6m"}"#, 2),
+        (r#"{"send":"10m"}"#, 0),
+    ] {
+        assert_eq!(warnings(timeouts, &envoy).len(), count, "{timeouts}");
+    }
+    let patient = ProxyTimeouts { route: None, stream_idle: ProxyTimeout::configured(0) };
+    assert_eq!(warnings(r#"{"read":"600s"}"#, &patient), [""; 0]);
+    let configured = ProxyTimeouts { route: ProxyTimeout::configured(2_000), ..patient };
+    let found = warnings(r#"{"read":"3s"}"#, &configured);
+    assert!(found[0].contains("after 2s (as this file sets it)"), "{found:?}");
 }
 
 #[test]

@@ -264,14 +264,14 @@ fn explain_names_condition_found_value_and_expected_value() {
         .collect();
     let expected = [
         "0 methods: POST / method GET or HEAD",
-        "1 path: /other / path /api/*",
+        "1 path: /other / path prefix /api/",
         "1 headers[0]: aa / x: *b*",
     ];
     assert_eq!(failed, expected);
     let texts: Vec<_> = explanation.effects.iter().map(|effect| effect.text.as_str()).collect();
     assert_eq!(texts, ["removed, because clients must not send them: x-envoy-retry-on"]);
     let rows = explain::summarize(&config).routes;
-    assert_eq!(rows[1].conditions, "path /api/*, x: *b*");
+    assert_eq!(rows[1].conditions, "path prefix /api/, x: *b*");
     assert_eq!(rows[3].name, "default");
 }
 

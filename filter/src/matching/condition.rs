@@ -72,8 +72,8 @@ impl Condition<'_> {
     pub fn expected(&self) -> String {
         match self {
             Self::Hosts(hosts) => format!("host {}", one_of(hosts.iter().map(HostPattern::as_str))),
-            Self::Path(PathCondition::Exact(path)) => format!("path {}", path.as_str()),
-            Self::Path(PathCondition::Prefix(path)) => format!("path {}*", path.as_str()),
+            Self::Path(PathCondition::Exact(path)) => format!("path exactly {}", path.as_str()),
+            Self::Path(PathCondition::Prefix(path)) => format!("path prefix {}", path.as_str()),
             Self::Path(PathCondition::Regex(path)) => format!("path ~ {}", path.as_str()),
             Self::Methods(methods) => {
                 format!("method {}", one_of(methods.iter().map(Method::as_str)))

@@ -18,7 +18,7 @@ use crate::files;
 use crate::style::Palette;
 use crate::text::count_items;
 use crate::verdict::Verdict;
-use crate::yaml::Tree;
+use crate::yaml::{self, Tree};
 
 /// A note about a configuration that is not JSON.
 const YAML_NOTE: &str =
@@ -112,6 +112,20 @@ fn check_proxy(
         count += print_plugin(file, plugin, trees, &loaded, palette)?;
     }
     Ok(count)
+}
+
+/// Checks the file of a proxy, for the fuzz target, and returns the number of warnings.
+#[doc(hidden)]
+#[must_use]
+pub fn warnings_in(text: &str) -> usize {
+    let trees = yaml::parse(text).unwrap_or_default();
+    let plugins = document::plugins(&trees);
+    let count = |plugin: &document::Plugin<'_>| {
+        let loaded = sluice_filter::load(plugin.configuration.as_bytes()).ok()?;
+        let around = surroundings::findings(plugin, &trees, &loaded).len();
+        Some(surroundings::warnings(plugin, &loaded).len() + around)
+    };
+    plugins.iter().filter_map(count).sum()
 }
 
 fn print_plugin(

@@ -41,8 +41,12 @@ pub(crate) enum Command {
     /// within the time of --wait; 2 bad input, a rejected command, or no response.
     Start(StartArguments),
     /// Show the drain in force and the number of in-flight requests
+    ///
+    /// Exit status: 0 if every proxy responds, 2 for bad input or no response.
     Status(StatusArguments),
     /// End the drain in force
+    ///
+    /// Exit status: 0 if the drain has ended, 2 for bad input, a rejected command or no response.
     End(EndArguments),
 }
 

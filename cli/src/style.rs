@@ -1,11 +1,12 @@
 //! Colors for standard output.
 //!
-//! Colors appear only on a terminal, and only if `NO_COLOR` is unset or empty. The style is a
+//! `--color` decides, else colors appear on a terminal if `NO_COLOR` is unset or empty. The style is a
 //! value, so the code that prints does not read the environment.
 
 use std::fmt::Display;
 
 use anstyle::{AnsiColor, Style};
+use colorchoice::ColorChoice;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -21,7 +22,12 @@ pub(crate) struct Palette {
 impl Palette {
     pub(crate) fn new(is_terminal: bool) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { enabled: is_terminal && !no_color }
+        let enabled = match ColorChoice::global() {
+            ColorChoice::Auto => is_terminal && !no_color,
+            ColorChoice::AlwaysAnsi | ColorChoice::Always => true,
+            ColorChoice::Never => false,
+        };
+        Self { enabled }
     }
 
     pub(crate) fn good(self, text: impl Display) -> String {

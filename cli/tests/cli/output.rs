@@ -32,6 +32,39 @@ fn help_names_every_command_and_option() {
 }
 
 #[test]
+fn help_states_the_exit_status_of_every_command() {
+    for command in [
+        &["replay"][..],
+        &["diff"],
+        &["check"],
+        &["explain"],
+        &["import"],
+        &["schema"],
+        &["completions"],
+        &["drain", "start"],
+        &["drain", "status"],
+        &["drain", "end"],
+    ] {
+        let help = run(command.iter().copied().chain(["--help"]));
+        assert_eq!(help.status, 0, "{command:?}");
+        assert!(help.stdout.contains("Exit status: 0"), "{command:?}: {}", help.stdout);
+    }
+}
+
+#[test]
+fn completions_name_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(["completions", shell]);
+        assert_eq!((script.status, script.stderr.as_str()), (0, ""), "{shell}");
+        assert!(script.stdout.contains("without-filter"), "{shell}: {}", script.stdout);
+    }
+    // bash itself accepts the script.
+    let script = run(["completions", "bash"]).stdout;
+    let status = Command::new("bash").args(["-n", "-c", &script]).status();
+    assert!(status.expect("bash is installed").success());
+}
+
+#[test]
 fn invalid_arguments_are_bad_input() {
     for arguments in [
         &[][..],
@@ -143,6 +176,8 @@ fn colors_are_only_for_terminals() {
     assert!(on_terminal(&[]).contains("\x1b[32m"), "a terminal has colors");
     assert!(!on_terminal(&[("NO_COLOR", "1")]).contains('\x1b'), "NO_COLOR disables them");
     assert!(on_terminal(&[("NO_COLOR", "")]).contains("\x1b[32m"), "an empty NO_COLOR does not");
+    let always = run(["--color", "always", "check", CONFIGURATION]).stdout;
+    assert!(always.contains("\x1b[32m"), "--color takes precedence: {always}");
 }
 
 /// The output of `sluice check` on a terminal, which `script` of util-linux emulates.

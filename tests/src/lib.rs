@@ -65,13 +65,25 @@ pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// After [`TEST_TIMEOUT`]; the message contains `awaited`.
-pub fn eventually<T>(awaited: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(awaited: &str, poll: impl FnMut() -> Option<T>) -> T {
+    eventually_within(TEST_TIMEOUT, awaited, poll)
+}
+
+/// [`eventually`] with another timeout.
+///
+/// # Panics
+/// After this time; the message contains `awaited`.
+pub fn eventually_within<T>(
+    time: Duration,
+    awaited: &str,
+    mut poll: impl FnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = poll() {
             return value;
         }
-        assert!(start.elapsed() < TEST_TIMEOUT, "waited {TEST_TIMEOUT:?} for {awaited}");
+        assert!(start.elapsed() < time, "waited {time:?} for {awaited}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -73,9 +74,9 @@ impl Nginx {
     /// Reloads the configuration and waits until all earlier workers have ended.
     ///
     /// # Panics
-    /// If a worker does not end.
-    pub fn reload(&self) {
-        self.process.replace_workers(|| self.process.signal(Signal::HUP));
+    /// If a worker does not end soon after this time.
+    pub fn reload(&self, time: Duration) {
+        self.process.replace_workers(time, || self.process.signal(Signal::HUP));
     }
 }
 

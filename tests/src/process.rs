@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::eventually;
+use crate::{TEST_TIMEOUT, eventually_within};
 
 /// The number of log lines that are printed if the test fails.
 const SHOWN_LINES: usize = 60;
@@ -66,15 +67,17 @@ impl ServerProcess {
     /// Runs `reload`, and waits until the process has new child processes, and no earlier one.
     ///
     /// # Panics
-    /// If an earlier child does not end.
-    pub(crate) fn replace_workers(&self, reload: impl FnOnce()) {
+    /// If an earlier child does not end soon after this time.
+    pub(crate) fn replace_workers(&self, time: Duration, reload: impl FnOnce()) {
         let before = self.children();
         reload();
         let replaced = || {
             let now = self.children();
             !now.is_empty() && !before.iter().any(|child| now.contains(child))
         };
-        eventually("the earlier workers to end", || replaced().then_some(()));
+        eventually_within(time + TEST_TIMEOUT, "the earlier workers to end", || {
+            replaced().then_some(())
+        });
     }
 
     /// The process ids of its child processes.

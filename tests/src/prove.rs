@@ -2,8 +2,8 @@
 //! clients that never retry and count every failed request. Other restart methods run under the
 //! same load, for comparison.
 //!
-//! Three scenarios: [`rolling`] restarts, [`blue_green`] switches behind one proxy, and
-//! [`scale_out`].
+//! Four scenarios: [`rolling`] restarts, [`streams`] that are open during restarts, [`blue_green`]
+//! switches behind one proxy, and [`scale_out`].
 
 pub mod blue_green;
 mod client_pool;
@@ -15,6 +15,7 @@ pub mod restart;
 pub mod rolling;
 pub mod scale_out;
 mod service;
+pub mod streams;
 mod table;
 
 pub use client_pool::{ClientPool, Load};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use sluice_tests::prove::restart::{DrainMethod, RestartMethod};
+use sluice_tests::prove::restart::{Bounds, DrainMethod, RestartMethod};
+use sluice_tests::prove::streams::{self, StreamLoad};
 use sluice_tests::prove::{Load, blue_green, rolling, scale_out, table};
 
 /// The window of the filter's drains; the blue/green switches use twice this window.
@@ -18,7 +19,7 @@ struct Arguments {
     /// The number of requests during which the filter drains proxies that restart
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// The number of requests for each other restart method; 0 skips these methods
+    /// The number of requests for each other restart method; 0 skips these methods in all scenarios
     #[arg(long, default_value_t = 100_000)]
     rivals: u64,
     /// The time between a client's check of its connection and the write, for example `10ms`
@@ -27,6 +28,9 @@ struct Arguments {
     /// The number of switches in the scenario blue-green
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
     switches: u64,
+    /// The number of restarts for each method in the scenario streams
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    stream_restarts: u64,
     /// Run only these scenarios
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Scenario>,
@@ -36,6 +40,8 @@ struct Arguments {
 enum Scenario {
     /// Two proxies behind HAProxy, restarted in turn
     Rolling,
+    /// The same, with streams that are open
+    Streams,
     /// One proxy; each switch closes all connections
     BlueGreen,
     /// A third proxy joins two
@@ -49,6 +55,9 @@ fn main() -> ExitCode {
     let mut holds = true;
     if selected(Scenario::Rolling) {
         holds &= restarts(&arguments, load);
+    }
+    if selected(Scenario::Streams) {
+        holds &= restarts_with_streams(&arguments, load);
     }
     if selected(Scenario::BlueGreen) {
         let bar = bar(arguments.switches, "blue/green");
@@ -83,16 +92,45 @@ fn restarts(arguments: &Arguments, load: Load) -> bool {
     let mut outcomes = vec![run(RestartMethod::Envoy(filter), arguments.requests)];
     if arguments.rivals > 0 {
         let with_state_drain = RestartMethod::Envoy(DrainMethod::SluiceStateDrain(WINDOW));
-        for method in [with_state_drain].into_iter().chain(RestartMethod::ALTERNATIVES) {
-            match method.unsupported() {
-                Some(reason) => println!("{}: skipped, {reason}", method.name()),
-                None => outcomes.push(run(method, arguments.rivals)),
-            }
+        let methods = [with_state_drain].into_iter().chain(RestartMethod::ALTERNATIVES);
+        for method in methods.filter(is_supported) {
+            outcomes.push(run(method, arguments.rivals));
         }
     }
     println!("\n{}\n", table(&outcomes));
     let mut of_filter = outcomes.iter().filter(|outcome| outcome.method.uses_filter());
     of_filter.all(|outcome| outcome.clients.failed() == 0)
+}
+
+/// Restarts proxies while streams are open, with the filter, then with each other method; returns
+/// whether the filter ended each stream at a boundary and lost nothing.
+fn restarts_with_streams(arguments: &Arguments, load: Load) -> bool {
+    let run = |method: RestartMethod| {
+        let bar = bar(arguments.stream_restarts, method.name());
+        let loads = (load, StreamLoad::default());
+        let restarts = arguments.stream_restarts;
+        let outcome = streams::run(method, restarts, loads, Bounds::default(), &bar);
+        bar.finish_and_clear();
+        println!("{outcome}");
+        outcome
+    };
+    let filter = run(RestartMethod::Envoy(DrainMethod::Sluice(WINDOW)));
+    let holds = filter.holds();
+    let mut outcomes = vec![filter];
+    if arguments.rivals > 0 {
+        outcomes.extend(RestartMethod::ALTERNATIVES.into_iter().filter(is_supported).map(run));
+    }
+    println!("\n{}\n", streams::table(&outcomes));
+    holds
+}
+
+/// Whether the Envoy at hand supports this method; prints a line if it does not.
+fn is_supported(method: &RestartMethod) -> bool {
+    let reason = method.unsupported();
+    if let Some(reason) = &reason {
+        println!("{}: skipped, {reason}", method.name());
+    }
+    reason.is_none()
 }
 
 fn bar(length: u64, name: &'static str) -> ProgressBar {

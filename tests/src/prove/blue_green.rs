@@ -2,6 +2,7 @@
 //! seconds. Each switch must close all old connections, each once, spread over a window.
 
 use std::fmt;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use indicatif::ProgressBar;
 use super::client_pool::{ClientPool, Load};
 use super::client_stats::{AllClients, ConnectionSpan};
 use super::filter::{configuration, start_drain};
+use super::restart::Bounds;
 use super::service;
 use crate::envoy::{Bootstrap, Envoy};
 
@@ -57,7 +59,8 @@ struct Switch {
 /// # Panics
 /// If a program does not start.
 pub fn run(epochs: u64, window: Duration, load: Load, bar: &ProgressBar) -> Outcome {
-    let bootstrap = Bootstrap::discovered(service::start(), &configuration());
+    let bootstrap =
+        Bootstrap::discovered(service::start(Arc::default()), &configuration(Bounds::default()));
     let envoy = Envoy::start_with_workers(bootstrap, 2);
     let clients = ClientPool::start(load, (envoy.port, envoy.port), &ProgressBar::hidden());
     sleep(PAUSE);

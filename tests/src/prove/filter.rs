@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::restart::Bounds;
 use crate::envoy::Envoy;
 use crate::http1::Client;
 
@@ -12,8 +13,14 @@ const AUTHORIZATION: (&str, &str) = ("authorization", "Bearer proof");
 const TOKEN_SHA256: &str = "c1cda26362828b69266512052b97cb3729e3b052e4ade47c0a1e3383defe73c7";
 
 /// A configuration without a drain.
-pub(super) fn configuration() -> Value {
+pub(super) fn configuration(bounds: Bounds) -> Value {
+    let finish = |within: Duration| json!({ "streams": "finish", "within": format!("{}ms", within.as_millis()) });
     json!({ "version": 1,
+            "routes": [
+                { "name": "streams", "match": { "path": { "prefix": "/streams/" } },
+                  "drain": finish(bounds.endless) },
+                { "name": "completions", "match": { "path": { "prefix": "/completions" } },
+                  "drain": finish(bounds.completions) } ],
             "drain": { "refresh": "100ms",
                        "admin": { "path": ADMIN, "token_sha256": TOKEN_SHA256 } },
             "health": { "path": "/health" } })

@@ -15,6 +15,17 @@ use crate::envoy::version;
 use crate::haproxy::{HaProxy, Server};
 use crate::nginx::Release;
 
+/// How long a drain and its streams may last.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How long an operator waits for the end of a drain. Then the proxy is killed.
+    pub patience: Duration,
+    /// With the filter: how long streams without an end may last after their connection is due.
+    pub endless: Duration,
+    /// With the filter: how long completions may last after their connection is due.
+    pub completions: Duration,
+}
+
 /// How proxies are restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartMethod {
@@ -67,12 +78,23 @@ impl RestartMethod {
     }
 
     /// Starts two proxies in front of this port.
-    pub(super) fn start_fleet(self, upstream: u16) -> Box<dyn Fleet> {
+    pub(super) fn start_fleet(self, upstream: u16, bounds: Bounds) -> Box<dyn Fleet> {
         match self {
-            Self::Envoy(drain) => Box::new(envoy::Pair::start(drain.settings(), upstream)),
-            Self::HaProxyReload(closes) => Box::new(haproxy::Pair::start(closes, upstream)),
-            Self::NginxReload(release) => Box::new(nginx::Pair::start(release, upstream)),
+            Self::Envoy(drain) => Box::new(envoy::Pair::start(drain.settings(), upstream, bounds)),
+            Self::HaProxyReload(closes) => {
+                Box::new(haproxy::Pair::start(closes, upstream, bounds.patience))
+            }
+            Self::NginxReload(release) => {
+                Box::new(nginx::Pair::start(release, upstream, bounds.patience))
+            }
         }
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        let [patience, endless, completions] = [50, 5, 42].map(Duration::from_secs);
+        Self { patience, endless, completions }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use indicatif::ProgressBar;
 
 use super::client_pool::{ClientPool, Load};
 use super::client_stats::{AllClients, Failure};
-use super::restart::RestartMethod;
+use super::restart::{Bounds, RestartMethod};
 use super::service;
 use crate::haproxy::{Balance, HaProxy};
 
@@ -33,7 +34,7 @@ pub struct Outcome {
 /// # Panics
 /// If a program does not start, or a drain does not end.
 pub fn run(method: RestartMethod, requests: u64, load: Load, bar: &ProgressBar) -> Outcome {
-    let mut fleet = method.start_fleet(service::start());
+    let mut fleet = method.start_fleet(service::start(Arc::default()), Bounds::default());
     let servers = fleet.servers();
     let balancer = HaProxy::start(Balance::RoundRobin, &servers);
     let clients = ClientPool::start(load, (balancer.http1, balancer.http2), bar);

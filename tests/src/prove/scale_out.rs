@@ -2,6 +2,7 @@
 //! share to it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use indicatif::ProgressBar;
 
 use super::client_pool::{ClientPool, Load};
 use super::filter::{configuration, start_drain};
+use super::restart::Bounds;
 use super::service;
 use crate::envoy::{Bootstrap, Envoy};
 use crate::haproxy::{Balance, HaProxy, Server};
@@ -43,14 +45,14 @@ pub struct Outcome {
 /// # Panics
 /// If a program does not start.
 pub fn run(window: Duration, load: Load) -> Outcome {
-    let upstream = service::start();
+    let upstream = service::start(Arc::default());
     let servers = ["a", "b", "c"].map(|name| {
         let port = reusable_port();
         Server { name, http1: port, http2: port }
     });
     let [a, b, c] = servers;
     let launch = |server: Server| {
-        let bootstrap = Bootstrap::discovered(upstream, &configuration());
+        let bootstrap = Bootstrap::discovered(upstream, &configuration(Bounds::default()));
         Envoy::start(bootstrap.listening_on(server.http1))
     };
     let old = [a, b].map(launch);

@@ -1,33 +1,39 @@
 //! Two real Envoys, with or without the filter.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::Fleet;
 use super::drain_method::{Health, Settings, Start};
+use super::{Bounds, Fleet};
 use crate::envoy::{Bootstrap, Envoy};
 use crate::haproxy::{HaProxy, Server};
 use crate::prove::filter::{configuration, start_drain};
-use crate::{eventually, reusable_port};
+use crate::reusable_port;
 
 const WORKERS: usize = 2;
+
+/// How often a drain is checked for its end.
+const POLL: Duration = Duration::from_millis(20);
 
 pub(super) struct Pair {
     settings: Settings,
     bootstrap: Bootstrap,
+    patience: Duration,
     servers: [Server; 2],
     running: [Option<Envoy>; 2],
 }
 
 impl Pair {
-    pub(super) fn start(settings: Settings, upstream: u16) -> Self {
+    pub(super) fn start(settings: Settings, upstream: u16, bounds: Bounds) -> Self {
         let servers = ["a", "b"].map(|name| {
             let port = reusable_port();
             Server { name, http1: port, http2: port }
         });
-        let bootstrap = bootstrap(&settings, upstream);
-        let mut pair = Self { settings, bootstrap, servers, running: [None, None] };
+        let bootstrap = bootstrap(&settings, upstream, bounds);
+        let mut pair =
+            Self { settings, bootstrap, patience: bounds.patience, servers, running: [None, None] };
         pair.launch(0);
         pair.launch(1);
         pair
@@ -42,6 +48,7 @@ impl Pair {
     }
 
     fn drain(&mut self, index: usize, balancer: &HaProxy) {
+        let start = Instant::now();
         let envoy = self.running[index].as_ref().expect("the proxy is running");
         let name = self.servers[index].name;
         if self.settings.balancer_drains {
@@ -55,7 +62,9 @@ impl Pair {
         balancer.wait_until_down(name);
         if self.settings.waits {
             let is_empty = || balancer.connections(name) == 0 && is_idle(envoy);
-            eventually("the last connection to close", || is_empty().then_some(()));
+            while start.elapsed() < self.patience && !is_empty() {
+                sleep(POLL);
+            }
         }
     }
 }
@@ -81,15 +90,18 @@ impl Fleet for Pair {
     }
 }
 
-fn bootstrap(settings: &Settings, upstream: u16) -> Bootstrap {
-    let with_filter = Bootstrap::discovered(upstream, &configuration());
+fn bootstrap(settings: &Settings, upstream: u16, bounds: Bounds) -> Bootstrap {
+    let with_filter = Bootstrap::discovered(upstream, &configuration(bounds));
     let without_filter = || with_filter.clone().without("sluice-drain-bridge").without("sluice");
     let bootstrap = match settings.health {
         Health::Sluice => with_filter,
         Health::Envoy => without_filter().with_filter(health_check()),
         Health::Service => without_filter(),
     };
-    bootstrap.with_connection_manager(&settings.connection_manager)
+    bootstrap
+        .with_connection_manager(&settings.connection_manager)
+        // The default would end each stream after 15 s.
+        .changed("route", |route| route["timeout"] = json!("0s"))
 }
 
 /// Whether both the filter (0 without the filter) and Envoy count no request in flight.

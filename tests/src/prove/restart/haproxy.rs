@@ -24,20 +24,22 @@ pub enum Closes {
 pub(super) struct Pair {
     servers: [Server; 2],
     running: [ServerProcess; 2],
+    patience: Duration,
 }
 
 impl Pair {
-    pub(super) fn start(closes: Closes, upstream: u16) -> Self {
+    pub(super) fn start(closes: Closes, upstream: u16, patience: Duration) -> Self {
         let servers = ["a", "b"].map(|name| {
             let port = reusable_port();
             Server { name, http1: port, http2: port }
         });
-        let running = servers.map(|server| launch(&configuration(&server, closes, upstream)));
+        let running =
+            servers.map(|server| launch(&configuration(&server, closes, upstream, patience)));
         for server in servers {
             let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, server.http1)).ok();
             eventually("HAProxy to listen", connect);
         }
-        Self { servers, running }
+        Self { servers, running, patience }
     }
 }
 
@@ -49,7 +51,7 @@ impl Fleet for Pair {
     fn restart(&mut self, index: usize, balancer: &HaProxy) -> Duration {
         let start = Instant::now();
         let process = &self.running[index];
-        process.replace_workers(|| process.signal(Signal::USR2));
+        process.replace_workers(self.patience, || process.signal(Signal::USR2));
         let drained = start.elapsed();
         balancer.wait_until_up(self.servers[index].name);
         drained
@@ -67,8 +69,8 @@ fn launch(configuration: &str) -> ServerProcess {
     })
 }
 
-fn configuration(server: &Server, closes: Closes, upstream: u16) -> String {
-    let port = server.http1;
+fn configuration(server: &Server, closes: Closes, upstream: u16, patience: Duration) -> String {
+    let (port, patience) = (server.http1, patience.as_secs());
     let spread = match closes {
         Closes::Spread => "close-spread-time 5s",
         Closes::OnResponse => "",
@@ -78,7 +80,7 @@ fn configuration(server: &Server, closes: Closes, upstream: u16) -> String {
   nbthread 2
   maxconn 4096
   {spread}
-  hard-stop-after 15s
+  hard-stop-after {patience}s
 defaults
   mode http
   option idle-close-on-response

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sluice_tests::envoy::PushResult;
-use sluice_tests::eventually;
 use sluice_tests::http1::Client;
 use sluice_tests::upstream::{Reply, Request, Upstream};
+use sluice_tests::{TEST_TIMEOUT, eventually};
 
 use super::page::Section;
 
@@ -90,7 +90,7 @@ pub(super) fn worker_shutdown_timeout(section: &Section) {
 
     let [mut events, mut page, mut idle] = begin(nginx.port, &upstreams[0]);
     let begun = Instant::now();
-    nginx.reload();
+    nginx.reload(TEST_TIMEOUT);
     assert!(begun.elapsed() > Duration::from_millis(900), "{:?}", begun.elapsed());
     let body = events.receive().body;
     assert_eq!(

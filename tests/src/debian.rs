@@ -17,7 +17,9 @@ pub(crate) fn command(package: &str, name: &str) -> Command {
     let variable = format!("SLUICE_{}", name.to_uppercase());
     let named = std::env::var_os(&variable).map(PathBuf::from);
     let installed = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/opt/homebrew/bin"];
-    let folders = ["usr/sbin", "usr/bin"].map(|folder| unpacked.join(folder));
+    // A program in `usr/bin` may be a script that needs an installed package.
+    let own = format!("usr/lib/{package}");
+    let folders = [&own, "usr/sbin", "usr/bin"].map(|folder| unpacked.join(folder));
     let folders = installed.map(PathBuf::from).into_iter().chain(folders);
     let mut all = named.into_iter().chain(folders.map(|folder| folder.join(name)));
     let program = all.find(|program| program.is_file()).unwrap_or_else(|| {
@@ -26,6 +28,9 @@ pub(crate) fn command(package: &str, name: &str) -> Command {
     let mut command = Command::new(program);
     // The libraries of an unpacked package are in the same folder; an installed program finds those
     // of the system.
-    command.env("LD_LIBRARY_PATH", unpacked.join(format!("usr/lib/{ARCH}-linux-gnu")));
+    let libraries = unpacked.join(format!("usr/lib/{ARCH}-linux-gnu"));
+    let folders = [libraries.clone(), libraries.join("pulseaudio")];
+    let folders = std::env::join_paths(folders).expect("a path without colons");
+    command.env("LD_LIBRARY_PATH", folders);
     command
 }

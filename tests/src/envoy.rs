@@ -1,6 +1,7 @@
 //! A real Envoy: started from a bootstrap, inspected through its admin port, stopped when dropped.
 
 mod bootstrap;
+mod tls;
 
 use std::fs;
 use std::path::{Path, PathBuf};

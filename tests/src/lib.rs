@@ -4,7 +4,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`http1`], [`http2`], [`upstream`], [`net`] | clients and upstreams on real sockets |
-//! | [`envoy`], [`etcd`], [`haproxy`], [`nginx`], [`prometheus`] | real programs, started on free ports |
+//! | [`envoy`], [`etcd`], [`haproxy`], [`nginx`], [`chromium`], [`prometheus`] | real programs, started on free ports |
 //! | [`guests`] | runs guests in several languages on both hosts |
 //! | [`grpc_health`] | clients and upstreams of gRPC health checks |
 //! | [`module`] | modules for Envoy that differ from the built filter |
@@ -28,6 +28,7 @@
 
 pub mod call_guest;
 pub mod chaos;
+pub mod chromium;
 pub mod cluster_server;
 pub mod compatibility;
 pub mod conformance;

@@ -8,6 +8,7 @@ use sluice_test_kit::program;
 mod envoy {
     mod bodies;
     mod broken;
+    mod browsers;
     mod buffering;
     mod compression;
     mod configuration;

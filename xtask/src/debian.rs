@@ -21,6 +21,14 @@ pub(crate) struct Package {
     variable: &'static str,
 }
 
+/// A browser. Debian's `/usr/bin/chromium` is a script that starts this program.
+pub(crate) const CHROMIUM: Package = Package {
+    folder: "chromium",
+    names: &["chromium"],
+    program: "usr/lib/chromium/chromium",
+    variable: "SLUICE_CHROMIUM",
+};
+
 /// A compiler from C to WebAssembly, with its linker and C library.
 pub(crate) const CLANG: Package = Package {
     folder: "clang",

@@ -32,9 +32,14 @@ const ON_OLDER_ENVOYS: [&str; 10] = [
 pub(crate) fn run() -> Result<()> {
     module::build()?;
     module::build_crashing()?;
-    for package in
-        [debian::ETCD, debian::GRPCIO, debian::HAPROXY, debian::NGINX, debian::PROMETHEUS]
-    {
+    for package in [
+        debian::CHROMIUM,
+        debian::ETCD,
+        debian::GRPCIO,
+        debian::HAPROXY,
+        debian::NGINX,
+        debian::PROMETHEUS,
+    ] {
         package.provide()?;
     }
     let left_out = guests::build()?;

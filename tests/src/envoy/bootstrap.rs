@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::tls;
 use crate::root;
 
 /// The prefix of the counters of the discovered filter.
@@ -128,6 +129,15 @@ impl Bootstrap {
     pub fn listening_on(self, port: u16) -> Self {
         self.changed("listeners", |listeners| {
             listeners[0]["address"]["socket_address"]["port_value"] = json!(port);
+        })
+    }
+
+    /// Accepts clients over TLS, with HTTP/2 or HTTP/1.1.
+    pub fn with_tls(self) -> Self {
+        self.changed("filter_chains", |chains| {
+            for chain in chains.as_array_mut().expect("a list of filter chains") {
+                chain["transport_socket"] = tls::transport_socket();
+            }
         })
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sluice_tests::envoy::{Bootstrap, Envoy, PushResult};
 use sluice_tests::upstream::{Reply, Request, Upstream};
-use sluice_tests::{http1, http2};
+use sluice_tests::{grpc_health, http1, http2};
 
 const LAST: &str = "event: bye\ndata: {}\n\n";
 const CLOSE: [u8; 4] = [0x88, 2, 0x03, 0xf4];
@@ -255,6 +255,19 @@ fn each_kind_of_stream_ends_at_a_boundary_over_http_1() {
 #[test]
 fn each_kind_of_stream_ends_at_a_boundary_over_http_2() {
     streams_end(true, over_http_2);
+}
+
+/// Envoy resets the stream with INTERNAL_ERROR. A filter cannot add trailers to a stream that goes on.
+#[test]
+fn a_grpc_client_sees_a_status_after_the_last_message() {
+    let before = configuration(&json!({ "refresh": "50ms" }));
+    let bootstrap = Bootstrap::discovered(grpc_health::serve(), &before).http_2_upstream();
+    let mut envoy = Envoy::start(bootstrap);
+    let call = grpc_health::Watch::start(envoy.port);
+    envoy.wait_for_stat("http.ingress.downstream_rq_active", 1);
+    assert_eq!(envoy.push(&terminate()), PushResult::Accepted);
+    assert_eq!(call.finish(), ["SERVING", "INTERNAL"]);
+    assert_eq!(envoy.stat("wasmcustom.sluice.route.default.ended.drain_cut"), 1);
 }
 
 #[test]

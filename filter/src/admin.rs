@@ -137,24 +137,3 @@ fn error_reply(status: u16, error: &str) -> LocalReply {
 fn json_reply(status: u16, body: String) -> LocalReply {
     LocalReply::new(status, "application/json", body)
 }
-
-/// The admin requests whose body has not arrived: the context of each, and its start in
-/// milliseconds since the Unix epoch.
-#[derive(Debug, Default)]
-pub(crate) struct PendingCommands(Vec<(u32, u64)>);
-
-impl PendingCommands {
-    pub(crate) fn add(&mut self, context: u32, now_ms: u64) {
-        self.0.push((context, now_ms));
-    }
-
-    pub(crate) fn remove(&mut self, context: u32) {
-        self.0.retain(|(pending, _)| *pending != context);
-    }
-
-    /// Removes and returns the requests that have waited for too long, at most `limit` of them.
-    pub(crate) fn expire(&mut self, now_ms: u64, limit: usize) -> Vec<u32> {
-        let is_expired = |(_, since): &mut (u32, u64)| now_ms.abs_diff(*since) > BODY_TIMEOUT_MS;
-        self.0.extract_if(.., is_expired).map(|(context, _)| context).take(limit).collect()
-    }
-}

@@ -18,15 +18,15 @@ mod schema;
 mod span;
 
 pub use document::{
-    BufferingMode, BufferingSpec, Document, ErrorsSpec, MAX_DOCUMENT, OnDrain, PageSpec,
-    PolicySpec, ReportSpec, RequestBuffering, RetriesSpec, RetryOff, RetryOn, RetrySpec, RouteSpec,
-    StreamDrainSpec, TimeoutsSpec,
+    BufferingMode, BufferingSpec, Document, ErrorsSpec, LingeringSpec, MAX_DOCUMENT, OnDrain,
+    PageSpec, PolicySpec, ReportSpec, RequestBuffering, RetriesSpec, RetryOff, RetryOn, RetrySpec,
+    RouteSpec, StreamDrainSpec, TimeoutsSpec,
 };
 pub(crate) use drain::check_percent;
 pub use drain::{
     AdminSpec, ControlSpec, DrainMode, DrainSpec, DrainStateSpec, HealthSpec, Signal, StoreFormat,
 };
-pub use duration::{Interval, Refresh, SpanWithin, Timeout, Window};
+pub use duration::{Interval, LingeringTime, Refresh, SpanWithin, Timeout, Window};
 pub use error::{ConfigError, Problem};
 pub(crate) use error::{quoted, write_place};
 pub(crate) use json::{Node, parse_json};

@@ -11,6 +11,7 @@ use crate::config::{
 use crate::decision::{HEADER, PROPERTY};
 use crate::drain::{Command, Record};
 use crate::error_pages::ErrorPages;
+use crate::lingering::Lingering;
 use crate::matching::conditions;
 use crate::policy::{Policy, Retry};
 use crate::request::RequestView;
@@ -322,6 +323,13 @@ fn general_effects(rules: &Rules) -> Vec<Effect> {
         effects.push(effect("health", text));
     }
     effects.extend(rules.error_pages.as_ref().map(error_pages_effect));
+    if let Some(Lingering { max_bytes, timeout }) = rules.lingering {
+        let text = format!(
+            "the filter receives up to {max_bytes} bytes of a refused upload for at most {timeout} before it \
+             replies, if the proxy delivers them"
+        );
+        effects.push(effect("lingering", text));
+    }
     if rules.report.access_log {
         let text = format!("the decision is in the stream's property {PROPERTY}");
         effects.push(effect("report.access_log", text));

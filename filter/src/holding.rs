@@ -12,7 +12,6 @@
 
 use crate::host::Direction;
 use crate::idle_timers::TimerId;
-use crate::rules::TICKS_PER_REFRESH;
 
 /// How long after the message was continued a kept part of the body arrives at the latest, in
 /// nanoseconds. Envoy delivers it right after the callback.
@@ -33,7 +32,8 @@ pub(crate) enum Holding {
 pub(crate) struct Trial {
     context: u32,
     direction: Direction,
-    timer: TimerId,
+    /// Its timer, if it has one.
+    timer: Option<TimerId>,
     ticks: u64,
     /// When the message was continued.
     continued_ns: Option<u64>,
@@ -52,7 +52,12 @@ pub(crate) enum Finding {
 
 impl Holding {
     /// Whether to hold the headers of a message. Only one message is tried at a time.
-    pub(crate) fn begin(&mut self, context: u32, direction: Direction, timer: TimerId) -> bool {
+    pub(crate) fn begin(
+        &mut self,
+        context: u32,
+        direction: Direction,
+        timer: Option<TimerId>,
+    ) -> bool {
         match self {
             Self::Possible => direction == Direction::Response,
             Self::Trying(_) | Self::Impossible => false,
@@ -87,20 +92,40 @@ impl Holding {
         Finding::Nothing
     }
 
+    /// A part of a body arrived while the filter held its headers, for another purpose than a trial.
+    pub(crate) fn body_arrived_while_held(&mut self) {
+        // A tried message has to be continued first.
+        if matches!(self, Self::Unknown) {
+            *self = Self::Possible;
+        }
+    }
+
+    pub(crate) fn is_possible(&self) -> bool {
+        matches!(self, Self::Possible)
+    }
+
+    pub(crate) fn is_impossible(&self) -> bool {
+        matches!(self, Self::Impossible)
+    }
+
     /// Whether a message is tried. If not, ticks have nothing to do.
     pub(crate) fn is_trying(&self) -> bool {
         matches!(self, Self::Trying(_))
     }
 
-    /// A tick. Returns the message to continue, if it has been held for long enough.
-    pub(crate) fn tick(&mut self, now_ns: Option<u64>) -> Option<(u32, Direction, TimerId)> {
+    /// A tick. Returns the message to continue, if it has been held for one refresh.
+    pub(crate) fn tick(
+        &mut self,
+        now_ns: Option<u64>,
+        ticks_per_refresh: u64,
+    ) -> Option<(u32, Direction, Option<TimerId>)> {
         let Self::Trying(trial) = self else { return None };
         if trial.continued_ns.is_some() {
             *self = Self::Unknown;
             return None;
         }
         trial.ticks += 1;
-        if trial.ticks < TICKS_PER_REFRESH {
+        if trial.ticks < ticks_per_refresh {
             return None;
         }
         let message = (trial.context, trial.direction, trial.timer);

@@ -30,6 +30,7 @@ pub mod health;
 mod holding;
 pub mod host;
 pub mod idle_timers;
+pub mod lingering;
 pub mod lint;
 pub mod load;
 pub mod matching;

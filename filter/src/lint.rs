@@ -185,6 +185,7 @@ pub(crate) fn warnings(rules: &Rules) -> Vec<Warning> {
         warnings.extend(found.map(|found| warning(&place, name, found)));
     }
     warnings.extend(many_expressions(rules));
+    warnings.extend(unused_lingering(rules));
     let pages = rules.error_pages.iter().flat_map(ErrorPages::invalid_json);
     warnings.extend(pages.map(|index| {
         let place = match index {
@@ -228,6 +229,19 @@ fn many_expressions(rules: &Rules) -> Vec<Warning> {
         warning(&format!("routes[{first}]"), name, ("match.path", lint))
     });
     lints.collect()
+}
+
+/// Lingering where the filter refuses no upload.
+fn unused_lingering(rules: &Rules) -> Option<Warning> {
+    let refuses = |policy: &Policy| policy.buffer_request;
+    let is_used = rules.admin().is_some()
+        || refuses(&rules.defaults)
+        || rules.routes.iter().any(|route| refuses(&route.policy));
+    (rules.lingering.is_some() && !is_used).then(|| Warning {
+        place: "lingering".to_owned(),
+        route: None,
+        lint: Lint::Needs { needed: "buffering.request or drain.admin" },
+    })
 }
 
 pub(crate) fn warning(place: &str, route: Option<&str>, (field, lint): (&str, Lint)) -> Warning {

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::admin;
 use crate::config::{ConfigError, Document, MAX_DOCUMENT};
 use crate::drain::store::{self, StoreError};
 use crate::ending::{Ending, MAX_ENDINGS, end_streams};
@@ -105,9 +104,8 @@ impl Plugin {
         match (self.config.clone(), now) {
             (Some(config), Some(now)) => {
                 self.exchange(vm, host, &config, now);
-                let expired = vm.pending_commands.expire(now, MAX_ENDINGS);
-                let reply = |context| Ending::reply(context, admin::no_body_reply());
-                endings.extend(expired.into_iter().map(reply));
+                let expired = vm.waiting_replies.expire(now, MAX_ENDINGS).into_iter();
+                endings.extend(expired.map(|(context, reply)| Ending::reply(context, reply)));
                 if vm.drain.is_terminating(|| Some(now)) {
                     endings.extend(vm.health_watches.take(MAX_ENDINGS).map(Ending::reset));
                 }
@@ -133,11 +131,14 @@ impl Plugin {
         if !holding.is_trying() {
             return None;
         }
-        let (context, direction, timer) = holding.tick(host.now_ns().ok())?;
+        let ticks = self.config.as_ref().map_or(1, |config| config.rules.ticks_per_refresh());
+        let (context, direction, timer) = holding.tick(host.now_ns().ok(), ticks)?;
         let timers = vm.timers.of_mut(self.id);
-        timers.hold_headers(timer, false);
+        if let Some(timer) = timer {
+            timers.hold_headers(timer, false);
+        }
         // A stream that the same tick ends gets its reply.
-        let is_ended = timers.end_reason(timer).is_some();
+        let is_ended = timer.is_some_and(|timer| timers.end_reason(timer).is_some());
         (!is_ended).then(|| Ending::continuation(context, direction))
     }
 

@@ -11,6 +11,7 @@ use crate::config::{
     AdminSpec, Document, MatchSpec, NO_ROUTE, PolicySpec, ReportSpec, RouteName, Span,
 };
 use crate::error_pages::{ErrorContext, ErrorPages, Failure};
+use crate::lingering::Lingering;
 use crate::matching::{Router, matches};
 use crate::policy::Policy;
 use crate::reason::Reason;
@@ -36,6 +37,9 @@ pub struct Rules {
     /// The bodies of error responses. `None` leaves the proxy's responses unchanged and their
     /// reasons unknown.
     pub error_pages: Option<ErrorPages>,
+    /// How much of an upload is received after the filter has refused it. `None`: the filter
+    /// replies at once.
+    pub lingering: Option<Lingering>,
     /// Where the filter reports its decisions.
     pub report: ReportTargets,
     watches_streams: bool,
@@ -107,6 +111,7 @@ impl Rules {
             drain: document.drain.map(DrainSettings::new),
             health: document.health.map(HealthPath::new),
             error_pages: document.errors.map(ErrorPages::new),
+            lingering: document.lingering.as_ref().map(Lingering::new),
             report: document.report.as_ref().map(ReportTargets::new).unwrap_or_default(),
         }
     }

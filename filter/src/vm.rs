@@ -6,12 +6,12 @@ mod exchanges;
 mod store_plugins;
 mod timers;
 
-use crate::admin::PendingCommands;
 use crate::decision;
 use crate::drain::{DrainView, Poller};
 use crate::grpc_health::HealthWatches;
 use crate::headers::Headers;
 use crate::host::{HeaderMap, Host, LogLevel, property};
+use crate::lingering::WaitingReplies;
 use crate::members::Membership;
 use crate::metrics::{General, Metrics};
 use crate::plugin_config::HostTraits;
@@ -30,7 +30,7 @@ pub struct Vm {
     pub(crate) metrics: Metrics,
     pub(crate) store_plugins: StorePlugins,
     pub(crate) timers: PluginTimers,
-    pub(crate) pending_commands: PendingCommands,
+    pub(crate) waiting_replies: WaitingReplies,
     pub(crate) health_watches: HealthWatches,
     pub(crate) poller: Poller,
     pub(crate) exchanges: Exchanges,
@@ -97,9 +97,9 @@ impl Vm {
     /// Reports that the host keeps bodies back while the filter holds their headers.
     pub(crate) fn report_impossible_holding(&mut self, host: &mut impl Host) {
         if !std::mem::replace(&mut self.is_holding_reported, true) {
-            let message = "buffering.hold_headers has no effect, because the host keeps the body back while \
-                           the filter holds the headers: set allow_on_headers_stop_iteration: true in \
-                           Envoy's plugin configuration";
+            let message = "the host keeps a body back while the filter holds its headers, so that \
+                           buffering.hold_headers and lingering have no effect: set \
+                           allow_on_headers_stop_iteration: true in Envoy's plugin configuration";
             host.log(LogLevel::Error, message);
         }
     }

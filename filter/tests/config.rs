@@ -418,7 +418,16 @@ fn errors_in_drain_and_health_name_the_place() {
     for (state, message) in cases {
         assert_eq!(refusal(with_drain(state).as_bytes()), message);
     }
-    let cases: [(&str, &str); 12] = [
+    let cases: [(&str, &str); 15] = [
+        (r#""lingering":true"#, r#"lingering: found true, expected an object"#),
+        (
+            r#""lingering":{"max_bytes":0}"#,
+            r#"lingering.max_bytes: found 0, expected 1 to 1099511627776 bytes (1 TiB)"#,
+        ),
+        (
+            r#""lingering":{"timeout":"50ms"}"#,
+            r#"lingering.timeout: found "50ms", expected a duration from 100ms to 1h"#,
+        ),
         (
             r#""drain":{"refresh":"1ms"}"#,
             r#"drain.refresh: found "1ms", expected a duration from 10ms to 1m"#,
@@ -742,6 +751,20 @@ fn lint_warns_about_fields_that_need_a_timeout_of_events() {
     let inherited = r#"{"version":1,"defaults":{"timeouts":{"first_event":"5s"}},
         "routes":[{"name":"a","buffering":{"hold_headers":true}}]}"#;
     assert!(accepted(inherited).is_empty());
+}
+
+#[test]
+fn lint_warns_about_lingering_where_no_upload_is_refused() {
+    let message = "lingering: has no effect without buffering.request or drain.admin; add it";
+    for (fields, warns) in [
+        (r#""lingering":{}"#, true),
+        (r#""lingering":{"max_bytes":1,"timeout":"1h"},"drain":{}"#, true),
+        (r#""lingering":{},"defaults":{"buffering":{"request":"on"}}"#, false),
+        (r#""lingering":{},"routes":[{"name":"a","buffering":{"request":"on"}}]"#, false),
+    ] {
+        let warnings = accepted(&format!(r#"{{"version":1,{fields}}}"#));
+        assert_eq!(warnings, vec![message; usize::from(warns)], "{fields}");
+    }
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod envoy {
     mod operator;
     mod pushes;
     mod readme;
+    mod refused_uploads;
     mod reserved_headers;
     mod retries;
     mod schemas;

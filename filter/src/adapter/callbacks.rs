@@ -48,6 +48,7 @@ fn with_stream(
         match act(stream, &mut module.vm, &mut module.host) {
             Action::Continue => 0,
             Action::Pause => 1,
+            Action::Discard => 3,
         }
     })
 }

@@ -1,13 +1,14 @@
 //! The whole document, and the sections that decide about requests.
 
 use super::drain::{DrainSpec, HealthSpec};
+use super::duration::LingeringTime;
 use super::error::{ConfigError, Problem};
 use super::json::{Node, parse_json};
 use super::matching::MatchSpec;
 use super::read::{OneOrMore, Place, Read, record, words};
 use super::scalar::{
-    Attempts, CloseCode, EventName, LastEvent, MaxBytes, MediaType, PageText, RetriedStatus,
-    RouteName, Version,
+    Attempts, CloseCode, EventName, LastEvent, MaxBytes, MediaType, PageText, RestBytes,
+    RetriedStatus, RouteName, Version,
 };
 use super::span::Span;
 
@@ -33,6 +34,9 @@ record! {
             health: HealthSpec,
             /// The bodies of error responses that the filter or the proxy creates.
             errors: ErrorsSpec,
+            /// How the filter receives the rest of an upload that it has refused. If absent, it
+            /// replies at once.
+            lingering: LingeringSpec,
             /// Where the filter reports its decisions.
             report: ReportSpec,
         }
@@ -123,6 +127,19 @@ record! {
             retry: RetrySpec,
             /// The effect of a drain on streams; wait if absent.
             drain: StreamDrainSpec,
+        }
+    }
+}
+
+record! {
+    /// How the filter receives the rest of an upload that it has refused, before it replies.
+    pub struct LingeringSpec {
+        required {}
+        optional {
+            /// The most bytes; 64 MiB if absent.
+            max_bytes: RestBytes,
+            /// The longest time; 30s if absent.
+            timeout: LingeringTime,
         }
     }
 }

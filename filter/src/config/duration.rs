@@ -87,6 +87,9 @@ pub type Interval = SpanWithin<100, 3_600_000>;
 /// The timeout of one request to the control store.
 pub type Timeout = SpanWithin<1, 60_000>;
 
+/// How long the rest of a refused upload is received.
+pub type LingeringTime = SpanWithin<100, 3_600_000>;
+
 impl<const MIN: u64, const MAX: u64> Read for SpanWithin<MIN, MAX> {
     const EXPECTED: &'static str = Span::EXPECTED;
 

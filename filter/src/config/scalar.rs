@@ -323,6 +323,10 @@ number_type!(
     pub struct MaxBytes, 1..=16_777_216, "1 to 16777216 bytes (16 MiB)"
 );
 number_type!(
+    /// The most bytes of a refused upload that are received.
+    pub struct RestBytes, 1..=1_099_511_627_776, "1 to 1099511627776 bytes (1 TiB)"
+);
+number_type!(
     /// The status of the health path while the proxy terminates.
     pub struct DrainStatus, 400..=599, "a status from 400 to 599"
 );

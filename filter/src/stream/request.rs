@@ -11,7 +11,7 @@ use crate::error_pages::ErrorContext;
 use crate::grpc_health::{self, Method};
 use crate::headers::Headers;
 use crate::health::{self, HealthCheck};
-use crate::host::{Buffer, Direction, HeaderMap, Host, log_refusal, now_ms, property};
+use crate::host::{Direction, HeaderMap, Host, log_refusal, now_ms, property};
 use crate::idle_timers::{IdleTimers, WaitsFor};
 use crate::metrics::{General, PerRoute};
 use crate::plugin_config::PluginConfig;
@@ -142,7 +142,7 @@ impl Stream {
         self.report_request(host, config);
         if let Some(reply) = decision.reply {
             self.is_local_reply = true;
-            send(host, &reply);
+            self.reply_after_upload(vm, host, config, reply, request.content_length);
             return Action::Pause;
         }
         self.start_timer(vm, config, end_of_stream);
@@ -162,10 +162,11 @@ impl Stream {
         Action::Continue
     }
 
-    /// Whether the upload can show if the host lets the filter hold headers.
+    /// Whether the upload can show if the host lets the filter hold headers, and the filter needs to
+    /// know.
     fn may_learn_from_upload(&self, rules: &Rules, end_of_stream: bool) -> bool {
         let is_streamed = !end_of_stream && !self.requests_tunnel && !self.buffers_request;
-        is_streamed && self.policy(rules).holds_headers()
+        is_streamed && (rules.lingering.is_some() || self.policy(rules).holds_headers())
     }
 
     fn count_request(&mut self, vm: &mut Vm, config: &PluginConfig) {
@@ -244,15 +245,16 @@ impl Stream {
                 Some(AdminRequest::Command(command)) => apply(vm, host, config, command),
                 Some(AdminRequest::TooLarge) => admin::too_large_reply(),
                 Some(AdminRequest::AwaitBody) => {
-                    self.awaits_command = true;
-                    if let Some(now) = now_ms(host) {
-                        vm.pending_commands.add(self.context, now);
-                    }
+                    self.await_command(vm, host);
                     return true;
                 }
             },
         };
-        send(host, &reply);
+        if end_of_stream || request.opens_tunnel {
+            send(host, &reply);
+        } else {
+            self.reply_after_upload(vm, host, config, reply, request.content_length);
+        }
         true
     }
 
@@ -265,9 +267,8 @@ impl Stream {
         end_of_stream: bool,
     ) -> Action {
         let Some(config) = self.config.clone() else { return Action::Continue };
-        if self.awaits_command {
-            self.on_command_body(vm, host, &config, buffered, end_of_stream);
-            return Action::Pause;
+        if let Some(awaited) = self.awaited {
+            return self.on_awaited_body(vm, host, &config, awaited, buffered, end_of_stream);
         }
         self.learn_about_holding(vm, host, Direction::Request);
         let max_bytes = self.policy(&config.rules).max_bytes;
@@ -286,47 +287,18 @@ impl Stream {
     /// The trailers of the request arrived, and with them its end.
     pub fn on_request_trailers(&mut self, vm: &mut Vm, host: &mut impl Host) -> Action {
         let Some(config) = self.config.clone() else { return Action::Continue };
-        if self.awaits_command {
-            self.on_command_body(vm, host, &config, MAX_BODY, true);
+        if let Some(awaited) = self.awaited {
+            self.on_awaited_body(vm, host, &config, awaited, MAX_BODY, true);
             return Action::Pause;
         }
         self.learn_about_holding(vm, host, Direction::Request);
         self.with_timer(vm, IdleTimers::upload_complete);
         Action::Continue
     }
-
-    /// A part or the end of a command arrived. At most `buffered` bytes of it are in the host's
-    /// buffer.
-    fn on_command_body(
-        &mut self,
-        vm: &mut Vm,
-        host: &mut impl Host,
-        config: &PluginConfig,
-        buffered: usize,
-        end_of_stream: bool,
-    ) {
-        let reply = if buffered > MAX_BODY {
-            admin::too_large_reply()
-        } else if end_of_stream {
-            let body = host.buffer(Buffer::RequestBody, 0, buffered).unwrap_or_default();
-            let command = Command::parse_strict(body);
-            apply(vm, host, config, command)
-        } else {
-            return;
-        };
-        self.stop_waiting(vm);
-        send(host, &reply);
-    }
-
-    pub(super) fn stop_waiting(&mut self, vm: &mut Vm) {
-        if std::mem::replace(&mut self.awaits_command, false) {
-            vm.pending_commands.remove(self.context);
-        }
-    }
 }
 
 /// Applies a command and returns the reply to it.
-fn apply(
+pub(super) fn apply(
     vm: &mut Vm,
     host: &mut impl Host,
     config: &PluginConfig,

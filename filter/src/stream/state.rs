@@ -24,6 +24,8 @@ pub enum Action {
     Continue,
     /// Does not forward them. A body is buffered.
     Pause,
+    /// Does not forward a chunk, and forgets it. The host then needs no room for it in its buffer.
+    Discard,
 }
 
 /// One request and its response.
@@ -57,8 +59,8 @@ pub struct Stream {
     pub(super) is_watch: bool,
     /// The state that the reply to a gRPC health check reports, if a message can report it.
     pub(super) grpc_health: Option<ServingStatus>,
-    /// Whether this is an admin request whose body has not arrived.
-    pub(super) awaits_command: bool,
+    /// What a request that the filter replies to waits for.
+    pub(super) awaited: Option<Awaited>,
     pub(super) request_body: BodyState,
     /// Whether the filter decided to buffer the request body. Stays true after the body was
     /// forwarded.
@@ -103,6 +105,18 @@ impl Events {
     }
 }
 
+/// What a request that the filter replies to waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// An admin request: for its command, in the body.
+    Command,
+    /// For the rest of an upload that the filter discards, at most `left` bytes.
+    Rest {
+        /// The bytes after which the filter does not wait any more.
+        left: u64,
+    },
+}
+
 /// Whether the chunks of a body are forwarded or buffered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum BodyState {
@@ -142,7 +156,7 @@ impl Stream {
             open: None,
             is_watch: false,
             grpc_health: None,
-            awaits_command: false,
+            awaited: None,
             request_body: BodyState::Streaming,
             buffers_request: false,
             timer: None,
@@ -196,9 +210,8 @@ impl Stream {
     /// Whether to hold the headers of a message whose policy asks for it. The host may not be able
     /// to, or nothing is known about it and another message is tried.
     pub(super) fn begins_to_hold(&mut self, vm: &mut Vm, direction: Direction) -> bool {
-        let Some(timer) = self.timer else { return false };
         let holding = vm.timers.holding_mut(self.plugin);
-        let holds = holding.begin(self.context, direction, timer);
+        let holds = holding.begin(self.context, direction, self.timer);
         if holds && holding.is_trying() {
             self.trial = Some(direction);
         }

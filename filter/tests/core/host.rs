@@ -218,8 +218,12 @@ impl Host for MemoryHost {
         bytes: &[u8],
     ) -> Result<(), HostError> {
         self.enter("replace_buffer")?;
-        assert_eq!(buffer, Buffer::ResponseBody, "the filter changes no other body");
-        self.response_body.splice(..size, bytes.iter().copied());
+        let body = match buffer {
+            Buffer::RequestBody => &mut self.request_body,
+            Buffer::ResponseBody => &mut self.response_body,
+            other => panic!("the filter changes no {other:?}"),
+        };
+        body.splice(..size, bytes.iter().copied());
         Ok(())
     }
 
@@ -458,7 +462,7 @@ impl Worker {
         host.request_body.extend_from_slice(chunk);
         let buffered = host.request_body.len();
         let action = open.stream.on_request_body(&mut self.vm, host, buffered, end_of_stream);
-        if action == Action::Continue {
+        if action != Action::Pause {
             host.request_body.clear();
         }
         action
@@ -490,7 +494,7 @@ impl Worker {
         let action = open.stream.on_response_body(&mut self.vm, host, buffered, end_of_stream);
         let passed = match action {
             Action::Continue => std::mem::take(&mut host.response_body),
-            Action::Pause => Vec::new(),
+            Action::Pause | Action::Discard => Vec::new(),
         };
         (action, passed)
     }

@@ -11,6 +11,7 @@ mod grpc_health;
 mod holding;
 mod host;
 mod idle_timers;
+mod lingering;
 mod members;
 mod metrics;
 mod plugin;

@@ -23,6 +23,7 @@ macro_rules! rows {
 rows! {
     bodies::proxy_buffering
     bodies::proxy_request_buffering
+    bodies::lingering_close
     bodies::proxy_buffers
     bodies::proxy_buffer_size
     timeouts::proxy_connect_timeout

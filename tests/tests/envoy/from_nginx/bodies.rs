@@ -104,6 +104,32 @@ pub(super) fn proxy_request_buffering(section: &Section) {
     }
 }
 
+/// Sends 20 MB before it reads; returns the status, and whether the connection stays open.
+fn upload_before_reading(port: u16) -> Option<(u16, bool)> {
+    let mut client = Client::connect(port);
+    client.send("POST", "/", &[("content-length", "20000000")]);
+    for _ in 0..200 {
+        if !client.try_write(&[b'x'; 100_000]) {
+            return None;
+        }
+    }
+    let response = client.try_receive()?;
+    Some((response.status, !response.closes()))
+}
+
+pub(super) fn lingering_close(section: &Section) {
+    let proxies = section.both(|_, reply| reply.respond(200, &[], b"ok"));
+    let seen = proxies.each_ref().map(|proxy| upload_before_reading(proxy.port));
+    assert_eq!(seen, [Some((413, false)), Some((413, true))], "nginx and Envoy");
+    for proxy in &proxies {
+        assert_eq!(proxy.upstream.requests("/").len(), 0);
+    }
+    let mut without = section.json();
+    without.as_object_mut().expect("an object").remove("lingering");
+    let envoy = section.envoy_with(&[Upstream::ok().port], &without);
+    assert_eq!(upload_before_reading(envoy.port), None, "without lingering");
+}
+
 pub(super) fn proxy_buffers(section: &Section) {
     let proxies = section.both(halves);
     for proxy in &proxies {

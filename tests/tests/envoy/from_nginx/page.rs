@@ -175,6 +175,13 @@ fn placed(bootstrap: Bootstrap, yaml: &str) -> Bootstrap {
         Some("# in the connection manager") => bootstrap.with_connection_manager(&fields),
         Some("# in the cluster") => bootstrap.changed("clusters", into),
         Some("# in the listener") => bootstrap.changed("listeners", into),
+        Some("# in the plugin configuration") => bootstrap.changed("config", |config| {
+            if config.get("vm_config").is_some() {
+                for (name, value) in fields.as_object().expect("fields of an object") {
+                    config[name] = value.clone();
+                }
+            }
+        }),
         place => panic!("{place:?} is not a known place in the bootstrap"),
     }
 }

@@ -137,9 +137,11 @@ fn record(id: String, text: &str) -> Result<Result<Record, LeftOut>, LineError> 
         ..upload(&line, &logged)?
     };
     let upstream = logged.upstream();
+    let holds_headers =
+        decision.as_ref().and_then(|decision| decision.get("holds_headers")) == Some(&json!(true));
     let expect = Some(expectations(&logged, decision.clone()));
     let exchange = Exchange { request, upstream, expect };
-    Ok(Ok(Record { id, start, connection, client_left, exchange }))
+    Ok(Ok(Record { id, start, connection, client_left, holds_headers, exchange }))
 }
 
 /// Whether a trace can have this status; 0 means no response.

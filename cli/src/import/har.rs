@@ -248,7 +248,7 @@ impl Entry {
             ..Request::default()
         };
         let exchange = Exchange { request, upstream: vec![upstream], expect: Some(expect) };
-        Ok(Record { id, start, connection, client_left: None, exchange })
+        Ok(Record { id, start, connection, client_left: None, holds_headers: false, exchange })
     }
 
     /// The connection by its number. Some browsers write no number, or the port of the server. Then

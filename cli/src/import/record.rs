@@ -31,6 +31,8 @@ pub(super) struct Record {
     pub(super) connection: Option<Connection>,
     /// When the client closed the connection, if it did so before the end of the response.
     pub(super) client_left: Option<Duration>,
+    /// Whether the filter held response headers, so that the proxy has the option for it.
+    pub(super) holds_headers: bool,
     pub(super) exchange: Exchange,
 }
 

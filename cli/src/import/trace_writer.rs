@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Map, json};
 use sluice_sim::trace::LineChecker;
 
 use super::error::ImportError;
@@ -54,6 +54,8 @@ pub(super) struct TraceWriter {
     connections: HashMap<String, ConnectionTimes>,
     /// The protocols to which connections were upgraded.
     upgrades: BTreeSet<String>,
+    /// Whether the filter held response headers.
+    holds_headers: bool,
     first: Option<Timestamp>,
 }
 
@@ -62,6 +64,7 @@ impl TraceWriter {
         let start = record.start;
         self.first = Some(self.first.map_or(start, |first| first.min(start)));
         self.upgrades.extend(record.exchange.accepted_upgrade().map(str::to_owned));
+        self.holds_headers |= record.holds_headers;
         if let Some(Connection { name, .. }) = &record.connection {
             let times = match self.connections.get_mut(name) {
                 Some(times) => times,
@@ -113,10 +116,16 @@ impl TraceWriter {
             write("\n")
         };
         let Some(first) = self.first else { return Ok(()) };
+        // The recorded proxy must have had these settings.
+        let mut proxy = Map::new();
         if !self.upgrades.is_empty() {
-            // The recorded proxy must have had this setting.
-            let setup = json!({ "at": "0s", "proxy": { "upgrades": self.upgrades } });
-            write(&setup.to_string())?;
+            proxy.insert("upgrades".to_owned(), json!(self.upgrades));
+        }
+        if self.holds_headers {
+            proxy.insert("allow_on_headers_stop_iteration".to_owned(), json!(true));
+        }
+        if !proxy.is_empty() {
+            write(&json!({ "at": "0s", "proxy": proxy }).to_string())?;
         }
         let mut closes = closes(&self.connections).into_iter().peekable();
         let mut lines = self.lines.sorted().map_err(ImportError::Sort)?;

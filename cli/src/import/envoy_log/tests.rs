@@ -10,6 +10,7 @@ use sluice_filter::decision;
 
 use super::super::error::ImportError;
 use super::super::imported::{Imported, LeftOut};
+use super::super::secrets::Secrets;
 use super::field::{EXAMPLE, Field};
 use super::{read, record};
 
@@ -390,6 +391,22 @@ fn numbers_can_be_strings_and_unknown_fields_are_ignored() {
     assert!(trace(&minimal.to_string()).is_ok());
     let uncounted = exchange(&json!({ "upstream_request_attempt_count": null }));
     assert_eq!(uncounted["upstream"], exchange(&json!({}))["upstream"]);
+}
+
+#[test]
+fn held_headers_need_the_option_of_the_plugin() {
+    let decision = |holds: bool| json!({ "phase": "response", "body": "stream", "route": "api", "holds_headers": holds });
+    let setup = json!({ "at": "0s", "proxy": { "allow_on_headers_stop_iteration": true } });
+    let first = |text: &str| -> Value {
+        serde_json::from_str(text.lines().next().expect("a line")).expect("JSON")
+    };
+    let held = line(&json!({ "decision": decision(true) }));
+    assert_eq!(first(&trace(&held).expect("a trace")), setup);
+    let mut without = Imported::new(true, Secrets::default());
+    read("day.jsonl", held.as_bytes(), &mut without).expect("a log");
+    assert_eq!(first(&without.text("day.jsonl").expect("a trace")), setup, "with --no-expect");
+    let other = trace(&line(&json!({ "decision": decision(false) }))).expect("a trace");
+    assert!(!other.contains("allow_on_headers_stop_iteration"), "{other}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! JSON is read as YAML, which contains it. A document is read as a whole, so its size is limited,
 //! and so is what its aliases expand to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use serde_json::{Map, Number, Value};
@@ -80,7 +80,8 @@ struct Builder {
 struct Open {
     tree: Tree,
     anchor: usize,
-    /// The name whose value comes next.
+    /// The names of the object so far, and the one whose value comes next.
+    names: HashSet<String>,
     name: Option<String>,
     /// The number of values before this one.
     before: usize,
@@ -135,7 +136,13 @@ impl Builder {
         }
         let before = self.values;
         self.count(1, line)?;
-        self.open.push(Open { tree: Tree { line, node }, anchor, name: None, before });
+        self.open.push(Open {
+            tree: Tree { line, node },
+            anchor,
+            names: HashSet::new(),
+            name: None,
+            before,
+        });
         Ok(())
     }
 
@@ -159,7 +166,7 @@ impl Builder {
                         Node::Scalar(value) => value.to_string(),
                         _ => return Err(YamlError::Name { line }),
                     };
-                    if fields.iter().any(|(known, _)| *known == name) {
+                    if !parent.names.insert(name.clone()) {
                         return Err(YamlError::Duplicate { line, name });
                     }
                     parent.name = Some(name);

@@ -257,6 +257,37 @@ fn each_kind_of_stream_ends_at_a_boundary_over_http_2() {
     streams_end(true, over_http_2);
 }
 
+/// A reset over HTTP/2 overtakes the bytes for which the client has not opened its window.
+#[test]
+fn a_client_that_does_not_read_receives_its_window() {
+    const WINDOW: usize = 65_535;
+    let large = |number: usize| format!("id: {number}\ndata: {}\n\n", "x".repeat(10_000));
+    let upstream = Upstream::start(move |_, reply| {
+        let chunked = [("content-type", "text/event-stream"), ("transfer-encoding", "chunked")];
+        reply.send_headers(200, &chunked);
+        for number in 0.. {
+            reply.send_chunk(large(number).as_bytes());
+            if !reply.is_open() {
+                return;
+            }
+        }
+    });
+    let before = configuration(&json!({ "refresh": "50ms" }));
+    let mut envoy = Envoy::start(Bootstrap::discovered(upstream.port, &before));
+    let client = http2::Client::connect(envoy.port).with_timeout(Duration::from_secs(60));
+    let pending = client.start("GET", "/", &[], Some(b""));
+    sluice_tests::eventually("the window to be used up", || {
+        (envoy.stat("http2.pending_send_bytes") > 0).then_some(())
+    });
+    assert_eq!(envoy.push(&terminate()), PushResult::Accepted);
+    envoy.wait_for_stat("http.ingress.downstream_rq_active", 0);
+    let response = client.finish(pending);
+    assert!(response.reset.is_some());
+    assert_eq!(response.body.len(), WINDOW);
+    let sent: String = (0..10).map(large).collect();
+    assert!(sent.as_bytes().starts_with(&response.body));
+}
+
 /// Envoy resets the stream with INTERNAL_ERROR. A filter cannot add trailers to a stream that goes on.
 #[test]
 fn a_grpc_client_sees_a_status_after_the_last_message() {

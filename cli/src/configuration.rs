@@ -14,9 +14,6 @@ use crate::yaml::{self, Tree};
 /// The names of YAML files end with one of these.
 const YAML: [&str; 2] = ["yaml", "yml"];
 
-/// The fields of a configuration of the filter. A file with none of them belongs to a proxy.
-const FIELDS: [&str; 7] = ["version", "defaults", "routes", "drain", "health", "errors", "report"];
-
 /// A file that may be a configuration.
 pub(crate) enum ConfigurationFile {
     /// A configuration of the filter.
@@ -42,7 +39,11 @@ pub(crate) fn read(file: &Path) -> Result<ConfigurationFile, CliError> {
         }
         _ => return Ok(ConfigurationFile::Json(text)),
     };
-    let is_other = |tree: &Tree| FIELDS.iter().all(|field| tree.get(field).is_none());
+    let schema = sluice_filter::config::schema();
+    let fields = schema["properties"].as_object();
+    let is_field = |name: &String| fields.is_some_and(|fields| fields.contains_key(name));
+    // A file without any field of a configuration belongs to a proxy.
+    let is_other = |tree: &Tree| !tree.names().any(is_field);
     Ok(match trees.as_slice() {
         [] => ConfigurationFile::Json(text),
         [tree] if tree.children().is_empty() => ConfigurationFile::Json(text),

@@ -206,6 +206,15 @@ impl Tree {
         names.iter().try_fold(self, |tree, name| tree.get(name))
     }
 
+    /// The names of the fields of an object.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        let fields = match &self.node {
+            Node::Object(fields) => fields.as_slice(),
+            _ => &[],
+        };
+        fields.iter().map(|(name, _)| name)
+    }
+
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.node {
             Node::Scalar(Value::String(text)) => Some(text),

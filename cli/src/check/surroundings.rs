@@ -109,12 +109,22 @@ fn stop_iteration(plugin: &Plugin<'_>, loaded: &Loaded, found: &mut Vec<Finding>
         return;
     }
     let rules = &loaded.rules;
-    let mut policies = rules.routes.iter().map(|route| &route.policy).chain([&rules.defaults]);
-    if policies.any(|policy| policy.holds_headers()) {
-        let text = "response headers do not wait for the first event (hold_headers), so clients get a cut response \
-                    instead of a 504; write allow_on_headers_stop_iteration: true"
-            .to_owned();
+    let policies = || rules.routes.iter().map(|route| &route.policy).chain([&rules.defaults]);
+    let mut add = |effect: &str| {
+        let text = format!("{effect}; write allow_on_headers_stop_iteration: true");
         found.push(Finding { line: option.map_or(plugin.line, |option| option.line), text });
+    };
+    if policies().any(|policy| policy.holds_headers()) {
+        add(
+            "response headers do not wait for the first event (hold_headers), so clients get a cut response instead of a \
+             504",
+        );
+    }
+    if rules.lingering.is_some() {
+        add(
+            "the rest of a refused upload is not received (lingering), so clients that write everything before they \
+             read lose the reply",
+        );
     }
 }
 

@@ -187,6 +187,14 @@ fn held_headers_need_the_plugin_option() {
         "allow_on_headers_stop_iteration: true\n                        failure_policy: FAIL_RELOAD",
     );
     assert_eq!(warnings(&checked("envoy.yaml", &set, &[])), [""; 0]);
+    let lingers = r#"{"version":1,"defaults":{"buffering":{"request":"on"}},"lingering":{}}"#;
+    let found = checked("envoy.yaml", &envoy(lingers), &[]);
+    assert_eq!(warnings(&found).len(), 1, "{}", found.stdout);
+    assert!(
+        found.stdout.contains("lose the reply; write allow_on_headers_stop"),
+        "{}",
+        found.stdout
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! with it before a proxy loads that configuration.
 //!
 //! ```text
+//! log_format       a line of any known access log → the fields of Envoy's
 //! envoy_log, har   a recording → records, each on its own
 //! record           one exchange, whatever recorded it
 //! secrets          replaces the secrets of a record
@@ -13,6 +14,7 @@ pub(crate) mod error;
 mod har;
 mod imported;
 mod json_error;
+mod log_format;
 mod record;
 mod secrets;
 mod trace_writer;
@@ -22,8 +24,10 @@ use std::fs::File;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
+use self::envoy_log::Proxy;
 use self::error::ImportError;
 use self::imported::{Imported, LeftOut};
+use self::log_format::LogFormat;
 use self::secrets::Secrets;
 use crate::files::{self, Output};
 use crate::gzip::Decompressed;
@@ -39,8 +43,13 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Source {
-    /// Import Envoy's access log (JSON in the format of envoy-examples/access-log)
+    /// Import the access log of Envoy, Istio or Envoy Gateway
+    ///
+    /// The format of envoy-examples/access-log has everything that a trace can use. Envoy's default
+    /// text and the formats of Istio and Envoy Gateway have fewer times, and no decisions.
     EnvoyLog(Recording),
+    /// Import the access log of nginx (combined, or JSON with the names of nginx's variables)
+    NginxLog(Recording),
     /// Import a HAR 1.2 file, which browsers export from the network panel of their developer tools
     Har(Recording),
 }
@@ -63,7 +72,8 @@ struct Recording {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, ImportError> {
-    let (Source::EnvoyLog(recording) | Source::Har(recording)) = &arguments.source;
+    let (Source::EnvoyLog(recording) | Source::NginxLog(recording) | Source::Har(recording)) =
+        &arguments.source;
     let name = match recording.file.as_os_str() == "-" {
         true => "standard input".to_owned(),
         false => recording.file.display().to_string(),
@@ -74,10 +84,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, ImportError> {
         open(&recording.file).map_err(|source| ImportError::Read { name: name.clone(), source })?;
     let mut imported = Imported::new(recording.no_expect, Secrets::new(&recording.redact));
     match &arguments.source {
-        Source::EnvoyLog(_) => envoy_log::read(&name, input, &mut imported)?,
+        Source::EnvoyLog(_) => envoy_log::read(&name, input, Proxy::Envoy, &mut imported)?,
+        Source::NginxLog(_) => envoy_log::read(&name, input, Proxy::Nginx, &mut imported)?,
         Source::Har(_) => har::read(&name, input, &mut imported)?,
     }
-    let Imported { trace, records, left_out, .. } = imported;
+    let Imported { trace, records, left_out, format, .. } = imported;
     if records == 0 {
         return Err(match left_out.is_empty() {
             true => ImportError::Empty { name },
@@ -88,6 +99,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, ImportError> {
     let mut out = Output::create(output)?;
     trace.write(&name, &trace_name, |text| Ok(out.write(|out| out.write_all(text.as_bytes()))?))?;
     out.commit()?;
+    if let Some((written, Some(preset))) = format.and_then(LogFormat::describe) {
+        eprintln!("{name}: {written}; the trace has the proxy preset {preset}");
+    }
     if !left_out.is_empty() {
         let imported = count_items(records, "request");
         eprintln!("{name}: {imported} imported; left out: {}", left_out_words(&left_out));
@@ -108,7 +122,7 @@ pub fn converted(is_har: bool, recording: &[u8]) -> Option<String> {
     let mut imported = Imported::default();
     match is_har {
         true => har::read("recording", recording, &mut imported).ok()?,
-        false => envoy_log::read("recording", recording, &mut imported).ok()?,
+        false => envoy_log::read("recording", recording, Proxy::Envoy, &mut imported).ok()?,
     }
     imported.text("recording").ok()
 }

@@ -1,4 +1,5 @@
-//! Envoy's access log: one line for each request that ended.
+//! Access logs: one line for each request that ended. The fields have the names and the meaning that
+//! they have in Envoy's log; other formats are converted before.
 
 pub(crate) mod error;
 pub(crate) mod field;
@@ -22,6 +23,7 @@ use self::line::Line;
 use self::reconstruct::LoggedExchange;
 use super::error::ImportError;
 use super::imported::{Imported, LeftOut};
+use super::log_format::{LogFormat, envoy_line, envoy_object, nginx_line};
 use super::record::{
     Connection, Exchange, Expect, ExpectedAttempts, Headers, Open, Record, Request,
     abandoned_upload, body,
@@ -48,6 +50,7 @@ const FRAMING: [&str; 2] = ["transfer-encoding", "connection"];
 pub(super) fn read(
     name: &str,
     mut input: impl BufRead,
+    proxy: Proxy,
     imported: &mut Imported,
 ) -> Result<(), ImportError> {
     let file_name = name.rsplit('/').next().unwrap_or(name);
@@ -71,20 +74,42 @@ pub(super) fn read(
         if text.is_empty() {
             continue;
         }
-        // Envoy's messages can be on the same stream, such as standard output.
-        let record = if text.starts_with('{') {
-            record(format!("{file_name}:{line}"), text).map_err(error)?
-        } else {
-            Err(LeftOut::OtherText)
+        let record = match fields(proxy, text).map_err(error)? {
+            Some((format, fields)) => {
+                imported.observe_format(format);
+                record(format!("{file_name}:{line}"), &Line::new(fields)).map_err(error)?
+            }
+            // A proxy's messages can be on the same stream, such as standard output.
+            None => Err(LeftOut::OtherText),
         };
         imported.add(record).map_err(ImportError::Sort)?;
     }
     Ok(())
 }
 
+/// The proxy that wrote a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proxy {
+    Envoy,
+    Nginx,
+}
+
+/// The fields of a line, and its format. `None` for a line that is not from an access log.
+fn fields(proxy: Proxy, text: &str) -> Result<Option<(LogFormat, Map<String, Value>)>, LineError> {
+    if proxy == Proxy::Nginx {
+        return Ok(nginx_line(text).map(|fields| (LogFormat::Nginx, fields)));
+    }
+    if !text.starts_with('{') {
+        return Ok(envoy_line(text));
+    }
+    let object = Line::parse(text)?;
+    // Envoy can write its messages as JSON too.
+    let is_message = REQUIRED.iter().all(|field| !object.contains_key(field.path()));
+    Ok((!is_message).then(|| envoy_object(object)))
+}
+
 /// Parses one line; `id` names its record.
-fn record(id: String, text: &str) -> Result<Result<Record, LeftOut>, LineError> {
-    let line = Line::parse(text)?;
+fn record(id: String, line: &Line) -> Result<Result<Record, LeftOut>, LineError> {
     line.require(&REQUIRED)?;
     let (Some(method), path) = (line.text(Field::Method)?, line.text(Field::Path)?) else {
         return Ok(Err(LeftOut::NoRequest));
@@ -100,7 +125,7 @@ fn record(id: String, text: &str) -> Result<Result<Record, LeftOut>, LineError> 
     let Some(status) = u16::try_from(status).ok().filter(|status| is_final(*status)) else {
         return Ok(Err(LeftOut::Status));
     };
-    let start = start_time(&line)?;
+    let start = start_time(line)?;
     let decision = line.object(Field::Decision)?;
     let bodiless = method == "HEAD" || matches!(status, 204 | 304);
     let logged = LoggedExchange {
@@ -108,18 +133,18 @@ fn record(id: String, text: &str) -> Result<Result<Record, LeftOut>, LineError> 
         flags: line.text(Field::ResponseFlags)?.unwrap_or_default(),
         details: line.text(Field::ResponseCodeDetails)?.unwrap_or_default(),
         attempts: line.number(Field::AttemptCount)?.unwrap_or(0),
-        headers: response_headers(&line, decision.as_ref())?,
+        headers: response_headers(line, decision.as_ref())?,
         bytes: line.number(Field::BytesSent)?.filter(|_| !bodiless).unwrap_or(0),
         duration: Duration::from_millis(line.number(Field::Duration)?.unwrap_or(0)),
-        request_end: micros(&line, Field::RequestEnd)?,
-        upstream_start: micros(&line, Field::UpstreamStart)?,
-        response_start: micros(&line, Field::ResponseStart)?,
-        response_end: micros(&line, Field::ResponseEnd)?,
+        request_end: micros(line, Field::RequestEnd)?,
+        upstream_start: micros(line, Field::UpstreamStart)?,
+        response_start: micros(line, Field::ResponseStart)?,
+        response_end: micros(line, Field::ResponseEnd)?,
         decision: decision.as_ref(),
     };
     // Envoy rounds the duration down to a millisecond, so the client left within the next one.
     let client_left = logged.client_left().then_some(logged.duration + Duration::from_millis(1));
-    let mut connection = connection(&line)?;
+    let mut connection = connection(line)?;
     if client_left.is_some() && connection.is_none() {
         // A client leaves by closing its connection, so the trace needs one.
         let open = Open { protocol: "HTTP/1.1", id: None, source: None };
@@ -134,7 +159,7 @@ fn record(id: String, text: &str) -> Result<Result<Record, LeftOut>, LineError> 
         route_metadata: line
             .text(Field::Policy)?
             .map(|policy| json!({ "sluice": { "policy": policy } })),
-        ..upload(&line, &logged)?
+        ..upload(line, &logged)?
     };
     let upstream = logged.upstream();
     let holds_headers =

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
+use super::log_format::LogFormat;
 use super::record::Record;
 use super::secrets::Secrets;
 use super::trace_writer::TraceWriter;
@@ -45,11 +46,21 @@ pub(super) struct Imported {
     /// Whether to drop the expectations of records.
     no_expect: bool,
     secrets: Secrets,
+    /// The format of the first line of an access log.
+    pub(super) format: Option<LogFormat>,
 }
 
 impl Imported {
     pub(super) fn new(no_expect: bool, secrets: Secrets) -> Self {
         Self { no_expect, secrets, ..Self::default() }
+    }
+
+    /// Records the format of a line. A preset applies to a whole trace, so the first one counts.
+    pub(super) fn observe_format(&mut self, format: LogFormat) {
+        if self.format.is_none() {
+            self.format = Some(format);
+            self.trace.set_preset(format.describe().and_then(|(_, preset)| preset));
+        }
     }
 
     pub(super) fn add(&mut self, entry: Result<Record, LeftOut>) -> io::Result<()> {

@@ -56,10 +56,16 @@ pub(super) struct TraceWriter {
     upgrades: BTreeSet<String>,
     /// Whether the filter held response headers.
     holds_headers: bool,
+    preset: Option<&'static str>,
     first: Option<Timestamp>,
 }
 
 impl TraceWriter {
+    /// Sets the preset of the proxy that the trace describes.
+    pub(super) fn set_preset(&mut self, preset: Option<&'static str>) {
+        self.preset = preset;
+    }
+
     pub(super) fn add(&mut self, record: &Record) -> io::Result<()> {
         let start = record.start;
         self.first = Some(self.first.map_or(start, |first| first.min(start)));
@@ -118,6 +124,9 @@ impl TraceWriter {
         let Some(first) = self.first else { return Ok(()) };
         // The recorded proxy must have had these settings.
         let mut proxy = Map::new();
+        if let Some(preset) = self.preset {
+            proxy.insert("preset".to_owned(), json!(preset));
+        }
         if !self.upgrades.is_empty() {
             proxy.insert("upgrades".to_owned(), json!(self.upgrades));
         }

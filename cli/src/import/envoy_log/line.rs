@@ -13,9 +13,14 @@ use super::field::Field;
 pub(super) struct Line(Map<String, Value>);
 
 impl Line {
-    pub(super) fn parse(text: &str) -> Result<Self, LineError> {
+    pub(super) fn new(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
+    /// The fields of a JSON object.
+    pub(super) fn parse(text: &str) -> Result<Map<String, Value>, LineError> {
         match serde_json::from_str(text) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(Value::Object(fields)) => Ok(fields),
             Ok(other) => Err(LineError::NotObject { found: kind(&other) }),
             Err(error) => Err(LineError::NotJson(error)),
         }

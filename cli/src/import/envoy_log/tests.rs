@@ -12,7 +12,8 @@ use super::super::error::ImportError;
 use super::super::imported::{Imported, LeftOut};
 use super::super::secrets::Secrets;
 use super::field::{EXAMPLE, Field};
-use super::{read, record};
+use super::line::Line;
+use super::{Proxy, read, record};
 
 /// A line that Envoy 1.40 wrote, with these changes.
 fn line(changes: &Value) -> String {
@@ -48,13 +49,17 @@ fn exchange(changes: &Value) -> Value {
     serde_json::from_str(exchange).expect("JSON")
 }
 
+fn parsed(text: &str) -> Line {
+    Line::new(Line::parse(text).expect("an object"))
+}
+
 fn trace(log: &str) -> Result<String, ImportError> {
     imported(log.as_bytes())?.text("day.jsonl")
 }
 
 fn imported(log: &[u8]) -> Result<Imported, ImportError> {
     let mut imported = Imported::default();
-    read("day.jsonl", log, &mut imported)?;
+    read("day.jsonl", log, Proxy::Envoy, &mut imported)?;
     Ok(imported)
 }
 
@@ -314,7 +319,7 @@ fn lines_without_an_exchange_are_left_out() {
         (json!({ "path": "/a b" }), LeftOut::NoRequest),
         (json!({ "authority": "shop\u{7}" }), LeftOut::NoRequest),
     ] {
-        let record = record("x:1".to_owned(), &line(&changes)).expect("a valid line");
+        let record = record("x:1".to_owned(), &parsed(&line(&changes))).expect("a valid line");
         assert_eq!(record.expect_err("no exchange"), why);
     }
     let mut log = line(&json!({ "method": null }));
@@ -403,7 +408,7 @@ fn held_headers_need_the_option_of_the_plugin() {
     let held = line(&json!({ "decision": decision(true) }));
     assert_eq!(first(&trace(&held).expect("a trace")), setup);
     let mut without = Imported::new(true, Secrets::default());
-    read("day.jsonl", held.as_bytes(), &mut without).expect("a log");
+    read("day.jsonl", held.as_bytes(), Proxy::Envoy, &mut without).expect("a log");
     assert_eq!(first(&without.text("day.jsonl").expect("a trace")), setup, "with --no-expect");
     let other = trace(&line(&json!({ "decision": decision(false) }))).expect("a trace");
     assert!(!other.contains("allow_on_headers_stop_iteration"), "{other}");

@@ -15,7 +15,7 @@ use checks::Checks;
 use tally::Tally;
 
 /// The modules of the Envoy tests that must pass on every supported version of Envoy.
-const ON_OLDER_ENVOYS: [&str; 10] = [
+const ON_OLDER_ENVOYS: [&str; 11] = [
     "drains",
     "drain_faults",
     "timeouts",
@@ -26,6 +26,7 @@ const ON_OLDER_ENVOYS: [&str; 10] = [
     "errors",
     "filter_order",
     "grpc_health",
+    "refused_uploads",
 ];
 
 /// Runs all checks and tests, also after a failure. The last line has the number of tests.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sluice_filter::Loaded;
 use sluice_filter::explain::summarize;
-use sluice_filter::proxy_timeouts::{ProxyTimeouts, proxy_warnings};
+use sluice_filter::proxy_settings::ProxySettings;
 
 use crate::configuration::{self, ConfigurationFile};
 use crate::effects;
@@ -18,7 +18,7 @@ use crate::files;
 use crate::style::Palette;
 use crate::text::count_items;
 use crate::verdict::Verdict;
-use crate::yaml::{self, Tree};
+use crate::yaml::{self, Booleans, Tree};
 
 /// A note about a configuration that is not JSON.
 const YAML_NOTE: &str =
@@ -78,9 +78,7 @@ fn check(file: &Path, to_json: bool) -> Result<usize, CliError> {
         files::print(|out| out.write_all(&text).and_then(|()| writeln!(out)))?;
         return Ok(0);
     }
-    let proxy = proxy_warnings(&loaded.rules, &ProxyTimeouts::default());
-    let warnings: Vec<String> =
-        loaded.warnings.iter().chain(&proxy).map(ToString::to_string).collect();
+    let warnings = surroundings::warnings(&loaded, &ProxySettings::default());
     files::print(|out| {
         write_rules(&loaded, palette, out)?;
         write_warnings(&warnings, palette, out)?;
@@ -102,28 +100,35 @@ fn check_proxy(
         return Err(CliError::NoConfigurationFound { file: file.to_owned() });
     }
     let mut count = 0;
+    let mut rejected = None;
     for plugin in &plugins {
         let place = PathBuf::from(format!("{}:{}", configuration::name(file), plugin.line));
-        let loaded = configuration::parse(&place, plugin.configuration.as_bytes())?;
-        if to_json {
-            files::print(|out| writeln!(out, "{}", plugin.configuration.trim_end()))?;
-            continue;
+        match configuration::parse(&place, plugin.configuration.as_bytes()) {
+            Ok(_) if to_json => {
+                files::print(|out| writeln!(out, "{}", plugin.configuration.trim_end()))?;
+            }
+            Ok(loaded) => count += print_plugin(file, plugin, trees, &loaded, palette)?,
+            // The mistake of one plugin does not hide those of the next one.
+            Err(error) => {
+                if let Some(error) = rejected.replace(error) {
+                    eprintln!("sluice: {error}");
+                }
+            }
         }
-        count += print_plugin(file, plugin, trees, &loaded, palette)?;
     }
-    Ok(count)
+    rejected.map_or(Ok(count), Err)
 }
 
 /// Checks the file of a proxy, for the fuzz target, and returns the number of warnings.
 #[doc(hidden)]
 #[must_use]
 pub fn warnings_in(text: &str) -> usize {
-    let trees = yaml::parse(text).unwrap_or_default();
+    let trees = yaml::parse(text, Booleans::Yaml11).unwrap_or_default();
     let plugins = document::plugins(&trees);
     let count = |plugin: &document::Plugin<'_>| {
         let loaded = sluice_filter::load(plugin.configuration.as_bytes()).ok()?;
         let around = surroundings::findings(plugin, &trees, &loaded).len();
-        Some(surroundings::warnings(plugin, &loaded).len() + around)
+        Some(surroundings::warnings(&loaded, &surroundings::settings(plugin)).len() + around)
     };
     plugins.iter().filter_map(count).sum()
 }
@@ -137,7 +142,7 @@ fn print_plugin(
 ) -> Result<usize, CliError> {
     let name = configuration::name(file);
     let place = PathBuf::from(format!("{name}:{}", plugin.line));
-    let mut warnings = surroundings::warnings(plugin, loaded);
+    let mut warnings = surroundings::warnings(loaded, &surroundings::settings(plugin));
     let around = surroundings::findings(plugin, trees, loaded);
     warnings.extend(around.iter().map(|found| format!("{name}:{}: {}", found.line, found.text)));
     files::print(|out| {

@@ -9,7 +9,7 @@ use sluice_filter::Loaded;
 
 use crate::error::CliError;
 use crate::files::{self, FileError};
-use crate::yaml::{self, Tree};
+use crate::yaml::{self, Booleans, Tree};
 
 /// The names of YAML files end with one of these.
 const YAML: [&str; 2] = ["yaml", "yml"];
@@ -32,7 +32,8 @@ pub(crate) fn read(file: &Path) -> Result<ConfigurationFile, CliError> {
     let is_yaml =
         file.extension().is_some_and(|extension| YAML.iter().any(|yaml| extension == *yaml));
     let is_json = text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    let trees = match str::from_utf8(&text).map(yaml::parse) {
+    let parse = |booleans| str::from_utf8(&text).map(|text| yaml::parse(text, booleans));
+    let trees = match parse(Booleans::Yaml12) {
         Ok(Ok(trees)) => trees,
         Ok(Err(source)) if !is_json || is_yaml => {
             return Err(CliError::Yaml { file: name(file).into(), source });
@@ -51,7 +52,14 @@ pub(crate) fn read(file: &Path) -> Result<ConfigurationFile, CliError> {
             true => ConfigurationFile::Json(text),
             false => ConfigurationFile::Yaml(tree.to_json().to_string().into_bytes()),
         },
-        _ => ConfigurationFile::Other(trees),
+        // Proxies read YAML as version 1.1 defines it.
+        _ => match parse(Booleans::Yaml11) {
+            Ok(Ok(trees)) => ConfigurationFile::Other(trees),
+            Ok(Err(source)) => {
+                return Err(CliError::Yaml { file: name(file).into(), source });
+            }
+            Err(_) => ConfigurationFile::Json(text),
+        },
     })
 }
 

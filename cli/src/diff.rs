@@ -24,6 +24,7 @@ use sluice_sim::replay::{Options, Summary};
 use self::differences::Threshold;
 use self::groups::Comparison;
 use self::pairs::Side;
+use crate::configuration;
 use crate::error::CliError;
 use crate::files::{self, Output};
 use crate::filter_module::FilterModule;
@@ -33,8 +34,8 @@ use crate::trace_input::Input;
 use crate::verdict::Verdict;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status: 0 if no client sees a difference, 1 if one does or only one \
-                        of the two crashes, 2 for invalid input.")]
+#[command(after_help = "Exit status: 0 if no client sees a difference, 1 if one does or the \
+                        filter crashes, 2 for invalid input.")]
 pub(crate) struct Arguments {
     /// Configuration (JSON) or module (WebAssembly) before the change
     #[arg(value_name = "OLD")]
@@ -96,13 +97,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
     let mut stopped = None;
     for input in &inputs {
         comparison.begin_trace(&input.name());
-        let [old, new] = pairs::replay(input, [&old, &new], |pair| comparison.add(pair))?;
+        let ([old, new], push) = pairs::replay(input, [&old, &new], |pair| comparison.add(pair))?;
         stopped = stopped.or_else(|| new.stopped.as_ref().map(ToString::to_string));
-        comparison.end_trace([&old, &new]);
+        comparison.end_trace([&old, &new], push);
     }
     let names = [&arguments.old, &arguments.new].map(|path| path.display().to_string());
     let palette = Palette::new(output.is_terminal());
     let found = comparison.finish(names);
+    if found.exchanges == 0 && stopped.is_none() && found.problem_counts == [0, 0] {
+        return Err(CliError::NothingCompared);
+    }
     output.write(|out| match arguments.format {
         Format::Text => report::write_text(&found, arguments.all, palette, out),
         Format::Markdown => report::write_markdown(&found, arguments.all, out),
@@ -112,7 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
     output.commit()?;
     match stopped {
         Some(mistake) => Err(CliError::Stopped { mistake }),
-        None => Ok(Verdict::from_failures(usize::from(found.has_client_difference()))),
+        None => Ok(Verdict::from_failures(usize::from(found.has_failed()))),
     }
 }
 
@@ -120,10 +124,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
 fn sides(arguments: &Arguments, options: &Options) -> Result<[Side; 2], CliError> {
     let files = [&arguments.old, &arguments.new];
     let contents = [files::read(files[0])?, files::read(files[1])?];
+    let config = || arguments.config.as_deref().map(configuration::read_json).transpose();
     match contents.each_ref().map(|content| content.starts_with(b"\0asm")) {
         [true, true] => {
             let mut options = options.clone();
-            options.configuration = arguments.config.as_deref().map(files::read).transpose()?;
+            options.configuration = config()?;
             let [old, new] = contents;
             let side = |file: &Path, wasm: Vec<u8>| {
                 let module = FilterModule { file: file.to_owned(), wasm: wasm.into() };
@@ -137,10 +142,11 @@ fn sides(arguments: &Arguments, options: &Options) -> Result<[Side; 2], CliError
                 return Err(CliError::SecondConfiguration { config: config.clone() });
             }
             let module: Module = arguments.simulation.module()?;
-            Ok(contents.map(|configuration| {
-                let options = options.clone().with_configuration(configuration);
-                Side { module: module.clone(), options }
-            }))
+            let side = |file: &Path| {
+                let options = options.clone().with_configuration(configuration::read_json(file)?);
+                Ok::<_, CliError>(Side { module: module.clone(), options })
+            };
+            Ok([side(files[0])?, side(files[1])?])
         }
         [old_is_module, _] => Err(CliError::DifferentKinds {
             module: files[usize::from(!old_is_module)].clone(),

@@ -45,6 +45,8 @@ pub(crate) enum CliError {
          --report-only to print the report and no more"
     )]
     NothingChecked,
+    #[error("found no request in the traces, so there was nothing to compare")]
+    NothingCompared,
     #[error(
         "{config}: a second configuration: OLD and NEW are configurations already; remove --config, \
          or pass two modules to compare",

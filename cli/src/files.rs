@@ -19,6 +19,8 @@ pub(crate) enum FileError {
     NotUtf8 { path: PathBuf, at: usize },
     #[error("{path}: cannot be written: {source}", path = path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("{path}: not a WebAssembly module; expected a file that begins with the bytes \\0asm", path = path.display())]
+    NotWasm { path: PathBuf },
     #[error("{path}: this command reads the file; expected another file for -o", path = path.display())]
     OutputOverInput { path: PathBuf },
     #[error("{path}: not a file that can be read twice; {fix}", path = path.display())]

@@ -29,7 +29,13 @@ impl FilterModule {
     pub(crate) fn find(file: Option<&Path>) -> Result<Self, FileError> {
         let file = file.map(Path::to_owned);
         match (file.or_else(from_environment).or_else(built_filter), EMBEDDED) {
-            (Some(file), _) => Ok(Self { wasm: files::read(&file)?.into(), file }),
+            (Some(file), _) => {
+                let wasm = files::read(&file)?;
+                match wasm.starts_with(b"\0asm") {
+                    true => Ok(Self { file, wasm: wasm.into() }),
+                    false => Err(FileError::NotWasm { path: file }),
+                }
+            }
             (None, Some(wasm)) => {
                 Ok(Self { file: PathBuf::from("the filter in this program"), wasm: wasm.into() })
             }

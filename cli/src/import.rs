@@ -41,16 +41,21 @@ pub(crate) struct Arguments {
     source: Source,
 }
 
+const STATUS: &str = "Exit status: 0 if the trace is complete, 2 for invalid input or no request.";
+
 #[derive(Debug, clap::Subcommand)]
 enum Source {
     /// Import the access log of Envoy, Istio or Envoy Gateway
     ///
     /// The format of envoy-examples/access-log has everything that a trace can use. Envoy's default
     /// text and the formats of Istio and Envoy Gateway have fewer times, and no decisions.
+    #[command(after_help = STATUS)]
     EnvoyLog(Recording),
     /// Import the access log of nginx (combined, or JSON with the names of nginx's variables)
+    #[command(after_help = STATUS)]
     NginxLog(Recording),
     /// Import a HAR 1.2 file, which browsers export from the network panel of their developer tools
+    #[command(after_help = STATUS)]
     Har(Recording),
 }
 

@@ -40,12 +40,18 @@ fn decimal(value: u128, unit: u128) -> String {
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for char in text.chars() {
-        match char.is_control() {
+        match char.is_control() || is_direction(char) {
             true => printable.extend(char.escape_default()),
             false => printable.push(char),
         }
     }
     printable
+}
+
+/// Whether a character changes the direction of the text around it (Unicode TR 9), which can hide or
+/// reorder text.
+fn is_direction(char: char) -> bool {
+    matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// At most `width` characters; `…` stands for the rest.
@@ -129,6 +135,7 @@ mod tests {
     #[test]
     fn control_characters_are_escaped() {
         assert_eq!(printable("/a\0b\n\u{1b}[31m é"), "/a\\u{0}b\\n\\u{1b}[31m é");
+        assert_eq!(printable("a\u{202e}b\u{2066}"), "a\\u{202e}b\\u{2066}");
     }
 
     #[test]

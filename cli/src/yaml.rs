@@ -58,9 +58,19 @@ impl From<ScanError> for YamlError {
     }
 }
 
+/// Which words are booleans.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Booleans {
+    /// `true` and `false`.
+    #[default]
+    Yaml12,
+    /// Also `yes`, `no`, `on` and `off`, as YAML 1.1 reads them. Envoy and Kubernetes do.
+    Yaml11,
+}
+
 /// Parses all documents of a text.
-pub(crate) fn parse(text: &str) -> Result<Vec<Tree>, YamlError> {
-    let mut builder = Builder::default();
+pub(crate) fn parse(text: &str, booleans: Booleans) -> Result<Vec<Tree>, YamlError> {
+    let mut builder = Builder { booleans, ..Builder::default() };
     for event in Parser::new_from_str(text) {
         let (event, span) = event?;
         builder.add(event, span)?;
@@ -70,6 +80,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Tree>, YamlError> {
 
 #[derive(Default)]
 struct Builder {
+    booleans: Booleans,
     documents: Vec<Tree>,
     open: Vec<Open>,
     anchors: HashMap<usize, (Tree, usize)>,
@@ -94,7 +105,7 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_text = tag.is_some_and(|tag| tag.suffix == "str");
                 let value = match style {
-                    ScalarStyle::Plain if !is_text => plain(&text),
+                    ScalarStyle::Plain if !is_text => plain(&text, self.booleans),
                     _ => Value::String(text.into_owned()),
                 };
                 self.count(1, line)?;
@@ -179,7 +190,14 @@ impl Builder {
 }
 
 /// A scalar without quotes, as the core schema of YAML 1.2 reads it (section 10.3.2).
-fn plain(text: &str) -> Value {
+fn plain(text: &str, booleans: Booleans) -> Value {
+    if booleans == Booleans::Yaml11 {
+        match text.to_ascii_lowercase().as_str() {
+            "yes" | "on" => return Value::Bool(true),
+            "no" | "off" => return Value::Bool(false),
+            _ => {}
+        }
+    }
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
         "true" | "True" | "TRUE" => return Value::Bool(true),
@@ -277,7 +295,7 @@ mod tests {
     use super::*;
 
     fn json(text: &str) -> Value {
-        parse(text).expect("valid").remove(0).to_json()
+        parse(text, Booleans::Yaml12).expect("valid").remove(0).to_json()
     }
 
     #[test]
@@ -289,16 +307,21 @@ mod tests {
         assert_eq!(json(yaml), expected);
         assert_eq!(json("{\n\t\"a\": 1\n}"), json!({ "a": 1 }));
         assert_eq!(json("a: &x [1]\nb: *x"), json!({ "a": [1], "b": [1] }));
-        assert_eq!(parse("a: 1\n---\nb: 2\n").expect("valid").len(), 2);
-        assert!(parse("").expect("valid").is_empty());
+        assert_eq!(json("on: off"), json!({ "on": "off" }));
+        let yaml11 = parse("on: off\nx: \"off\"", Booleans::Yaml11).expect("valid").remove(0);
+        assert_eq!(yaml11.to_json(), json!({ "true": false, "x": "off" }));
+        assert_eq!(parse("a: 1\n---\nb: 2\n", Booleans::Yaml12).expect("valid").len(), 2);
+        assert!(parse("", Booleans::Yaml12).expect("valid").is_empty());
     }
 
     #[test]
     fn lines_and_fields_are_found() {
-        let tree = parse("one:\n  two_three:\n    - x\n    - y\n").expect("valid").remove(0);
+        let tree = parse("one:\n  two_three:\n    - x\n    - y\n", Booleans::Yaml12)
+            .expect("valid")
+            .remove(0);
         let list = tree.at(&["one", "two_three"]).expect("a field");
         assert_eq!(list.list().iter().map(|item| item.line).collect::<Vec<_>>(), [3, 4]);
-        let tree = parse("{\"twoThree\": 1}").expect("valid").remove(0);
+        let tree = parse("{\"twoThree\": 1}", Booleans::Yaml12).expect("valid").remove(0);
         assert!(tree.get("two_three").is_some() && tree.get("three").is_none());
     }
 
@@ -312,7 +335,8 @@ mod tests {
             .collect();
         for (text, expected) in [
             (format!("a0: &a0 lol\n{laughs}"), "more than 1000000 values"),
-            ("[".repeat(1000), "line 1: more than 128 lists"),
+            ("[".repeat(200), "line 1: more than 128 lists"),
+            ("[".repeat(100_000), "line 1: not valid YAML: recursion limit exceeded"),
             ("a: *nothing".to_owned(), "line 1"),
             ("a: &a [*a]".to_owned(), "line 1: the alias has no anchor before it"),
             ("a: 1\na: 2".to_owned(), "line 2: the field \"a\" is there twice; remove one"),
@@ -320,7 +344,7 @@ mod tests {
             ("a:\n\tb: 1".to_owned(), "line 2: not valid YAML"),
             ("{\"a\": 1".to_owned(), "not valid YAML"),
         ] {
-            let error = parse(&text).expect_err(expected).to_string();
+            let error = parse(&text, Booleans::Yaml12).expect_err(expected).to_string();
             assert!(error.contains(expected), "expected {expected}, got {error}");
         }
     }

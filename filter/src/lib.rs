@@ -39,7 +39,7 @@ pub mod metrics;
 pub mod plugin;
 mod plugin_config;
 pub mod policy;
-pub mod proxy_timeouts;
+pub mod proxy_settings;
 pub mod reason;
 pub mod reply;
 pub mod request;

@@ -69,7 +69,7 @@ pub enum Lint {
         /// The timeout of the request.
         request: Span,
     },
-    /// The proxy's own route ends the response first. Only `proxy_timeouts` finds this.
+    /// The proxy's own route ends the response first. Only `proxy_settings` finds this.
     #[error(
         "{timeout} never takes effect, because the proxy's own route ends a response after {route} ({origin}) and \
          timeouts.request is not set; set timeouts.request, to \"0s\" for no limit"
@@ -82,7 +82,7 @@ pub enum Lint {
         /// Where the timeout of the route comes from.
         origin: &'static str,
     },
-    /// The proxy ends a silent stream first. Only `proxy_timeouts` finds this.
+    /// The proxy ends a silent stream first. Only `proxy_settings` finds this.
     #[error(
         "the proxy ends a stream that is silent for {idle} ({origin}), so {timeout} does not take effect for such a \
          stream; raise stream_idle_timeout in the connection manager, or idle_timeout in the proxy's route"
@@ -111,12 +111,15 @@ pub enum Lint {
     },
     /// The proxy's default buffer limit is smaller.
     #[error(
-        "{bytes} exceeds Envoy's default buffer limit of {ENVOY_BUFFER_LIMIT} bytes, at which it cuts a body; \
-         raise per_connection_buffer_limit_bytes"
+        "{bytes} exceeds the proxy's buffer limit of {limit} bytes{}, at which it cuts a body; raise \
+         per_connection_buffer_limit_bytes",
+        if *limit == ENVOY_BUFFER_LIMIT { " (Envoy's default)" } else { "" }
     )]
     ManyBytes {
         /// `buffering.max_bytes`.
         bytes: u64,
+        /// The limit.
+        limit: u64,
     },
     /// An error page with a JSON content type is not valid JSON once its placeholders are replaced.
     #[error("not valid JSON once its placeholders are replaced, but its content_type is JSON")]
@@ -159,7 +162,7 @@ pub enum Lint {
 const PATIENCE: Span = Span::from_millis(300_000);
 
 /// Envoy's default buffer limit, in bytes.
-const ENVOY_BUFFER_LIMIT: u64 = 1 << 20;
+pub(crate) const ENVOY_BUFFER_LIMIT: u64 = 1 << 20;
 
 /// Checks `rules` in the order of the document.
 pub(crate) fn warnings(rules: &Rules) -> Vec<Warning> {
@@ -277,8 +280,6 @@ fn policy_lints(rules: &Rules, policy: &Policy) -> Vec<(&'static str, Lint)> {
             found.push((field, Lint::BelowRefresh { timeout, refresh }));
         }
     }
-    let buffers = policy.buffer_request
-        || matches!(policy.response_buffering, Some(BufferingMode::On | BufferingMode::Auto));
     if !policy.ignored_events.is_empty() && !events.any() {
         let needed = "timeouts.first_event or timeouts.event_gap";
         found.push(("timeouts.ignore_events", Lint::Needs { needed }));
@@ -287,10 +288,7 @@ fn policy_lints(rules: &Rules, policy: &Policy) -> Vec<(&'static str, Lint)> {
         let needed = "timeouts.first_event";
         found.push(("buffering.hold_headers", Lint::Needs { needed }));
     }
-    let holds = buffers || policy.holds_headers();
-    if (holds || idle.read.is_some()) && policy.max_bytes > ENVOY_BUFFER_LIMIT {
-        found.push(("buffering.max_bytes", Lint::ManyBytes { bytes: policy.max_bytes }));
-    }
+    found.extend(many_bytes(policy, ENVOY_BUFFER_LIMIT));
     if let Some(bound) = &policy.bound {
         found.extend(match &rules.drain {
             None => Some(("drain", Lint::NoDrain { streams: bound.streams() })),
@@ -298,6 +296,15 @@ fn policy_lints(rules: &Rules, policy: &Policy) -> Vec<(&'static str, Lint)> {
         });
     }
     found
+}
+
+/// A body that the filter buffers, or keeps while it watches it, and that exceeds the proxy's limit.
+pub(crate) fn many_bytes(policy: &Policy, limit: u64) -> Option<(&'static str, Lint)> {
+    let buffers = policy.buffer_request
+        || matches!(policy.response_buffering, Some(BufferingMode::On | BufferingMode::Auto));
+    let keeps = buffers || policy.holds_headers() || policy.idle_timeouts.read.is_some();
+    let bytes = policy.max_bytes;
+    (keeps && bytes > limit).then_some(("buffering.max_bytes", Lint::ManyBytes { bytes, limit }))
 }
 
 fn long_drain(bound: &Bound, drain: &DrainSettings) -> Option<Lint> {

@@ -3,7 +3,7 @@
 use serde_json::json;
 use sluice_filter::config::MAX_DOCUMENT;
 use sluice_filter::load;
-use sluice_filter::proxy_timeouts::{ProxyTimeout, ProxyTimeouts, proxy_warnings};
+use sluice_filter::proxy_settings::{ProxySettings, ProxyTimeout, proxy_warnings};
 
 /// The error for `document`.
 fn refusal(document: &[u8]) -> String {
@@ -504,7 +504,7 @@ fn lint_warns_about_long_buffers_and_cuts_without_a_drain() {
         )
     };
     let cut = r#"routes[0] "a": drain: cut has no effect without a drain section; add "drain": {}"#;
-    let many = r#"routes[0] "a": buffering.max_bytes: 1048577 exceeds Envoy's default buffer limit of 1048576 bytes, at which it cuts a body; raise per_connection_buffer_limit_bytes"#;
+    let many = r#"routes[0] "a": buffering.max_bytes: 1048577 exceeds the proxy's buffer limit of 1048576 bytes (Envoy's default), at which it cuts a body; raise per_connection_buffer_limit_bytes"#;
     assert_eq!(accepted(&routes(r#"{"response":"on","max_bytes":1048577}"#)), [many, cut]);
     assert_eq!(accepted(&routes(r#"{"response":"on","max_bytes":1048576}"#)), [cut]);
     assert_eq!(accepted(&routes(r#"{"response":"off","max_bytes":1048577}"#)), [cut]);
@@ -676,12 +676,12 @@ fn lint_warns_about_a_path_that_looks_like_a_pattern() {
 
 #[test]
 fn timeouts_that_the_proxy_precedes_are_found() {
-    let warnings = |timeouts: &str, proxy: &ProxyTimeouts| -> Vec<String> {
+    let warnings = |timeouts: &str, proxy: &ProxySettings| -> Vec<String> {
         let document = format!(r#"{{"version":1,"defaults":{{"timeouts":{timeouts}}}}}"#);
         let rules = load(document.as_bytes()).expect("valid").rules;
         proxy_warnings(&rules, proxy).iter().map(ToString::to_string).collect()
     };
-    let envoy = ProxyTimeouts::default();
+    let envoy = ProxySettings::default();
     let found = warnings(r#"{"read":"600s"}"#, &envoy);
     assert_eq!(
         found,
@@ -706,9 +706,9 @@ fn timeouts_that_the_proxy_precedes_are_found() {
     ] {
         assert_eq!(warnings(timeouts, &envoy).len(), count, "{timeouts}");
     }
-    let patient = ProxyTimeouts { route: None, stream_idle: ProxyTimeout::configured(0) };
+    let patient = ProxySettings { route: None, stream_idle: ProxyTimeout::configured(0), ..envoy };
     assert_eq!(warnings(r#"{"read":"600s"}"#, &patient), [""; 0]);
-    let configured = ProxyTimeouts { route: ProxyTimeout::configured(2_000), ..patient };
+    let configured = ProxySettings { route: ProxyTimeout::configured(2_000), ..patient };
     let found = warnings(r#"{"read":"3s"}"#, &configured);
     assert!(found[0].contains("after 2s (as this file sets it)"), "{found:?}");
 }

@@ -16,11 +16,21 @@ pub(super) struct Plugin<'t> {
     pub(super) place: Place<'t>,
     /// The configuration, as JSON text.
     pub(super) configuration: String,
-    /// Whether the object is where `failure_policy` belongs.
-    pub(super) has_failure_policy: bool,
-    pub(super) is_istio: bool,
+    /// What reads the object.
+    pub(super) host: Host,
     /// `per_connection_buffer_limit_bytes` of the listener around it.
     pub(super) buffer_limit: Option<u64>,
+}
+
+/// What reads the options of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Host {
+    /// Envoy: PluginConfig.
+    Envoy,
+    /// Istio: the spec of a WasmPlugin.
+    Istio,
+    /// Envoy Gateway: an item of `wasm` in an EnvoyExtensionPolicy.
+    Gateway,
 }
 
 /// Where a plugin stands.
@@ -50,12 +60,15 @@ pub(super) fn plugins(file: &[Tree]) -> Vec<Plugin<'_>> {
 
 fn search<'t>(tree: &'t Tree, mut around: Around<'t>, found: &mut Vec<Plugin<'t>>) {
     if let Some(limit) = tree.get("per_connection_buffer_limit_bytes") {
-        around.buffer_limit = limit.to_json().as_u64();
+        // Protobuf's JSON form allows text for a number.
+        let text = limit.text().and_then(|text| text.parse().ok());
+        around.buffer_limit = text.or_else(|| limit.to_json().as_u64());
     }
-    if let Some(name) = tree.get("name").and_then(Tree::text) {
+    let name = tree.get("name").or_else(|| tree.at(&["metadata", "name"]));
+    if let Some(name) = name.and_then(Tree::text) {
         around.name = Some(name);
     }
-    if let Some((options, configuration, is_istio, has_failure_policy)) = plugin(tree) {
+    if let Some((configuration, host)) = plugin(tree, around.name) {
         let place = match around.manager {
             Some((manager, index)) => Place::Manager { manager, index },
             None => Place::Elsewhere,
@@ -63,11 +76,10 @@ fn search<'t>(tree: &'t Tree, mut around: Around<'t>, found: &mut Vec<Plugin<'t>
         found.push(Plugin {
             line: tree.line,
             name: around.name.unwrap_or("sluice").to_owned(),
-            tree: options,
+            tree,
             place,
             configuration,
-            has_failure_policy,
-            is_istio,
+            host,
             buffer_limit: around.buffer_limit,
         });
         return;
@@ -87,35 +99,39 @@ fn search<'t>(tree: &'t Tree, mut around: Around<'t>, found: &mut Vec<Plugin<'t>
     others.into_iter().for_each(|child| search(child, around, found));
 }
 
-/// The options of a plugin, the text of its configuration, whether Istio reads it, and whether it is
-/// the object for `failure_policy`.
-fn plugin(tree: &Tree) -> Option<(&Tree, String, bool, bool)> {
-    // Envoy: PluginConfig.
-    if let (Some(_), Some(configuration)) = (tree.get("vm_config"), tree.get("configuration")) {
-        let text = configuration_text(configuration.get("value").unwrap_or(configuration))?;
-        return Some((tree, text, false, true));
+/// The text of the configuration of a plugin, and what reads its options.
+fn plugin(tree: &Tree, name: Option<&str>) -> Option<(String, Host)> {
+    if let (Some(vm), Some(configuration)) = (tree.get("vm_config"), tree.get("configuration")) {
+        let id = vm.get("vm_id").and_then(Tree::text);
+        let is_named = [name, id].into_iter().flatten().any(is_sluice);
+        let value = configuration.get("value").unwrap_or(configuration);
+        return Some((configuration_text(value, is_named)?, Host::Envoy));
     }
-    // Istio: the spec of a WasmPlugin.
+    let is_named = name.is_some_and(is_sluice);
     if let Some(configuration) = tree.get("plugin_config") {
-        return Some((tree, configuration_text(configuration)?, true, true));
+        return Some((configuration_text(configuration, is_named)?, Host::Istio));
     }
-    // Envoy Gateway: an item of `wasm` in an EnvoyExtensionPolicy. It has no failure policy.
     if let (Some(configuration), Some(_)) = (tree.get("config"), tree.get("code")) {
-        return Some((tree, configuration_text(configuration)?, false, false));
+        return Some((configuration_text(configuration, is_named)?, Host::Gateway));
     }
     None
 }
 
-/// The JSON text of a configuration that is text or an object. `None` if it is another filter's.
-fn configuration_text(tree: &Tree) -> Option<String> {
+fn is_sluice(name: &str) -> bool {
+    name.contains("sluice")
+}
+
+/// The JSON text of a configuration that is text or an object. `None` if it is another filter's:
+/// neither its name nor its fields are Sluice's.
+fn configuration_text(tree: &Tree, is_named: bool) -> Option<String> {
     let text = match tree.text() {
         Some(text) => text.to_owned(),
         None => tree.to_json().to_string(),
     };
-    // Text that is not valid JSON is checked too, if it is probably Sluice's.
-    let is_ours = match serde_json::from_str::<Value>(&text) {
-        Ok(value) => value.get("version").is_some(),
-        Err(_) => text.contains("\"version\""),
+    let has_version = || match serde_json::from_str::<Value>(&text) {
+        Ok(value) => value.get("version") == Some(&Value::from(1)),
+        // A mistake in the JSON is reported, if it is probably Sluice's.
+        Err(_) => text.contains("\"version\": 1") || text.contains("\"version\":1"),
     };
-    is_ours.then_some(text)
+    (is_named || has_version()).then_some(text)
 }

@@ -1,11 +1,12 @@
 //! What surrounds the filter in a file of Envoy, Istio or Envoy Gateway, and what it does to
 //! clients there.
 
+use serde_json::Value;
 use sluice_filter::config::Signal;
-use sluice_filter::proxy_timeouts::{ProxyTimeout, ProxyTimeouts, proxy_warnings};
+use sluice_filter::proxy_settings::{ProxySettings, ProxyTimeout, proxy_warnings};
 use sluice_filter::{Lint, Loaded};
 
-use super::document::{Place, Plugin};
+use super::document::{Host, Place, Plugin};
 use crate::yaml::Tree;
 
 /// Something in the file that keeps the filter from working as configured.
@@ -18,36 +19,43 @@ pub(super) struct Finding {
 
 /// Filters that can reply to a request, as Envoy's packages name them
 /// (`envoy.extensions.filters.http.NAME.v3`).
-const REPLYING: [&str; 22] = [
+const REPLYING: [&str; 29] = [
     "adaptive_concurrency",
     "admission_control",
     "api_key_auth",
     "aws_lambda",
     "basic_auth",
+    "buffer",
     "cache",
+    "cache_v2",
     "cors",
     "csrf",
     "custom_response",
+    "dynamic_forward_proxy",
     "dynamic_modules",
     "ext_authz",
     "ext_proc",
     "fault",
+    "file_server",
     "golang",
+    "grpc_json_transcoder",
     "health_check",
     "jwt_authn",
     "local_ratelimit",
     "lua",
     "oauth2",
+    "rate_limit_quota",
     "ratelimit",
     "rbac",
+    "stateful_session",
     "wasm",
 ];
 
 /// The marker that the drain bridge handles.
 const MARKER: &str = sluice_filter::reserved_headers::MARKER;
 
-/// Envoy's default for `per_connection_buffer_limit_bytes`.
-const BUFFER_LIMIT: u64 = 1 << 20;
+/// The buffer limit that Envoy Gateway sets.
+const GATEWAY_BUFFER_LIMIT: u64 = 32 << 10;
 
 /// Checks the surroundings of a plugin with these rules.
 pub(super) fn findings(plugin: &Plugin<'_>, file: &[Tree], loaded: &Loaded) -> Vec<Finding> {
@@ -59,9 +67,12 @@ pub(super) fn findings(plugin: &Plugin<'_>, file: &[Tree], loaded: &Loaded) -> V
             chain(plugin, manager, *index, loaded, &mut found);
             paths(manager, loaded, &mut found);
         }
-        // Istio takes both from one file. The filter chain of other files is in another file.
         Place::Elsewhere => {
-            if plugin.is_istio && needs_bridge(loaded) && !file.iter().any(has_bridge) {
+            phase(plugin, loaded, &mut found);
+            // The filter chain of an ECDS resource is in another file, but Kubernetes gets both at
+            // once.
+            let is_kubernetes = file.iter().any(|tree| tree.get("kind").is_some());
+            if is_kubernetes && needs_bridge(loaded) && !file.iter().any(has_bridge) {
                 found.push(Finding { line: plugin.line, text: missing_bridge() });
             }
         }
@@ -70,42 +81,79 @@ pub(super) fn findings(plugin: &Plugin<'_>, file: &[Tree], loaded: &Loaded) -> V
     found
 }
 
-/// The warnings about the configuration, with what the file says about the proxy.
-pub(super) fn warnings(plugin: &Plugin<'_>, loaded: &Loaded) -> Vec<String> {
-    let (timeouts, limit) = match &plugin.place {
-        Place::Manager { manager, .. } => (timeouts(manager), plugin.buffer_limit),
-        Place::Elsewhere => (ProxyTimeouts::default(), None),
-    };
-    let limit = limit.unwrap_or(BUFFER_LIMIT);
-    let fits = |lint: &Lint| matches!(lint, Lint::ManyBytes { bytes } if *bytes <= limit);
-    let known = loaded.warnings.iter().filter(|warning| !fits(&warning.lint));
-    let proxy = proxy_warnings(&loaded.rules, &timeouts);
+/// The warnings about the configuration in a proxy with these settings.
+pub(super) fn warnings(loaded: &Loaded, proxy: &ProxySettings) -> Vec<String> {
+    // The lint of the filter knows only Envoy's default buffer limit.
+    let known = loaded.warnings.iter();
+    let known = known.filter(|warning| !matches!(warning.lint, Lint::ManyBytes { .. }));
+    let proxy = proxy_warnings(&loaded.rules, proxy);
     known.chain(&proxy).map(ToString::to_string).collect()
 }
 
+/// What the file says about the proxy.
+pub(super) fn settings(plugin: &Plugin<'_>) -> ProxySettings {
+    let defaults = ProxySettings::default();
+    match (&plugin.place, plugin.host) {
+        (Place::Manager { manager, .. }, _) => ProxySettings {
+            buffer_limit: plugin.buffer_limit.unwrap_or(defaults.buffer_limit),
+            ..timeouts(manager)
+        },
+        // Istio disables both timeouts.
+        (Place::Elsewhere, Host::Istio) => {
+            ProxySettings { route: None, stream_idle: None, ..defaults }
+        }
+        (Place::Elsewhere, Host::Gateway) => {
+            ProxySettings { buffer_limit: GATEWAY_BUFFER_LIMIT, ..defaults }
+        }
+        (Place::Elsewhere, Host::Envoy) => defaults,
+    }
+}
+
 fn crash_policy(plugin: &Plugin<'_>, found: &mut Vec<Finding>) {
-    let (field, fixed) = match plugin.tree.get("fail_strategy") {
-        Some(strategy) => (Some(strategy), "failStrategy: FAIL_RELOAD"),
-        None if plugin.is_istio => (None, "failStrategy: FAIL_RELOAD"),
-        None => (
-            plugin.tree.get("failure_policy"),
+    let tree = plugin.tree;
+    let (field, fixed) = match plugin.host {
+        Host::Istio => (tree.get("fail_strategy"), "failStrategy: FAIL_RELOAD"),
+        Host::Envoy => (
+            tree.get("failure_policy").or_else(|| tree.get("fail_open")),
             "failure_policy: FAIL_RELOAD and reload_config: { backoff: { base_interval: 0.05s } }",
         ),
+        // Envoy Gateway does not offer a choice that survives a crash.
+        Host::Gateway => return,
     };
-    let policy = field.and_then(Tree::text).unwrap_or("FAIL_CLOSED");
-    if plugin.has_failure_policy && policy != "FAIL_RELOAD" {
-        let then = match policy {
-            "FAIL_OPEN" => "passes requests without the filter",
-            _ => "replies 503 to every request",
-        };
-        let text = format!("after a crash of the filter, a worker {then}; write {fixed}");
-        found.push(Finding { line: field.map_or(plugin.line, |field| field.line), text });
+    // The numbers are those of Envoy's enum FailurePolicy; `fail_open` is its predecessor.
+    let then = match field.map(|field| field.to_json()) {
+        Some(Value::String(policy)) if policy == "FAIL_RELOAD" => return,
+        Some(Value::Number(policy)) if policy.as_u64() == Some(1) => return,
+        Some(Value::String(policy)) if policy == "FAIL_OPEN" => {
+            "passes requests without the filter"
+        }
+        Some(Value::Number(policy)) if policy.as_u64() == Some(3) => {
+            "passes requests without the filter"
+        }
+        Some(Value::Bool(true)) => "passes requests without the filter",
+        _ => "replies 503 to every request",
+    };
+    let text = format!("after a crash of the filter, a worker {then}; write {fixed}");
+    found.push(Finding { line: field.map_or(plugin.line, |field| field.line), text });
+}
+
+/// Behind Istio's own authentication, the filter stands behind filters that reply.
+fn phase(plugin: &Plugin<'_>, loaded: &Loaded, found: &mut Vec<Finding>) {
+    if plugin.host != Host::Istio || loaded.rules.drain.is_none() {
+        return;
+    }
+    let phase = plugin.tree.get("phase");
+    if phase.and_then(Tree::text) != Some("AUTHN") {
+        let text = "Istio's authentication and authorization can reply before Sluice sees the request, and during a \
+                    drain such a client keeps its connection; write phase: AUTHN"
+            .to_owned();
+        found.push(Finding { line: phase.map_or(plugin.line, |phase| phase.line), text });
     }
 }
 
 fn stop_iteration(plugin: &Plugin<'_>, loaded: &Loaded, found: &mut Vec<Finding>) {
     let option = plugin.tree.get("allow_on_headers_stop_iteration");
-    if !plugin.has_failure_policy || option.is_some_and(|option| option.to_json() == true) {
+    if plugin.host == Host::Istio || option.is_some_and(|option| option.to_json() == true) {
         return;
     }
     let rules = &loaded.rules;
@@ -140,8 +188,11 @@ fn chain(
     if loaded.rules.drain.is_none() {
         return;
     }
-    for filter in filters.iter().take(index).filter(|filter| !has_bridge(filter)) {
-        if let Some(kind) = kind(filter).filter(|kind| REPLYING.contains(kind)) {
+    let is_disabled =
+        |filter: &Tree| filter.get("disabled").is_some_and(|value| value.to_json() == true);
+    let before = filters.iter().take(index);
+    for filter in before.filter(|filter| !is_bridge(filter) && !is_disabled(filter)) {
+        if let Some(kind) = replying_kind(filter) {
             let name = filter.get("name").and_then(Tree::text).unwrap_or(kind);
             let text = format!(
                 "{name:?} can reply before Sluice sees the request, and during a drain such a client \
@@ -154,7 +205,7 @@ fn chain(
     if !needs_bridge(loaded) {
         return;
     }
-    match filters.iter().position(has_bridge) {
+    match filters.iter().position(is_bridge) {
         None => found.push(Finding { line: plugin.line, text: missing_bridge() }),
         Some(bridge) if bridge > index => {
             let text =
@@ -182,10 +233,22 @@ fn has_bridge(tree: &Tree) -> bool {
     tree.any(&|tree| tree.get("header_name").and_then(Tree::text) == Some(MARKER))
 }
 
-/// The name of the filter in its type, such as `ext_authz`.
-fn kind(filter: &Tree) -> Option<&str> {
-    let url = filter.at(&["typed_config", "@type"])?.text()?;
-    url.split_once("filters.http.")?.1.split('.').next()
+/// Whether a filter is the drain bridge. One that comes from elsewhere is recognized by its name.
+fn is_bridge(filter: &Tree) -> bool {
+    let name = filter.get("name").and_then(Tree::text).unwrap_or_default();
+    let is_discovered = filter.get("config_discovery").is_some();
+    has_bridge(filter) || (is_discovered && name.contains("bridge"))
+}
+
+/// The type of a filter that can reply, such as `ext_authz`, also inside of a filter that wraps it.
+fn replying_kind(filter: &Tree) -> Option<&'static str> {
+    let is_kind = |kind: &str| {
+        filter.any(&|tree| {
+            let url = tree.text().and_then(|text| text.split_once("filters.http."));
+            url.is_some_and(|(_, rest)| rest.split('.').next() == Some(kind))
+        })
+    };
+    REPLYING.into_iter().find(|kind| is_kind(kind))
 }
 
 /// Paths are compared as the client sent them.
@@ -230,23 +293,36 @@ fn clusters(plugin: &Plugin<'_>, file: &[Tree], loaded: &Loaded, found: &mut Vec
     }
 }
 
-/// The timeouts of a connection manager and its routes. Of several routes, the shortest counts.
-fn timeouts(manager: &Tree) -> ProxyTimeouts {
-    let stream_idle = match manager.get("stream_idle_timeout").and_then(milliseconds) {
+/// The timeouts of a connection manager and its routes. Of several routes, the longest counts, so that
+/// a warning is right for every request.
+fn timeouts(manager: &Tree) -> ProxySettings {
+    let of = |tree: &Tree, field: &str, default: Option<ProxyTimeout>| match tree
+        .get(field)
+        .and_then(milliseconds)
+    {
         Some(millis) => ProxyTimeout::configured(millis),
-        None => Some(ProxyTimeout::STREAM_IDLE),
+        None => default,
     };
+    let stream_idle = of(manager, "stream_idle_timeout", Some(ProxyTimeout::STREAM_IDLE));
     let mut routes = Vec::new();
     collect_routes(manager, &mut routes);
-    let own = |route: &&Tree| match route.get("timeout").and_then(milliseconds) {
-        Some(millis) => ProxyTimeout::configured(millis),
-        None => Some(ProxyTimeout::ROUTE),
+    let defaults = ProxySettings::default();
+    // The routes of a control plane are not in this file.
+    if manager.get("rds").is_some() || manager.get("scoped_routes").is_some() {
+        return ProxySettings { route: None, stream_idle: None, ..defaults };
+    }
+    if routes.is_empty() {
+        return ProxySettings { stream_idle, ..defaults };
+    }
+    let longest = |of: &dyn Fn(&Tree) -> Option<ProxyTimeout>| {
+        let timeouts: Option<Vec<ProxyTimeout>> = routes.iter().map(|route| of(route)).collect();
+        timeouts?.into_iter().max_by_key(|timeout| timeout.millis)
     };
-    let route = match routes.is_empty() {
-        true => Some(ProxyTimeout::ROUTE),
-        false => routes.iter().filter_map(own).min_by_key(|timeout| timeout.millis),
-    };
-    ProxyTimeouts { route, stream_idle }
+    ProxySettings {
+        route: longest(&|route| of(route, "timeout", Some(ProxyTimeout::ROUTE))),
+        stream_idle: longest(&|route| of(route, "idle_timeout", stream_idle)),
+        ..defaults
+    }
 }
 
 /// The `route` actions below a connection manager.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::Value;
 use sluice_sim::HeaderMap;
 use sluice_sim::replay::ExchangeReport;
-use sluice_sim::trace::Outcome;
 
 use crate::text::{ShortDuration, printable, shortened};
 
@@ -40,13 +39,16 @@ const NONE: &str = "none";
 /// The longest value, in characters. A header can have many kilobytes.
 const MAX_TEXT: usize = 200;
 
-/// The field of a decision that only says when it was made.
-const PHASE: &str = "phase";
+/// Fields of a decision that the report has elsewhere, or that only say when it was made.
+const OTHER_FIELDS: [&str; 2] = ["phase", "reason"];
 
 /// Headers that follow from other fields: from times, from the close of the connection, and from
 /// random numbers.
-const IGNORED_HEADERS: [&str; 4] =
-    ["date", "x-envoy-upstream-service-time", "connection", "x-request-id"];
+const IGNORED_HEADERS: [&str; 5] =
+    ["date", "x-envoy-upstream-service-time", "connection", "x-request-id", GRPC_STATUS];
+
+/// Compared before the other headers and trailers.
+const GRPC_STATUS: &str = "grpc-status";
 
 /// Lists the differences between two reports of the same exchange.
 pub(super) fn differences(
@@ -57,10 +59,12 @@ pub(super) fn differences(
     let mut found = Differences { found: Vec::new(), view: View::Client, threshold };
     let complete = !old.truncated && !new.truncated;
     found.values("status", old.status, new.status);
-    if end(old) != end(new) {
-        found.texts("end", end(old), end(new));
+    if complete {
+        found.values(GRPC_STATUS, grpc_status(old), grpc_status(new));
     }
-    found.values("reason", old.reason.as_deref(), new.reason.as_deref());
+    if old.end != new.end {
+        found.texts("end", old.end.to_string(), new.end.to_string());
+    }
     if old.closed != new.closed {
         let text = |closed| if closed { "closes" } else { "stays open" };
         found.texts("connection", text(old.closed), text(new.closed));
@@ -90,6 +94,9 @@ pub(super) fn differences(
     }
 
     found.view = View::Decision;
+    found.values("reason", old.reason.as_deref(), new.reason.as_deref());
+    let by = |report: &ExchangeReport<'_>| report.ended_by.map(|by| by.to_string());
+    found.values("ended_by", by(old), by(new));
     if complete && old.decisions != new.decisions {
         let [old, new] = [old, new].map(|report| fields(&report.decisions));
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
@@ -176,12 +183,9 @@ fn decade(time: Duration) -> Duration {
     least
 }
 
-fn end(report: &ExchangeReport<'_>) -> String {
-    match (report.end, report.ended_by) {
-        (Outcome::Complete, _) => report.end.to_string(),
-        (end, Some(by)) => format!("{end} by {by}"),
-        (end, None) => end.to_string(),
-    }
+/// The status of a gRPC call, which is in the headers of a response without a body.
+fn grpc_status<'r>(report: &'r ExchangeReport<'_>) -> Option<&'r str> {
+    report.trailers.text(GRPC_STATUS).or_else(|| report.headers.text(GRPC_STATUS))
 }
 
 /// The values of each name, in their order.
@@ -201,13 +205,17 @@ fn fields(decisions: &[std::sync::Arc<str>]) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
     for decision in decisions {
         let Ok(Value::Object(object)) = serde_json::from_str(decision) else { continue };
-        fields.extend(object.into_iter().filter(|(name, _)| name != PHASE).map(|(name, value)| {
-            let text = match value {
-                Value::String(text) => text,
-                other => other.to_string(),
-            };
-            (name, text)
-        }));
+        fields.extend(
+            object.into_iter().filter(|(name, _)| !OTHER_FIELDS.contains(&name.as_str())).map(
+                |(name, value)| {
+                    let text = match value {
+                        Value::String(text) => text,
+                        other => other.to_string(),
+                    };
+                    (name, text)
+                },
+            ),
+        );
     }
     fields
 }

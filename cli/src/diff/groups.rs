@@ -86,12 +86,14 @@ pub(super) struct Found {
     pub(super) problems: [Vec<String>; 2],
     /// The number of all problems.
     pub(super) problem_counts: [u64; 2],
+    /// The traces that push a configuration of their own, each with the first line that does.
+    pub(super) pushes: Vec<String>,
 }
 
 impl Found {
-    /// Whether a client sees a difference, or only one side crashes.
-    pub(super) fn has_client_difference(&self) -> bool {
-        self.client.exchanges > 0 || self.problem_counts[0] != self.problem_counts[1]
+    /// Whether a client sees a difference, or a replay had a problem, such as a crash.
+    pub(super) fn has_failed(&self) -> bool {
+        self.client.exchanges > 0 || self.problem_counts != [0, 0]
     }
 }
 
@@ -113,6 +115,7 @@ pub(super) struct Comparison {
     groups: HashMap<Key, Counted>,
     problems: [Vec<String>; 2],
     problem_counts: [u64; 2],
+    pushes: Vec<String>,
 }
 
 impl Comparison {
@@ -125,6 +128,7 @@ impl Comparison {
             groups: HashMap::new(),
             problems: Default::default(),
             problem_counts: [0; 2],
+            pushes: Vec::new(),
         }
     }
 
@@ -132,7 +136,9 @@ impl Comparison {
         self.traces.push(name.to_owned());
     }
 
-    pub(super) fn end_trace(&mut self, summaries: [&Summary; 2]) {
+    /// Ends a trace; `push` is the first line that pushed a configuration which was accepted.
+    pub(super) fn end_trace(&mut self, summaries: [&Summary; 2], push: Option<u32>) {
+        self.pushes.extend(push.map(|line| format!("{}:{line}", summaries[1].trace)));
         for (side, summary) in summaries.into_iter().enumerate() {
             self.problem_counts[side] += summary.problems.len() as u64 + summary.omitted_problems;
             let room = MAX_PROBLEMS.saturating_sub(self.problems[side].len());
@@ -213,6 +219,7 @@ impl Comparison {
             decision,
             problems: self.problems,
             problem_counts: self.problem_counts,
+            pushes: self.pushes,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! ended on one side only, and no more: its memory does not grow with the trace.
 
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -33,21 +34,23 @@ pub(super) struct Side {
 /// The reports of one exchange; `None` on a side that did not run it.
 pub(super) type Pair = [Option<Box<ExchangeReport<'static>>>; 2];
 
-/// Replays the trace on both sides, and passes each pair to `add`.
+/// Replays the trace on both sides, and passes each pair to `add`. Also returns the first line that
+/// pushed a configuration which the new side accepted.
 pub(super) fn replay(
     input: &Input,
     sides: [&Side; 2],
     mut add: impl FnMut(Pair),
-) -> Result<[Summary; 2], CliError> {
+) -> Result<([Summary; 2], Option<u32>), CliError> {
     // Both are opened before a replay begins, so that a missing file has one error.
     let fix = "write it to a file first";
     let [old, new] = [input.open_first(fix)?, input.open_first(fix)?];
     let bar = ProgressBar::of(&old);
     let old_reader = TraceReader::new(old.name, old.reader)?;
     let new_reader = TraceReader::new(new.name, new.reader)?;
+    let push = AtomicU32::new(u32::MAX);
     let summaries = thread::scope(|scope| {
-        let (old_sink, old_reports) = Reports::new(Some(&bar));
-        let (new_sink, new_reports) = Reports::new(None);
+        let (old_sink, old_reports) = Reports::new(Some(&bar), None);
+        let (new_sink, new_reports) = Reports::new(None, Some(&push));
         let run = |side: &'_ Side, reader, mut sink: Reports<'_>| {
             replay_to(Some(&side.module), reader, &side.options, &mut sink)
         };
@@ -61,7 +64,8 @@ pub(super) fn replay(
     });
     bar.finish();
     let [old, new] = summaries;
-    Ok([old?, new?])
+    let push = Some(push.into_inner()).filter(|line| *line != u32::MAX);
+    Ok(([old?, new?], push))
 }
 
 /// Brings the two reports of each exchange together.
@@ -103,12 +107,17 @@ fn join(reports: [Receiver<Box<ExchangeReport<'static>>>; 2], add: &mut impl FnM
 struct Reports<'b> {
     sender: SyncSender<Box<ExchangeReport<'static>>>,
     bar: Option<&'b ProgressBar>,
+    /// The first line that pushed a configuration.
+    push: Option<&'b AtomicU32>,
 }
 
 impl<'b> Reports<'b> {
-    fn new(bar: Option<&'b ProgressBar>) -> (Self, Receiver<Box<ExchangeReport<'static>>>) {
+    fn new(
+        bar: Option<&'b ProgressBar>,
+        push: Option<&'b AtomicU32>,
+    ) -> (Self, Receiver<Box<ExchangeReport<'static>>>) {
         let (sender, receiver) = sync_channel(AHEAD);
-        (Self { sender, bar }, receiver)
+        (Self { sender, bar, push }, receiver)
     }
 }
 
@@ -122,7 +131,10 @@ impl Sink for Reports<'_> {
         Ok(())
     }
 
-    fn configuration(&mut self, _: ConfigurationReport) -> io::Result<()> {
+    fn configuration(&mut self, push: ConfigurationReport) -> io::Result<()> {
+        if let Some(first) = self.push.filter(|_| push.accepted) {
+            first.fetch_min(push.line, Ordering::Relaxed);
+        }
         Ok(())
     }
 

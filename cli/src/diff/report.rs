@@ -42,7 +42,7 @@ impl Found {
     /// Whether clients see a difference, in words.
     pub(super) fn verdict(&self) -> String {
         let [old, new] = self.problem_counts;
-        match (self.client.exchanges, old == new) {
+        match (self.client.exchanges, old + new == 0) {
             (0, true) => "clients see no difference".to_owned(),
             (0, false) => format!("clients see no difference, but problems: {old} → {new}"),
             (different, _) => {
@@ -80,8 +80,12 @@ pub(super) fn write_text(
             writeln!(out, "{} {name}: {problem}", palette.bad("problem:"))?;
         }
     }
+    for place in &found.pushes {
+        let text = format!("{place} pushes a configuration, which replaces both from there on");
+        writeln!(out, "{}", palette.dim(text))?;
+    }
     let verdict = found.verdict();
-    match found.has_client_difference() {
+    match found.has_failed() {
         true => writeln!(out, "{}", palette.bad(verdict)),
         false => writeln!(out, "{}", palette.good(verdict)),
     }
@@ -125,7 +129,7 @@ fn write_rows(
 
 /// Writes a table for each section.
 pub(super) fn write_markdown(found: &Found, all: bool, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "### `{}` → `{}`\n", found.old, found.new)?;
+    writeln!(out, "### {} → {}\n", cell_text(&found.old), cell_text(&found.new))?;
     writeln!(out, "**{}**: {}.\n", found.verdict(), found.total())?;
     for (title, section) in found.sections() {
         if section.groups.is_empty() {

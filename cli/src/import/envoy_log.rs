@@ -23,7 +23,7 @@ use self::line::Line;
 use self::reconstruct::LoggedExchange;
 use super::error::ImportError;
 use super::imported::{Imported, LeftOut};
-use super::log_format::{LogFormat, envoy_line, envoy_object, nginx_line};
+use super::log_format::{Fields, LogFormat, envoy_line, envoy_object, nginx_line};
 use super::record::{
     Connection, Exchange, Expect, ExpectedAttempts, Headers, Open, Record, Request,
     abandoned_upload, body,
@@ -95,7 +95,7 @@ pub(super) enum Proxy {
 }
 
 /// The fields of a line, and its format. `None` for a line that is not from an access log.
-fn fields(proxy: Proxy, text: &str) -> Result<Option<(LogFormat, Map<String, Value>)>, LineError> {
+fn fields(proxy: Proxy, text: &str) -> Result<Option<(LogFormat, Fields)>, LineError> {
     if proxy == Proxy::Nginx {
         return Ok(nginx_line(text).map(|fields| (LogFormat::Nginx, fields)));
     }

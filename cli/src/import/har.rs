@@ -292,8 +292,11 @@ impl HarRequest {
 
     fn imported_headers(&self) -> Headers {
         let headers = self.headers.iter().map(Header::imported);
+        // A browser extension can record what HTTP does not allow.
+        let headers = headers.filter(|(name, _)| name.starts_with(':') || is_token(name));
         headers
-            .filter(|(name, _)| !name.starts_with(':'))
+            // Neither pseudo-headers, nor what an extension recorded that HTTP does not allow.
+            .filter(|(name, _)| is_token(name))
             .filter(|(name, _)| !OMITTED_REQUEST_HEADERS.contains(&name.as_str()))
             .collect()
     }

@@ -30,7 +30,8 @@ impl LogFormat {
     }
 }
 
-type Fields = Map<String, Value>;
+/// The fields of a line.
+pub(super) type Fields = Map<String, Value>;
 
 /// Names of fields in JSON logs, and those of the own format. Headers are below `request_headers`.
 const NAMES: [(&str, &str); 12] = [

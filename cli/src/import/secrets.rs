@@ -4,55 +4,64 @@
 //! the names of cookies and parameters stay, so that routes match as they did. All values have the
 //! same placeholder, because even a hash of a short secret can be reversed.
 
+use percent_encoding::percent_decode_str;
+
 use super::record::{Headers, Record};
 
 /// The placeholder of a value.
 const PLACEHOLDER: &str = "redacted";
 
-/// Headers whose values are secrets.
-const HEADERS: [&str; 10] = [
-    "authorization",
-    "proxy-authorization",
-    "x-api-key",
-    "x-amz-security-token",
-    "x-auth-token",
-    "x-access-token",
-    "x-csrf-token",
-    "x-xsrf-token",
-    "x-forwarded-client-cert",
-    "x-goog-iap-jwt-assertion",
-];
+/// Headers with credentials, which begin with a scheme.
+const CREDENTIALS: [&str; 2] = ["authorization", "proxy-authorization"];
 
 /// Headers with cookies.
 const COOKIES: [&str; 2] = ["cookie", "set-cookie"];
 
 /// Headers with a URL, whose query can have secrets.
-const URLS: [&str; 3] = ["referer", "location", "x-envoy-original-path"];
+const URLS: [&str; 7] = [
+    "referer",
+    "origin",
+    "location",
+    "link",
+    "x-envoy-original-path",
+    "x-forwarded-uri",
+    "x-original-url",
+];
 
-/// Parameters of a query whose values are secrets; `-` and `_` are not compared.
-const PARAMETERS: [&str; 22] = [
-    "accesstoken",
-    "apikey",
+/// Names of headers and parameters with secrets, as [`compared`].
+const NAMES: [&str; 17] = [
+    "assertion",
     "auth",
-    "authtoken",
-    "clientsecret",
+    "bearer",
     "code",
-    "csrftoken",
-    "idtoken",
-    "jwt",
+    "codeverifier",
+    "dpop",
     "key",
-    "password",
-    "refreshtoken",
+    "otp",
+    "pass",
+    "pwd",
     "samlresponse",
-    "secret",
-    "session",
-    "sessionid",
+    "secwebsocketprotocol",
+    "sid",
     "sig",
+    "ocpapimsubscriptionkey",
+    "xauth",
+    "xforwardedclientcert",
+];
+
+/// Parts of names of headers and parameters with secrets, as [`compared`].
+const PARTS: [&str; 11] = [
+    "apikey",
+    "credential",
+    "csrf",
+    "jwt",
+    "passwd",
+    "password",
+    "secret",
+    "sessid",
+    "session",
     "signature",
     "token",
-    "xamzcredential",
-    "xamzsecuritytoken",
-    "xamzsignature",
 ];
 
 /// The names of the secrets of a recording.
@@ -78,43 +87,66 @@ impl Secrets {
     fn redact_headers(&self, headers: &mut Headers) {
         for (name, value) in headers {
             let name = name.to_ascii_lowercase();
-            if HEADERS.contains(&name.as_str()) || self.names.contains(&compared(&name)) {
+            if CREDENTIALS.contains(&name.as_str()) {
                 *value = credentials(value);
             } else if COOKIES.contains(&name.as_str()) {
                 *value = cookies(value, name == "set-cookie");
             } else if URLS.contains(&name.as_str()) {
-                *value = self.path(value);
+                *value = self.path(&without_user(value));
+            } else if self.is_secret(&name) && !value.is_empty() {
+                *value = PLACEHOLDER.to_owned();
             }
         }
     }
 
-    /// The path or URL with placeholders in its query.
+    /// The path or URL with placeholders in its query and its fragment.
     fn path(&self, path: &str) -> String {
-        let Some((before, query)) = path.split_once('?') else { return path.to_owned() };
-        let (query, fragment) = match query.split_once('#') {
-            Some((query, fragment)) => (query, Some(fragment)),
-            None => (query, None),
-        };
-        let parameter = |parameter: &str| match parameter.split_once('=') {
-            Some((name, value)) if !value.is_empty() && self.is_secret(name) => {
-                format!("{name}={PLACEHOLDER}")
-            }
-            _ => parameter.to_owned(),
-        };
-        let query = query.split('&').map(parameter).collect::<Vec<_>>().join("&");
-        let fragment = fragment.map(|fragment| format!("#{fragment}")).unwrap_or_default();
-        format!("{before}?{query}{fragment}")
+        let Some(at) = path.find(['?', '#']) else { return path.to_owned() };
+        let mut redacted = path[..at].to_owned();
+        let mut rest = &path[at..];
+        while let Some(separator) = rest.chars().next() {
+            let end = rest[1..].find(['?', '#', '&']).map_or(rest.len(), |end| end + 1);
+            redacted.push(separator);
+            redacted.push_str(&self.parameter(&rest[1..end]));
+            rest = &rest[end..];
+        }
+        redacted
     }
 
-    fn is_secret(&self, parameter: &str) -> bool {
-        let name = compared(parameter);
-        PARAMETERS.contains(&name.as_str()) || self.names.contains(&name)
+    /// A parameter, with a placeholder if it is a secret or a URL with one.
+    fn parameter(&self, parameter: &str) -> String {
+        let Some((name, value)) = parameter.split_once('=') else { return parameter.to_owned() };
+        let decoded = percent_decode_str(value).decode_utf8_lossy();
+        let is_url = decoded.contains(['?', '#', '&']);
+        let has_secret = is_url && *self.path(&decoded) != *decoded;
+        match !value.is_empty() && (self.is_secret(name) || has_secret) {
+            true => format!("{name}={PLACEHOLDER}"),
+            false => parameter.to_owned(),
+        }
+    }
+
+    fn is_secret(&self, name: &str) -> bool {
+        let name = compared(name);
+        NAMES.contains(&name.as_str())
+            || PARTS.iter().any(|part| name.contains(part))
+            || self.names.contains(&name)
     }
 }
 
-/// A name as it is compared: in lower case, without separators.
+/// A URL without its user and password.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://{PLACEHOLDER}{}", &rest[at..]),
+        None => url.to_owned(),
+    }
+}
+
+/// A name as it is compared: decoded, in lower case, and only its letters and digits.
 fn compared(name: &str) -> String {
-    name.chars().filter(|char| !matches!(char, '-' | '_')).collect::<String>().to_ascii_lowercase()
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    name.chars().filter(|char| char.is_alphanumeric()).collect::<String>().to_ascii_lowercase()
 }
 
 /// Credentials without their secret: `Bearer abc` has the scheme `Bearer` (RFC 9110, section
@@ -160,7 +192,16 @@ mod tests {
             ("authorization", "k=v abc", "redacted"),
             ("X-API-Key", "abc", "redacted"),
             ("x-csrf-token", "", ""),
-            ("x-tenant-key", "abc", "redacted"),
+            ("x-tenant-key", "secret words", "redacted"),
+            ("x-api-key", "secret words", "redacted"),
+            ("X-Vault-Token", "abc", "redacted"),
+            ("ocp-apim-subscription-key", "abc", "redacted"),
+            ("origin", "https://me:pw@a.example", "https://redacted@a.example"),
+            (
+                "referer",
+                "https://a.example/#access_token=1",
+                "https://a.example/#access_token=redacted",
+            ),
             ("cookie", "a=1; b=x=y; c", "a=redacted; b=redacted;redacted"),
             ("set-cookie", "a=1; Path=/; Secure", "a=redacted; Path=/; Secure"),
             (
@@ -183,7 +224,14 @@ mod tests {
             ("/a?access_token=1&b=2&Api-Key=3", "/a?access_token=redacted&b=2&Api-Key=redacted"),
             ("/a?X-Amz-Signature=1&tenant=2", "/a?X-Amz-Signature=redacted&tenant=redacted"),
             ("/a?token=&token", "/a?token=&token"),
-            ("/a?token=1=2?3", "/a?token=redacted"),
+            ("/a?token=1=2", "/a?token=redacted"),
+            ("/a#id_token=1&b=2", "/a#id_token=redacted&b=2"),
+            (
+                "/a?access%5Ftoken=1&token[]=2&api.key=3",
+                "/a?access%5Ftoken=redacted&token[]=redacted&api.key=redacted",
+            ),
+            ("/a?to=%2Fb%3Ftoken%3D1&x=%2Fb%3Fc%3D1", "/a?to=redacted&x=%2Fb%3Fc%3D1"),
+            ("/a?PHPSESSID=1&passwd=2&page=3", "/a?PHPSESSID=redacted&passwd=redacted&page=3"),
         ] {
             assert_eq!(secrets.path(path), expected);
         }

@@ -125,6 +125,14 @@ fn a_sound_chain_has_no_warning_and_each_fault_has_one() {
             "envoy.yaml:24: after a crash of the filter, a worker passes requests without the filter",
         ),
         (
+            sound.replace("failure_policy: FAIL_RELOAD", "failure_policy: 3"),
+            "envoy.yaml:24: after a crash of the filter, a worker passes requests without the filter",
+        ),
+        (
+            moved_into_matcher(&sound),
+            "envoy.yaml:20: \"authorization\" can reply before Sluice sees the request",
+        ),
+        (
             sound.replace("normalize_path: true", "stat_prefix: x"),
             "envoy.yaml:8: paths are not normalized",
         ),
@@ -141,6 +149,79 @@ fn a_sound_chain_has_no_warning_and_each_fault_has_one() {
             "{found:?}"
         );
     }
+}
+
+/// An authorization before Sluice, inside of a filter that matches requests.
+fn moved_into_matcher(sound: &str) -> String {
+    let wrapped = "                  - name: authorization\n                    typed_config: { \"@type\": \
+                   type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher, extension_config: { \
+                   typed_config: { \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz } } }\n";
+    let sluice = "                  - name: sluice";
+    sound.replacen(sluice, &format!("{wrapped}{sluice}"), 1)
+}
+
+#[test]
+fn settings_that_are_sound_in_another_form_have_no_warning() {
+    let read = r#"{"version":1,"defaults":{"timeouts":{"read":"400s","request":"0s"}}}"#;
+    let sound = envoy(DRAIN);
+    for text in [
+        moved_into_matcher(&sound).replace("- name: authorization", "- disabled: true\n                    name: authorization"),
+        envoy(read).replace("cluster: service }", "cluster: service, idle_timeout: 3600s }"),
+        envoy(r#"{"version":1,"defaults":{"timeouts":{"read":"20s"}}}"#).replace("route_config:", "rds: { route_config_name: x }\n                unused:"),
+        envoy(r#"{"version":1,"defaults":{"buffering":{"request":"on","max_bytes":4194304}}}"#)
+            .replace("- name: ingress", "- per_connection_buffer_limit_bytes: \"4194304\""),
+        // Another filter, whose configuration also has a version.
+        sound.replace(
+            "                  - name: router",
+            "                  - name: other\n                    typed_config: { config: { vm_config: { vm_id: other }, \
+             configuration: { value: '{\"version\":\"2\"}' } } }\n                  - name: router",
+        ),
+    ] {
+        let run = checked("envoy.yaml", &text, &["--strict"]);
+        assert_eq!((run.status, warnings(&run)), (0, vec![]), "{text}\n{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_low_buffer_limit_is_compared_with_what_is_buffered() {
+    let text =
+        envoy(r#"{"version":1,"defaults":{"buffering":{"request":"on","max_bytes":262144}}}"#)
+            .replace("- name: ingress", "- per_connection_buffer_limit_bytes: 32768");
+    let run = checked("envoy.yaml", &text, &[]);
+    assert!(
+        run.stdout.contains("262144 exceeds the proxy's buffer limit of 32768 bytes, at which"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn a_mistake_in_one_plugin_does_not_hide_the_next_one() {
+    let text =
+        format!("{}---\n{}", envoy("{\"routes\":[]}"), envoy("{\"version\":1,\"routes\":7}"));
+    let run = checked("envoy.yaml", &text, &[]);
+    assert_eq!(run.status, 2);
+    let mistakes: Vec<&str> = run.stderr.lines().collect();
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+    assert!(
+        mistakes[0].contains("version: missing") && mistakes[1].contains("routes: found 7"),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
+fn kubernetes_reads_words_as_booleans() {
+    let plugin = |buffering: &str| {
+        format!(
+            "kind: WasmPlugin\nmetadata: {{ name: sluice }}\nspec:\n  failStrategy: FAIL_RELOAD\n  pluginConfig:\n    \
+             version: 1\n    defaults: {{ buffering: {buffering} }}\n"
+        )
+    };
+    let quoted = checked("plugin.yaml", &plugin("\"off\""), &["--strict"]);
+    assert_eq!((quoted.status, warnings(&quoted)), (0, vec![]), "{}", quoted.stderr);
+    let bare = checked("plugin.yaml", &plugin("off"), &[]);
+    assert_eq!(bare.status, 2, "{}", bare.stdout);
+    assert!(bare.stderr.contains("buffering: found false"), "{}", bare.stderr);
 }
 
 #[test]

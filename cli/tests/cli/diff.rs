@@ -198,6 +198,55 @@ fn two_modules_can_be_compared() {
 }
 
 #[test]
+fn what_a_client_cannot_see_is_a_decision() {
+    let config = |extra: &str| {
+        let text =
+            format!(r#"{{"version":1,"defaults":{{"timeouts":{{"request":"2s"}}}}{extra}}}"#);
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let (status, found) = found(&config(""), &config(r#","report":{"access_log":true}"#), SLOW);
+    assert_eq!((status, &found["client"]["exchanges"]), (0, &json!(0)), "{found}");
+    assert!(
+        groups(&found, "decision").contains(&"2 reason none → request_timeout".to_owned()),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_comparison_of_nothing_is_not_a_success() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let push = r#"{"at":"0s","configure":{"version":1}}"#;
+    let empty = written(folder.path(), "push.jsonl", push.as_bytes());
+    let run = diff([OLD, NEXT, &empty]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("found no request in the traces"), "{}", run.stderr);
+
+    let pushed = written(
+        folder.path(),
+        "pushed.jsonl",
+        format!("{push}\n{}", r#"{"at":"1s","request":{}}"#).as_bytes(),
+    );
+    let run = diff([OLD, NEXT, &pushed]);
+    assert!(
+        run.stdout.contains("pushed.jsonl:1 pushes a configuration, which replaces both"),
+        "{}",
+        run.stdout
+    );
+
+    let stopped = diff(["--max-instructions", "20000000", OLD, OLD, TRACE]);
+    assert_eq!(stopped.status, 1, "a replay that a limit stops has failed: {}", stopped.stdout);
+}
+
+#[test]
+fn configurations_can_be_yaml() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let yaml = written(folder.path(), "a.yaml", b"version: 1 # a comment");
+    let json = written(folder.path(), "a.json", br#"{"version":1}"#);
+    let run = diff([yaml.as_str(), json.as_str(), TRACE]);
+    assert_eq!(run.status, 0, "{}{}", run.stdout, run.stderr);
+}
+
+#[test]
 fn inputs_that_cannot_be_compared_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let module = written(folder.path(), "good.wasm", &guest(false));

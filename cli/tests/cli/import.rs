@@ -128,6 +128,34 @@ fn secrets_do_not_reach_the_trace() {
 }
 
 #[test]
+fn logs_of_other_formats_become_traces_that_replay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let istio = "[2026-11-21T13:23:18.058Z] \"GET /items HTTP/1.1\" 200 - via_upstream - \"-\" 0 153 12 9 \"-\" \"curl\" \
+                 \"id\" \"shop\" \"10.0.0.2:80\" outbound|80||shop - 10.0.0.3:80 10.0.0.4:5 - default\n";
+    let envoy = "[2026-11-21T13:23:18.058Z] \"GET /items HTTP/2\" 200 - 0 153 12 9 \"-\" \"curl\" \"id\" \"shop\" \
+                 \"10.0.0.2:80\"\n";
+    let nginx = "10.0.0.1 - - [21/Nov/2026:13:23:18 +0000] \"GET /items HTTP/1.1\" 200 153 \"-\" \"curl\"\n";
+    for (kind, text, preset) in [
+        ("envoy-log", istio, Some("istio-sidecar")),
+        ("envoy-log", envoy, None),
+        ("nginx-log", nginx, None),
+    ] {
+        let log = written(folder.path(), "access.log", &format!("{text}another line\n"));
+        let trace = folder.path().join("day.jsonl");
+        let trace = trace.to_str().expect("UTF-8");
+        let imported = run(["import", kind, "-o", trace, &log]);
+        assert_eq!(imported.status, 0, "{}", imported.stderr);
+        assert!(imported.stderr.contains("1 request imported; left out: 1"), "{}", imported.stderr);
+        let named = imported.stderr.contains("the trace has the proxy preset istio-sidecar");
+        assert_eq!(named, preset.is_some(), "{}", imported.stderr);
+        let written = fs::read_to_string(trace).expect("the trace");
+        assert_eq!(written.contains("\"preset\":\"istio-sidecar\""), preset.is_some(), "{written}");
+        let replayed = replay(["--config", "tests/traces/tour.config.json", trace]);
+        assert_eq!(replayed.status, 0, "{}{}", replayed.stdout, replayed.stderr);
+    }
+}
+
+#[test]
 fn no_expect_writes_no_expectations() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = written(folder.path(), "access.log", &line(200));

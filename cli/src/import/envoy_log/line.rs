@@ -91,7 +91,12 @@ impl Line {
     }
 
     pub(super) fn unexpected(&self, field: Field, expected: &'static str) -> LineError {
-        let found = self.value(field).map_or_else(|| "no value".to_owned(), excerpt);
+        let found = match (field, self.value(field)) {
+            (_, None) => "no value".to_owned(),
+            // Headers can have secrets.
+            (Field::RequestHeaders | Field::ResponseHeaders, Some(value)) => kind(value).to_owned(),
+            (_, Some(value)) => excerpt(value),
+        };
         LineError::Unexpected { field, found, expected }
     }
 

@@ -1,21 +1,24 @@
-//! Timeouts of the proxy that end a request before a timeout of the configuration can.
+//! Settings of the proxy that end a request before a timeout of the configuration can, or that cut a
+//! body which the configuration buffers.
 //!
-//! The filter does not know these settings, and does not warn at runtime. `sluice check` knows the
-//! defaults of Envoy, and the settings if it reads them from a file of Envoy.
+//! The filter does not know these settings, and warns at runtime only about Envoy's default buffer
+//! limit. `sluice check` knows the defaults of Envoy, and the settings if it reads them from a file.
 
 use crate::config::Span;
-use crate::lint::{Lint, Warning, warning};
+use crate::lint::{ENVOY_BUFFER_LIMIT, Lint, Warning, many_bytes, warning};
 use crate::policy::Policy;
 use crate::rules::Rules;
 
-/// The timeouts of the proxy around the filter; `None` if there is none.
+/// The settings of the proxy around the filter. A timeout is `None` if there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProxyTimeouts {
+pub struct ProxySettings {
     /// The route's own timeout, from the end of the request to the end of the response. It applies
     /// if `timeouts.request` is not set.
     pub route: Option<ProxyTimeout>,
     /// The time that a stream may be silent in both directions.
     pub stream_idle: Option<ProxyTimeout>,
+    /// The bytes of a body that the proxy buffers.
+    pub buffer_limit: u64,
 }
 
 /// A timeout of the proxy.
@@ -48,15 +51,20 @@ impl ProxyTimeout {
     }
 }
 
-impl Default for ProxyTimeouts {
+impl Default for ProxySettings {
     /// The defaults of Envoy.
     fn default() -> Self {
-        Self { route: Some(ProxyTimeout::ROUTE), stream_idle: Some(ProxyTimeout::STREAM_IDLE) }
+        Self {
+            route: Some(ProxyTimeout::ROUTE),
+            stream_idle: Some(ProxyTimeout::STREAM_IDLE),
+            buffer_limit: ENVOY_BUFFER_LIMIT,
+        }
     }
 }
 
-/// The timeouts of `rules` that the proxy's own timeouts precede, in the order of the document.
-pub fn proxy_warnings(rules: &Rules, proxy: &ProxyTimeouts) -> Vec<Warning> {
+/// The timeouts of `rules` that the proxy's own timeouts precede, and the bodies that exceed its
+/// buffer limit, in the order of the document.
+pub fn proxy_warnings(rules: &Rules, proxy: &ProxySettings) -> Vec<Warning> {
     let defaults = lints(&rules.defaults, proxy);
     let mut warnings: Vec<Warning> =
         defaults.iter().cloned().map(|found| warning("defaults", None, found)).collect();
@@ -70,7 +78,7 @@ pub fn proxy_warnings(rules: &Rules, proxy: &ProxyTimeouts) -> Vec<Warning> {
     warnings
 }
 
-fn lints(policy: &Policy, proxy: &ProxyTimeouts) -> Vec<(&'static str, Lint)> {
+fn lints(policy: &Policy, proxy: &ProxySettings) -> Vec<(&'static str, Lint)> {
     let silent = [
         ("timeouts.read", policy.idle_timeouts.read),
         ("timeouts.first_event", policy.event_timeouts.first),
@@ -80,7 +88,7 @@ fn lints(policy: &Policy, proxy: &ProxyTimeouts) -> Vec<(&'static str, Lint)> {
         ("timeouts.request", policy.request_timeout),
         ("timeouts.per_try", policy.per_try_timeout),
     ];
-    let mut found = Vec::new();
+    let mut found: Vec<_> = many_bytes(policy, proxy.buffer_limit).into_iter().collect();
     if let (Some(route), None) = (proxy.route, policy.request_timeout) {
         let late = silent.into_iter().filter_map(|(field, timeout)| Some((field, timeout?)));
         let late = late.filter(|(_, timeout)| *timeout >= route.span());

@@ -12,9 +12,6 @@ const FILTER: &str = "sluice_filter.wasm";
 /// The environment variable that names a module.
 const VARIABLE: &str = "SLUICE_WASM";
 
-/// The filter, if it had been built before this program was.
-const EMBEDDED: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/embedded_filter.rs"));
-
 /// The bytes of a module.
 pub(crate) struct FilterModule {
     /// The name in errors.
@@ -28,7 +25,7 @@ impl FilterModule {
     /// this program.
     pub(crate) fn find(file: Option<&Path>) -> Result<Self, FileError> {
         let file = file.map(Path::to_owned);
-        match (file.or_else(from_environment).or_else(built_filter), EMBEDDED) {
+        match (file.or_else(from_environment).or_else(built_filter), sluice_embedded::FILTER) {
             (Some(file), _) => {
                 let wasm = files::read(&file)?;
                 match wasm.starts_with(b"\0asm") {

@@ -97,6 +97,17 @@ impl Package {
         Ok(())
     }
 
+    /// Unpacks the package again, after the list of packages was updated: the list of a new machine
+    /// can be months old, and with it the version that it names.
+    pub(crate) fn renew(&self) -> Result<()> {
+        update_list()?;
+        let folder = target().join(self.folder);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        self.provide()
+    }
+
     fn path(&self) -> Option<PathBuf> {
         let named = std::env::var_os(self.variable).map(PathBuf::from);
         let folders = [PathBuf::from("/"), target().join(self.folder)];
@@ -115,7 +126,7 @@ impl Package {
             fs::remove_file(package)?;
         }
         self.download_to(folder).or_else(|_| {
-            install("the current list of Debian's packages", &[&["apt-get", "update", "-qq"]])?;
+            update_list()?;
             self.download_to(folder)
         })?;
         for package in packages_in(folder)? {
@@ -141,6 +152,10 @@ impl Package {
         let steps = plan.lines().filter_map(|line| line.strip_prefix("Inst "));
         Some(steps.filter_map(|step| Some(step.split_once(' ')?.0.to_owned())).collect())
     }
+}
+
+fn update_list() -> Result<()> {
+    install("the current list of Debian's packages", &[&["apt-get", "update", "-qq"]])
 }
 
 fn packages_in(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -26,7 +26,7 @@ pub(super) enum LeftOut {
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OtherText => "not a JSON object",
+            Self::OtherText => "not a line of the log",
             Self::NoRequest => "without a valid request",
             Self::Tunnel => "with CONNECT, which traces do not support",
             Self::Status => "with a status that traces do not support",

@@ -62,7 +62,7 @@ fn a_recording_without_a_request_is_not_imported() {
         (
             "envoy-log",
             "[info] starting\nready\n",
-            "found no request to import; left out: 2 not a JSON object",
+            "found no request to import; left out: 2 not a line of the log",
         ),
         ("har", r#"{"log":{"entries":[]}}"#, "has no entries"),
     ] {
@@ -81,7 +81,7 @@ fn lines_of_other_kinds_are_counted() {
     let log = written(folder.path(), "access.log", &text);
     let run = run(["import", "envoy-log", &log]);
     assert_eq!(run.status, 0);
-    let expected = format!("{log}: 1 request imported; left out: 1 not a JSON object\n");
+    let expected = format!("{log}: 1 request imported; left out: 1 not a line of the log\n");
     assert_eq!(run.stderr, expected);
 }
 

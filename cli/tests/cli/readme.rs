@@ -1,4 +1,4 @@
-//! The commands in the README and in two pages of the documentation print the output that the pages
+//! The commands in the README and in three pages of the documentation print the output that the pages
 //! show. After an intended change, `TRYCMD=overwrite cargo test -p sluice-cli --test cli readme`
 //! updates the pages.
 
@@ -13,11 +13,14 @@ fn documented_commands_print_what_the_pages_show() {
     module();
     // The commands use paths relative to the root of the repository.
     std::env::set_current_dir(root()).expect("the root can be entered");
+    // A command of docs/review.md writes a file there.
+    fs::create_dir_all("target").expect("the root can be written");
     trycmd::TestCases::new()
         .register_bin("sluice", Path::new(env!("CARGO_BIN_EXE_sluice")))
         .env("XDG_CACHE_HOME", cache().to_str().expect("cargo's folders are UTF-8"))
         .case("README.md")
         .case("docs/command-line.md")
+        .case("docs/review.md")
         .case("docs/traces.md");
 }
 

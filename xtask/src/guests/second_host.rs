@@ -41,19 +41,30 @@ impl Compiler {
             return Ok(Self::InUse);
         }
         debian::RUSTC.provide()?;
-        let unpacked = target().join(debian::RUSTC.folder);
-        let root = if unpacked.join("usr/bin/rustc").exists() { unpacked } else { "/".into() };
-        let compiler = Self::Debian(root);
-        let version = output_of(compiler.rustc()).unwrap_or_default();
-        let mut numbers =
-            version.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
-        let found = [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)];
+        let mut compiler = Self::provided();
+        if compiler.version() < MINIMUM_RUST && debian::RUSTC.renew().is_ok() {
+            compiler = Self::provided();
+        }
         ensure!(
-            found >= MINIMUM_RUST,
-            "proxy-wasm-host needs Rust 1.96, and Debian's rustc-web is {version:?}; run \
-             `rustup toolchain install 1.96` and `cargo +1.96 xtask test`"
+            compiler.version() >= MINIMUM_RUST,
+            "proxy-wasm-host needs Rust 1.96, and Debian's rustc-web is {:?}; run \
+             `rustup toolchain install 1.96` and `cargo +1.96 xtask test`",
+            output_of(compiler.rustc()).unwrap_or_default()
         );
         Ok(compiler)
+    }
+
+    /// Debian's compiler, which was installed or unpacked.
+    fn provided() -> Self {
+        let unpacked = target().join(debian::RUSTC.folder);
+        Self::Debian(if unpacked.join("usr/bin/rustc").exists() { unpacked } else { "/".into() })
+    }
+
+    fn version(&self) -> [u32; 2] {
+        let version = output_of(self.rustc()).unwrap_or_default();
+        let numbers = version.split(|c: char| !c.is_ascii_digit());
+        let mut numbers = numbers.filter_map(|number| number.parse().ok());
+        [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)]
     }
 
     fn rustc(&self) -> std::process::Command {

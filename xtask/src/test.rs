@@ -15,7 +15,7 @@ use checks::Checks;
 use tally::Tally;
 
 /// The modules of the Envoy tests that must pass on every supported version of Envoy.
-const ON_OLDER_ENVOYS: [&str; 11] = [
+const ON_OLDER_ENVOYS: [&str; 13] = [
     "drains",
     "drain_faults",
     "timeouts",
@@ -23,6 +23,8 @@ const ON_OLDER_ENVOYS: [&str; 11] = [
     "buffering",
     "import",
     "idle_timeouts",
+    "event_timeouts",
+    "stream_bounds",
     "errors",
     "filter_order",
     "grpc_health",

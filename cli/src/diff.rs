@@ -133,7 +133,7 @@ fn sides(arguments: &Arguments, options: &Options) -> Result<[Side; 2], CliError
             let side = |file: &Path, wasm: Vec<u8>| {
                 let module = FilterModule { file: file.to_owned(), wasm: wasm.into() };
                 let module = arguments.simulation.compile(module)?;
-                Ok::<_, CliError>(Side { module, options: options.clone() })
+                Ok::<_, CliError>(Side { file: file.to_owned(), module, options: options.clone() })
             };
             Ok([side(files[0], old)?, side(files[1], new)?])
         }
@@ -144,7 +144,7 @@ fn sides(arguments: &Arguments, options: &Options) -> Result<[Side; 2], CliError
             let module: Module = arguments.simulation.module()?;
             let side = |file: &Path| {
                 let options = options.clone().with_configuration(configuration::read_json(file)?);
-                Ok::<_, CliError>(Side { module: module.clone(), options })
+                Ok::<_, CliError>(Side { file: file.to_owned(), module: module.clone(), options })
             };
             Ok([side(files[0])?, side(files[1])?])
         }

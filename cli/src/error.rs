@@ -45,6 +45,8 @@ pub(crate) enum CliError {
          --report-only to print the report and no more"
     )]
     NothingChecked,
+    #[error("{file}: {source}", file = file.display())]
+    Side { file: PathBuf, source: ReplayError },
     #[error("found no request in the traces, so there was nothing to compare")]
     NothingCompared,
     #[error(

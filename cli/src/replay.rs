@@ -11,7 +11,7 @@ use sluice_sim::{LogLevel, Module};
 
 use crate::configuration;
 use crate::error::CliError;
-use crate::files::{self, Output};
+use crate::files::{self, FileError, Output};
 use crate::progress::ProgressBar;
 use crate::report::table::{Detail, TableReport};
 use crate::report::{self, Observed};
@@ -91,6 +91,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
         true => None,
         false => Some(simulation.module()?),
     };
+    if arguments.traces.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
+        return Err(FileError::ReadOnce { path: PathBuf::from("-"), fix: "name it once" }.into());
+    }
     let inputs = arguments.traces.iter().map(|path| Input::find(path, interrupt.clone()));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     if arguments.check_first {

@@ -5,6 +5,7 @@
 //! ended on one side only, and no more: its memory does not grow with the trace.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -27,6 +28,8 @@ const AHEAD: usize = 1024;
 
 /// The module and the options of one replay.
 pub(super) struct Side {
+    /// The configuration or the module, for errors.
+    pub(super) file: PathBuf,
     pub(super) module: Module,
     pub(super) options: Options,
 }
@@ -64,6 +67,8 @@ pub(super) fn replay(
     });
     bar.finish();
     let [old, new] = summaries;
+    let named = |side: usize, source| CliError::Side { file: sides[side].file.clone(), source };
+    let (old, new) = (old.map_err(|error| named(0, error)), new.map_err(|error| named(1, error)));
     let push = Some(push.into_inner()).filter(|line| *line != u32::MAX);
     Ok(([old?, new?], push))
 }

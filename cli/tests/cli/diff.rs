@@ -250,6 +250,7 @@ fn configurations_can_be_yaml() {
 fn inputs_that_cannot_be_compared_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let module = written(folder.path(), "good.wasm", &guest(false));
+    let bad = written(folder.path(), "bad.json", br#"{"version":1,"routes":7}"#);
     let missing = folder.path().join("missing").to_str().expect("UTF-8").to_owned();
     for (arguments, expected) in [
         (
@@ -259,6 +260,10 @@ fn inputs_that_cannot_be_compared_are_named() {
             ),
         ),
         (vec!["--config", OLD, OLD, NEXT, TRACE], format!("{OLD}: a second configuration: ")),
+        (
+            vec![OLD, &bad, "tests/traces/slow-pages.jsonl"],
+            format!("{bad}: the plugin rejected its configuration: "),
+        ),
         (vec![OLD, &missing, TRACE], format!("{missing}: cannot be read: ")),
         (vec![OLD, NEXT, &missing], format!("{missing}: cannot be read: ")),
         (

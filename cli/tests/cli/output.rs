@@ -71,6 +71,7 @@ fn invalid_arguments_are_bad_input() {
     for arguments in [
         &[][..],
         &["replay"],
+        &["replay", "--quiet", "--all", TRACE],
         &["replay", "--workers", "0", TRACE],
         &["replay", "--seed", "-1", TRACE],
         &["replay", "--profile", "nginx", TRACE],
@@ -87,6 +88,13 @@ fn invalid_arguments_are_bad_input() {
         assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{arguments:?}");
         assert!(run.stderr.contains("--help"), "{arguments:?}: {}", run.stderr);
     }
+}
+
+#[test]
+fn standard_input_is_read_once() {
+    let run = run(["replay", "--without-filter", "-", "-"]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""));
+    assert_eq!(run.stderr, "sluice: -: not a file that can be read twice; name it once\n");
 }
 
 #[test]

@@ -235,6 +235,13 @@ fn timeouts_are_compared_with_those_of_the_file() {
         count(&default.replace("cluster: service }", "cluster: service, timeout: 30s }")),
         0
     );
+    // A short timeout of one route does not concern the requests of the other one.
+    let two = default.replace(
+        "                http_filters:",
+        "                        - match: { prefix: /quick }\n                          route: { timeout: 1s }\n                http_filters:",
+    );
+    let two = two.replace("cluster: service }", "cluster: service, timeout: 30s }");
+    assert_eq!(count(&two), 0, "{two}");
     let short = default.replace("cluster: service }", "cluster: service, timeout: 2.5s }");
     let found = checked("envoy.yaml", &short, &[]);
     assert!(found.stdout.contains("after 2s500ms (as this file sets it)"), "{}", found.stdout);

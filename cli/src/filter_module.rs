@@ -41,7 +41,8 @@ impl FilterModule {
     }
 }
 
-fn from_environment() -> Option<PathBuf> {
+/// The file in [`VARIABLE`].
+pub(crate) fn from_environment() -> Option<PathBuf> {
     env::var_os(VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 

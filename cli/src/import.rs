@@ -104,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, ImportError> {
     let mut out = Output::create(output)?;
     trace.write(&name, &trace_name, |text| Ok(out.write(|out| out.write_all(text.as_bytes()))?))?;
     out.commit()?;
-    if let Some((written, Some(preset))) = format.and_then(LogFormat::describe) {
+    if let Some((written, preset)) = format.and_then(LogFormat::preset) {
         eprintln!("{name}: {written}; the trace has the proxy preset {preset}");
     }
     if !left_out.is_empty() {

@@ -114,7 +114,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, CliError> {
                 _ => Detail::Failures,
             };
             // Other modules may need no configuration.
-            let configured = arguments.config.is_some() || simulation.has_other_module();
+            let configured = arguments.config.is_some() || simulation.names_module();
             report::Format::Table(TableReport::new(palette, detail, configured))
         }
     };

@@ -13,7 +13,7 @@ use sluice_sim::{Module, Profile, Properties};
 
 use crate::error::CliError;
 use crate::files;
-use crate::filter_module::FilterModule;
+use crate::filter_module::{self, FilterModule};
 use crate::module_cache::CacheArguments;
 use crate::replay_limits::LimitArguments;
 
@@ -63,9 +63,9 @@ impl Arguments {
         self.wasm.iter().chain(&self.proxy).map(PathBuf::as_path)
     }
 
-    /// Whether the module is not the filter, as far as the arguments tell.
-    pub(crate) fn has_other_module(&self) -> bool {
-        self.wasm.is_some()
+    /// Whether the user named a module, which may not be the filter.
+    pub(crate) fn names_module(&self) -> bool {
+        self.wasm.is_some() || filter_module::from_environment().is_some()
     }
 
     /// Starts the time of `--max-time`, if there is one.

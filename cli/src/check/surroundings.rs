@@ -117,7 +117,7 @@ fn crash_policy(plugin: &Plugin<'_>, found: &mut Vec<Finding>) {
             tree.get("failure_policy").or_else(|| tree.get("fail_open")),
             "failure_policy: FAIL_RELOAD and reload_config: { backoff: { base_interval: 0.05s } }",
         ),
-        // Envoy Gateway does not offer a choice that survives a crash.
+        // An EnvoyExtensionPolicy has no such field.
         Host::Gateway => return,
     };
     // The numbers are those of Envoy's enum FailurePolicy; `fail_open` is its predecessor.
@@ -228,8 +228,8 @@ fn missing_bridge() -> String {
         .to_owned()
 }
 
+/// Whether a matcher in `tree` reads the marker, as that of the bridge does.
 fn has_bridge(tree: &Tree) -> bool {
-    // The marker is also in Sluice's own documentation, but not as a value of a field.
     tree.any(&|tree| tree.get("header_name").and_then(Tree::text) == Some(MARKER))
 }
 

@@ -97,7 +97,7 @@ pub(super) enum Proxy {
 /// The fields of a line, and its format. `None` for a line that is not from an access log.
 fn fields(proxy: Proxy, text: &str) -> Result<Option<(LogFormat, Fields)>, LineError> {
     if proxy == Proxy::Nginx {
-        return Ok(nginx_line(text).map(|fields| (LogFormat::Nginx, fields)));
+        return Ok(nginx_line(text).map(|fields| (LogFormat::Any, fields)));
     }
     if !text.starts_with('{') {
         return Ok(envoy_line(text));

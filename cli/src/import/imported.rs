@@ -59,7 +59,7 @@ impl Imported {
     pub(super) fn observe_format(&mut self, format: LogFormat) {
         if self.format.is_none() {
             self.format = Some(format);
-            self.trace.set_preset(format.describe().and_then(|(_, preset)| preset));
+            self.trace.set_preset(format.preset().map(|(_, preset)| preset));
         }
     }
 

@@ -9,23 +9,19 @@ use serde_json::{Map, Value, json};
 /// Who wrote a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogFormat {
-    /// The format of `envoy-examples/access-log`, or a similar one.
-    Own,
-    EnvoyText,
+    /// A proxy whose settings the format does not show.
+    Any,
     EnvoyGateway,
     Istio,
-    Nginx,
 }
 
 impl LogFormat {
     /// The format in words, and the preset of the proxy that writes it.
-    pub(super) fn describe(self) -> Option<(&'static str, Option<&'static str>)> {
+    pub(super) fn preset(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Own => None,
-            Self::EnvoyText => Some(("Envoy's default format", None)),
-            Self::EnvoyGateway => Some(("Envoy Gateway's format", Some("envoy-gateway"))),
-            Self::Istio => Some(("Istio's format", Some("istio-sidecar"))),
-            Self::Nginx => Some(("nginx's format", None)),
+            Self::Any => None,
+            Self::EnvoyGateway => Some(("Envoy Gateway's format", "envoy-gateway")),
+            Self::Istio => Some(("Istio's format", "istio-sidecar")),
         }
     }
 }
@@ -59,7 +55,7 @@ pub(super) fn envoy_line(text: &str) -> Option<(LogFormat, Fields)> {
     // Istio adds the details after the flags, and the cluster and addresses at the end.
     let (format, code, flags, details, rest) = match *rest.as_slice() {
         [code, flags, ref rest @ ..] if rest.len() == 9 => {
-            (LogFormat::EnvoyText, code, flags, "-", rest.to_vec())
+            (LogFormat::Any, code, flags, "-", rest.to_vec())
         }
         [code, flags, details, _, _, ref rest @ ..] if rest.len() >= 10 => {
             (LogFormat::Istio, code, flags, details, rest.to_vec())
@@ -88,7 +84,7 @@ pub(super) fn envoy_object(mut fields: Fields) -> (LogFormat, Fields) {
     } else if fields.contains_key("upstream_service_time") {
         LogFormat::Istio
     } else {
-        return (LogFormat::Own, fields);
+        return (LogFormat::Any, fields);
     };
     rename(&mut fields);
     let time = ["upstream_service_time", "x-envoy-upstream-service-time"]
@@ -104,8 +100,7 @@ pub(super) fn nginx_line(text: &str) -> Option<Fields> {
         return nginx_object(object);
     }
     let words = words(text)?;
-    let [Word::Bare(address), _, _, Word::Time(time), Word::Quoted(line), rest @ ..] =
-        words.as_slice()
+    let [Word::Bare(_), _, _, Word::Time(time), Word::Quoted(line), rest @ ..] = words.as_slice()
     else {
         return None;
     };
@@ -117,7 +112,6 @@ pub(super) fn nginx_line(text: &str) -> Option<Fields> {
         headers.insert(name.into(), json!(word.text()));
     }
     fields.insert("request_headers".into(), Value::Object(headers));
-    fields.insert("downstream_remote_address".into(), json!(format!("{address}:0")));
     complete_nginx(&mut fields, json!(status), json!(bytes), 0.0);
     Some(fields)
 }
@@ -292,6 +286,8 @@ fn words(text: &str) -> Option<Vec<Word<'_>>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at<'v>(fields: &'v Fields, names: &str) -> &'v Value {
@@ -305,7 +301,7 @@ mod tests {
         let line = "[2026-11-21T13:23:18.058Z] \"GET /a?x=1 HTTP/1.1\" 503 UF 7 153 12 - \"10.0.0.1\" \
                     \"curl/8.5.0\" \"id-1\" \"shop.example.com\" \"10.0.0.2:80\"";
         let (format, fields) = envoy_line(line).expect("a line");
-        assert_eq!(format, LogFormat::EnvoyText);
+        assert_eq!(format, LogFormat::Any);
         for (name, expected) in [
             ("start_time", "2026-11-21T13:23:18.058Z"),
             ("method", "GET"),
@@ -324,6 +320,20 @@ mod tests {
         assert!(!fields.contains_key("timing"));
         assert!(envoy_line("[2026-11-21 13:23:18.058][1][info] starting").is_none());
         assert!(envoy_line("[unclosed").is_none() && envoy_line("").is_none());
+    }
+
+    proptest! {
+        /// Random words in the places of a line, and any text.
+        #[test]
+        fn no_line_panics(
+            words in prop::collection::vec("\\[[a-z0-9:]{0,4}\\]|\"[A-Z é/]{0,5}\"|[0-9a-zé.-]{1,4}", 0..24),
+            text in ".{0,60}",
+        ) {
+            let time = "[2026-11-21T13:23:18Z] \"GET /\" ";
+            for line in [words.join(" "), format!("{time}{}", words.join(" ")), text] {
+                let _ = (envoy_line(&line), nginx_line(&line));
+            }
+        }
     }
 
     #[test]

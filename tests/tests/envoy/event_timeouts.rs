@@ -186,7 +186,7 @@ fn held_headers_become_a_504_over_http_2() {
     streams_end(true, over_http_2);
 }
 
-/// An interval that a test can tell from an ordinary delay.
+/// An interval that a test can distinguish from an ordinary delay.
 const REFRESH: Duration = Duration::from_millis(2_400);
 const NOT_HELD: Duration = Duration::from_millis(1_200);
 

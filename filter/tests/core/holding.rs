@@ -191,7 +191,7 @@ fn a_late_body_leaves_the_host_unknown() {
     let mut open = worker.get(&mut host, "/x");
     worker.respond(&mut host, &mut open, &EVENTS, false);
     until_continued(&mut worker, &mut host);
-    host.advance(2);
+    host.advance(11);
     assert_eq!(worker.download(&mut host, &mut open, b": a\n\n", false).0, Action::Continue);
     assert_eq!(host.logged(MISSING).len(), 0);
     let mut next = worker.get(&mut host, "/x");
